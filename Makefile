@@ -1,0 +1,72 @@
+# `make` prints this list. PYTHON=python3.12 make … builds with another interpreter.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := .run
+SOURCES := pyproject.toml setup.py $(wildcard fastlog/*.pyx fastlog/*.pxd fastlog/*.h)
+# The pid of a server that `make run` started, if it still runs; a pid may have gone to another program.
+SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2>/dev/null) && tr '\0' ' ' < /proc/$$pid/cmdline 2>/dev/null | grep -q 'fastlog serve' && echo $$pid)
+
+help:  ## this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+run: build  ## start the server in the background, and say where it listens and writes
+	@if [ -n "$(SERVER_PID)" ]; then echo "fastlog runs already:"; cat $(RUN)/messages; exit 0; fi; \
+	mkdir -p $(RUN); \
+	setsid $(BIN)/fastlog serve < /dev/null > $(RUN)/messages 2>&1 & echo $$! > $(RUN)/pid; \
+	for i in $$(seq 200); do \
+	  grep -q 'listening on' $(RUN)/messages && break; \
+	  [ -n "$(SERVER_PID)" ] || [ $$i -lt 20 ] || break; \
+	  sleep 0.05; \
+	done; \
+	cat $(RUN)/messages; grep -q 'listening on' $(RUN)/messages
+
+stop:  ## end that server; it writes out what it has
+	@pid=$(SERVER_PID); if [ -z "$$pid" ]; then echo "fastlog does not run"; exit 0; fi; \
+	kill $$pid; while [ -n "$(SERVER_PID)" ]; do sleep 0.05; done; tail -n 1 $(RUN)/messages; rm $(RUN)/pid
+
+client: build  ## send 20 sample entries to it
+	$(BIN)/fastlog send --samples 20
+
+logs:  ## follow its log file
+	@tail -n 20 -F "$$(sed -n 's/.*writing to //p' $(RUN)/messages)"
+
+build: $(VENV)/built  ## make .venv and compile
+
+test: $(VENV)/dev  ## the whole test suite
+	$(BIN)/pytest -n auto
+
+fuzz: $(VENV)/dev  ## compare the scanner with its reference for ten minutes
+	FASTLOG_FUZZ_SEC=600 $(BIN)/pytest tests/test_scanner_agrees.py -n auto --timeout 1200
+
+bench: $(VENV)/dev  ## how fast it is
+	$(BIN)/pytest benchmarks --benchmark-only
+
+lint: $(VENV)/dev  ## style, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog
+
+format: $(VENV)/dev  ## lay out the Python code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove everything that was built; logs stay
+	rm -rf $(VENV) $(RUN) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	rm -f fastlog/_*.c fastlog/*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastlog needs Python 3.11 or newer; PYTHON=python3.12 make … names one"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/built: $(SOURCES) | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/dev: $(SOURCES) | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/built $@
+
+.PHONY: help run stop client logs build test fuzz bench lint format clean

@@ -1,0 +1,58 @@
+# Declarations only: what the compiled modules take from Linux and its C library.
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+    ctypedef unsigned short sa_family_t
+    cdef struct sockaddr:
+        sa_family_t sa_family
+    cdef struct iovec:
+        void *iov_base
+        size_t iov_len
+    cdef struct msghdr:
+        void *msg_name
+        socklen_t msg_namelen
+        iovec *msg_iov
+        size_t msg_iovlen
+        void *msg_control
+        size_t msg_controllen
+        int msg_flags
+    cdef struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+    cdef struct timespec:
+        pass
+    enum:
+        AF_INET
+        AF_INET6
+        MSG_DONTWAIT
+        MSG_TRUNC
+    int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
+    int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
+
+cdef extern from "netinet/in.h" nogil:
+    cdef struct in_addr:
+        uint32_t s_addr
+    cdef struct in6_addr:
+        uint8_t s6_addr[16]
+    cdef struct sockaddr_in:
+        sa_family_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    cdef struct sockaddr_in6:
+        sa_family_t sin6_family
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    uint16_t ntohs(uint16_t port)
+
+cdef extern from "sys/mman.h" nogil:
+    enum:
+        PROT_READ
+        PROT_WRITE
+        MAP_PRIVATE
+        MAP_ANONYMOUS
+        MAP_NORESERVE
+    void *MAP_FAILED
+    void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
+    int munmap(void *address, size_t size)

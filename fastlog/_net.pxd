@@ -1,0 +1,45 @@
+# What touches the socket from C: the arena that one recvmmsg call fills, and the ACKs that one sendmmsg call sends.
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastlog._linux cimport iovec, mmsghdr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t
+
+cdef union Address:
+    sockaddr any
+    sockaddr_in v4
+    sockaddr_in6 v6
+
+cdef class Arena:
+    # One slot for each datagram of a burst. Owned by this object; a slot's bytes are good until the next `receive`.
+    cdef uint8_t *slots
+    cdef size_t stride, slots_bytes
+    cdef unsigned int slot_count
+    cdef mmsghdr *messages
+    cdef iovec *vectors
+    cdef Address *senders
+    # Slots that the last call filled.
+    cdef unsigned int filled
+
+    # Fills slots from the socket: their number, -1 if none was waiting, -2 if the call failed (see errno).
+    cdef int receive(self, int fd) noexcept nogil
+    cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil
+    cdef size_t size(self, unsigned int slot) noexcept nogil
+    cdef bint truncated(self, unsigned int slot) noexcept nogil
+
+cdef struct Ack:
+    uint64_t sequence
+    Address to
+    socklen_t to_size
+
+cdef class Acks:
+    # Acknowledgements owed for entries that are not durable yet. Owned by this object.
+    cdef Ack *owed
+    cdef readonly unsigned int count
+    # Told to the network, and given up because the send buffer was full or the address would not do.
+    cdef readonly uint64_t sent, dropped
+
+    cdef bint is_full(self) noexcept nogil
+    cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil
+    cdef void send_all(self, int fd) noexcept nogil
+
+cdef str address_text(const Address *address)

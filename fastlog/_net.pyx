@@ -1,0 +1,180 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The socket's side of the hot path: receiving a burst into memory owned here, and sending ACKs.
+
+Every call on a socket is non-blocking. Nothing here looks into a datagram.
+"""
+
+import socket
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from fastlog._linux cimport (
+    AF_INET,
+    AF_INET6,
+    MAP_ANONYMOUS,
+    MAP_FAILED,
+    MAP_NORESERVE,
+    MAP_PRIVATE,
+    MSG_DONTWAIT,
+    MSG_TRUNC,
+    PROT_READ,
+    PROT_WRITE,
+    mmap,
+    munmap,
+    ntohs,
+    recvmmsg,
+    sendmmsg,
+)
+
+cdef enum:
+    # Datagrams of one recvmmsg call: past some hundred the cost of the call itself no longer shows.
+    SLOT_COUNT = 512
+    # Added to a slot's size, so that the first bytes of the slots do not all compete for the same lines of the cache.
+    SLOT_SHIFT_BYTES = 320
+    # ACKs owed at the most. A burst that owes more is drained in parts.
+    ACKS_MAX = 4096
+    # ACKs of one sendmmsg call.
+    ACKS_PER_CALL = 64
+    # {"ack":true,"sequence":18446744073709551615} and a NUL.
+    ACK_BYTES = 48
+
+
+cdef class Arena:
+    """Memory for one burst. `slot_bytes`: the largest datagram taken whole."""
+
+    def __cinit__(self, size_t slot_bytes):
+        cdef unsigned int i
+        self.slot_count = SLOT_COUNT
+        self.stride = slot_bytes + SLOT_SHIFT_BYTES
+        self.slots_bytes = self.stride * self.slot_count
+        self.messages = <mmsghdr *>calloc(self.slot_count, sizeof(mmsghdr))
+        self.vectors = <iovec *>calloc(self.slot_count, sizeof(iovec))
+        self.senders = <Address *>calloc(self.slot_count, sizeof(Address))
+        if self.messages == NULL or self.vectors == NULL or self.senders == NULL:
+            raise MemoryError
+        # Only pages that a datagram has touched ever take memory.
+        self.slots = <uint8_t *>mmap(
+            NULL, self.slots_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
+        )
+        if self.slots == MAP_FAILED:
+            self.slots = NULL
+            raise MemoryError
+        for i in range(self.slot_count):
+            self.vectors[i].iov_base = self.slots + i * self.stride
+            self.vectors[i].iov_len = slot_bytes
+            self.messages[i].msg_hdr.msg_iov = &self.vectors[i]
+            self.messages[i].msg_hdr.msg_iovlen = 1
+            self.messages[i].msg_hdr.msg_name = &self.senders[i]
+        self.filled = self.slot_count
+
+    def __dealloc__(self):
+        if self.slots != NULL:
+            munmap(self.slots, self.slots_bytes)
+        free(self.senders)
+        free(self.vectors)
+        free(self.messages)
+
+    cdef int receive(self, int fd) noexcept nogil:
+        cdef unsigned int i
+        cdef int got
+        for i in range(self.filled):  # the kernel overwrote these
+            self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
+        self.filled = 0
+        while True:
+            got = recvmmsg(fd, self.messages, self.slot_count, MSG_DONTWAIT, NULL)
+            if got >= 0:
+                self.filled = got
+                return got
+            if errno == EAGAIN:
+                return -1
+            if errno != EINTR:
+                return -2
+
+    cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil:
+        return <const uint8_t *>self.vectors[slot].iov_base
+
+    cdef size_t size(self, unsigned int slot) noexcept nogil:
+        return self.messages[slot].msg_len
+
+    cdef bint truncated(self, unsigned int slot) noexcept nogil:
+        return self.messages[slot].msg_hdr.msg_flags & MSG_TRUNC != 0
+
+
+cdef class Acks:
+    """The ACKs owed to senders, from the moment an entry is taken until it is durable."""
+
+    def __cinit__(self):
+        self.owed = <Ack *>calloc(ACKS_MAX, sizeof(Ack))
+        if self.owed == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.owed)
+
+    cdef bint is_full(self) noexcept nogil:
+        return self.count == ACKS_MAX
+
+    cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil:
+        self.owed[self.count].sequence = sequence
+        self.owed[self.count].to = to[0]
+        self.owed[self.count].to_size = to_size
+        self.count += 1
+
+    def forget(self):
+        """Owes nothing any more; the senders will ask again."""
+        self.dropped += self.count
+        self.count = 0
+
+    def send(self, int fd):
+        """Sends every ACK owed. Those that the socket does not take at once are dropped: the sender retransmits."""
+        with nogil:
+            self.send_all(fd)
+
+    cdef void send_all(self, int fd) noexcept nogil:
+        cdef mmsghdr messages[ACKS_PER_CALL]
+        cdef iovec vectors[ACKS_PER_CALL]
+        cdef char text[ACKS_PER_CALL][ACK_BYTES]
+        cdef unsigned int done = 0, size, i
+        cdef int taken
+        cdef Ack *ack
+        memset(messages, 0, sizeof(messages))
+        while done < self.count:
+            size = min(self.count - done, <unsigned int>ACKS_PER_CALL)
+            for i in range(size):
+                ack = &self.owed[done + i]
+                vectors[i].iov_base = text[i]
+                vectors[i].iov_len = snprintf(
+                    text[i], ACK_BYTES, b'{"ack":true,"sequence":%llu}', <unsigned long long>ack.sequence
+                )
+                messages[i].msg_hdr.msg_iov = &vectors[i]
+                messages[i].msg_hdr.msg_iovlen = 1
+                messages[i].msg_hdr.msg_name = &ack.to
+                messages[i].msg_hdr.msg_namelen = ack.to_size
+            taken = sendmmsg(fd, messages, size, MSG_DONTWAIT)
+            if taken > 0:
+                self.sent += taken
+                done += taken
+            elif errno == EAGAIN:
+                self.dropped += self.count - done
+                break
+            elif errno != EINTR:  # this one address cannot be reached
+                self.dropped += 1
+                done += 1
+        self.count = 0
+
+
+cdef str address_text(const Address *address):
+    """`192.0.2.1:514` or `[2001:db8::1]:514`; an IPv4 sender of a dual-stack socket is shown as IPv4."""
+    cdef bytes raw
+    if address.any.sa_family == AF_INET:
+        raw = (<const char *>&address.v4.sin_addr)[:4]
+        return f"{socket.inet_ntop(socket.AF_INET, raw)}:{ntohs(address.v4.sin_port)}"
+    if address.any.sa_family != AF_INET6:
+        return "unknown"
+    raw = (<const char *>&address.v6.sin6_addr)[:16]
+    if raw.startswith(b"\0\0\0\0\0\0\0\0\0\0\xff\xff"):
+        return f"{socket.inet_ntop(socket.AF_INET, raw[12:])}:{ntohs(address.v6.sin6_port)}"
+    return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{ntohs(address.v6.sin6_port)}"

@@ -1,0 +1,36 @@
+# The scanner: bytes of a datagram -> entries and rejected pieces. It knows no sockets, no clock and no Python objects,
+# reads nothing outside [p, end), and must agree with fastlog/entry.py, the reference decoder, on any bytes.
+
+from libc.stdint cimport uint8_t, uint64_t
+
+# In the order of entry.LEVELS.
+cdef enum Level:
+    DEBUG, INFO, WARNING, ERROR, CRITICAL, OTHER
+    LEVEL_COUNT
+
+# In the order of entry.REASONS.
+cdef enum Reason:
+    ACCEPTED = -1
+    EMPTY, TRUNCATED, SYNTAX, UTF8, DEPTH, NOT_OBJECT, BAD_LEVEL, BAD_MESSAGE, BAD_SEQUENCE, BAD_FIELD
+    REASON_COUNT
+
+cdef struct Piece:
+    # The extent: the entry's object, or what was rejected less the whitespace behind it. Points into the datagram.
+    const uint8_t *start
+    const uint8_t *end
+    # Where reading goes on.
+    const uint8_t *next
+    # ACCEPTED, or why the piece was rejected.
+    Reason reason
+    # Of accepted entries only.
+    Level level
+    bint has_sequence
+    uint64_t sequence
+    # Whitespace between tokens holds a CR or LF, which the stored form must not have.
+    bint folded
+
+# Finds the next piece in [p, end). False: only whitespace was left, `piece` is unchanged.
+cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil
+
+# Writes the stored form of an accepted entry, its line feed included; returns its size: the extent's plus one.
+cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil

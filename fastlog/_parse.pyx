@@ -1,0 +1,529 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The scanner of the hot path: JSON entries in a datagram are found, checked and told apart in one pass.
+
+One pass from left to right; the first thing that is wrong decides the reason. A function that fails returns NULL and
+has left the reason in `Seen`. Strings are skipped by `fl_skip_plain` in vector steps; numbers are checked, never
+converted; nested values are walked with one bit of memory for each open bracket, so no input can exhaust the stack.
+"""
+
+from libc.string cimport memchr, memcpy
+
+from fastlog.entry import LEVELS, REASONS
+
+cdef extern from "_simd.h" nogil:
+    # The first byte of [p, end) that is not plain string text, or `end`.
+    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end)
+
+cdef enum:
+    # Open brackets, the entry's own included: deep enough for any real entry, and the bits of one register.
+    MAX_DEPTH = 64
+    # Bytes of the longest name that is compared ("timestamp"), plus one that tells a longer one.
+    NAME_MAX = 10
+
+cdef enum Field:
+    UNKNOWN, LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, APP, HOST
+    FIELD_COUNT
+
+cdef enum Kind:
+    ABSENT, RIGHT, WRONG
+
+# What was seen of one entry so far. A key that occurs twice overwrites: the last one counts.
+cdef struct Seen:
+    Reason reason
+    bint folded
+    # The string skipped last holds an escape.
+    bint escaped
+    uint8_t kind[7]
+    uint64_t sequence
+    # The level's text between its quotes.
+    const uint8_t *level
+    size_t level_size
+    bint level_escaped
+
+
+cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
+    seen.reason = reason
+    return NULL
+
+
+cdef inline const uint8_t *skip_space(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    while p < end and p[0] <= 0x20:
+        if p[0] == c'\n' or p[0] == c'\r':
+            seen.folded = True
+        elif p[0] != c' ' and p[0] != c'\t':
+            break
+        p += 1
+    return p
+
+
+cdef inline int hex4(const uint8_t *p) noexcept nogil:
+    """The value of four hexadecimal digits, or -1."""
+    cdef int value = 0, i
+    cdef uint8_t c
+    for i in range(4):
+        c = p[i]
+        if c'0' <= c <= c'9':
+            value = value << 4 | (c - c'0')
+        else:
+            c |= 0x20
+            if not c'a' <= c <= c'f':
+                return -1
+            value = value << 4 | (c - c'a' + 10)
+    return value
+
+
+cdef inline bint is_continuation(uint8_t c) noexcept nogil:
+    return (c & 0xC0) == 0x80
+
+
+cdef inline int utf8_size(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Bytes of the multi-byte character at p, or 0 where it is not well formed (Unicode 15, table 3-7)."""
+    cdef uint8_t c = p[0]
+    if c < 0xC2 or c > 0xF4:
+        return 0
+    if c < 0xE0:
+        return 2 if end - p >= 2 and is_continuation(p[1]) else 0
+    if c < 0xF0:
+        if end - p < 3 or not is_continuation(p[1]) or not is_continuation(p[2]):
+            return 0
+        if (c == 0xE0 and p[1] < 0xA0) or (c == 0xED and p[1] > 0x9F):
+            return 0
+        return 3
+    if end - p < 4 or not is_continuation(p[1]) or not is_continuation(p[2]) or not is_continuation(p[3]):
+        return 0
+    if (c == 0xF0 and p[1] < 0x90) or (c == 0xF4 and p[1] > 0x8F):
+        return 0
+    return 4
+
+
+cdef const uint8_t *skip_escape(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    """p: at the backslash."""
+    cdef int unit
+    if end - p < 2:
+        return fail(seen, SYNTAX)
+    if p[1] in (c'"', c'\\', c'/', c'b', c'f', c'n', c'r', c't'):
+        return p + 2
+    unit = hex4(p + 2) if p[1] == c'u' and end - p >= 6 else -1
+    if unit < 0:
+        return fail(seen, SYNTAX)
+    if not 0xD800 <= unit <= 0xDFFF:
+        return p + 6
+    # Half a surrogate pair is grammatical, but stands for no character that UTF-8 could hold.
+    if unit < 0xDC00 and end - p >= 12 and p[6] == c'\\' and p[7] == c'u' and 0xDC00 <= hex4(p + 8) <= 0xDFFF:
+        return p + 12
+    return fail(seen, UTF8)
+
+
+cdef inline const uint8_t *skip_string(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    """p: after the opening quote. Returns the byte after the closing one."""
+    cdef int size
+    seen.escaped = False
+    while True:
+        p = fl_skip_plain(p, end)
+        if p == end:
+            return fail(seen, SYNTAX)
+        if p[0] == c'"':
+            return p + 1
+        if p[0] >= 0x80:
+            size = utf8_size(p, end)
+            if size == 0:
+                return fail(seen, UTF8)
+            p += size
+        elif p[0] == c'\\':
+            seen.escaped = True
+            p = skip_escape(p, end, seen)
+            if p == NULL:
+                return NULL
+        else:
+            return fail(seen, SYNTAX)
+
+
+cdef inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    while p < end and c'0' <= p[0] <= c'9':
+        p += 1
+    return p
+
+
+cdef const uint8_t *skip_number(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    cdef const uint8_t *digits
+    if p < end and p[0] == c'-':
+        p += 1
+    digits = p
+    if p < end and p[0] == c'0':
+        p += 1
+    else:
+        p = skip_digits(p, end)
+    if p == digits:
+        return fail(seen, SYNTAX)
+    if p < end and p[0] == c'.':
+        digits = p + 1
+        p = skip_digits(digits, end)
+        if p == digits:
+            return fail(seen, SYNTAX)
+    if p < end and (p[0] | 0x20) == c'e':
+        p += 1
+        if p < end and (p[0] == c'+' or p[0] == c'-'):
+            p += 1
+        digits = p
+        p = skip_digits(digits, end)
+        if p == digits:
+            return fail(seen, SYNTAX)
+    return p
+
+
+cdef inline const uint8_t *skip_word(
+    const uint8_t *p, const uint8_t *end, const char *word, Py_ssize_t size, Seen *seen
+) noexcept nogil:
+    cdef Py_ssize_t i
+    if end - p < size:
+        return fail(seen, SYNTAX)
+    for i in range(size):
+        if p[i] != <uint8_t>word[i]:
+            return fail(seen, SYNTAX)
+    return p + size
+
+
+cdef inline const uint8_t *skip_scalar(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    """Any value but an object or an array."""
+    if p == end:
+        return fail(seen, SYNTAX)
+    if p[0] == c'"':
+        return skip_string(p + 1, end, seen)
+    if p[0] == c't':
+        return skip_word(p, end, b"true", 4, seen)
+    if p[0] == c'f':
+        return skip_word(p, end, b"false", 5, seen)
+    if p[0] == c'n':
+        return skip_word(p, end, b"null", 4, seen)
+    return skip_number(p, end, seen)
+
+
+cdef inline const uint8_t *skip_colon(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    p = skip_space(p, end, seen)
+    if p == end or p[0] != c':':
+        return fail(seen, SYNTAX)
+    return skip_space(p + 1, end, seen)
+
+
+cdef inline const uint8_t *skip_key(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    """A key, its colon, and the whitespace around them."""
+    if p == end or p[0] != c'"':
+        return fail(seen, SYNTAX)
+    p = skip_string(p + 1, end, seen)
+    return p if p == NULL else skip_colon(p, end, seen)
+
+
+cdef const uint8_t *skip_container(const uint8_t *p, const uint8_t *end, int depth, Seen *seen) noexcept nogil:
+    """p: at the opening bracket of an object or array that stands inside `depth` others."""
+    cdef int outside = depth
+    cdef uint64_t objects = 0  # a bit for each bracket opened here, the innermost lowest: set for an object
+    while True:  # a value begins at p
+        if p < end and (p[0] == c'{' or p[0] == c'['):
+            depth += 1
+            if depth > MAX_DEPTH:
+                return fail(seen, DEPTH)
+            objects = objects << 1 | (p[0] == c'{')
+            p = skip_space(p + 1, end, seen)
+            if p < end and p[0] != (c'}' if objects & 1 else c']'):
+                if objects & 1:
+                    p = skip_key(p, end, seen)
+                    if p == NULL:
+                        return NULL
+                continue
+        else:
+            p = skip_scalar(p, end, seen)
+            if p == NULL:
+                return NULL
+            p = skip_space(p, end, seen)
+        while True:  # a value has ended: brackets close, or a comma leads to the next value
+            if p == end:
+                return fail(seen, SYNTAX)
+            if p[0] == (c'}' if objects & 1 else c']'):
+                p += 1
+                objects >>= 1
+                depth -= 1
+                if depth == outside:
+                    return p
+                p = skip_space(p, end, seen)
+            elif p[0] == c',':
+                p = skip_space(p + 1, end, seen)
+                if objects & 1:
+                    p = skip_key(p, end, seen)
+                    if p == NULL:
+                        return NULL
+                break
+            else:
+                return fail(seen, SYNTAX)
+
+
+cdef inline const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int depth, Seen *seen) noexcept nogil:
+    if p < end and (p[0] == c'{' or p[0] == c'['):
+        return skip_container(p, end, depth, seen)
+    return skip_scalar(p, end, seen)
+
+
+cdef size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept nogil:
+    """The text of a string that was skipped well, as far as NAME_MAX bytes; what is not ASCII becomes 0xFF."""
+    cdef size_t size = 0
+    cdef int unit
+    while p < end and size < NAME_MAX:
+        if p[0] != c'\\':
+            to[size] = p[0]
+            p += 1
+        elif p[1] == c'u':
+            unit = hex4(p + 2)
+            to[size] = <uint8_t>unit if unit < 0x80 else 0xFF
+            p += 6
+        else:
+            # The others are no part of any name: any byte that is no letter will do for them.
+            to[size] = 0xFF
+            p += 2
+        size += 1
+    return size
+
+
+cdef inline bint is_name(const uint8_t *p, const char *name, size_t size) noexcept nogil:
+    cdef size_t i
+    for i in range(size):
+        if p[i] != <uint8_t>name[i]:
+            return False
+    return True
+
+
+cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
+    if size == 5 and is_name(p, b"level", 5):
+        return LEVEL
+    if size == 7 and is_name(p, b"message", 7):
+        return MESSAGE
+    if size == 8 and is_name(p, b"sequence", 8):
+        return SEQUENCE
+    if size == 9 and is_name(p, b"timestamp", 9):
+        return TIMESTAMP
+    if size == 3 and is_name(p, b"app", 3):
+        return APP
+    if size == 4 and is_name(p, b"host", 4):
+        return HOST
+    return UNKNOWN
+
+
+cdef inline bint is_word(const uint8_t *p, const char *word, size_t size) noexcept nogil:
+    """Compares without case; `word` is in capital letters, and clearing bit 5 makes a capital of a letter only."""
+    cdef size_t i
+    for i in range(size):
+        if (p[i] & 0xDF) != <uint8_t>word[i]:
+            return False
+    return True
+
+
+cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
+    if size == 4:
+        if is_word(p, b"INFO", 4):
+            return INFO
+        if is_word(p, b"WARN", 4):
+            return WARNING
+    elif size == 5:
+        if is_word(p, b"DEBUG", 5) or is_word(p, b"TRACE", 5):
+            return DEBUG
+        if is_word(p, b"ERROR", 5):
+            return ERROR
+        if is_word(p, b"FATAL", 5) or is_word(p, b"EMERG", 5) or is_word(p, b"ALERT", 5) or is_word(p, b"PANIC", 5):
+            return CRITICAL
+    elif size == 7 and is_word(p, b"WARNING", 7):
+        return WARNING
+    elif size == 8 and is_word(p, b"CRITICAL", 8):
+        return CRITICAL
+    elif size == 6 and is_word(p, b"NOTICE", 6):
+        return INFO
+    elif size == 3 and is_word(p, b"ERR", 3):
+        return ERROR
+    return OTHER
+
+
+cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *value) noexcept nogil:
+    """False: not written in digits alone, or past 2^64 - 1."""
+    cdef uint64_t n = 0, digit
+    if end - p > 20:
+        return False
+    while p < end:
+        if not c'0' <= p[0] <= c'9':
+            return False
+        digit = p[0] - c'0'
+        if n > (<uint64_t>0xFFFFFFFFFFFFFFFF - digit) // 10:
+            return False
+        n = n * 10 + digit
+        p += 1
+    value[0] = n
+    return True
+
+
+cdef inline void note(Field field, const uint8_t *value, const uint8_t *end, Seen *seen) noexcept nogil:
+    """Keeps what an entry's known field says; the value is [value, end) and well formed."""
+    cdef bint right
+    if field == SEQUENCE:
+        right = read_sequence(value, end, &seen.sequence)
+    else:
+        right = value[0] == c'"'
+        if field == LEVEL:
+            seen.level = value + 1
+            seen.level_size = end - value - 2
+            seen.level_escaped = seen.escaped
+    seen.kind[<int>field] = RIGHT if right else WRONG
+
+
+cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    """p: after the `{`. Returns the byte after its `}`."""
+    cdef const uint8_t *key
+    cdef const uint8_t *value
+    cdef uint8_t name[NAME_MAX]
+    cdef Field field
+    p = skip_space(p, end, seen)
+    if p < end and p[0] == c'}':
+        return p + 1
+    while True:
+        if p == end or p[0] != c'"':
+            return fail(seen, SYNTAX)
+        key = p + 1
+        p = skip_string(key, end, seen)
+        if p == NULL:
+            return NULL
+        if seen.escaped:
+            field = field_of(name, unescape(key, p - 1, name))
+        else:
+            field = field_of(key, p - 1 - key)
+        value = skip_colon(p, end, seen)
+        if value == NULL:
+            return NULL
+        p = skip_value(value, end, 1, seen)
+        if p == NULL:
+            return NULL
+        if field != UNKNOWN:
+            note(field, value, p, seen)
+        p = skip_space(p, end, seen)
+        if p == end:
+            return fail(seen, SYNTAX)
+        if p[0] == c'}':
+            return p + 1
+        if p[0] != c',':
+            return fail(seen, SYNTAX)
+        p = skip_space(p + 1, end, seen)
+
+
+cdef inline Reason judge(const Seen *seen) noexcept nogil:
+    """Whether the object that was walked is an entry."""
+    if seen.kind[<int>LEVEL] != RIGHT:
+        return BAD_LEVEL
+    if seen.kind[<int>MESSAGE] != RIGHT:
+        return BAD_MESSAGE
+    if seen.kind[<int>SEQUENCE] == WRONG:
+        return BAD_SEQUENCE
+    if WRONG in (seen.kind[<int>TIMESTAMP], seen.kind[<int>APP], seen.kind[<int>HOST]):
+        return BAD_FIELD
+    return ACCEPTED
+
+
+cdef const uint8_t *next_line(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """The `{` that begins a line after the one of p, or `end`."""
+    while True:
+        p = <const uint8_t *>memchr(p, c'\n', end - p)
+        if p == NULL or p + 1 == end:
+            return end
+        p += 1
+        if p[0] == c'{':
+            return p
+
+
+cdef void reject(const uint8_t *known, const uint8_t *end, Reason reason, Piece *piece) noexcept nogil:
+    """The piece is rejected; it reaches to the first line after `known` that could be an entry."""
+    piece.reason = reason
+    piece.next = next_line(known, end)
+    piece.end = piece.next
+    while piece.end > piece.start and (piece.end - 1)[0] in (c' ', c'\t', c'\r', c'\n'):
+        piece.end -= 1
+
+
+cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil:
+    cdef Seen seen
+    cdef const uint8_t *after
+    cdef uint8_t name[NAME_MAX]
+    cdef int i
+    p = skip_space(p, end, &seen)
+    if p == end:
+        return False
+    piece.start = p
+    seen.folded = False
+    for i in range(<int>FIELD_COUNT):
+        seen.kind[i] = ABSENT
+    after = skip_entry(p + 1, end, &seen) if p[0] == c'{' else skip_value(p, end, 0, &seen)
+    if after == NULL:
+        # Where a broken piece ends is anybody's guess, so the very next line gets its chance.
+        reject(p, end, seen.reason, piece)
+        return True
+    piece.folded = seen.folded
+    piece.next = skip_space(after, end, &seen)
+    if piece.next < end and piece.next[0] != c'{':
+        reject(after, end, SYNTAX, piece)
+        return True
+    piece.reason = judge(&seen) if p[0] == c'{' else NOT_OBJECT
+    if piece.reason != ACCEPTED:
+        reject(after, end, piece.reason, piece)
+        return True
+    piece.end = after
+    if seen.level_escaped:
+        piece.level = level_of(name, unescape(seen.level, seen.level + seen.level_size, name))
+    else:
+        piece.level = level_of(seen.level, seen.level_size)
+    piece.has_sequence = seen.kind[<int>SEQUENCE] == RIGHT
+    piece.sequence = seen.sequence if piece.has_sequence else 0
+    return True
+
+
+cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
+    cdef size_t size = piece.end - piece.start, i
+    memcpy(to, piece.start, size)
+    if piece.folded:
+        # Inside a string they would have been an error, so every CR and LF left stands between tokens.
+        for i in range(size):
+            if to[i] == c'\n' or to[i] == c'\r':
+                to[i] = c' '
+    to[size] = c'\n'
+    return size + 1
+
+
+def scan(const uint8_t[::1] datagram not None):
+    """The scanner's verdict on one datagram, in the terms of `fastlog.entry.decode`; for tests and measurements."""
+    cdef const uint8_t *start = &datagram[0] if datagram.shape[0] else NULL
+    cdef const uint8_t *end = start + datagram.shape[0]
+    cdef const uint8_t *p = start
+    cdef Piece piece
+    cdef bytearray line
+    found = []
+    while p != end and next_piece(p, end, &piece):
+        p = piece.next
+        if piece.reason == ACCEPTED:
+            line = bytearray(piece.end - piece.start + 1)
+            store(&piece, line)
+            found.append((None, LEVELS[<int>piece.level], piece.sequence if piece.has_sequence else None,
+                          piece.start - start, piece.end - start, bytes(line)))
+        else:
+            found.append((REASONS[<int>piece.reason], None, None, piece.start - start, piece.end - start, None))
+    return found or [(REASONS[<int>EMPTY], None, None, 0, 0, None)]
+
+
+def scan_many(list datagrams not None):
+    """Entries accepted in `datagrams`, which are scanned and stored to a scratch buffer; for measurements."""
+    cdef uint8_t scratch[65536]
+    cdef const uint8_t *p
+    cdef const uint8_t *end
+    cdef Piece piece
+    cdef Py_ssize_t accepted = 0
+    cdef bytes datagram
+    for datagram in datagrams:
+        p = datagram
+        end = p + len(datagram)
+        with nogil:
+            while p != end and next_piece(p, end, &piece):
+                p = piece.next
+                if piece.reason == ACCEPTED and piece.end - piece.start < 65536:
+                    store(&piece, scratch)
+                    accepted += 1
+    return accepted

@@ -1,0 +1,137 @@
+"""The command line: parses arguments, calls, returns the exit code. Commands import what they need when they run."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from fastlog import __version__
+from fastlog.config import as_text, describe, load
+from fastlog.errors import FastlogError
+from fastlog.messages import say
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except FastlogError as error:
+        say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastlog", description="Structured logs over UDP: collected cheaply, the errors durable and acknowledged."
+    )
+    parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(commands)
+    _add_send(commands)
+    return parser
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "serve",
+        help="receive entries and write them to a log file",
+        description="Receive log entries over UDP and write them to a rotated file, until SIGTERM or SIGINT.",
+        epilog="Each flag has a variable of the same name, in the environment or in .env. SIGHUP reopens the log file.",
+    )
+    parser.add_argument("--check", action="store_true", help="check the settings, print them, and end")
+    for setting in describe():
+        parser.add_argument(
+            *flags_of(setting.variable),
+            dest=setting.variable,
+            metavar="VALUE",
+            help=f"{setting.help.replace('%', '%%')} ({as_text(setting.default)})",
+        )
+    parser.set_defaults(run=_serve)
+
+
+def flags_of(variable: str) -> list[str]:
+    """The flags of a setting: its variable's name, and the short form that `fastlog send` has too."""
+    flag = f"--{variable.lower().replace('_', '-')}"
+    short = {"SERVER_HOST": ["--host"], "SERVER_PORT": ["--port"]}
+    return [*short.get(variable, []), flag]
+
+
+def _serve(options: argparse.Namespace) -> int:
+    flags = {name: value for name, value in vars(options).items() if name.isupper() and value is not None}
+    settings, origins = load(flags, os.environ, Path(".env"))
+    if options.check:
+        for setting in describe():
+            print(f"{setting.variable}={as_text(getattr(settings, setting.field))}  # {origins[setting.variable]}")
+        return 0
+    from fastlog.server import Server
+
+    return Server(settings).run()
+
+
+def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "send",
+        help="send entries to a server",
+        description="Send one entry, sample entries, or one entry for each line of standard input.",
+        epilog="Entries of PRIORITY_LEVELS are repeated until the server acknowledges them. "
+        "Exit code 0: all of them were; 1: some were not, and which; 2: wrong usage.",
+    )
+    parser.add_argument(
+        "message", nargs="?", metavar="MESSAGE", help="the message of one entry; without it, see --stdin"
+    )
+    parser.add_argument(
+        "--server", default="127.0.0.1", metavar="HOST", help="name or address of the server (127.0.0.1)"
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="its UDP port (SERVER_PORT, or 5514)")
+    parser.add_argument("--level", default="INFO", metavar="L", help="level of the entries (INFO)")
+    parser.add_argument("--app", metavar="NAME", help="the application's name, as the entries' field `app`")
+    parser.add_argument("--samples", type=_count, metavar="N", help="send N sample entries of random levels")
+    parser.add_argument("--interval", type=_seconds, default=0, metavar="S", help="seconds between two samples (0)")
+    parser.add_argument("--stdin", action="store_true", help="one entry for each line of standard input")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=10,
+        metavar="S",
+        help="seconds until an entry counts as not acknowledged (10)",
+    )
+    parser.set_defaults(run=_send, usage_error=parser.error)
+
+
+def _send(options: argparse.Namespace) -> int:
+    if sum((options.message is not None, options.samples is not None, options.stdin)) > 1:
+        options.usage_error("give one of MESSAGE, --samples and --stdin")
+    flags = {} if options.port is None else {"SERVER_PORT": options.port}
+    settings, _ = load(flags, os.environ, Path(".env"))
+    from fastlog.send import run
+
+    return run(options, settings)
+
+
+def _port(text: str) -> str:
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: a whole number from 1 to 65535")
+    return text
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

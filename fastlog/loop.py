@@ -1,0 +1,100 @@
+"""The event loop: one thread, one selector, and deadlines instead of timers.
+
+It knows nothing of logs. A turn is: wait for a socket or the next deadline, call the readers that are ready, call the
+deadlines that have come. Callbacks get the clock, which is read once a turn.
+"""
+
+import math
+import selectors
+import signal
+import socket
+from collections.abc import Callable
+from time import monotonic
+from types import FrameType
+
+Callback = Callable[[float], None]
+
+
+class Deadline:
+    """A moment at which the loop makes one call; set and cleared at will."""
+
+    __slots__ = ("_callback", "at")
+
+    def __init__(self, callback: Callback) -> None:
+        self._callback = callback
+        self.at = math.inf  # on the clock of time.monotonic, in seconds
+
+    def set(self, at: float) -> None:
+        self.at = at
+
+    def set_if_clear(self, at: float) -> None:
+        if self.at == math.inf:
+            self.at = at
+
+    def clear(self) -> None:
+        self.at = math.inf
+
+    def fire(self, now: float) -> None:
+        self.at = math.inf
+        self._callback(now)
+
+
+class Loop:
+    """Runs callbacks until it is stopped. Not thread-safe; signals wake it through a socket pair."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._deadlines: list[Deadline] = []
+        self._running = True
+        self._wake_read, self._wake_write = socket.socketpair()
+        self._wake_read.setblocking(False)
+        self._wake_write.setblocking(False)
+        self.on_readable(self._wake_read, self._on_wake)
+
+    def _on_wake(self, now: float) -> None:
+        self._wake_read.recv(4096)
+
+    def on_readable(self, source: socket.socket, callback: Callback) -> None:
+        self._selector.register(source, selectors.EVENT_READ, callback)
+
+    def deadline(self, callback: Callback) -> Deadline:
+        """A new deadline, clear at first."""
+        deadline = Deadline(callback)
+        self._deadlines.append(deadline)
+        return deadline
+
+    def on_signal(self, number: signal.Signals, callback: Callable[[], None]) -> None:
+        """The callback runs between two bytecodes of the main thread, so it should only set something."""
+
+        def handler(_number: int, _frame: FrameType | None) -> None:
+            callback()
+
+        signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
+        signal.signal(number, handler)
+
+    def next_deadline(self) -> float:
+        return min(deadline.at for deadline in self._deadlines)
+
+    def run(self) -> None:
+        while self._running:
+            at = self.next_deadline()
+            wait = None if at == math.inf else max(0.0, at - monotonic())
+            ready = self._selector.select(wait)
+            now = monotonic()
+            for key, _ in ready:
+                key.data(now)
+            if ready:
+                now = monotonic()
+            for deadline in self._deadlines:
+                if deadline.at <= now:
+                    deadline.fire(now)
+
+    def stop(self) -> None:
+        """Ends `run` after the present turn."""
+        self._running = False
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        self._wake_read.close()
+        self._wake_write.close()

@@ -1,0 +1,166 @@
+"""`fastlog serve`: wires the parts to the loop and decides when: how long to wait for more datagrams, when to flush,
+how to end."""
+
+import math
+import signal
+import time
+from pathlib import Path
+
+from fastlog._intake import DRAINED, FULL, Intake
+from fastlog.config import Settings
+from fastlog.listener import address_text, kernel_drops, listen, receive_buffer
+from fastlog.logfile import LogFile
+from fastlog.loop import Loop
+from fastlog.messages import say
+from fastlog.rejects import NOTES_PER_SEC, RejectsFile
+from fastlog.writer import Writer
+
+MB = 1_000_000
+TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
+END_DRAIN_SEC = 1.0  # at the end: enough to empty any receive buffer, and an end even under a flood
+WORTH_WAITING_FOR = 2  # datagrams that a wait should bring; fewer do not pay for its own system call
+DATAGRAM_OVERHEAD = 1024  # bytes of the receive buffer that a small datagram takes besides its own
+
+
+class Server:
+    """The server: everything is opened by the constructor, which raises StartError, and closed by `run`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        directory = Path(settings.log_dir)
+        self._log = LogFile(directory, settings.log_filename, int(settings.max_log_size_mb * MB), settings.log_backups)
+        self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
+        self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
+        self._granted = receive_buffer(self._socket)
+        self._intake = Intake(settings.buffer_size, settings.priority_levels)
+
+        self._loop = Loop()
+        self._loop.on_readable(self._socket, self._on_readable)
+        self._go_on = self._loop.deadline(self._turn)
+        self._flush_due = self._loop.deadline(self._on_flush_due)
+        self._refill_notes = self._loop.deadline(self._on_refill_notes)
+        self._reopen = self._loop.deadline(self._on_reopen)
+        self._writer = Writer(
+            self._intake, self._log, self._socket, self._loop, wait_for_disk=settings.priority_sync == "durable"
+        )
+
+        self._rate = 0.0  # datagrams a second between the ends of the last two turns
+        self._turn_ended = time.monotonic()
+        self._on_refill_notes(self._turn_ended)
+
+    def run(self) -> int:
+        """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end."""
+        self._loop.on_signal(signal.SIGTERM, self._loop.stop)
+        self._loop.on_signal(signal.SIGINT, self._loop.stop)
+        self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(-math.inf))
+        self._introduce()
+        self._loop.run()
+        return self._end()
+
+    def _on_readable(self, now: float) -> None:
+        self._wait_for_more(now)
+        self._turn(now)
+
+    def _wait_for_more(self, now: float) -> None:
+        """Lets a burst grow: the wake-ups of a receiver that is faster than its senders cost more than the data.
+
+        Not where it would gain nothing, not past a deadline, and not so long that half the receive buffer could fill.
+        """
+        wait = min(self._settings.coalesce_usec / 1e6, self._loop.next_deadline() - now)
+        if self._rate * wait < WORTH_WAITING_FOR:
+            return
+        datagram = self._intake.bytes / self._intake.datagrams + DATAGRAM_OVERHEAD
+        time.sleep(min(wait, self._granted / 2 / (self._rate * datagram)))
+
+    def _turn(self, now: float) -> None:
+        """Drains the socket and hands on what was taken, until nothing waits or the turn is over."""
+        intake, writer = self._intake, self._writer
+        before = intake.datagrams
+        while True:
+            status = intake.drain(self._socket.fileno())
+            if intake.note_count:
+                self._write_rejects(now)
+            elif status == FULL:
+                writer.make_room(now)
+            if intake.urgent or intake.buffered >= self._settings.flush_count:
+                writer.flush(now)
+            ended = time.monotonic()
+            if status == DRAINED:
+                break
+            if ended - now > TURN_SEC:
+                self._go_on.set(now)
+                break
+        self._rate = (intake.datagrams - before) / (ended - self._turn_ended)
+        self._turn_ended = ended
+        if not intake.buffered:
+            self._flush_due.clear()
+        else:
+            self._flush_due.set_if_clear(ended + self._settings.flush_timeout_sec)
+
+    def _write_rejects(self, now: float) -> None:
+        if self._rejects:
+            self._rejects.write(self._intake.take_notes())
+            self._refill_notes.set_if_clear(now + 1.0)
+
+    def _on_flush_due(self, now: float) -> None:
+        self._writer.flush(now)
+
+    def _on_refill_notes(self, now: float) -> None:
+        self._intake.notes_allowed = NOTES_PER_SEC if self._rejects else 0
+
+    def _on_reopen(self, now: float) -> None:
+        self._writer.flush(now)
+        try:
+            self._log.reopen()
+        except OSError as error:
+            say(f"SIGHUP: cannot open {self._log.path}: {error.strerror}; going on in the old file")
+        else:
+            say(f"SIGHUP: going on in {self._log.path}")
+
+    def _introduce(self) -> None:
+        settings = self._settings
+        if self._log.torn:
+            path = self._log.path
+            say(f"{path} ended in an unfinished line; its {self._log.torn} bytes are in {path}.torn now")
+        wanted = settings.rcvbuf_size
+        if self._granted < wanted:
+            say(
+                f"receive buffer: wanted {wanted} bytes, granted {self._granted}; bursts may be lost in the kernel. "
+                f"To grant it: sysctl -w net.core.rmem_max={wanted}"
+            )
+        else:
+            say(f"receive buffer: wanted {wanted} bytes, granted {self._granted}")
+        if settings.priority_levels:
+            after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
+            say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
+        say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path}")
+
+    def _end(self) -> int:
+        """Takes what the kernel still holds, makes all of it durable, acknowledges, and gives the account."""
+        started = time.monotonic()
+        drops = kernel_drops(self._socket)
+        while True:
+            self._go_on.clear()
+            self._turn(time.monotonic())
+            if self._go_on.at == math.inf or time.monotonic() - started > END_DRAIN_SEC:
+                break
+        self._writer.make_room(started)
+        code = 1 if self._writer.failure else 0
+        try:
+            self._writer.sync()
+        except OSError as error:
+            say(f"cannot sync {self._log.path}: {error.strerror}")
+            code = 1
+        rejected = {reason: count for reason, count in self._intake.rejects.items() if count}
+        say(
+            f"ended: received {sum(self._intake.received.values())} entries in {self._intake.datagrams} datagrams, "
+            f"stored {self._writer.stored}, lost to the disk {self._writer.lost}, "
+            f"rejected {sum(rejected.values())} {rejected or ''}".rstrip()
+            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {self._intake.acks.sent}"
+        )
+        self._socket.close()
+        self._log.close()
+        if self._rejects:
+            self._rejects.close()
+        self._loop.close()
+        return code
