@@ -14,7 +14,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
 
-from fastlog._net cimport Acks, Address, Arena, address_text
+from fastlog._net cimport Acks, Arena, address_text
 from fastlog._parse cimport (
     ACCEPTED,
     EMPTY,
@@ -86,7 +86,6 @@ cdef class Intake:
     def __cinit__(self, size_t slot_bytes, priority):
         self.arena = Arena(slot_bytes)
         self.acks = Acks()
-        self.slot = self.arena.filled = 0
         self.lines = <uint8_t *>malloc(LINES_BYTES)
         if self.lines == NULL:
             raise MemoryError

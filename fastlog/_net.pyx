@@ -68,7 +68,7 @@ cdef class Arena:
             self.messages[i].msg_hdr.msg_iov = &self.vectors[i]
             self.messages[i].msg_hdr.msg_iovlen = 1
             self.messages[i].msg_hdr.msg_name = &self.senders[i]
-        self.filled = self.slot_count
+            self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
 
     def __dealloc__(self):
         if self.slots != NULL:

@@ -1,0 +1,27 @@
+import pytest
+from running import Follower, Server
+
+
+@pytest.fixture
+def closing():
+    """Closes what the test gives it, the last one first."""
+    opened = []
+
+    def remember(thing):
+        opened.append(thing)
+        return thing
+
+    yield remember
+    for thing in reversed(opened):
+        thing.close()
+
+
+@pytest.fixture
+def start(tmp_path, closing):
+    """Starts a server in the test's directory."""
+    return lambda **settings: closing(Server(tmp_path, **settings))
+
+
+@pytest.fixture
+def follow(closing):
+    return lambda path: closing(Follower(path))

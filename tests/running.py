@@ -1,0 +1,135 @@
+"""The real server and the real commands, each in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+# Nothing of the caller's environment reaches the programs under test but what finds and measures them.
+BASE_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or name.startswith("COVERAGE")
+}
+PATIENCE_SEC = 30  # until something that must happen counts as not happening; never waited out by a test that passes
+WINDOW = 100  # datagrams under way at once: they fit in the smallest receive buffer that a system grants
+FASTLOG = [sys.executable, "-m", "fastlog"]
+
+
+def run_fastlog(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end."""
+    done = subprocess.run(
+        [*FASTLOG, *arguments],
+        input=stdin,
+        capture_output=True,
+        cwd=cwd,
+        env={**BASE_ENVIRONMENT, **environment},
+        timeout=PATIENCE_SEC,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Server:
+    """`fastlog serve` in `directory`, on a free port of `host`; ready when the constructor returns."""
+
+    def __init__(self, directory: Path, host: str = "127.0.0.1", **settings: str) -> None:
+        self.directory = directory
+        self.host = host
+        self.messages: list[str] = []
+        self.process = subprocess.Popen(
+            [*FASTLOG, "serve"],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=directory,
+            env={**BASE_ENVIRONMENT, "SERVER_HOST": host, "SERVER_PORT": "0", "LOG_DIR": ".", **settings},
+        )
+        ready = self.wait_for_message("listening on ")
+        self.port = int(re.search(r"listening on \S+:(\d+)/udp", ready)[1])
+
+    def wait_for_message(self, text: str) -> str:
+        """The next message that holds `text`; those before it are kept in `messages`."""
+        for line in iter(self.process.stderr.readline, b""):
+            self.messages.append(line.decode().rstrip("\n"))
+            if text in self.messages[-1]:
+                return self.messages[-1]
+        raise AssertionError(f"the server ended without saying {text!r}: {self.messages}")
+
+    def client(self) -> socket.socket:
+        """A socket connected to the server."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        client = socket.socket(family, socket.SOCK_DGRAM)
+        client.settimeout(PATIENCE_SEC)
+        client.connect((host, self.port))
+        return client
+
+    def send(self, datagrams: Iterable[bytes]) -> None:
+        """Sends no faster than the server takes: none of them is lost, however small its receive buffer is."""
+        with self.client() as client:
+            for number, datagram in enumerate(datagrams, 1):
+                client.send(datagram)
+                if number % WINDOW == 0:
+                    while self.queued() > 0:
+                        os.sched_yield()
+
+    def queued(self) -> int:
+        """Bytes of the receive buffer in use, by the kernel's account."""
+        table = Path("/proc/net/udp6" if ":" in self.host else "/proc/net/udp").read_text().splitlines()[1:]
+        rows = [row.split() for row in table]
+        return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].split(":")[1], 16) == self.port)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """Ends the server as a service manager would; returns its exit code."""
+        self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        code = self.process.wait(PATIENCE_SEC)
+        self.messages += self.process.stderr.read().decode().splitlines()
+        return code
+
+    @property
+    def account(self) -> str:
+        """What the server said when it ended."""
+        return self.messages[-1]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.process.stderr.close()
+
+    def log(self) -> bytes:
+        return (self.directory / "server.log").read_bytes()
+
+    def whole_log(self) -> bytes:
+        """The live file with its archives before it, the oldest first."""
+        archives = sorted(self.directory.glob("server.log.[0-9]*"), key=lambda path: -int(path.suffix[1:]))
+        return b"".join(path.read_bytes() for path in archives) + self.log()
+
+    def rejects(self) -> list[dict]:
+        return [json.loads(line) for line in (self.directory / "rejects.jsonl").read_text().splitlines()]
+
+
+class Follower:
+    """Reads the lines of a file as they are written, by the kernel's word rather than by the clock."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            ["tail", "--bytes=+0", "--follow=name", str(path)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def line(self) -> bytes:
+        return self.process.stdout.readline()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()

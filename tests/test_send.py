@@ -1,0 +1,177 @@
+"""`fastlog send` against the real server, a lossy way to it, and no server at all."""
+
+import json
+import socket
+import threading
+
+import pytest
+from running import PATIENCE_SEC, run_fastlog
+
+
+class LossyWay:
+    """A UDP relay to the server that loses the datagrams a predicate names, by direction and running number."""
+
+    def __init__(self, port: int, loses) -> None:
+        self._loses = loses
+        self._server = ("127.0.0.1", port)
+        self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._front.bind(("127.0.0.1", 0))
+        self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._back.connect(self._server)
+        self.port = self._front.getsockname()[1]
+        self.forwarded: list[bytes] = []
+        self._client = None
+        self._threads = [threading.Thread(target=target) for target in (self._to_server, self._to_client)]
+        for thread in self._threads:
+            thread.start()
+
+    def _to_server(self) -> None:
+        number = 0
+        while True:
+            datagram, self._client = self._front.recvfrom(65536)
+            if datagram == b"end":
+                return
+            if not self._loses("there", number):
+                self.forwarded.append(datagram)
+                self._back.send(datagram)
+            number += 1
+
+    def _to_client(self) -> None:
+        number = 0
+        while True:
+            datagram = self._back.recv(65536)
+            if not datagram:
+                return
+            if not self._loses("back", number):
+                self._front.sendto(datagram, self._client)
+            number += 1
+
+    def close(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closer:
+            closer.sendto(b"end", ("127.0.0.1", self.port))
+        self._back.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE_SEC)
+        self._front.close()
+        self._back.close()
+
+
+def stored(server) -> list[dict]:
+    server.stop()
+    return [json.loads(line) for line in server.log().splitlines()]
+
+
+def test_one_message(start, tmp_path):
+    server = start()
+    done = run_fastlog(
+        "send", "disk full", "--level", "ERROR", "--app", "shop", "--port", str(server.port), cwd=tmp_path
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"fastlog: 1 sent to 127.0.0.1 port {server.port}/udp, 1 acknowledged, 0 not\n"
+    [entry] = stored(server)
+    assert entry["timestamp"].endswith("Z")
+    assert len(entry["timestamp"]) == len("2026-11-24T07:00:00.000000Z")
+    del entry["timestamp"]
+    assert entry == {
+        "sequence": 1, "level": "ERROR", "message": "disk full", "host": socket.gethostname(), "app": "shop"
+    }  # fmt: skip
+
+
+def test_the_port_is_the_servers_setting(start, tmp_path):
+    server = start()
+    assert run_fastlog("send", "hello", cwd=tmp_path, SERVER_PORT=str(server.port)).returncode == 0
+    assert [entry["message"] for entry in stored(server)] == ["hello"]
+
+
+def test_samples(start, tmp_path):
+    server = start()
+    done = run_fastlog("send", "--samples", "300", "--port", str(server.port), cwd=tmp_path)
+    assert done.returncode == 0
+    entries = stored(server)
+    assert [entry["sequence"] for entry in entries] == list(range(1, 301))
+    assert {entry["level"] for entry in entries} >= {"DEBUG", "INFO", "WARNING", "ERROR"}
+    assert {entry["app"] for entry in entries} == {"sample"}
+
+
+def test_lines_of_standard_input(start, tmp_path):
+    server = start()
+    lines = b"first\r\n\n  second, indented\n\xff no utf-8 \xe2\x82\xac\nlast without an end"
+    done = run_fastlog("send", "--level", "warn", "--port", str(server.port), cwd=tmp_path, stdin=lines)
+    assert done.returncode == 0
+    assert [(entry["level"], entry["message"]) for entry in stored(server)] == [
+        ("warn", message) for message in ("first", "  second, indented", "\ufffd no utf-8 €", "last without an end")
+    ]
+
+
+def test_a_line_too_long_for_a_datagram_is_told_and_leaves_the_others(start, tmp_path):
+    server = start()
+    lines = b"first\n" + b"x" * 70_000 + b"\nlast\n"
+    done = run_fastlog("send", "--stdin", "--port", str(server.port), cwd=tmp_path, stdin=lines)
+    assert done.returncode == 1
+    assert "line 2 of standard input was not sent: an entry of 70" in done.stderr
+    assert [entry["message"] for entry in stored(server)] == ["first", "last"]
+
+
+def test_a_message_that_is_no_utf8_is_made_valid(start, tmp_path):
+    server = start()
+    assert run_fastlog("send", b"caf\xe9", "--port", str(server.port), cwd=tmp_path).returncode == 0
+    assert [entry["message"] for entry in stored(server)] == ["caf\ufffd"]
+
+
+def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closing):
+    """The first three datagrams are lost on their way there, and the first ACK on its way back."""
+    server = start()
+    way = closing(LossyWay(server.port, lambda way, number: number < (3 if way == "there" else 1)))
+    done = run_fastlog("send", "--level", "ERROR", "--port", str(way.port), cwd=tmp_path, stdin=b"a\nb\nc\nd\n")
+    assert done.returncode == 0
+    assert "4 sent" in done.stderr
+    assert "4 acknowledged, 0 not" in done.stderr
+    assert {entry["message"] for entry in stored(server)} == set("abcd")
+    assert len(set(way.forwarded)) == 4  # a retransmission is the same bytes again
+
+
+def test_what_is_not_acknowledged_is_told(start, tmp_path, closing):
+    server = start()
+    way = closing(LossyWay(server.port, lambda way, number: way == "back"))
+    done = run_fastlog(
+        "send", "lost ack", "--level", "ERROR", "--timeout", "0.3", "--port", str(way.port), cwd=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("fastlog: not acknowledged: sequence 1, 'lost ack'\n")
+    assert "0 acknowledged, 1 not" in done.stderr
+
+
+@pytest.mark.parametrize("level", ["INFO", "ERROR"])
+def test_no_server_is_told(tmp_path, level):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    done = run_fastlog("send", "hello", "--level", level, "--timeout", "0.3", "--port", port, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"nothing listened on 127.0.0.1 port {port}/udp" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["hello", "--samples", "3"], ["hello", "--stdin"], ["--port", "0", "x"], ["--port", "99999", "x"],
+        ["--samples", "-1"], ["--samples", "many"], ["--timeout", "never", "x"], ["--nonsense"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_rejected(tmp_path, arguments):
+    done = run_fastlog("send", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+
+
+def test_a_name_that_does_not_resolve_is_told(tmp_path):
+    done = run_fastlog("send", "hello", "--server", "no.such.host.invalid", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "cannot find the server 'no.such.host.invalid': " in done.stderr
+
+
+def test_version_and_help(tmp_path):
+    assert run_fastlog("--version", cwd=tmp_path).stdout.startswith("fastlog 0.")
+    for arguments in (["--help"], ["serve", "--help"], ["send", "--help"]):
+        assert run_fastlog(*arguments, cwd=tmp_path).returncode == 0
+    assert run_fastlog(cwd=tmp_path).returncode == 2
