@@ -40,12 +40,12 @@ LEVELS: list[Case] = [
         ("", "OTHER"), ("INF", "OTHER"), ("INFOS", "OTHER"), (" INFO", "OTHER"), ("INFO ", "OTHER"), ("5", "OTHER"),
         ("verbose", "OTHER"), ("CRITICAL_", "OTHER"), ("CRITICALITY", "OTHER"), ("OTHER", "OTHER"),
         # no letter of ASCII, though Unicode's upper case of it is
-        ("ınfo", "OTHER"), ("\\u0131nfo", "OTHER"),
+        ("\u0131nfo", "OTHER"), ("\\u0131nfo", "OTHER"),
         # bytes that a careless fold by clearing a bit would take for letters
         ("@NFO", "OTHER"), ("INF/", "OTHER"), ("INF\\u000f", "OTHER"), ("INF\\/", "OTHER"), ("e\\nr", "OTHER"),
         ("INFO\\u0000", "OTHER"), ("\\ud83d\\ude00ERR", "OTHER"),
     ]
-    for entry in ['{{"level":"{}","message":"m"}}'.format(written).encode()]
+    for entry in [f'{{"level":"{written}","message":"m"}}'.encode()]
 ]  # fmt: skip
 
 # The bytes of a character, escaped with a backslash here and in JSON alike.

@@ -101,7 +101,7 @@ def test_every_reject_is_told_with_its_sender_reason_offset_and_bytes(start):
         "field": b'{"level":"INFO","message":"m","app":7}',
     }
     with server.client() as client:
-        source = "127.0.0.1:%d" % client.getsockname()[1]
+        source = f"127.0.0.1:{client.getsockname()[1]}"
         for datagram in bad.values():
             client.send(INFO)
             client.send(datagram)
