@@ -59,7 +59,7 @@ clean:  ## remove everything that was built; logs stay
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "fastlog needs Python 3.11 or newer; PYTHON=python3.12 make … names one"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv"; rm -rf $(VENV); exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(VENV)/built: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .

@@ -133,7 +133,7 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
-        say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path}")
+        say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path.absolute()}")
 
     def _end(self) -> int:
         """Takes what the kernel still holds, makes all of it durable, acknowledges, and gives the account."""
