@@ -10,9 +10,10 @@ RUN --mount=type=bind,from=build,source=/wheels,target=/wheels pip install --no-
     && useradd --system --no-create-home fastlog \
     && install -d -o fastlog -g fastlog /var/log/fastlog
 USER fastlog
-ENV LOG_DIR=/var/log/fastlog
+ENV LOG_DIR=/var/log/fastlog DASHBOARD_HOST=0.0.0.0 DASHBOARD_NO_TOKEN=true
 VOLUME /var/log/fastlog
-EXPOSE 5514/udp
+# The dashboard has no token here: publish its port to loopback, -p 127.0.0.1:8080:8080, or set DASHBOARD_TOKEN.
+EXPOSE 5514/udp 8080
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["fastlog"]
 CMD ["serve"]

@@ -13,6 +13,7 @@ from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
+from posix.unistd cimport usleep
 
 from fastlog._net cimport Acks, Arena, address_text
 from fastlog._parse cimport (
@@ -35,6 +36,8 @@ cdef enum:
     LINES_BYTES = 4 << 20
     # Notes of rejected input kept until the server writes them out.
     NOTES_MAX = 256
+    # Marks of priority entries in the line buffer, for the recent errors: the newest; MAX_ERRORS may not be more.
+    MARKS_MAX = 1000
     # Work of one drain, in bytes scanned: some milliseconds, so that deadlines hold under any flood.
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
@@ -56,6 +59,11 @@ cdef struct Note:
     Reason reason
     unsigned int slot
 
+# A priority entry's line in the line buffer.
+cdef struct Mark:
+    size_t offset
+    size_t size
+
 
 cdef class Intake:
     """Receives, scans and buffers. `priority`: the levels that owe an ACK, a subset of `entry.LEVELS`."""
@@ -72,12 +80,14 @@ cdef class Intake:
     cdef readonly uint64_t buffered  # entries in the line buffer
     cdef readonly bint urgent  # one of them has a priority level
     cdef bint is_priority[LEVEL_COUNT]
+    cdef Mark marks[MARKS_MAX]  # a ring: the mark of the n-th priority entry is at n modulo its size
+    cdef uint64_t mark_count
 
     cdef Note notes[NOTES_MAX]
     cdef readonly unsigned int note_count
     cdef public unsigned int notes_allowed  # rejects beyond them are counted only
 
-    cdef readonly uint64_t datagrams, bytes
+    cdef readonly uint64_t datagrams, datagram_bytes
     cdef uint64_t levels[LEVEL_COUNT]
     cdef uint64_t rejected[REASON_COUNT]
     cdef readonly uint64_t rejects_not_noted
@@ -95,10 +105,15 @@ cdef class Intake:
     def __dealloc__(self):
         free(self.lines)
 
-    def drain(self, int fd):
-        """Takes datagrams until none waits (DRAINED), what was taken fills its place (FULL), or the turn is over."""
+    def drain(self, int fd, unsigned int wait_usec=0):
+        """Takes datagrams until none waits (DRAINED), what was taken fills its place (FULL), or the turn is over.
+
+        Waits first for more of them to come, here rather than in Python, so that the GIL changes hands once only.
+        """
         cdef Status status
         with nogil:
+            if wait_usec:
+                usleep(wait_usec)
             status = self.run(fd)
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
@@ -137,14 +152,14 @@ cdef class Intake:
         if self.at == NULL:
             self.at = start
             self.piece_seen = False
-            self.bytes += size
+            self.datagram_bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
             if self.arena.truncated(self.slot):
                 piece.reason = TRUNCATED
                 piece.start, piece.end = start, end
                 if not self.refuse(&piece, start, size):
                     self.at = NULL
-                    self.bytes -= size
+                    self.datagram_bytes -= size
                     return False
                 return True
         while next_piece(self.at, end, &piece):
@@ -176,6 +191,8 @@ cdef class Intake:
                     self.arena.messages[self.slot].msg_hdr.msg_namelen,
                 )
             self.urgent = True
+            self.marks[self.mark_count % MARKS_MAX] = Mark(self.lines_bytes, size)
+            self.mark_count += 1
         self.lines_bytes += store(piece, self.lines + self.lines_bytes)
         self.buffered += 1
         self.levels[<int>piece.level] += 1
@@ -203,14 +220,40 @@ cdef class Intake:
         """The line buffer's content, whole lines; good until `forget_lines` or the next drain."""
         PyBuffer_FillInfo(buffer, self, self.lines, self.lines_bytes, 1, flags)
 
+    def priority_lines(self, size_t size, uint64_t most):
+        """The newest priority entries among the first `size` bytes, without line feeds, the newest last."""
+        cdef uint64_t n
+        cdef Mark mark
+        found = []
+        for n in range(self.mark_count - min(self.mark_count, most, <uint64_t>MARKS_MAX), self.mark_count):
+            mark = self.marks[n % MARKS_MAX]
+            if mark.offset < size:
+                found.append((<const char *>self.lines + mark.offset)[:mark.size - 1])
+        return found
+
     def forget_lines(self, size_t size, uint64_t entries):
         """The first `size` bytes, which hold that many entries, are in the file or lost."""
         self.lines_bytes -= size
         self.buffered -= entries
         if self.lines_bytes:
             memmove(self.lines, self.lines + size, self.lines_bytes)
+            self.move_marks(size)
         else:
             self.urgent = False
+            self.mark_count = 0
+
+    cdef void move_marks(self, size_t size):
+        """The lines moved down by `size` bytes; marks of those that are gone stay behind."""
+        cdef uint64_t n, kept = 0
+        cdef uint64_t first = self.mark_count - min(self.mark_count, <uint64_t>MARKS_MAX)
+        cdef list left = []
+        for n in range(first, self.mark_count):
+            if self.marks[n % MARKS_MAX].offset >= size:
+                left.append((self.marks[n % MARKS_MAX].offset - size, self.marks[n % MARKS_MAX].size))
+        for offset, length in left:
+            self.marks[kept] = Mark(offset, length)
+            kept += 1
+        self.mark_count = kept
 
     def take_notes(self):
         """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, bytes)."""

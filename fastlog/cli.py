@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fastlog import __version__
-from fastlog.config import as_text, describe, load
+from fastlog.config import as_text, describe, in_force, load
 from fastlog.errors import FastlogError
 from fastlog.messages import say
 
@@ -47,7 +47,7 @@ def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             *flags_of(setting.variable),
             dest=setting.variable,
             metavar="VALUE",
-            help=f"{setting.help.replace('%', '%%')} ({as_text(setting.default)})",
+            help=f"{setting.help} ({as_text(setting.field, setting.default) or 'none'})".replace("%", "%%"),
         )
     parser.set_defaults(run=_serve)
 
@@ -63,8 +63,8 @@ def _serve(options: argparse.Namespace) -> int:
     flags = {name: value for name, value in vars(options).items() if name.isupper() and value is not None}
     settings, origins = load(flags, os.environ, Path(".env"))
     if options.check:
-        for setting in describe():
-            print(f"{setting.variable}={as_text(getattr(settings, setting.field))}  # {origins[setting.variable]}")
+        for variable, value in in_force(settings).items():
+            print(f"{variable}={value}  # {origins[variable]}")
         return 0
     from fastlog.server import Server
 

@@ -4,6 +4,7 @@ A setting comes from a command-line flag, else the environment, else `.env` in t
 An empty value is no value. `docs/configuration.md` has the same table for users; a test holds the two together.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -13,6 +14,7 @@ import msgspec
 from fastlog.entry import ALIASES, LEVELS
 from fastlog.errors import ConfigError
 
+HIDDEN = "(hidden)"  # what is shown of a secret
 NO_LEVELS = "NONE"  # the value of PRIORITY_LEVELS that means no level at all, since an empty value is no value
 
 
@@ -82,6 +84,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=100_000,
         ),
     ] = 1000
+    max_errors: Annotated[
+        int, _setting("recent errors kept in memory for the dashboard", "a whole number from 0 to 1000", ge=0, le=1000)
+    ] = 100
+    dashboard_port: Annotated[
+        int, _setting("TCP port of the dashboard; 0: any free one", "a whole number from 0 to 65535", ge=0, le=65535)
+    ] = 8080
+    dashboard_host: Annotated[str, _setting("its address", "an IPv4 or IPv6 address or a host name", min_length=1)] = (
+        "127.0.0.1"
+    )
+    dashboard_token: Annotated[
+        str,
+        _setting(
+            "asked of every request but `/health`; required where others can reach the dashboard",
+            "at least 16 printable ASCII characters without spaces",
+            pattern=r"^([!-~]{16,})?$",
+        ),
+    ] = ""
+    dashboard_no_token: Annotated[
+        bool,
+        _setting("do without the token all the same: something else keeps others out", "true or false"),
+    ] = False
+    dashboard_names: Annotated[
+        tuple[str, ...],
+        _setting("names that browsers may call it by besides its addresses", "a comma-separated list of host names"),
+    ] = ()
     rejects_max_mb: Annotated[
         float,
         _setting(
@@ -129,13 +156,38 @@ def load(flags: Mapping[str, str], environment: Mapping[str, str], dotenv: Path)
                 values[setting.field] = _convert(setting, text, origin)
                 origins[setting.variable] = origin
                 break
-    return Settings(**values), origins
+    settings = Settings(**values)
+    if not (is_loopback(settings.dashboard_host) or settings.dashboard_token or settings.dashboard_no_token):
+        raise ConfigError(
+            f"DASHBOARD_HOST={settings.dashboard_host!r} ({origins['DASHBOARD_HOST']}) lets others read the log: set "
+            "DASHBOARD_TOKEN, or DASHBOARD_NO_TOKEN=true if something else keeps them out"
+        )
+    return settings, origins
 
 
-def as_text(value: Any) -> str:
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def in_force(settings: Settings) -> dict[str, str]:
+    """Every setting as it is written in a variable, the token hidden."""
+    values = {setting.variable: as_text(setting.field, getattr(settings, setting.field)) for setting in describe()}
+    if settings.dashboard_token:
+        values["DASHBOARD_TOKEN"] = HIDDEN
+    return values
+
+
+def as_text(field: str, value: Any) -> str:
     """A setting's value as it is written in a variable."""
+    if field == "priority_levels" and not value:
+        return NO_LEVELS
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(value) or NO_LEVELS
+        return ",".join(value)
     if isinstance(value, float):
         return f"{value:g}"
     return str(value)
@@ -145,6 +197,8 @@ def _convert(setting: Described, text: str, origin: str) -> Any:
     value: Any = text.strip()
     if setting.field == "priority_levels":
         value = _levels(value)
+    elif setting.field == "dashboard_names":
+        value = [name.strip() for name in value.split(",")]
     try:
         converted = msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError:

@@ -24,7 +24,7 @@ class LogFile:
         self.rotations = 0
         self.torn = 0  # bytes of an unfinished line that a crash had left; they are in `<name>.torn`
         self.error: OSError | None = None  # why the last write failed; None: it did not
-        self._limit = limit
+        self.limit = limit
         self._backups = backups
         self._retired: list[int] = []  # rotated files with lines that `sync` still has to make durable
         self._owing = False  # the live file holds such lines
@@ -163,7 +163,7 @@ class LogFile:
     def _fitting(self, lines: memoryview) -> int:
         """Bytes of the leading lines that may go into the live file; 0: rotate first. A line longer than the limit
         has a file of its own."""
-        room = max(self._limit - self.size, 0)
+        room = max(self.limit - self.size, 0)
         if len(lines) <= room:
             return len(lines)
         fitting = bytes(lines[:room]).rfind(b"\n") + 1

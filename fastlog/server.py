@@ -3,20 +3,25 @@ how to end."""
 
 import math
 import signal
+import sys
 import time
 from pathlib import Path
 
 from fastlog._intake import DRAINED, FULL, Intake
 from fastlog.config import Settings
+from fastlog.dashboard import Dashboard
 from fastlog.listener import address_text, kernel_drops, listen, receive_buffer
 from fastlog.logfile import LogFile
 from fastlog.loop import Loop
 from fastlog.messages import say
 from fastlog.rejects import NOTES_PER_SEC, RejectsFile
+from fastlog.reporter import Reporter
 from fastlog.writer import Writer
 
 MB = 1_000_000
 TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
+SNAPSHOT_SEC = 0.5  # between two snapshots for the dashboard: fresher than a page that asks every 2 s
+SWITCH_SEC = 0.0005  # for which the dashboard's thread may hold the interpreter when the loop wants it back
 END_DRAIN_SEC = 1.0  # at the end: enough to empty any receive buffer, and an end even under a flood
 WORTH_WAITING_FOR = 2  # datagrams that a wait should bring; fewer do not pay for its own system call
 DATAGRAM_OVERHEAD = 1024  # bytes of the receive buffer that a small datagram takes besides its own
@@ -32,6 +37,7 @@ class Server:
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
         self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
         self._granted = receive_buffer(self._socket)
+        self._dashboard = Dashboard(settings)
         self._intake = Intake(settings.buffer_size, settings.priority_levels)
 
         self._loop = Loop()
@@ -40,44 +46,54 @@ class Server:
         self._flush_due = self._loop.deadline(self._on_flush_due)
         self._refill_notes = self._loop.deadline(self._on_refill_notes)
         self._reopen = self._loop.deadline(self._on_reopen)
+        self._snapshot_due = self._loop.deadline(self._on_snapshot_due)
         self._writer = Writer(
-            self._intake, self._log, self._socket, self._loop, wait_for_disk=settings.priority_sync == "durable"
+            self._intake,
+            self._log,
+            self._socket,
+            self._loop,
+            wait_for_disk=settings.priority_sync == "durable",
+            recent=settings.max_errors,
         )
 
         self._rate = 0.0  # datagrams a second between the ends of the last two turns
         self._turn_ended = time.monotonic()
         self._on_refill_notes(self._turn_ended)
+        self._reporter = Reporter(settings, self._intake, self._writer, self._log, self._granted, self._turn_ended)
+        self._on_snapshot_due(self._turn_ended)
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end."""
         self._loop.on_signal(signal.SIGTERM, self._loop.stop)
         self._loop.on_signal(signal.SIGINT, self._loop.stop)
         self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(-math.inf))
+        sys.setswitchinterval(SWITCH_SEC)
+        self._dashboard.start()
         self._introduce()
         self._loop.run()
         return self._end()
 
     def _on_readable(self, now: float) -> None:
-        self._wait_for_more(now)
-        self._turn(now)
+        self._turn(now, self._worthwhile_wait(now))
 
-    def _wait_for_more(self, now: float) -> None:
-        """Lets a burst grow: the wake-ups of a receiver that is faster than its senders cost more than the data.
+    def _worthwhile_wait(self, now: float) -> int:
+        """Microseconds that let a burst grow: wake-ups of a receiver faster than its senders cost more than the data.
 
         Not where it would gain nothing, not past a deadline, and not so long that half the receive buffer could fill.
         """
         wait = min(self._settings.coalesce_usec / 1e6, self._loop.next_deadline() - now)
         if self._rate * wait < WORTH_WAITING_FOR:
-            return
-        datagram = self._intake.bytes / self._intake.datagrams + DATAGRAM_OVERHEAD
-        time.sleep(min(wait, self._granted / 2 / (self._rate * datagram)))
+            return 0
+        datagram = self._intake.datagram_bytes / self._intake.datagrams + DATAGRAM_OVERHEAD
+        return int(min(wait, self._granted / 2 / (self._rate * datagram)) * 1e6)
 
-    def _turn(self, now: float) -> None:
+    def _turn(self, now: float, wait_usec: int = 0) -> None:
         """Drains the socket and hands on what was taken, until nothing waits or the turn is over."""
         intake, writer = self._intake, self._writer
         before = intake.datagrams
         while True:
-            status = intake.drain(self._socket.fileno())
+            status = intake.drain(self._socket.fileno(), wait_usec)
+            wait_usec = 0
             if intake.note_count:
                 self._write_rejects(now)
             elif status == FULL:
@@ -108,6 +124,10 @@ class Server:
     def _on_refill_notes(self, now: float) -> None:
         self._intake.notes_allowed = NOTES_PER_SEC if self._rejects else 0
 
+    def _on_snapshot_due(self, now: float) -> None:
+        self._dashboard.publish(self._reporter.snapshot(now, kernel_drops(self._socket)))
+        self._snapshot_due.set(now + SNAPSHOT_SEC)
+
     def _on_reopen(self, now: float) -> None:
         self._writer.flush(now)
         try:
@@ -133,6 +153,7 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
+        say(f"dashboard at {self._dashboard.url}")
         say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path.absolute()}")
 
     def _end(self) -> int:

@@ -45,9 +45,18 @@ class Server:
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=directory,
-            env={**BASE_ENVIRONMENT, "SERVER_HOST": host, "SERVER_PORT": "0", "LOG_DIR": ".", **settings},
+            env={
+                **BASE_ENVIRONMENT,
+                "SERVER_HOST": host,
+                "SERVER_PORT": "0",
+                "LOG_DIR": ".",
+                "DASHBOARD_PORT": "0",
+                **settings,
+            },
         )
         ready = self.wait_for_message("listening on ")
+        dashboard = next(message for message in self.messages if "dashboard at " in message)
+        self.dashboard_port = int(re.search(r":(\d+)/$", dashboard)[1])
         self.port = int(re.search(r"listening on \S+:(\d+)/udp", ready)[1])
 
     def wait_for_message(self, text: str) -> str:

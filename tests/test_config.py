@@ -55,7 +55,8 @@ WRONG = [
     ("SNDBUF_SIZE", "0"), ("MAX_LOG_SIZE_MB", "0"), ("MAX_LOG_SIZE_MB", "1e400"), ("MAX_LOG_SIZE_MB", "nan"),
     ("LOG_BACKUPS", "-1"), ("LOG_BACKUPS", "1.5"), ("PRIORITY_LEVELS", "ERROR,LOUD"), ("PRIORITY_LEVELS", ","),
     ("PRIORITY_LEVELS", "NONE,ERROR"), ("PRIORITY_SYNC", "maybe"), ("COALESCE_USEC", "-1"), ("COALESCE_USEC", "1000000"),
-    ("REJECTS_MAX_MB", "-0.1"), ("REJECTS_MAX_MB", "none"),
+    ("REJECTS_MAX_MB", "-0.1"), ("REJECTS_MAX_MB", "none"), ("MAX_ERRORS", "1001"), ("DASHBOARD_PORT", "x"), ("DASHBOARD_TOKEN", "short"),
+    ("DASHBOARD_TOKEN", "sixteen with spaces"), ("DASHBOARD_NO_TOKEN", "maybe"),
 ]  # fmt: skip
 
 
@@ -111,20 +112,22 @@ def test_a_directory_that_is_none_ends_the_start(tmp_path):
 def test_priority_levels_are_read_without_case_and_with_aliases(text, levels):
     settings, _ = load({}, {"PRIORITY_LEVELS": text}, Path("/nonexistent"))
     assert settings.priority_levels == levels
-    assert load({}, {"PRIORITY_LEVELS": as_text(levels)}, Path("/nonexistent"))[0] == settings
+    assert load({}, {"PRIORITY_LEVELS": as_text("priority_levels", levels)}, Path("/nonexistent"))[0] == settings
 
 
 def test_the_documented_table_is_the_settings():
     rows = re.findall(
         r"^\| `([A-Z_]+)` \| (.+) \| `(.*)` \|$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE
     )
-    assert [(name, default) for name, _, default in rows] == [(s.variable, as_text(s.default)) for s in describe()]
+    assert [(name, default) for name, _, default in rows] == [
+        (s.variable, as_text(s.field, s.default)) for s in describe()
+    ]
 
 
 def test_the_example_file_has_every_setting_with_its_default():
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert [line[1:] for line in lines if line.startswith("#") and not line.startswith("# ")] == [
-        f"{setting.variable}={as_text(setting.default)}" for setting in describe()
+        f"{setting.variable}={as_text(setting.field, setting.default)}" for setting in describe()
     ]
 
 

@@ -288,7 +288,7 @@ def test_a_port_in_use_ends_the_start(start, tmp_path):
     server = start()
     other = tmp_path / "other"
     other.mkdir()
-    done = run_fastlog("serve", "--host", "127.0.0.1", "--port", str(server.port), cwd=other)
+    done = run_fastlog("serve", "--host", "127.0.0.1", "--port", str(server.port), "--dashboard-port", "0", cwd=other)
     assert done.returncode == 1
     assert done.stderr == (
         f"fastlog: cannot listen on 127.0.0.1 port {server.port}/udp: Address already in use; "

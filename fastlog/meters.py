@@ -1,0 +1,115 @@
+"""Figures that need a memory: rates over time, latencies, the newest errors, the kernel's drops of the last minute.
+
+Each has a bound, and is fed by the loop alone.
+"""
+
+import itertools
+from collections import deque
+
+from fastlog.stats import Latency, Rates
+
+HISTORY_SEC = 300  # the five minutes that the dashboard shows
+RATE_WINDOW_SEC = 3.0  # short enough to fall to 0 soon after the last entry, long enough not to jump
+ACK_GROUPS = 1024  # groups of ACKs that the latencies are taken from: the newest
+RECENT_MAX_BYTES = 4 << 20  # of recent errors, which may be 64 KB each
+DROPS_WINDOW_SEC = 60.0  # after which the kernel's drops are no reason for alarm any more
+
+
+class RateMeter:
+    """Turns a counter, looked at now and then, into rates."""
+
+    def __init__(self, now: float) -> None:
+        self._started = now
+        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+        self._history: deque[int] = deque(maxlen=HISTORY_SEC)
+        self._second_ends = now + 1.0
+        self._second_began_at = 0  # the counter when the present second began
+        self._peak = 0.0
+
+    def tick(self, now: float, count: int) -> None:
+        self._samples.append((now, count))
+        while self._samples[1][0] <= now - RATE_WINDOW_SEC:
+            self._samples.popleft()
+        seconds = int(now - self._second_ends) + 1 if now >= self._second_ends else 0
+        if seconds:
+            grown = count - self._second_began_at
+            # a loop that was held up for several seconds tells them evenly
+            self._history.extend(
+                grown * (second + 1) // seconds - grown * second // seconds for second in range(seconds)[-HISTORY_SEC:]
+            )
+            self._second_began_at = count
+            self._second_ends += seconds
+            self._peak = max(self._peak, grown / seconds)
+
+    @property
+    def now(self) -> float:
+        """Events a second over the last few seconds."""
+        (began, before), (ended, after) = self._samples[0], self._samples[-1]
+        return round((after - before) / (ended - began), 1) if ended > began else 0.0
+
+    def rates(self) -> Rates:
+        ended, count = self._samples[-1]
+        average = count / (ended - self._started) if ended > self._started else 0.0
+        return Rates(peak=round(max(self._peak, self.now), 1), average=round(average, 1), history=list(self._history))
+
+
+class LatencyMeter:
+    """Latencies of the newest ACKs. ACKs sent together waited together: they are kept as one figure and their count."""
+
+    def __init__(self) -> None:
+        self._groups: deque[tuple[float, int]] = deque(maxlen=ACK_GROUPS)
+        self._summary = Latency(None, None, None)
+        self._changed = False
+
+    def add(self, seconds: float, acks: int) -> None:
+        self._groups.append((seconds, acks))
+        self._changed = True
+
+    def summary(self) -> Latency:
+        if self._changed:
+            groups = sorted(self._groups)
+            sums = list(itertools.accumulate(count for _, count in groups))
+
+            def at(share: float) -> float:
+                wanted = share * sums[-1]
+                return round(next(s for (s, _), total in zip(groups, sums, strict=True) if total >= wanted) * 1000, 3)
+
+            self._summary = Latency(p50=at(0.5), p99=at(0.99), max=at(1.0))
+            self._changed = False
+        return self._summary
+
+
+class RecentErrors:
+    """The stored lines of the newest priority entries, by number and by bytes."""
+
+    def __init__(self, count: int) -> None:
+        self._lines: deque[bytes] = deque(maxlen=count)
+        self._bytes = 0
+
+    def extend(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if len(self._lines) == self._lines.maxlen:
+                self._bytes -= len(self._lines[0])
+            self._lines.append(line)
+            self._bytes += len(line)
+            while self._bytes > RECENT_MAX_BYTES:
+                self._bytes -= len(self._lines.popleft())
+
+    def lines(self) -> list[bytes]:
+        return list(self._lines)
+
+
+class DropMeter:
+    """The kernel's drop counter, None where it cannot be read, and whether it grew of late."""
+
+    def __init__(self) -> None:
+        self.count: int | None = None
+        self._grew_at = -DROPS_WINDOW_SEC
+
+    def tick(self, now: float, count: int | None) -> None:
+        if count is not None and count > (self.count or 0):
+            self._grew_at = now
+        self.count = count
+
+    def grew_lately(self, now: float) -> bool:
+        return now - self._grew_at < DROPS_WINDOW_SEC

@@ -1,0 +1,720 @@
+// The dashboard's behaviour: asks /stats every two seconds and writes what changed into the places of index.html.
+//
+// Rules: text of strangers reaches the page only as text nodes; a figure that is null is "unknown", never 0; a row that
+// has not changed is not touched, so that scroll, selection, focus and filter survive every refresh.
+
+"use strict";
+
+const POLL_MS = 2000;
+const POLL_HIDDEN_MS = 20000; // nobody looks: only the title has to keep up
+const PAUSE_MS = 500; // least rest between two requests, for a server that answers slowly
+const TIMEOUT_MS = 5000;
+const RESTART_MS = TIMEOUT_MS + 1000; // the start's time, reckoned from uptime, wavers by as long as an answer may take
+const TOKEN_KEY = "fastlog-token";
+
+const CHART_SECONDS = 300;
+const CHART_HEIGHT = 100;
+const PREVIEW_CHARS = 600; // of a closed message: more would be laid out for nothing, since the clamp hides it
+const SHORT_CHARS = 150; // a message up to this long fits the clamp
+const SHORT_CELL_CHARS = 30; // the same of any other cell
+const PARTS_SHOWN = 6; // causes listed below one loss
+
+const THIN_SPACE = "\u202f";
+const UNKNOWN = "unknown";
+const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OTHER"];
+const ALIASES = {
+  TRACE: "DEBUG", NOTICE: "INFO", WARN: "WARNING", ERR: "ERROR",
+  FATAL: "CRITICAL", EMERG: "CRITICAL", ALERT: "CRITICAL", PANIC: "CRITICAL",
+};
+const COLUMNS = ["timestamp", "level", "sequence", "app", "host", "message"];
+
+const byId = (id) => document.getElementById(id);
+
+// ---- Reading JSON without rounding ----------------------------------------------------------------------------------
+// A sequence goes up to 2^64 - 1 and other fields hold any number, but JSON.parse rounds them. So each number that
+// JavaScript would write differently is turned into a string with a mark that no sender can guess.
+
+const MARK = `${crypto.getRandomValues(new Uint32Array(4)).join("-")}:`;
+const STRING_OR_NUMBER = /"[^"\\]*(?:\\[^][^"\\]*)*"|-?\d[\d.eE+-]*/g;
+const MARKED = new RegExp(`"${MARK}([^"]*)"`, "g");
+
+function parseExactly(json) {
+  const keep = (token) => token[0] === '"' || String(Number(token)) === token;
+  return JSON.parse(json.replace(STRING_OR_NUMBER, (token) => (keep(token) ? token : `"${MARK}${token}"`)));
+}
+
+function unmark(text) {
+  return text.startsWith(MARK) ? text.slice(MARK.length) : text;
+}
+
+// Any JSON value as its sender wrote it; a string without its quotes.
+function asText(value) {
+  return typeof value === "string" ? unmark(value) : JSON.stringify(value).replace(MARKED, "$1");
+}
+
+function asNumber(value) {
+  if (value === null || value === undefined) return null;
+  return Number(typeof value === "string" ? unmark(value) : value);
+}
+
+function lookUp(stats, path) {
+  return path.split(".").reduce((found, key) => found?.[key], stats) ?? null;
+}
+
+// ---- Writing figures ------------------------------------------------------------------------------------------------
+
+function grouped(digits) {
+  return digits.replace(/\B(?=(\d{3})+$)/g, THIN_SPACE);
+}
+
+function count(value) {
+  return grouped(String(Math.round(asNumber(value))));
+}
+
+function rate(value) {
+  const number = asNumber(value);
+  return number > 0 && number < 9.95 ? number.toFixed(1) : count(number);
+}
+
+function milliseconds(value) {
+  const number = asNumber(value);
+  const places = number < 10 ? 2 : number < 100 ? 1 : 0;
+  return `${places ? number.toFixed(places) : count(number)}${THIN_SPACE}ms`;
+}
+
+// Decimal units, as the settings have them: MAX_LOG_SIZE_MB is MB of 1,000,000 bytes.
+function bytes(value) {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+  let number = asNumber(value);
+  let unit = 0;
+  while (number >= 999.5 && unit < units.length - 1) {
+    number /= 1000;
+    unit += 1;
+  }
+  const places = unit === 0 || number >= 99.95 ? 0 : number >= 9.995 ? 1 : 2;
+  return `${number.toFixed(places)}${THIN_SPACE}${units[unit]}`;
+}
+
+function duration(value) {
+  const seconds = Math.floor(asNumber(value));
+  const parts = [
+    [Math.floor(seconds / 86400), "d"], [Math.floor(seconds / 3600) % 24, "h"], [Math.floor(seconds / 60) % 60, "min"],
+  ];
+  const first = parts.findIndex(([amount]) => amount > 0);
+  if (first === -1) return `${seconds} s`;
+  if (first === 2) parts.push([seconds % 60, "s"]);
+  return parts.slice(first).map(([amount, unit]) => `${amount} ${unit}`).join(" ");
+}
+
+function largestUnit(value) {
+  return duration(value).match(/\d+ \w+/)[0];
+}
+
+function percent(part, whole) {
+  if (whole === 0) return "0%";
+  const share = (100 * part) / whole;
+  if (part > 0 && share < 0.1) return "<0.1%";
+  return `${share.toFixed(share > 0 && share < 99.95 ? 1 : 0)}%`;
+}
+
+function clock(date) {
+  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
+}
+
+const FORMATS = { count, rate, bytes, duration, ms: milliseconds, word: (value) => visible(asText(value)) };
+
+// ---- Changing the page in place -------------------------------------------------------------------------------------
+
+// The text node stays and an equal text is left alone: a selection in it survives.
+function setText(element, text) {
+  const node = element.firstChild;
+  if (node === null) element.append(text);
+  else if (node.data !== text) node.data = text;
+}
+
+function setAttribute(element, name, value) {
+  if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+}
+
+function setFigure(element, value, format) {
+  setText(element, value === null ? UNKNOWN : format(value));
+  element.classList.toggle("unknown", value === null);
+}
+
+function fromTemplate(id) {
+  return byId(id).content.firstElementChild.cloneNode(true);
+}
+
+const keptRows = new WeakMap();
+
+// Makes the children of `parent` stand for `items`: the row of a key is made once, updated, and moved only if it must.
+function syncRows(parent, items, keyOf, make, update) {
+  const before = keptRows.get(parent) ?? new Map();
+  const after = new Map();
+  for (const item of items) after.set(keyOf(item), before.get(keyOf(item)) ?? make(item));
+  for (const [key, row] of before) if (!after.has(key)) row.remove();
+  let place = parent.firstElementChild;
+  for (const item of items) {
+    const row = after.get(keyOf(item));
+    if (row === place) place = place.nextElementSibling;
+    else parent.insertBefore(row, place);
+    update(row, item);
+  }
+  keptRows.set(parent, after);
+}
+
+// ---- Text of strangers ----------------------------------------------------------------------------------------------
+
+// Controls, lone surrogates, and the format characters that reorder or hide text.
+const UNSEEN = /[\p{Cc}\p{Cs}\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+const UNSEEN_BUT_LAYOUT = new RegExp(`(?![\\n\\t])${UNSEEN.source}`, "gu");
+
+function symbol(character) {
+  const code = character.codePointAt(0);
+  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+  if (code === 0x7f) return "\u2421";
+  const hex = code.toString(16).toUpperCase();
+  return code > 0xffff ? `\\u{${hex}}` : `\\u${hex.padStart(4, "0")}`;
+}
+
+function visible(text) {
+  return text.replace(UNSEEN, symbol);
+}
+
+// Writes text whose unseen characters stand out as symbols, so that a real one and a typed "\u202E" differ.
+function setForeignText(element, text, unseen = UNSEEN) {
+  const pieces = [];
+  let end = 0;
+  for (const match of text.matchAll(unseen)) {
+    const mark = document.createElement("span");
+    mark.className = "unseen-character";
+    mark.textContent = symbol(match[0]);
+    pieces.push(text.slice(end, match.index), mark);
+    end = match.index + match[0].length;
+  }
+  element.replaceChildren(...pieces, text.slice(end));
+}
+
+// ---- Figures with a place of their own ------------------------------------------------------------------------------
+
+const places = [...document.querySelectorAll("[data-show]")].map((element) => ({
+  element,
+  path: element.dataset.show,
+  format: FORMATS[element.dataset.as],
+  alarm: "loss" in element.dataset ? "lost" : "warn" in element.dataset ? "warned" : null,
+}));
+
+function showFigures(stats) {
+  for (const { element, path, format, alarm } of places) {
+    const value = lookUp(stats, path);
+    setFigure(element, value, format);
+    if (alarm) element.classList.toggle(alarm, asNumber(value) > 0);
+  }
+}
+
+function showLevels(distribution) {
+  const amounts = LEVELS.map((level) => asNumber(distribution[level]) ?? 0);
+  const whole = amounts.reduce((sum, amount) => sum + amount, 0);
+  const largest = Math.max(...amounts, 1);
+  LEVELS.forEach((level, index) => {
+    const row = document.querySelector(`#levels tr[data-level=${level}]`);
+    row.querySelector(".fill").style.setProperty("width", `${(100 * amounts[index]) / largest}%`);
+    row.classList.toggle("none", amounts[index] === 0);
+    setText(row.querySelector(".amount"), count(amounts[index]));
+    setText(row.querySelector(".share"), percent(amounts[index], whole));
+  });
+}
+
+function showDisk(disk) {
+  const state = byId("disk-state");
+  setText(state, disk.failure === null ? "Working" : visible(asText(disk.failure)));
+  state.classList.toggle("failing", disk.failure !== null);
+  const limit = asNumber(disk.log_limit_bytes);
+  const share = limit > 0 ? Math.min(100, (100 * asNumber(disk.log_bytes)) / limit) : 0;
+  byId("gauge-fill").style.setProperty("width", `${share}%`);
+  setAttribute(byId("gauge"), "aria-valuenow", share.toFixed(0));
+  const free = asNumber(disk.free_bytes);
+  const total = asNumber(disk.total_bytes);
+  setFigure(byId("free"), free, () => (total === null ? bytes(free) : `${bytes(free)} of ${bytes(total)}`));
+}
+
+function showReceiveBuffer({ wanted, granted }) {
+  const short = asNumber(granted) < asNumber(wanted);
+  byId("granted").classList.toggle("warned", short);
+  byId("buffer-hint").hidden = !short;
+  setText(byId("sysctl"), `sysctl -w net.core.rmem_max=${asText(wanted)}`);
+}
+
+function showSenders(senders) {
+  const body = byId("senders");
+  const note = senders === null ? UNKNOWN : "none yet";
+  const items = senders?.length ? senders : [{ note }];
+  syncRows(body, items, (item) => item.note ?? `@${item.address}`, makeSenderRow, (row, sender) => {
+    if (sender.note) return;
+    const lost = row.querySelector(".lost-here");
+    setText(row.querySelector(".received"), count(sender.received));
+    setFigure(lost, sender.lost, count);
+    lost.classList.toggle("warned", asNumber(sender.lost) > 0);
+    setText(row.querySelector(".heard"), `${largestUnit(sender.seconds_since_last)} ago`);
+  });
+}
+
+function makeSenderRow({ note, address }) {
+  if (note === undefined) {
+    const row = fromTemplate("sender-row");
+    setForeignText(row.querySelector("bdi"), asText(address));
+    return row;
+  }
+  const row = document.createElement("tr");
+  const cell = row.insertCell();
+  cell.colSpan = 4;
+  cell.className = note === UNKNOWN ? UNKNOWN : "quiet";
+  cell.textContent = note;
+  return row;
+}
+
+function showSettings(settings) {
+  const make = ([name]) => {
+    const pair = fromTemplate("pair");
+    setText(pair.querySelector("dt"), visible(name));
+    return pair;
+  };
+  syncRows(byId("settings-list"), Object.entries(settings), ([name]) => name, make, (pair, [, value]) => {
+    setText(pair.querySelector("bdi"), visible(asText(value)) || "empty");
+  });
+}
+
+// ---- Health and losses ----------------------------------------------------------------------------------------------
+
+const seenLosses = { started: 0, amounts: new Map() };
+
+function showLosses(stats) {
+  showParts("rejected-by-reason", Object.entries(stats.rejected));
+  const senders = stats.top_senders ?? [];
+  showParts("lost-by-sender", senders.map((sender) => [sender.address, sender.lost]));
+  forgetAfterRestart(asNumber(stats.elapsed_seconds));
+  for (const { element, path, alarm } of places) {
+    if (alarm === "lost") showGrowth(element, asNumber(lookUp(stats, path)));
+  }
+  const losses = [...document.querySelectorAll("[data-loss]")];
+  showVerdict(losses.some(isLost), losses.filter((loss) => loss.classList.contains("unknown")).length);
+}
+
+// A server that started later than the one before is another one, and its counters began anew.
+function forgetAfterRestart(elapsed) {
+  const started = Date.now() - 1000 * elapsed;
+  if (started > seenLosses.started + RESTART_MS) seenLosses.amounts.clear();
+  seenLosses.started = started;
+}
+
+function isLost(element) {
+  return element.classList.contains("lost");
+}
+
+function showParts(id, amounts) {
+  const parts = amounts.map(([name, value]) => ({ name: asText(name), amount: asNumber(value) }));
+  const some = parts.filter(({ amount }) => amount > 0).sort((a, b) => b.amount - a.amount);
+  const rest = some.splice(PARTS_SHOWN).reduce((sum, { amount }) => sum + amount, 0);
+  if (rest > 0) some.push({ name: "others", amount: rest });
+  const make = ({ name }) => {
+    const part = fromTemplate("part");
+    setForeignText(part.querySelector("bdi"), name);
+    return part;
+  };
+  syncRows(byId(id), some, ({ name }) => name, make, (part, { amount }) => setText(part.querySelector("b"), count(amount)));
+}
+
+// A counter that is above 0 since last week matters less than one that grows now: says when it grew under our eyes.
+function showGrowth(element, amount) {
+  const before = seenLosses.amounts.get(element.id);
+  const seen = { amount, note: before?.note ?? "" };
+  if (before && before.amount !== null && amount > before.amount) {
+    seen.note = `+${count(amount - before.amount)} at ${clock(new Date())}`;
+  }
+  seenLosses.amounts.set(element.id, seen);
+  setText(element.closest(".loss").querySelector(".grew"), seen.note);
+}
+
+function showVerdict(lost, unknowns) {
+  const verdict = byId("verdict");
+  const doubt = unknowns === 1 ? ", one figure is unknown" : unknowns ? `, ${unknowns} figures are unknown` : "";
+  const finding = lost ? "Some input was lost" : unknowns ? "No known loss" : "Nothing lost";
+  setText(verdict, `${finding} since the start${doubt}`);
+  verdict.classList.toggle("bad", lost);
+}
+
+function showHealth(health) {
+  const reasons = health?.reasons ?? [];
+  const warnings = health?.warnings ?? [];
+  showNotes("reasons", reasons);
+  showNotes("warnings", warnings);
+  byId("health").hidden = reasons.length + warnings.length === 0;
+  const also = warnings.length === 0 ? "" : warnings.length === 1 ? ", 1 warning" : `, ${warnings.length} warnings`;
+  if (health?.status === "degraded") showState("degraded");
+  else showState("ok", also);
+}
+
+function showNotes(id, notes) {
+  const texts = [...new Set(notes.map(asText))];
+  const make = (text) => {
+    const item = document.createElement("li");
+    setForeignText(item, text);
+    return item;
+  };
+  syncRows(byId(id), texts, (text) => text, make, () => {});
+}
+
+function showState(state, also = "") {
+  const element = byId("state");
+  setText(element, state + also);
+  setAttribute(element, "data-state", state);
+}
+
+// ---- The line -------------------------------------------------------------------------------------------------------
+
+const chart = { figures: [], pointer: null };
+
+function showRates({ history, average }) {
+  chart.figures = history.slice(-CHART_SECONDS).map(asNumber);
+  const top = roundUp(Math.max(...chart.figures, 1));
+  const points = chart.figures.map((figure, index) => `${chartX(index)} ${chartY(figure, top)}`);
+  const drawn = points.length > 1;
+  setAttribute(byId("curve"), "d", drawn ? `M${points.join("L")}` : "");
+  setAttribute(byId("area"), "d", drawn ? `M${points.join("L")}V${CHART_HEIGHT}H${chartX(0)}Z` : "");
+  const mean = asNumber(average);
+  const meanDrawn = drawn && mean > 0 && mean <= top;
+  setAttribute(byId("average"), "d", meanDrawn ? `M0 ${chartY(mean, top)}H${CHART_SECONDS - 1}` : "");
+  byId("no-history").hidden = drawn;
+  setText(byId("scale-top"), drawn ? count(top) : "");
+  setText(byId("scale-half"), drawn && top > 1 ? rate(top / 2) : "");
+  setAttribute(byId("line"), "aria-label", describeLine());
+  showReadout();
+}
+
+function chartX(index) {
+  return CHART_SECONDS - chart.figures.length + index;
+}
+
+function chartY(figure, top) {
+  return (CHART_HEIGHT * (1 - figure / top)).toFixed(2);
+}
+
+function roundUp(figure) {
+  const power = 10 ** Math.floor(Math.log10(figure));
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((step) => step * power >= figure) * power;
+}
+
+function describeLine() {
+  const { figures } = chart;
+  if (figures.length < 2) return "Logs per second, no figures yet";
+  const [last] = figures.slice(-1);
+  return `Logs per second over the last ${duration(figures.length)}: now ${count(last)}, `
+    + `lowest ${count(Math.min(...figures))}, highest ${count(Math.max(...figures))}`;
+}
+
+function showReadout() {
+  const { figures, pointer } = chart;
+  const index = pointer === null ? -1 : Math.round(pointer * (CHART_SECONDS - 1)) - chartX(0);
+  const under = index >= 0 && index < figures.length;
+  setAttribute(byId("cross"), "d", under ? `M${chartX(index)} 0V${CHART_HEIGHT}` : "");
+  setText(byId("readout"), under ? `${count(figures[index])}/s, ${duration(figures.length - 1 - index)} ago` : "");
+}
+
+byId("chart").addEventListener("pointermove", (event) => {
+  const box = byId("line").getBoundingClientRect();
+  chart.pointer = (event.clientX - box.left) / box.width;
+  showReadout();
+});
+
+byId("chart").addEventListener("pointerleave", () => {
+  chart.pointer = null;
+  showReadout();
+});
+
+// ---- Recent errors --------------------------------------------------------------------------------------------------
+
+let shownErrors = []; // {key, row, words}, the oldest first, as the server sends them
+let errorsFilled = false;
+
+// The list is a window that moves along the entries: what it left behind goes from the foot of the table, what is new
+// comes on top, and the rows between are not touched, even if some of them are equal.
+function showErrors(entries) {
+  const keys = entries.map((entry) => JSON.stringify(entry));
+  const gone = entriesGone(shownErrors.map(({ key }) => key), keys);
+  for (const { row } of shownErrors.splice(0, gone)) row.remove();
+  const added = keys.slice(shownErrors.length).map((key, index) => makeError(key, entries[shownErrors.length + index]));
+  if (errorsFilled && gone === 0 && added.length === 0) return;
+  shownErrors = shownErrors.concat(added);
+  keepScroll(() => byId("errors").prepend(...added.map(({ row }) => row).reverse()));
+  applyFilter();
+  errorsFilled = true;
+}
+
+function entriesGone(before, now) {
+  for (let gone = 0; gone < before.length; gone += 1) {
+    const rest = before.length - gone;
+    if (rest <= now.length && now.slice(0, rest).every((key, index) => key === before[gone + index])) return gone;
+  }
+  return before.length;
+}
+
+// Rows that come on top must not push away what someone is reading; not every browser has scroll anchoring.
+function keepScroll(change) {
+  const scroller = byId("scroller");
+  const { scrollTop, scrollHeight } = scroller;
+  change();
+  if (scrollTop > 0) scroller.scrollTop = scrollTop + scroller.scrollHeight - scrollHeight;
+}
+
+function makeError(key, entry) {
+  const row = fromTemplate("error-row");
+  const texts = COLUMNS.map((column) => (entry[column] === undefined ? "" : asText(entry[column])));
+  const fields = Object.entries(entry).filter(([name]) => !COLUMNS.includes(name));
+  row.dataset.level = knownLevel(texts[1]);
+  row.classList.toggle("new", errorsFilled);
+  COLUMNS.slice(0, -1).forEach((column, index) => showCell(row.querySelector(`.${column}`), texts[index]));
+  const cramped = texts.slice(0, -1).some((text) => text.length > SHORT_CELL_CHARS);
+  showMessage(row, texts.at(-1).replace(/\r\n/g, "\n"), fields, cramped);
+  const words = [...texts, ...fields.flatMap(([name, value]) => [name, asText(value)])].join("\n").toLowerCase();
+  return { key, row, words };
+}
+
+function knownLevel(text) {
+  const level = text.toUpperCase();
+  if (LEVELS.includes(level)) return level;
+  return Object.hasOwn(ALIASES, level) ? ALIASES[level] : "OTHER";
+}
+
+function showCell(cell, text) {
+  cell.classList.toggle("missing", text === "");
+  if (text !== "") setForeignText(cell.firstElementChild, text);
+}
+
+function showMessage(row, message, fields, cramped) {
+  const text = row.querySelector(".text");
+  const more = row.querySelector(".more");
+  const closed = cutAt(message, PREVIEW_CHARS);
+  setForeignText(text, closed, UNSEEN_BUT_LAYOUT);
+  const long = message.length > SHORT_CHARS || message.split("\n").length > 2;
+  if (!long && !cramped && fields.length === 0) return;
+  const label = moreLabel(long ? message.length : 0, cramped, fields.length);
+  more.hidden = false;
+  more.textContent = label;
+  more.addEventListener("click", () => {
+    const open = row.classList.toggle("open");
+    more.setAttribute("aria-expanded", String(open));
+    more.textContent = open ? "less" : label;
+    if (closed !== message) setForeignText(text, open ? message : closed, UNSEEN_BUT_LAYOUT);
+    showFields(row.querySelector(".fields"), open ? fields : []);
+  });
+}
+
+function cutAt(text, length) {
+  if (text.length <= length) return text;
+  const last = text.charCodeAt(length - 1);
+  const halfOfPair = last >= 0xd800 && last <= 0xdbff;
+  return `${text.slice(0, halfOfPair ? length - 1 : length)}…`;
+}
+
+function moreLabel(characters, cramped, fields) {
+  const whole = characters ? `whole message, ${count(characters)} characters` : cramped ? "whole entry" : "";
+  const others = fields === 0 ? "" : fields === 1 ? "1 more field" : `${count(fields)} more fields`;
+  return [whole, others].filter(Boolean).join(" · ");
+}
+
+function showFields(list, fields) {
+  list.hidden = fields.length === 0;
+  list.replaceChildren(...fields.map(([name, value]) => {
+    const pair = fromTemplate("pair");
+    setForeignText(pair.querySelector("dt"), name);
+    setForeignText(pair.querySelector("bdi"), asText(value));
+    return pair;
+  }));
+}
+
+// ---- The filter -----------------------------------------------------------------------------------------------------
+
+const filter = byId("filter");
+
+function applyFilter() {
+  const terms = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+  let matching = 0;
+  for (const { row, words } of shownErrors) {
+    row.hidden = !terms.every((term) => words.includes(term));
+    if (!row.hidden) matching += 1;
+  }
+  const all = shownErrors.length;
+  setText(byId("shown"), terms.length ? `${count(matching)} of ${count(all)}` : count(all));
+  setText(byId("no-errors"), all === 0 ? "No errors so far." : "No entry matches the filter.");
+  byId("no-errors").hidden = matching > 0;
+}
+
+filter.addEventListener("input", applyFilter);
+
+filter.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  event.preventDefault();
+  filter.value = "";
+  applyFilter();
+});
+
+document.addEventListener("keydown", (event) => {
+  const typing = event.target instanceof HTMLInputElement;
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  filter.focus();
+});
+
+// ---- The token ------------------------------------------------------------------------------------------------------
+
+let token = takeToken();
+
+// Taken out of the address bar, so that it does not end up in bookmarks, history or screenshots.
+function takeToken() {
+  const address = new URL(location.href);
+  const given = address.searchParams.get("token");
+  if (given === null) return storedToken();
+  address.searchParams.delete("token");
+  history.replaceState(null, "", address);
+  storeToken(given);
+  return given;
+}
+
+function storedToken() {
+  try {
+    return sessionStorage.getItem(TOKEN_KEY) ?? "";
+  } catch {
+    return ""; // a browser may refuse storage: then the token lives as long as the page
+  }
+}
+
+function storeToken(given) {
+  try {
+    sessionStorage.setItem(TOKEN_KEY, given);
+  } catch {
+    // see storedToken
+  }
+}
+
+function askForToken() {
+  setText(byId("refused"), token === "" ? "" : "The server refused the token.");
+  showState("locked");
+  setBanner("");
+  document.title = "locked · fastlog";
+  document.body.classList.add("stale");
+  byId("ask").hidden = false;
+  byId("token").focus();
+}
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = byId("token").value.trim();
+  storeToken(token);
+  pollNow();
+});
+
+// ---- Asking the server ----------------------------------------------------------------------------------------------
+
+class Refused extends Error {} // 401
+class Unusable extends Error {} // an answer, but not figures
+
+const HEADER_SAFE = /^[\x20-\x7e]*$/;
+
+let lastAnswer = new Date();
+let asking = false;
+let timer = 0;
+
+async function fetchStats() {
+  if (!HEADER_SAFE.test(token)) throw new Refused();
+  const abort = new AbortController();
+  const timeout = setTimeout(() => abort.abort(), TIMEOUT_MS);
+  try {
+    const headers = token === "" ? {} : { Authorization: `Bearer ${token}` };
+    const response = await fetch("stats", { headers, cache: "no-store", signal: abort.signal });
+    if (response.status === 401) throw new Refused();
+    if (!response.ok) throw new Unusable(`the server says ${response.status}`);
+    return await response.text();
+  } finally {
+    clearTimeout(timeout);
+  }
+}
+
+async function poll() {
+  clearTimeout(timer);
+  asking = true;
+  const started = performance.now();
+  try {
+    showAnswer(await fetchStats());
+  } catch (error) {
+    if (error instanceof Refused) {
+      askForToken();
+      return; // asked again once there is a token to try
+    }
+    showNoAnswer(error);
+  } finally {
+    asking = false;
+  }
+  const wait = document.visibilityState === "hidden" ? POLL_HIDDEN_MS : POLL_MS;
+  timer = setTimeout(poll, Math.max(PAUSE_MS, wait - (performance.now() - started)));
+}
+
+function pollNow() {
+  if (!asking) poll();
+}
+
+function showAnswer(json) {
+  try {
+    show(withDerived(parseExactly(json)));
+  } catch (error) {
+    console.error(error);
+    throw new Unusable("its answer cannot be read");
+  }
+  lastAnswer = new Date();
+  setText(byId("updated"), clock(lastAnswer));
+  setBanner("");
+  byId("ask").hidden = true;
+  document.body.classList.remove("stale");
+}
+
+function withDerived(stats) {
+  const rejected = Object.values(stats.rejected).reduce((sum, amount) => sum + asNumber(amount), 0);
+  return { ...stats, derived: { rejected } };
+}
+
+function show(stats) {
+  showFigures(stats);
+  showRates(stats.rates);
+  showLosses(stats);
+  showHealth(stats.health);
+  showLevels(stats.level_distribution);
+  showDisk(stats.disk);
+  showReceiveBuffer(stats.receive_buffer);
+  showErrors(stats.recent_errors);
+  showSenders(stats.top_senders);
+  showSettings(stats.settings);
+  showTitle(stats);
+}
+
+function showTitle(stats) {
+  const alarmed = stats.health?.status === "degraded" || document.querySelector(".lost") !== null;
+  document.title = `${alarmed ? "⚠ " : ""}${rate(stats.logs_per_second)}/s · fastlog`;
+}
+
+function showNoAnswer(error) {
+  const why = error instanceof Unusable ? ` (${error.message})` : "";
+  setBanner(`No answer since ${clock(lastAnswer)}${why}, trying again`);
+  showState("offline");
+  document.title = "offline · fastlog";
+  document.body.classList.add("stale");
+}
+
+function setBanner(text) {
+  setText(byId("banner"), text);
+  byId("banner").classList.toggle("raised", text !== "");
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible" && byId("ask").hidden) pollNow();
+});
+
+poll();

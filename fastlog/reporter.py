@@ -1,0 +1,103 @@
+"""Puts the snapshot together from what the parts count. Called by the loop, between two turns: the counts agree."""
+
+import os
+
+import msgspec
+
+from fastlog import __version__
+from fastlog._intake import Intake
+from fastlog.config import Settings, in_force
+from fastlog.logfile import LogFile
+from fastlog.meters import DropMeter, RateMeter
+from fastlog.stats import AckStats, Disk, Health, Losses, ReceiveBuffer, Stats, SyncState
+from fastlog.writer import Writer
+
+
+class Reporter:
+    """`granted`: bytes of the receive buffer. Times are of time.monotonic."""
+
+    def __init__(
+        self, settings: Settings, intake: Intake, writer: Writer, log: LogFile, granted: int, now: float
+    ) -> None:
+        self._settings = settings
+        self._in_force = in_force(settings)
+        self._intake = intake
+        self._writer = writer
+        self._log = log
+        self._granted = granted
+        self._started = now
+        self._rate = RateMeter(now)
+        self._drops = DropMeter()
+
+    def snapshot(self, now: float, kernel_drops: int | None) -> Stats:
+        intake, writer, log = self._intake, self._writer, self._log
+        received = intake.received
+        total = sum(received.values())
+        self._rate.tick(now, total)
+        self._drops.tick(now, kernel_drops)
+        free, size = self._space()
+        return Stats(
+            health=self._health(now),
+            total_received=total,
+            logs_per_second=self._rate.now,
+            elapsed_seconds=round(now - self._started, 3),
+            level_distribution=received,
+            recent_errors=[msgspec.Raw(line) for line in writer.recent.lines()],
+            stored=writer.stored,
+            duplicates=0,
+            buffered=intake.buffered,
+            rejected=intake.rejects,
+            losses=Losses(kernel_drops=kernel_drops, sequence_gaps=None, disk=writer.lost),
+            acks=AckStats(
+                sent=intake.acks.sent,
+                pending=intake.acks.count,
+                dropped=intake.acks.dropped,
+                latency_ms=writer.latency.summary(),
+            ),
+            datagrams=intake.datagrams,
+            bytes=intake.datagram_bytes,
+            rates=self._rate.rates(),
+            disk=Disk(
+                failure=writer.failure,
+                log_file=str(log.path.absolute()),
+                log_bytes=log.size,
+                log_limit_bytes=log.limit,
+                rotations=log.rotations,
+                free_bytes=free,
+                total_bytes=size,
+                torn_bytes=log.torn,
+                rejects_not_noted=intake.rejects_not_noted,
+            ),
+            sync=SyncState(
+                mode="fdatasync, blocking" if self._settings.priority_sync == "durable" else "none: written",
+                count=writer.syncs,
+                failures=writer.sync_failures,
+                last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
+            ),
+            receive_buffer=ReceiveBuffer(wanted=self._settings.rcvbuf_size, granted=self._granted),
+            top_senders=None,
+            settings=self._in_force,
+            version=__version__,
+        )
+
+    def _health(self, now: float) -> Health:
+        reasons, warnings = [], []
+        if self._writer.failure:
+            reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._writer.sync_failure:
+            reasons.append(f"the last sync failed: {self._writer.sync_failure}")
+        if self._drops.grew_lately(now):
+            reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
+        if self._granted < self._settings.rcvbuf_size:
+            warnings.append(
+                f"receive buffer: wanted {self._settings.rcvbuf_size} bytes, granted {self._granted}; "
+                f"sysctl -w net.core.rmem_max={self._settings.rcvbuf_size} would grant it"
+            )
+        return Health("degraded" if reasons else "ok", reasons, warnings)
+
+    def _space(self) -> tuple[int | None, int | None]:
+        try:
+            system = os.statvfs(self._log.path.parent)
+        except OSError:
+            return None, None
+        return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
