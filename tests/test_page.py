@@ -58,7 +58,7 @@ def open_page(page):
 
     def open_it(server):
         page.goto(f"http://127.0.0.1:{server.dashboard_port}/")
-        expect(page.locator("#total")).not_to_have_text("–")
+        expect(page.locator("#total")).not_to_have_text("\u2013")
         return page
 
     return open_it
@@ -95,7 +95,7 @@ def test_the_figures_follow_what_is_sent(start, open_page):
     assert page.locator("#loss-network").inner_text() == "unknown"
     server.send([INFO])
     shows(page, "#total", "1203")
-    assert page.locator("#uptime").inner_text() != "–"
+    assert page.locator("#uptime").inner_text() != "\u2013"
 
 
 def test_log_text_is_shown_as_text(start, open_page):
