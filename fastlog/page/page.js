@@ -10,7 +10,6 @@ const POLL_HIDDEN_MS = 20000; // nobody looks: only the title has to keep up
 const PAUSE_MS = 500; // least rest between two requests, for a server that answers slowly
 const TIMEOUT_MS = 5000;
 const RESTART_MS = TIMEOUT_MS + 1000; // the start's time, reckoned from uptime, wavers by as long as an answer may take
-const TOKEN_KEY = "fastlog-token";
 
 const CHART_SECONDS = 300;
 const CHART_HEIGHT = 100;
@@ -78,7 +77,7 @@ function rate(value) {
 
 function milliseconds(value) {
   const number = asNumber(value);
-  const places = number < 10 ? 2 : number < 100 ? 1 : 0;
+  const places = number < 9.995 ? 2 : number < 99.95 ? 1 : 0;
   return `${places ? number.toFixed(places) : count(number)}${THIN_SPACE}ms`;
 }
 
@@ -165,8 +164,11 @@ function syncRows(parent, items, keyOf, make, update) {
 
 // ---- Text of strangers ----------------------------------------------------------------------------------------------
 
-// Controls, lone surrogates, and the format characters that reorder or hide text.
-const UNSEEN = /[\p{Cc}\p{Cs}\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+// Controls, lone surrogates, and the characters that reorder or hide text.
+const REORDERING = "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069";
+const HIDING =
+  "\\u00ad\\u115f\\u1160\\u180e\\u200b\\u2028\\u2029\\u2060-\\u2065\\u206a-\\u206f\\u3164\\ufeff\\ufff9-\\ufffb\\u{e0000}-\\u{e007f}";
+const UNSEEN = new RegExp(`[\\p{Cc}\\p{Cs}${REORDERING}${HIDING}]`, "gu");
 const UNSEEN_BUT_LAYOUT = new RegExp(`(?![\\n\\t])${UNSEEN.source}`, "gu");
 
 function symbol(character) {
@@ -321,13 +323,14 @@ function showParts(id, amounts) {
     setForeignText(part.querySelector("bdi"), name);
     return part;
   };
-  syncRows(byId(id), some, ({ name }) => name, make, (part, { amount }) => setText(part.querySelector("b"), count(amount)));
+  const update = (part, { amount }) => setText(part.querySelector("b"), count(amount));
+  syncRows(byId(id), some, ({ name }) => name, make, update);
 }
 
 // A counter that is above 0 since last week matters less than one that grows now: says when it grew under our eyes.
 function showGrowth(element, amount) {
   const before = seenLosses.amounts.get(element.id);
-  const seen = { amount, note: before?.note ?? "" };
+  const seen = { amount, note: amount > 0 && before ? before.note : "" };
   if (before && before.amount !== null && amount > before.amount) {
     seen.note = `+${count(amount - before.amount)} at ${clock(new Date())}`;
   }
@@ -450,6 +453,9 @@ function showErrors(entries) {
   errorsFilled = true;
 }
 
+// Else the animation would run again whenever the filter shows the row.
+byId("errors").addEventListener("animationend", (event) => event.target.classList.remove("new"));
+
 function entriesGone(before, now) {
   for (let gone = 0; gone < before.length; gone += 1) {
     const rest = before.length - gone;
@@ -565,73 +571,19 @@ document.addEventListener("keydown", (event) => {
   filter.focus();
 });
 
-// ---- The token ------------------------------------------------------------------------------------------------------
-
-let token = takeToken();
-
-// Taken out of the address bar, so that it does not end up in bookmarks, history or screenshots.
-function takeToken() {
-  const address = new URL(location.href);
-  const given = address.searchParams.get("token");
-  if (given === null) return storedToken();
-  address.searchParams.delete("token");
-  history.replaceState(null, "", address);
-  storeToken(given);
-  return given;
-}
-
-function storedToken() {
-  try {
-    return sessionStorage.getItem(TOKEN_KEY) ?? "";
-  } catch {
-    return ""; // a browser may refuse storage: then the token lives as long as the page
-  }
-}
-
-function storeToken(given) {
-  try {
-    sessionStorage.setItem(TOKEN_KEY, given);
-  } catch {
-    // see storedToken
-  }
-}
-
-function askForToken() {
-  setText(byId("refused"), token === "" ? "" : "The server refused the token.");
-  showState("locked");
-  setBanner("");
-  document.title = "locked · fastlog";
-  document.body.classList.add("stale");
-  byId("ask").hidden = false;
-  byId("token").focus();
-}
-
-byId("ask").addEventListener("submit", (event) => {
-  event.preventDefault();
-  token = byId("token").value.trim();
-  storeToken(token);
-  pollNow();
-});
-
 // ---- Asking the server ----------------------------------------------------------------------------------------------
 
-class Refused extends Error {} // 401
 class Unusable extends Error {} // an answer, but not figures
-
-const HEADER_SAFE = /^[\x20-\x7e]*$/;
 
 let lastAnswer = new Date();
 let asking = false;
 let timer = 0;
 
 async function fetchStats() {
-  if (!HEADER_SAFE.test(token)) throw new Refused();
   const abort = new AbortController();
   const timeout = setTimeout(() => abort.abort(), TIMEOUT_MS);
   try {
-    const headers = token === "" ? {} : { Authorization: `Bearer ${token}` };
-    const response = await fetch("stats", { headers, cache: "no-store", signal: abort.signal });
-    if (response.status === 401) throw new Refused();
+    const response = await fetch("stats", { cache: "no-store", signal: abort.signal });
     if (!response.ok) throw new Unusable(`the server says ${response.status}`);
     return await response.text();
   } finally {
@@ -646,10 +598,6 @@ async function poll() {
   try {
     showAnswer(await fetchStats());
   } catch (error) {
-    if (error instanceof Refused) {
-      askForToken();
-      return; // asked again once there is a token to try
-    }
     showNoAnswer(error);
   } finally {
     asking = false;
@@ -672,7 +620,6 @@ function showAnswer(json) {
   lastAnswer = new Date();
   setText(byId("updated"), clock(lastAnswer));
   setBanner("");
-  byId("ask").hidden = true;
   document.body.classList.remove("stale");
 }
 
@@ -714,7 +661,7 @@ function setBanner(text) {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState === "visible" && byId("ask").hidden) pollNow();
+  if (document.visibilityState === "visible") pollNow();
 });
 
 poll();
