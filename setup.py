@@ -26,11 +26,11 @@ setup(
             Extension(
                 f"fastlog.{name}",
                 [f"fastlog/{name}.pyx"],
-                depends=["fastlog/_simd.h"],
+                depends=["fastlog/_simd.h", "fastlog/_siphash.h"],
                 extra_compile_args=flags,
                 extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
             )
-            for name in ("_parse", "_net", "_intake")
+            for name in ("_parse", "_net", "_seen", "_intake", "_aio")
         ],
         compiler_directives=directives,
     )

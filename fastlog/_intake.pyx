@@ -16,6 +16,7 @@ from libc.string cimport memmove
 from posix.unistd cimport usleep
 
 from fastlog._net cimport Acks, Arena, address_text
+from fastlog._seen cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
     EMPTY,
@@ -36,8 +37,8 @@ cdef enum:
     LINES_BYTES = 4 << 20
     # Notes of rejected input kept until the server writes them out.
     NOTES_MAX = 256
-    # Marks of priority entries in the line buffer, for the recent errors: the newest; MAX_ERRORS may not be more.
-    MARKS_MAX = 1000
+    # Priority entries in the line buffer at once: they are written at the end of the drain anyway.
+    MARKS_MAX = 4096
     # Work of one drain, in bytes scanned: some milliseconds, so that deadlines hold under any flood.
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
@@ -78,10 +79,12 @@ cdef class Intake:
     cdef uint8_t *lines
     cdef readonly size_t lines_bytes  # of LINES_BYTES
     cdef readonly uint64_t buffered  # entries in the line buffer
-    cdef readonly bint urgent  # one of them has a priority level
     cdef bint is_priority[LEVEL_COUNT]
-    cdef Mark marks[MARKS_MAX]  # a ring: the mark of the n-th priority entry is at n modulo its size
-    cdef uint64_t mark_count
+    cdef Mark marks[MARKS_MAX]
+    cdef readonly unsigned int mark_count
+    cdef public bint urgent  # a priority entry came, be it a duplicate: it is to be written and acknowledged now
+    cdef Seen seen
+    cdef readonly uint64_t duplicates  # priority entries that came again: acknowledged again, not stored again
 
     cdef Note notes[NOTES_MAX]
     cdef readonly unsigned int note_count
@@ -96,6 +99,7 @@ cdef class Intake:
     def __cinit__(self, size_t slot_bytes, priority):
         self.arena = Arena(slot_bytes)
         self.acks = Acks()
+        self.seen = Seen()
         self.lines = <uint8_t *>malloc(LINES_BYTES)
         if self.lines == NULL:
             raise MemoryError
@@ -179,21 +183,32 @@ cdef class Intake:
 
     cdef bint keep(self, const Piece *piece) noexcept nogil:
         cdef size_t size = piece.end - piece.start + 1
+        cdef uint8_t *line = self.lines + self.lines_bytes
+        cdef uint64_t hash
         if self.lines_bytes + size > LINES_BYTES:
             return False
-        if self.is_priority[<int>piece.level]:
-            if piece.has_sequence:
-                if self.acks.is_full():
-                    return False
+        if not self.is_priority[<int>piece.level]:
+            store(piece, line)
+        else:
+            if self.mark_count == MARKS_MAX:
+                return False
+            store(piece, line)
+            self.urgent = True
+            if piece.has_sequence:  # without one nobody waits for an ACK, and the same entry again is a new one
                 self.acks.owe(
                     piece.sequence,
                     &self.arena.senders[self.slot],
                     self.arena.messages[self.slot].msg_hdr.msg_namelen,
                 )
-            self.urgent = True
-            self.marks[self.mark_count % MARKS_MAX] = Mark(self.lines_bytes, size)
+                hash = self.seen.hash(line, size)
+                if self.seen.has(hash):
+                    self.duplicates += 1
+                    self.levels[<int>piece.level] += 1
+                    return True
+                self.seen.add(hash)
+            self.marks[self.mark_count] = Mark(self.lines_bytes, size)
             self.mark_count += 1
-        self.lines_bytes += store(piece, self.lines + self.lines_bytes)
+        self.lines_bytes += size
         self.buffered += 1
         self.levels[<int>piece.level] += 1
         return True
@@ -220,40 +235,52 @@ cdef class Intake:
         """The line buffer's content, whole lines; good until `forget_lines` or the next drain."""
         PyBuffer_FillInfo(buffer, self, self.lines, self.lines_bytes, 1, flags)
 
-    def priority_lines(self, size_t size, uint64_t most):
-        """The newest priority entries among the first `size` bytes, without line feeds, the newest last."""
-        cdef uint64_t n
-        cdef Mark mark
+    def priority_lines(self, size_t size):
+        """The priority entries' lines among the first `size` bytes, with their line feeds, in order."""
+        cdef unsigned int i
         found = []
-        for n in range(self.mark_count - min(self.mark_count, most, <uint64_t>MARKS_MAX), self.mark_count):
-            mark = self.marks[n % MARKS_MAX]
-            if mark.offset < size:
-                found.append((<const char *>self.lines + mark.offset)[:mark.size - 1])
+        for i in range(self.mark_count):
+            if self.marks[i].offset < size:
+                found.append((<const char *>self.lines + self.marks[i].offset)[:self.marks[i].size])
         return found
 
     def forget_lines(self, size_t size, uint64_t entries):
         """The first `size` bytes, which hold that many entries, are in the file or lost."""
         self.lines_bytes -= size
         self.buffered -= entries
-        if self.lines_bytes:
-            memmove(self.lines, self.lines + size, self.lines_bytes)
-            self.move_marks(size)
-        else:
-            self.urgent = False
-            self.mark_count = 0
-
-    cdef void move_marks(self, size_t size):
-        """The lines moved down by `size` bytes; marks of those that are gone stay behind."""
-        cdef uint64_t n, kept = 0
-        cdef uint64_t first = self.mark_count - min(self.mark_count, <uint64_t>MARKS_MAX)
-        cdef list left = []
-        for n in range(first, self.mark_count):
-            if self.marks[n % MARKS_MAX].offset >= size:
-                left.append((self.marks[n % MARKS_MAX].offset - size, self.marks[n % MARKS_MAX].size))
-        for offset, length in left:
-            self.marks[kept] = Mark(offset, length)
-            kept += 1
+        cdef unsigned int i, kept = 0
+        memmove(self.lines, self.lines + size, self.lines_bytes)
+        for i in range(self.mark_count):
+            if self.marks[i].offset >= size:
+                self.marks[kept] = Mark(self.marks[i].offset - size, self.marks[i].size)
+                kept += 1
         self.mark_count = kept
+
+    def take_acks(self, Acks empty not None):
+        """The ACKs owed so far; from now on they gather in `empty`."""
+        cdef Acks taken = self.acks
+        self.acks = empty
+        return taken
+
+    def remember(self, const uint8_t[::1] lines not None):
+        """Takes the priority entries of whole stored lines for seen: a sender may repeat them."""
+        cdef const uint8_t *p = &lines[0] if lines.shape[0] else NULL
+        cdef const uint8_t *end = p + lines.shape[0]
+        cdef Piece piece
+        cdef uint64_t hash
+        with nogil:
+            while p != end and next_piece(p, end, &piece):
+                p = piece.next
+                if piece.reason != ACCEPTED or piece.end == end:
+                    continue
+                if self.is_priority[<int>piece.level] and piece.has_sequence:
+                    hash = self.seen.hash(piece.start, piece.end - piece.start + 1)
+                    if not self.seen.has(hash):
+                        self.seen.add(hash)
+
+    def forget_seen(self):
+        """Some entries seen are stored nowhere after all: what comes again is stored again."""
+        self.seen.clear()
 
     def take_notes(self):
         """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, bytes)."""

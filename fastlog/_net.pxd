@@ -34,11 +34,13 @@ cdef struct Ack:
 cdef class Acks:
     # Acknowledgements owed for entries that are not durable yet. Owned by this object.
     cdef Ack *owed
+    cdef unsigned int capacity
     cdef readonly unsigned int count
     # Told to the network, and given up because the send buffer was full or the address would not do.
     cdef readonly uint64_t sent, dropped
 
-    cdef bint is_full(self) noexcept nogil
+    cdef bint make_room(self, unsigned int more) noexcept nogil
+    # Where there is no room, the ACK is dropped: its sender asks again.
     cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
 

@@ -8,7 +8,7 @@ import socket
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdio cimport snprintf
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from fastlog._linux cimport (
@@ -34,8 +34,10 @@ cdef enum:
     SLOT_COUNT = 512
     # Added to a slot's size, so that the first bytes of the slots do not all compete for the same lines of the cache.
     SLOT_SHIFT_BYTES = 320
-    # ACKs owed at the most. A burst that owes more is drained in parts.
-    ACKS_MAX = 4096
+    # ACKs owed at the most, those that wait for one sync: 13 s of nothing but errors at 20,000 a second. 10 MiB.
+    ACKS_MAX = 1 << 18
+    # Where their memory starts; it doubles.
+    ACKS_FIRST = 1024
     # ACKs of one sendmmsg call.
     ACKS_PER_CALL = 64
     # {"ack":true,"sequence":18446744073709551615} and a NUL.
@@ -107,21 +109,43 @@ cdef class Acks:
     """The ACKs owed to senders, from the moment an entry is taken until it is durable."""
 
     def __cinit__(self):
-        self.owed = <Ack *>calloc(ACKS_MAX, sizeof(Ack))
-        if self.owed == NULL:
+        if not self.make_room(ACKS_FIRST):
             raise MemoryError
 
     def __dealloc__(self):
         free(self.owed)
 
-    cdef bint is_full(self) noexcept nogil:
-        return self.count == ACKS_MAX
+    cdef bint make_room(self, unsigned int more) noexcept nogil:
+        cdef unsigned int capacity = max(self.capacity, <unsigned int>ACKS_FIRST)
+        cdef void *moved
+        while capacity < self.count + more:
+            capacity *= 2
+        if capacity == self.capacity:
+            return True
+        if capacity > ACKS_MAX:
+            return False
+        moved = realloc(self.owed, capacity * sizeof(Ack))
+        if moved == NULL:
+            return False
+        self.owed = <Ack *>moved
+        self.capacity = capacity
+        return True
 
     cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil:
+        if self.count == self.capacity and not self.make_room(1):
+            self.dropped += 1
+            return
         self.owed[self.count].sequence = sequence
         self.owed[self.count].to = to[0]
         self.owed[self.count].to_size = to_size
         self.count += 1
+
+    def absorb(self, Acks others not None):
+        """Owes what the others owe, and they nothing any more."""
+        cdef unsigned int i
+        for i in range(others.count):
+            self.owe(others.owed[i].sequence, &others.owed[i].to, others.owed[i].to_size)
+        others.count = 0
 
     def forget(self):
         """Owes nothing any more; the senders will ask again."""

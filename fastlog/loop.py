@@ -54,7 +54,7 @@ class Loop:
     def _on_wake(self, now: float) -> None:
         self._wake_read.recv(4096)
 
-    def on_readable(self, source: socket.socket, callback: Callback) -> None:
+    def on_readable(self, source: socket.socket | int, callback: Callback) -> None:
         self._selector.register(source, selectors.EVENT_READ, callback)
 
     def deadline(self, callback: Callback) -> Deadline:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from fastlog.logfile import LogFile
+from fastlog.storage import Storage
 
 FILENAME = "rejects.jsonl"
 NOTES_PER_SEC = 5_000  # a note takes some microseconds: a flood of garbage gets a few hundredths of the loop's time
@@ -23,7 +24,7 @@ class RejectsFile:
 
     def __init__(self, directory: Path, cap: int) -> None:
         self._half = cap // 2
-        self._file = LogFile(directory, FILENAME, self._half, backups=1)
+        self._file = LogFile(Storage(), directory, FILENAME, self._half, backups=1)
         self._encoder = msgspec.json.Encoder()
         self.lost = 0  # notes that could not be written, or were larger than the file may be
 

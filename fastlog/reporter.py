@@ -17,13 +17,14 @@ class Reporter:
     """`granted`: bytes of the receive buffer. Times are of time.monotonic."""
 
     def __init__(
-        self, settings: Settings, intake: Intake, writer: Writer, log: LogFile, granted: int, now: float
+        self, settings: Settings, intake: Intake, writer: Writer, log: LogFile, sync_mode: str, granted: int, now: float
     ) -> None:
         self._settings = settings
         self._in_force = in_force(settings)
         self._intake = intake
         self._writer = writer
         self._log = log
+        self._sync_mode = sync_mode
         self._granted = granted
         self._started = now
         self._rate = RateMeter(now)
@@ -44,14 +45,14 @@ class Reporter:
             level_distribution=received,
             recent_errors=[msgspec.Raw(line) for line in writer.recent.lines()],
             stored=writer.stored,
-            duplicates=0,
-            buffered=intake.buffered,
+            duplicates=intake.duplicates,
+            buffered=writer.buffered,
             rejected=intake.rejects,
             losses=Losses(kernel_drops=kernel_drops, sequence_gaps=None, disk=writer.lost),
             acks=AckStats(
-                sent=intake.acks.sent,
-                pending=intake.acks.count,
-                dropped=intake.acks.dropped,
+                sent=writer.acks_sent,
+                pending=writer.acks_pending,
+                dropped=writer.acks_dropped,
                 latency_ms=writer.latency.summary(),
             ),
             datagrams=intake.datagrams,
@@ -69,7 +70,7 @@ class Reporter:
                 rejects_not_noted=intake.rejects_not_noted,
             ),
             sync=SyncState(
-                mode="fdatasync, blocking" if self._settings.priority_sync == "durable" else "none: written",
+                mode=self._sync_mode,
                 count=writer.syncs,
                 failures=writer.sync_failures,
                 last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
@@ -84,8 +85,6 @@ class Reporter:
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
-        if self._writer.sync_failure:
-            reasons.append(f"the last sync failed: {self._writer.sync_failure}")
         if self._drops.grew_lately(now):
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
         if self._granted < self._settings.rcvbuf_size:

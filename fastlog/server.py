@@ -10,16 +10,19 @@ from pathlib import Path
 from fastlog._intake import DRAINED, FULL, Intake
 from fastlog.config import Settings
 from fastlog.dashboard import Dashboard
+from fastlog.errors import StartError
 from fastlog.listener import address_text, kernel_drops, listen, receive_buffer
 from fastlog.logfile import LogFile
 from fastlog.loop import Loop
 from fastlog.messages import say
 from fastlog.rejects import NOTES_PER_SEC, RejectsFile
 from fastlog.reporter import Reporter
+from fastlog.storage import AsyncStorage, Storage, best_storage
 from fastlog.writer import Writer
 
 MB = 1_000_000
 TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
+REMEMBERED_BYTES = 64_000_000  # of the newest log: its priority entries may be sent again; read in a tenth of a second
 SNAPSHOT_SEC = 0.5  # between two snapshots for the dashboard: fresher than a page that asks every 2 s
 SWITCH_SEC = 0.0005  # for which the dashboard's thread may hold the interpreter when the loop wants it back
 END_DRAIN_SEC = 1.0  # at the end: enough to empty any receive buffer, and an end even under a flood
@@ -33,7 +36,10 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         directory = Path(settings.log_dir)
-        self._log = LogFile(directory, settings.log_filename, int(settings.max_log_size_mb * MB), settings.log_backups)
+        self._storage, self._why_blocking = _open_directory(directory)
+        self._log = LogFile(
+            self._storage, directory, settings.log_filename, int(settings.max_log_size_mb * MB), settings.log_backups
+        )
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
         self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
         self._granted = receive_buffer(self._socket)
@@ -47,6 +53,10 @@ class Server:
         self._refill_notes = self._loop.deadline(self._on_refill_notes)
         self._reopen = self._loop.deadline(self._on_reopen)
         self._snapshot_due = self._loop.deadline(self._on_snapshot_due)
+        if isinstance(self._storage, AsyncStorage):
+            self._loop.on_readable(self._storage.source, self._storage.on_ready)
+        for content in self._log.newest(REMEMBERED_BYTES):
+            self._intake.remember(content)
         self._writer = Writer(
             self._intake,
             self._log,
@@ -59,7 +69,9 @@ class Server:
         self._rate = 0.0  # datagrams a second between the ends of the last two turns
         self._turn_ended = time.monotonic()
         self._on_refill_notes(self._turn_ended)
-        self._reporter = Reporter(settings, self._intake, self._writer, self._log, self._granted, self._turn_ended)
+        self._reporter = Reporter(
+            settings, self._intake, self._writer, self._log, self._sync_mode(), self._granted, self._turn_ended
+        )
         self._on_snapshot_due(self._turn_ended)
 
     def run(self) -> int:
@@ -137,6 +149,9 @@ class Server:
         else:
             say(f"SIGHUP: going on in {self._log.path}")
 
+    def _sync_mode(self) -> str:
+        return self._storage.mode if self._settings.priority_sync == "durable" else "none: acknowledged when written"
+
     def _introduce(self) -> None:
         settings = self._settings
         if self._log.torn:
@@ -153,6 +168,8 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
+            if self._why_blocking:
+                say(f"syncs block the server: {settings.log_dir} has no asynchronous ones ({self._why_blocking})")
         say(f"dashboard at {self._dashboard.url}")
         say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path.absolute()}")
 
@@ -165,23 +182,36 @@ class Server:
             self._turn(time.monotonic())
             if self._go_on.at == math.inf or time.monotonic() - started > END_DRAIN_SEC:
                 break
-        self._writer.make_room(started)
-        code = 1 if self._writer.failure else 0
+        code = 0
         try:
-            self._writer.sync()
+            self._writer.finish(started)
         except OSError as error:
             say(f"cannot sync {self._log.path}: {error.strerror}")
+            code = 1
+        self._writer.give_up()
+        if self._writer.failure:
             code = 1
         rejected = {reason: count for reason, count in self._intake.rejects.items() if count}
         say(
             f"ended: received {sum(self._intake.received.values())} entries in {self._intake.datagrams} datagrams, "
-            f"stored {self._writer.stored}, lost to the disk {self._writer.lost}, "
-            f"rejected {sum(rejected.values())} {rejected or ''}".rstrip()
-            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {self._intake.acks.sent}"
+            f"stored {self._writer.stored}, duplicates {self._intake.duplicates}, "
+            f"lost to the disk {self._writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
+            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {self._writer.acks_sent}"
         )
         self._socket.close()
         self._log.close()
+        self._storage.shut_down()
         if self._rejects:
             self._rejects.close()
         self._loop.close()
         return code
+
+
+def _open_directory(directory: Path) -> tuple[Storage, str | None]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StartError(
+            f"cannot make the directory {directory}: {error.strerror}; set LOG_DIR to a directory you may write"
+        ) from error
+    return best_storage(directory)

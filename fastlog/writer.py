@@ -1,19 +1,38 @@
 """The line buffer's way to the disk, and the ACKs' way out: what is stored, what is lost, and when an ACK is true.
 
-Rules: no ACK leaves before its entry is durable; every entry taken is either buffered, stored or lost to the disk, and
-counted as such; a disk that refuses is asked again, and what then does not fit in the line buffer is lost.
+Group commit: one sync is under way for one group of entries, while the next group gathers. The loop never waits for it.
+
+Rules: no ACK leaves before its entry is durable. A file whose sync or write failed is not trusted again: the priority
+entries not yet acknowledged, which are kept in memory until then, go to a new file, and are acknowledged from there.
+Every entry taken is either buffered, stored or lost to the disk, and counted as such.
 """
 
+import errno
 import socket
 from time import monotonic
+from typing import cast
 
 from fastlog._intake import Intake
+from fastlog._net import Acks
 from fastlog.logfile import LogFile
 from fastlog.loop import Loop
 from fastlog.messages import say
 from fastlog.meters import LatencyMeter, RecentErrors
 
 RETRY_SEC = 1.0  # between two tries to write to a disk that refused
+KEPT_MAX_BYTES = 16 << 20  # of priority entries kept in memory until they are acknowledged: seconds of nothing else
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
+
+
+class _Group:
+    """Entries that one sync will make durable: the ACKs owed for them, and their lines, in case it fails."""
+
+    def __init__(self, acks: Acks, lines: list[bytes], began: float, uncounted: int = 0) -> None:
+        self.acks = acks
+        self.lines = lines
+        self.began = began  # when the first of them was received
+        self.uncounted = uncounted  # entries among them that are not counted as stored yet
+        self.sync_began = monotonic()
 
 
 class Writer:
@@ -22,91 +41,245 @@ class Writer:
     def __init__(
         self, intake: Intake, log: LogFile, sock: socket.socket, loop: Loop, wait_for_disk: bool, recent: int
     ) -> None:
-        self.recent = RecentErrors(recent)
-        self.latency = LatencyMeter()
-        self.syncs = 0
-        self.sync_failures = 0
-        self.sync_failure: str | None = None  # of the last sync, if it failed
-        self.sync_sec: float | None = None  # that the last one took
         self.stored = 0  # entries in the file
         self.lost = 0  # entries given up because the disk refused them
         self.failure: str | None = None  # what the disk says, while it refuses
+        self.syncs = 0
+        self.sync_failures = 0
+        self.sync_sec: float | None = None  # that the last one took
+        self.recent = RecentErrors(recent)
+        self.latency = LatencyMeter()
         self._intake = intake
         self._log = log
         self._socket = sock
         self._wait_for_disk = wait_for_disk
-        self._recent_max = recent
-        self._owing_since: float | None = None  # when the first entry came that an ACK is owed for
-        self._retry = loop.deadline(lambda now: self._write(now))
+        self._retry = loop.deadline(self._on_retry)
+        self._trusted = True  # the live file
+        self._under_way: _Group | None = None
+        self._spare = Acks()
+        # The group that gathers meanwhile; its ACKs are with the intake.
+        self._lines: list[bytes] = []
+        self._began: float | None = None
+        # Lines that have no file to trust, and how many of them are counted neither as stored nor as lost so far.
+        self._homeless: list[bytes] = []
+        self._uncounted = 0
+        # Entries were taken for stored that are not durable yet, and whose lines could not be kept.
+        self._kept_too_few = False
+
+    @property
+    def buffered(self) -> int:
+        """Entries that are in no file yet."""
+        moving = self._under_way.uncounted if self._under_way else 0
+        return self._intake.buffered + self._uncounted + moving
+
+    @property
+    def acks_pending(self) -> int:
+        return self._intake.acks.count + (self._under_way.acks.count if self._under_way else 0)
+
+    @property
+    def acks_sent(self) -> int:
+        return sum(acks.sent for acks in self._all_acks())
+
+    @property
+    def acks_dropped(self) -> int:
+        return sum(acks.dropped for acks in self._all_acks())
+
+    def _all_acks(self) -> tuple[Acks, Acks]:
+        """There are two: one gathers, the other is under way or waits for its turn."""
+        return self._intake.acks, self._under_way.acks if self._under_way else self._spare
 
     def flush(self, now: float) -> None:
-        """Writes everything buffered and acknowledges it. While the disk refuses, that is left to the next try."""
-        if not self.failure:
+        """Writes everything buffered and sees that it is acknowledged, unless the disk refused a moment ago."""
+        if self._trusted and not self.failure:
             self._write(now)
 
     def make_room(self, now: float) -> None:
-        """Empties the line buffer: to the disk, or else for nothing."""
-        self._write(now)
-        if self.failure and self._intake.buffered:
-            self.lost += self._intake.buffered
+        """Empties the line buffer: to the disk, or else priority entries to memory and ordinary ones to nowhere."""
+        if self._trusted:
+            self._write(now)
+        if self._intake.buffered:
+            lines = self._intake.priority_lines(self._intake.lines_bytes)
+            self.lost += self._intake.buffered - len(lines)
+            self._uncounted += len(lines)
+            self._homeless += lines
             self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
-            self._intake.acks.forget()
+            self._bound_memory()
 
-    def sync(self) -> None:
-        """Makes everything stored durable; for the end of the server."""
+    def finish(self, now: float) -> None:
+        """For the end of the server: writes, syncs and acknowledges all there is, and waits for it. Raises OSError."""
+        self._log.wait()
+        self.make_room(now)
+        self._log.wait()
         self._log.sync()
 
+    def give_up(self) -> None:
+        """What is in no file now will be in none: it is lost."""
+        self.lost += self.buffered
+        self._uncounted = 0
+        self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
+
     def _write(self, now: float) -> None:
-        entries = self._intake.buffered
-        if self._owing_since is None:
-            self._owing_since = now
-        with memoryview(self._intake) as lines:
-            done = self._log.append(lines, durable=self._intake.urgent)
-            if done < len(lines):
-                entries = bytes(lines[:done]).count(b"\n")
-        if self._intake.urgent and self._recent_max:
-            self.recent.extend(self._intake.priority_lines(done, self._recent_max))
-        self._intake.forget_lines(done, entries)
-        self.stored += entries
+        """To the live file: first what has no home, then the line buffer."""
+        self._intake.urgent = False
+        if self._began is None:
+            self._began = now
+        if self._homeless:
+            self._write_homeless()
+        if not self._homeless:
+            self._write_buffer()
         if self._log.error:
             self._refused(self._log.error, now)
             return
         if self.failure:
             say(f"{self._log.path} can be written again; {self.lost} entries were lost to the disk so far")
             self.failure = None
-        if self._intake.acks.count:
-            self._acknowledge(now)
-        self._owing_since = None
+        self._commit(now)
 
-    def _acknowledge(self, now: float) -> None:
+    def _write_homeless(self) -> None:
+        lines = b"".join(self._homeless)
+        done = self._log.append(memoryview(lines), durable=True)
+        counted = min(self._uncounted, lines.count(b"\n", 0, done))
+        self.stored += counted
+        self._uncounted -= counted
+        self._homeless = [lines[done:]] if done < len(lines) else []
+        self._keep(lines[:done].splitlines(keepends=True))
+
+    def _write_buffer(self) -> None:
+        entries = self._intake.buffered
+        with memoryview(self._intake) as lines:
+            done = self._log.append(lines, durable=self._wait_for_disk and self._intake.mark_count > 0)
+            if done < len(lines):
+                entries = bytes(lines[:done]).count(b"\n")
+        if self._intake.mark_count:
+            self._keep(self._intake.priority_lines(done))
+        self._intake.forget_lines(done, entries)
+        self.stored += entries
+
+    def _keep(self, lines: list[bytes]) -> None:
+        """These priority entries are in the file: they are shown, and kept until a sync has made them durable."""
+        self.recent.extend([line[:-1] for line in lines])
         if self._wait_for_disk:
-            began = monotonic()
-            try:
-                self._log.sync()
-            except OSError as error:
-                self._not_durable(error, now)
-                return
-            self.syncs += 1
-            self.sync_failure = None
-            self.sync_sec = monotonic() - began
-        acks = self._intake.acks.count
-        self._intake.acks.send(self._socket.fileno())
-        self.latency.add(monotonic() - (self._owing_since or now), acks)
+            self._lines += lines
+            if sum(map(len, self._lines)) > KEPT_MAX_BYTES:
+                # No ACK for what could not be written anew: its senders ask again, when it will be durable.
+                self._lines = []
+                self._intake.acks.forget()
+                self._kept_too_few = True
 
-    def _not_durable(self, error: OSError, now: float) -> None:
-        """After a failed sync Linux takes the lost pages for clean, so a later success would prove nothing: another
-        file is begun, and the senders, who get no ACK, send their entries again."""
-        say(f"cannot sync {self._log.path}: {error.strerror}; its last priority entries are not acknowledged")
-        self.sync_failures += 1
-        self.sync_failure = error.strerror or str(error)
-        self._intake.acks.forget()
-        try:
-            self._log.abandon()
-        except OSError as again:
-            self._refused(again, now)
+    def _commit(self, now: float) -> None:
+        """Begins the sync of the group that gathered, unless one is under way: its end begins the next."""
+        if not self._wait_for_disk:
+            self._send(self._intake.acks, self._began or now)
+        elif self._under_way:
+            return
+        elif self._intake.acks.count or self._lines:
+            self._begin_group(now)
+            self._log.begin_sync(self._on_synced)
+            return
+        self._began = None
+
+    def _begin_group(self, now: float) -> _Group:
+        self._under_way = _Group(self._intake.take_acks(self._spare), self._lines, self._began or now)
+        self._lines = []
+        self._began = None
+        return self._under_way
+
+    def _end_group(self) -> _Group:
+        group, self._under_way = cast("_Group", self._under_way), None
+        self._spare = group.acks
+        self.sync_sec = monotonic() - group.sync_began
+        return group
+
+    def _on_synced(self, error: OSError | None) -> None:
+        group = self._end_group()
+        if error:
+            self.sync_failures += 1
+            say(f"cannot sync {self._log.path}: {error.strerror}; its priority entries go to a new file")
+        if error or not self._trusted:
+            self._distrust(group)
+            return
+        self.syncs += 1
+        self._send(group.acks, group.began)
+        if not self.failure:
+            self._commit(monotonic())
+
+    def _send(self, acks: Acks, began: float) -> None:
+        count = acks.count
+        if count:
+            acks.send(self._socket.fileno())
+            self.latency.add(monotonic() - began, count)
+
+    # Where the disk fails
 
     def _refused(self, error: OSError, now: float) -> None:
         if not self.failure:
             say(f"cannot write {self._log.path}: {error.strerror}; trying again every {RETRY_SEC:g} s")
         self.failure = error.strerror or str(error)
         self._retry.set(now + RETRY_SEC)
+        if error.errno not in NO_ROOM:
+            self._trusted = False
+            if not self._under_way:  # else its end comes to the same
+                self._distrust(None)
+
+    def _distrust(self, group: _Group | None) -> None:
+        """The live file failed. After a failed sync Linux takes the lost pages for clean, so that a later success
+        would prove nothing: what is not acknowledged has no home until it is durable in a new file."""
+        self._trusted = False
+        if group:
+            self._intake.acks.absorb(group.acks)
+            self._homeless = group.lines + self._lines + self._homeless
+        else:
+            self._homeless = self._lines + self._homeless
+        self._lines = []
+        if self._kept_too_few:
+            self._kept_too_few = False
+            self._intake.forget_seen()
+        self._move_out(monotonic())
+
+    def _move_out(self, now: float) -> None:
+        """Puts all that has no home, and the line buffer, into a new file."""
+        self.recent.extend([line[:-1] for line in self._intake.priority_lines(self._intake.lines_bytes)])
+        self._lines = [*self._homeless, bytes(self._intake)]
+        self._homeless = []
+        group = self._begin_group(now)
+        group.uncounted = self._uncounted + self._intake.buffered
+        self._uncounted = 0
+        self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
+        self._log.replace(memoryview(b"".join(group.lines)), self._on_moved)
+
+    def _on_moved(self, error: OSError | None) -> None:
+        group = self._end_group()
+        now = monotonic()
+        if error:
+            self.sync_failures += 1
+            if not self.failure:
+                say(f"cannot begin a new {self._log.path}: {error.strerror}; trying again every {RETRY_SEC:g} s")
+            self.failure = error.strerror or str(error)
+            self._retry.set(now + RETRY_SEC)
+            self._intake.acks.absorb(group.acks)
+            self._homeless = group.lines + self._homeless
+            self._uncounted += group.uncounted
+            self._bound_memory()
+            return
+        say(f"went on in a new {self._log.path}")
+        self.failure = None
+        self._trusted = True
+        self.syncs += 1
+        self.stored += group.uncounted
+        self._send(group.acks, group.began)
+        self._write(now)
+
+    def _on_retry(self, now: float) -> None:
+        if self._trusted:
+            self._write(now)
+        elif not self._under_way:
+            self._move_out(now)
+
+    def _bound_memory(self) -> None:
+        """What has no home for long is lost after all; whoever waits for its ACK asks again, and it is new then."""
+        if sum(map(len, self._homeless)) > KEPT_MAX_BYTES:
+            self._homeless = []
+            self.lost += self._uncounted
+            self._uncounted = 0
+            self._intake.acks.forget()
+            self._intake.forget_seen()

@@ -98,7 +98,7 @@ def test_a_directory_that_is_none_ends_the_start(tmp_path):
     done = run_fastlog("serve", "--port", "0", "--log-dir", "file/logs", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        "fastlog: cannot write file/logs/server.log: Not a directory; set LOG_DIR to a directory you may write\n"
+        "fastlog: cannot make the directory file/logs: Not a directory; set LOG_DIR to a directory you may write\n"
     )
 
 

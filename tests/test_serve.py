@@ -33,7 +33,10 @@ def test_entries_are_stored_byte_for_byte_in_their_order(start, host):
     server.send(sent)
     assert server.stop() == 0
     assert server.log() == lines(sent)
-    assert "received 20000 entries in 20000 datagrams, stored 20000, lost to the disk 0, rejected 0" in server.account
+    assert (
+        "received 20000 entries in 20000 datagrams, stored 20000, duplicates 0, lost to the disk 0, rejected 0"
+        in server.account
+    )
 
 
 def test_a_dual_stack_server_takes_ipv4_too(start):
@@ -186,6 +189,25 @@ def test_more_errors_than_can_be_owed_an_ack_at_once_come_in_one_burst(start, sy
     assert server.account.endswith("acknowledged 5000")
 
 
+def test_a_retransmission_is_stored_once_and_acknowledged_each_time_also_after_a_restart(start):
+    ack = b'{"ack":true,"sequence":7}'
+    server = start(MAX_LOG_SIZE_MB="0.001")
+    with server.client() as client:
+        for _ in range(3):
+            client.send(ERROR_7)
+            assert client.recv(100) == ack
+        for entry in entries(50):  # over some rotations
+            client.send(entry)
+    server.stop()
+    assert "received 53 entries in 53 datagrams, stored 51, duplicates 2," in server.account
+    again = start(MAX_LOG_SIZE_MB="0.001")
+    with again.client() as client:
+        client.send(ERROR_7)
+        assert client.recv(100) == ack
+    again.stop()
+    assert again.whole_log().count(ERROR_7) == 1
+
+
 def test_priority_levels_are_a_setting(start):
     server = start(PRIORITY_LEVELS="warn,OTHER")
     with server.client() as client:
@@ -240,7 +262,7 @@ def test_a_full_disk_leaves_whole_lines_and_is_recovered_from(start):
     server.wait_for_message("can be written again")
     assert server.stop() == 0
     assert server.log() == lines(sent)
-    assert "stored 1000, lost to the disk 0" in server.account
+    assert "stored 1000, duplicates 0, lost to the disk 0" in server.account
 
 
 def test_a_full_disk_acknowledges_nothing_and_counts_what_it_lost(start):
@@ -252,7 +274,7 @@ def test_a_full_disk_acknowledges_nothing_and_counts_what_it_lost(start):
         assert server.stop() == 1
         assert not select.select([client], [], [], 0)[0]
     assert server.log() == b""
-    assert "received 1 entries in 1 datagrams, stored 0, lost to the disk 1" in server.account
+    assert "received 1 entries in 1 datagrams, stored 0, duplicates 0, lost to the disk 1" in server.account
     assert server.account.endswith("acknowledged 0")
 
 
@@ -277,11 +299,11 @@ def test_sighup_goes_on_in_a_file_of_the_same_name(start, tmp_path):
         (tmp_path / "server.log").rename(tmp_path / "moved")
         server.signal(signal.SIGHUP)
         server.wait_for_message("SIGHUP")
-        client.send(ERROR_7)
+        client.send(ERROR_7.replace(b"7,", b"8,"))
         client.recv(100)
     server.stop()
     assert (tmp_path / "moved").read_bytes() == lines([INFO, ERROR_7])
-    assert server.log() == lines([ERROR_7])
+    assert server.log() == lines([ERROR_7.replace(b"7,", b"8,")])
 
 
 def test_a_port_in_use_ends_the_start(start, tmp_path):

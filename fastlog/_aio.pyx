@@ -1,0 +1,102 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""fdatasync that does not block: Linux AIO with IOCB_CMD_FDSYNC, its completion told by an eventfd.
+
+Kernel 4.18 and newer. The C library has no names for these calls, so they are made by number. A submitted sync keeps
+its own reference to the file: the descriptor may be closed before it ends.
+"""
+
+import os
+
+from libc.errno cimport EINTR, errno
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
+
+cdef extern from "linux/aio_abi.h" nogil:
+    ctypedef unsigned long aio_context_t
+    enum:
+        IOCB_CMD_FDSYNC
+        IOCB_CMD_FSYNC
+        IOCB_FLAG_RESFD
+    cdef struct iocb:
+        uint64_t aio_data
+        uint16_t aio_lio_opcode
+        uint32_t aio_fildes
+        uint32_t aio_flags
+        uint32_t aio_resfd
+    cdef struct io_event:
+        uint64_t data
+        int64_t res
+
+cdef extern from "sys/syscall.h" nogil:
+    enum:
+        SYS_io_setup
+        SYS_io_destroy
+        SYS_io_submit
+        SYS_io_getevents
+
+cdef extern from "unistd.h" nogil:
+    long syscall(long number, ...)
+
+cdef enum:
+    # Syncs under way at once: a group has a few files, seldom more than two.
+    DEPTH = 64
+
+
+cdef class Aio:
+    """Syncs under way. `eventfd` is readable when one has ended; all calls raise OSError."""
+
+    cdef aio_context_t context
+    cdef readonly int eventfd
+    cdef readonly int under_way
+
+    def __cinit__(self):
+        self.eventfd = -1
+        if syscall(SYS_io_setup, <long>DEPTH, &self.context) < 0:
+            raise OSError(errno, os.strerror(errno), "io_setup")
+        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def close(self):
+        """Waits for what is under way. Idempotent."""
+        if self.eventfd >= 0:
+            syscall(SYS_io_destroy, self.context)
+            os.close(self.eventfd)
+            self.eventfd = -1
+
+    def __dealloc__(self):
+        if self.eventfd >= 0:
+            self.close()
+
+    def submit(self, int fd, bint directory, uint64_t tag):
+        """Begins the sync of a file's data, or of a directory's entries; `tag` comes back with its end."""
+        cdef iocb block
+        cdef iocb *blocks = &block
+        cdef long submitted
+        memset(&block, 0, sizeof(block))  # buf, nbytes and offset must be 0
+        block.aio_lio_opcode = IOCB_CMD_FSYNC if directory else IOCB_CMD_FDSYNC
+        block.aio_fildes = fd
+        block.aio_data = tag
+        block.aio_flags = IOCB_FLAG_RESFD
+        block.aio_resfd = self.eventfd
+        submitted = syscall(SYS_io_submit, self.context, <long>1, &blocks)
+        if submitted < 0:
+            raise OSError(errno, os.strerror(errno), "io_submit")
+        self.under_way += 1
+
+    def ended(self, bint wait=False):
+        """The syncs that have ended: (tag, 0 or errno). `wait`: for one at least."""
+        cdef io_event events[DEPTH]
+        cdef long count = 0, i, least = 1 if wait and self.under_way else 0
+        if not wait:
+            try:
+                os.eventfd_read(self.eventfd)
+            except BlockingIOError:
+                pass
+        with nogil:
+            while True:
+                count = syscall(SYS_io_getevents, self.context, least, <long>DEPTH, events, NULL)
+                if count >= 0 or errno != EINTR:
+                    break
+        if count < 0:
+            raise OSError(errno, os.strerror(errno), "io_getevents")
+        self.under_way -= count
+        return [(events[i].data, -events[i].res) for i in range(count)]
