@@ -6,7 +6,9 @@ import socket
 import pytest
 
 from fastlog._intake import DRAINED, Intake
+from fastlog._net import Admission
 from fastlog.logfile import LogFile
+from fastlog.storage import Storage
 
 COUNT = 2_000  # they fit in a receive buffer of 4 MiB
 
@@ -26,7 +28,7 @@ def sockets():
 
 def test_drain_of_a_full_socket(benchmark, sockets, corpus):
     receiver, sender = sockets
-    intake = Intake(65536, ["ERROR", "CRITICAL"])
+    intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
 
     def fill():
         intake.forget_lines(intake.lines_bytes, intake.buffered)
@@ -39,12 +41,12 @@ def test_drain_of_a_full_socket(benchmark, sockets, corpus):
 
 def test_flush(benchmark, tmp_path, corpus):
     lines = memoryview(b"\n".join(corpus[:COUNT]) + b"\n")
-    log = LogFile(tmp_path, "server.log", 10**9, 0)
+    log = LogFile(Storage(), tmp_path, "server.log", 10**9, 0)
     assert benchmark.pedantic(log.append, (lines, False), rounds=100) == len(lines)
     log.close()
 
 
 def test_rotation(benchmark, tmp_path):
-    log = LogFile(tmp_path, "server.log", 10**9, 10)
+    log = LogFile(Storage(), tmp_path, "server.log", 10**9, 10)
     benchmark.pedantic(log.rotate, rounds=100)
     log.close()

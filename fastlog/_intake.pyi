@@ -2,7 +2,7 @@ from collections.abc import Iterable
 
 from typing_extensions import Buffer
 
-from fastlog._net import Acks
+from fastlog._net import Acks, Admission
 from fastlog.rejects import Note
 
 DRAINED: int
@@ -11,7 +11,7 @@ FULL: int
 class Intake(Buffer):
     notes_allowed: int
     urgent: bool
-    def __init__(self, slot_bytes: int, priority: Iterable[str]) -> None: ...
+    def __init__(self, slot_bytes: int, priority: Iterable[str], admission: Admission) -> None: ...
     @property
     def acks(self) -> Acks: ...
     @property

@@ -15,10 +15,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
 from posix.unistd cimport usleep
 
-from fastlog._net cimport Acks, Arena, address_text
+from fastlog._net cimport Acks, Admission, Arena, address_text
 from fastlog._seen cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
+    DENIED,
     EMPTY,
     LEVEL_COUNT,
     REASON_COUNT,
@@ -67,7 +68,11 @@ cdef struct Mark:
 
 
 cdef class Intake:
-    """Receives, scans and buffers. `priority`: the levels that owe an ACK, a subset of `entry.LEVELS`."""
+    """Receives, scans and buffers.
+
+    `slot_bytes`: the largest datagram taken. `priority`: the levels that owe an ACK, a subset of `entry.LEVELS`.
+    `admission`: who may send; what others send is counted, and neither looked into nor noted.
+    """
 
     cdef Arena arena
     cdef readonly Acks acks
@@ -96,7 +101,10 @@ cdef class Intake:
     cdef readonly uint64_t rejects_not_noted
     cdef int failure  # errno of the socket
 
-    def __cinit__(self, size_t slot_bytes, priority):
+    cdef Admission admission
+
+    def __cinit__(self, size_t slot_bytes, priority, Admission admission not None):
+        self.admission = admission
         self.arena = Arena(slot_bytes)
         self.acks = Acks()
         self.seen = Seen()
@@ -158,6 +166,9 @@ cdef class Intake:
             self.piece_seen = False
             self.datagram_bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
+            if not self.admission.admits(&self.arena.senders[self.slot]):
+                self.rejected[<int>DENIED] += 1
+                return True
             if self.arena.truncated(self.slot):
                 piece.reason = TRUNCATED
                 piece.start, piece.end = start, end

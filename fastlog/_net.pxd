@@ -44,4 +44,16 @@ cdef class Acks:
     cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
 
+cdef struct Network:
+    # IPv4 networks are kept as IPv6 ones (::ffff:0:0/96 and below), so that one comparison serves both.
+    uint8_t address[16]
+    uint8_t mask[16]
+
+cdef class Admission:
+    # The networks that may send; none: all may. Owned by this object.
+    cdef Network *networks
+    cdef unsigned int count
+
+    cdef bint admits(self, const Address *sender) noexcept nogil
+
 cdef str address_text(const Address *address)

@@ -1,3 +1,9 @@
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+
+class Admission:
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None: ...
+
 class Acks:
     @property
     def count(self) -> int: ...

@@ -9,7 +9,7 @@ import socket
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport (
     AF_INET,
@@ -28,6 +28,8 @@ from fastlog._linux cimport (
     recvmmsg,
     sendmmsg,
 )
+
+V4_PREFIX = bytes(10) + b"\xff\xff"  # of an IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2)
 
 cdef enum:
     # Datagrams of one recvmmsg call: past some hundred the cost of the call itself no longer shows.
@@ -190,6 +192,49 @@ cdef class Acks:
         self.count = 0
 
 
+cdef class Admission:
+    """`networks`: of the ipaddress module; an empty list admits everybody."""
+
+    def __cinit__(self, networks):
+        cdef unsigned int i = 0, j
+        cdef bytes address, mask
+        self.count = len(networks)
+        self.networks = <Network *>calloc(max(self.count, 1), sizeof(Network))
+        if self.networks == NULL:
+            raise MemoryError
+        for i, network in enumerate(networks):
+            address = network.network_address.packed
+            mask = network.netmask.packed
+            if len(address) == 4:
+                address = V4_PREFIX + address
+                mask = b"\xff" * 12 + mask
+            for j in range(16):
+                self.networks[i].address[j] = address[j]
+                self.networks[i].mask[j] = mask[j]
+
+    def __dealloc__(self):
+        free(self.networks)
+
+    cdef bint admits(self, const Address *sender) noexcept nogil:
+        cdef uint8_t address[16]
+        cdef unsigned int i, j
+        if self.count == 0:
+            return True
+        if sender.any.sa_family == AF_INET6:
+            memcpy(address, &sender.v6.sin6_addr, 16)
+        else:
+            memset(address, 0, 10)
+            memset(address + 10, 0xFF, 2)
+            memcpy(address + 12, &sender.v4.sin_addr, 4)
+        for i in range(self.count):
+            for j in range(16):
+                if (address[j] & self.networks[i].mask[j]) != self.networks[i].address[j]:
+                    break
+            else:
+                return True
+        return False
+
+
 cdef str address_text(const Address *address):
     """`192.0.2.1:514` or `[2001:db8::1]:514`; an IPv4 sender of a dual-stack socket is shown as IPv4."""
     cdef bytes raw
@@ -199,6 +244,6 @@ cdef str address_text(const Address *address):
     if address.any.sa_family != AF_INET6:
         return "unknown"
     raw = (<const char *>&address.v6.sin6_addr)[:16]
-    if raw.startswith(b"\0\0\0\0\0\0\0\0\0\0\xff\xff"):
+    if raw.startswith(V4_PREFIX):
         return f"{socket.inet_ntop(socket.AF_INET, raw[12:])}:{ntohs(address.v6.sin6_port)}"
     return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{ntohs(address.v6.sin6_port)}"

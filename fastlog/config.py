@@ -14,6 +14,7 @@ import msgspec
 from fastlog.entry import ALIASES, LEVELS
 from fastlog.errors import ConfigError
 
+NETWORKS_MAX = 64  # of ALLOW_FROM: each is compared with the sender of each datagram
 HIDDEN = "(hidden)"  # what is shown of a secret
 NO_LEVELS = "NONE"  # the value of PRIORITY_LEVELS that means no level at all, since an empty value is no value
 
@@ -84,6 +85,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=100_000,
         ),
     ] = 1000
+    allow_from: Annotated[
+        tuple[str, ...],
+        _setting("networks that may send; empty: all", "a comma-separated list of at most 64 IPv4 and IPv6 networks"),
+    ] = ()
     max_errors: Annotated[
         int, _setting("recent errors kept in memory for the dashboard", "a whole number from 0 to 1000", ge=0, le=1000)
     ] = 100
@@ -197,8 +202,10 @@ def _convert(setting: Described, text: str, origin: str) -> Any:
     value: Any = text.strip()
     if setting.field == "priority_levels":
         value = _levels(value)
-    elif setting.field == "dashboard_names":
+    elif setting.field in ("dashboard_names", "allow_from"):
         value = [name.strip() for name in value.split(",")]
+    if setting.field == "allow_from" and not _are_networks(value):
+        value = None
     try:
         converted = msgspec.convert(value, setting.type, strict=False)
     except msgspec.ValidationError:
@@ -207,6 +214,18 @@ def _convert(setting: Described, text: str, origin: str) -> Any:
     if converted is None or converted != converted:
         raise ConfigError(f"{setting.variable}={text!r} ({origin}): must be {setting.allowed}")
     return converted
+
+
+def networks(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """Those of ALLOW_FROM."""
+    return [ipaddress.ip_network(text) for text in settings.allow_from]
+
+
+def _are_networks(texts: list[str]) -> bool:
+    try:
+        return len([ipaddress.ip_network(text) for text in texts]) <= NETWORKS_MAX
+    except ValueError:
+        return False
 
 
 def _levels(text: str) -> list[str] | None:

@@ -19,7 +19,20 @@ ALIASES = {
     "ALERT": "CRITICAL",
     "PANIC": "CRITICAL",
 }
-REASONS = ("empty", "truncated", "syntax", "utf8", "depth", "not_object", "level", "message", "sequence", "field")
+# The decoder gives neither `truncated` nor `denied`: those are decided before a datagram is looked into.
+REASONS = (
+    "empty",
+    "truncated",
+    "syntax",
+    "utf8",
+    "depth",
+    "not_object",
+    "level",
+    "message",
+    "sequence",
+    "field",
+    "denied",
+)
 
 MAX_DEPTH = 64  # open brackets, the entry's own included: far past any real entry, and it bounds the walk
 MAX_SEQUENCE = 2**64 - 1

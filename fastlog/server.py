@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from fastlog._intake import DRAINED, FULL, Intake
-from fastlog.config import Settings
+from fastlog._net import Admission
+from fastlog.config import Settings, networks
 from fastlog.dashboard import Dashboard
 from fastlog.errors import StartError
 from fastlog.listener import address_text, kernel_drops, listen, receive_buffer
@@ -44,7 +45,7 @@ class Server:
         self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
         self._granted = receive_buffer(self._socket)
         self._dashboard = Dashboard(settings)
-        self._intake = Intake(settings.buffer_size, settings.priority_levels)
+        self._intake = Intake(settings.buffer_size, settings.priority_levels, Admission(networks(settings)))
 
         self._loop = Loop()
         self._loop.on_readable(self._socket, self._on_readable)

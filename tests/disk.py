@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from fastlog._intake import DRAINED, Intake
+from fastlog._net import Admission
 from fastlog.logfile import LogFile
 from fastlog.loop import Loop
 from fastlog.storage import Storage
@@ -154,7 +155,7 @@ class Way:
         self._server.bind(("127.0.0.1", 0))
         self._client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._client.connect(self._server.getsockname())
-        self.intake = Intake(65536, ["ERROR"])
+        self.intake = Intake(65536, ["ERROR"], Admission([]))
         self.log = LogFile(storage, directory, "server.log", limit, backups)
         self.loop = Loop()
         self.writer = Writer(self.intake, self.log, self._server, self.loop, wait_for_disk=True, recent=10)

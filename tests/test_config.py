@@ -55,7 +55,8 @@ WRONG = [
     ("SNDBUF_SIZE", "0"), ("MAX_LOG_SIZE_MB", "0"), ("MAX_LOG_SIZE_MB", "1e400"), ("MAX_LOG_SIZE_MB", "nan"),
     ("LOG_BACKUPS", "-1"), ("LOG_BACKUPS", "1.5"), ("PRIORITY_LEVELS", "ERROR,LOUD"), ("PRIORITY_LEVELS", ","),
     ("PRIORITY_LEVELS", "NONE,ERROR"), ("PRIORITY_SYNC", "maybe"), ("COALESCE_USEC", "-1"), ("COALESCE_USEC", "1000000"),
-    ("REJECTS_MAX_MB", "-0.1"), ("REJECTS_MAX_MB", "none"), ("MAX_ERRORS", "1001"), ("DASHBOARD_PORT", "x"), ("DASHBOARD_TOKEN", "short"),
+    ("REJECTS_MAX_MB", "-0.1"), ("REJECTS_MAX_MB", "none"), ("MAX_ERRORS", "1001"), ("ALLOW_FROM", "10.0.0.0/33"), ("ALLOW_FROM", "10.0.0.1/8"), ("ALLOW_FROM", "localhost"),
+    ("ALLOW_FROM", ",".join(["::1"] * 65)), ("DASHBOARD_PORT", "x"), ("DASHBOARD_TOKEN", "short"),
     ("DASHBOARD_TOKEN", "sixteen with spaces"), ("DASHBOARD_NO_TOKEN", "maybe"),
 ]  # fmt: skip
 

@@ -2,14 +2,16 @@
 
 import base64
 import json
+import os
 import re
 import resource
 import select
 import signal
 import socket
+import struct
 
 import pytest
-from running import PATIENCE_SEC, run_fastlog
+from running import PATIENCE_SEC, Server, run_fastlog
 
 ERROR_7 = b'{"timestamp":"2026-11-24T07:00:00.000000Z","sequence":7,"app":"x","level":"ERROR","message":"disk full","host":"h"}'
 INFO = b'{"level":"INFO","message":"m"}'
@@ -125,6 +127,63 @@ def test_every_reject_is_told_with_its_sender_reason_offset_and_bytes(start):
     for note, datagram in zip(told, [*bad.values(), bad["syntax"]], strict=True):
         kept = base64.b64decode(note["base64"]) if "base64" in note else note["text"].encode()
         assert kept == datagram[:1000]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "stored"),
+    [
+        ("127.0.0.0/8", "0.0.0.0", True),
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.2/32, 192.0.2.0/24", "127.0.0.1", False),
+        ("::1", "127.0.0.1", False),
+        ("2001:db8::/32,::1/128", "::1", True),
+        ("::/1", "::1", True),
+        ("8000::/1", "::1", False),
+        ("127.0.0.0/8", "::1", False),
+        ("0.0.0.0/0", "127.0.0.1", True),
+        ("0.0.0.0/0", "::1", False),
+    ],
+)
+def test_only_the_networks_allowed_may_send(start, allowed, host, stored):
+    server = start(host=host, ALLOW_FROM=allowed)
+    server.send([INFO, b"bad", ERROR_7])
+    server.stop()
+    assert server.log() == (lines([INFO, ERROR_7]) if stored else b"")
+    assert len(server.rejects()) == (1 if stored else 0)
+    assert server.account.endswith("acknowledged 1" if stored else "acknowledged 0")
+    if not stored:
+        assert "rejected 3 {'denied': 3}" in server.account
+
+
+def test_ipv4_senders_of_a_dual_stack_server_are_told_by_their_ipv4_network(start):
+    for allowed, stored in (("127.0.0.0/8", 1), ("10.0.0.0/8", 0)):
+        server = start(host="::", ALLOW_FROM=allowed)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.sendto(INFO, ("127.0.0.1", server.port))
+        server.stop()
+        assert f"stored {stored}, " in server.account
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a sender's address can be chosen by root only")
+def test_two_servers_pointed_at_each_other_stay_silent(start, tmp_path, closing):
+    """An ACK is no entry, and what is no entry is not answered."""
+    one = start()
+    (tmp_path / "other").mkdir()
+    other = closing(Server(tmp_path / "other"))
+    for ack in (b'{"ack":true,"sequence":7}', b"x", b"", b'{"level":"ERROR","message":"m"}'):
+        send_from(one.port, other.port, ack)
+    one.stop()
+    other.stop()
+    assert "received 1 entries in 4 datagrams" in other.account
+    assert "received 0 entries in 0 datagrams" in one.account
+    assert other.account.endswith("acknowledged 0")
+
+
+def send_from(source: int, target: int, datagram: bytes) -> None:
+    """Sends with another socket's address as the sender's."""
+    header = struct.pack("!HHHH", source, target, 8 + len(datagram), 0)
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+        raw.sendto(header + datagram, ("127.0.0.1", 0))
 
 
 def test_the_rejects_file_keeps_the_newest_under_its_cap(start, tmp_path):
