@@ -39,6 +39,9 @@ test: $(VENV)/dev  ## the whole test suite
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=20 $(BIN)/pytest tests/test_scanner_agrees.py -n auto --timeout 0
 
+kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
+	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/test_kill.py --timeout 0
+
 docs: $(VENV)/dev  ## write anew the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
 
@@ -72,4 +75,4 @@ $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/built $@
 
-.PHONY: help run stop client logs build test fuzz docs bench lint format clean
+.PHONY: help run stop client logs build test fuzz kill docs bench lint format clean
