@@ -26,6 +26,7 @@ from fastlog._parse cimport (
     TRUNCATED,
     Piece,
     Reason,
+    begin,
     next_piece,
     store,
 )
@@ -80,6 +81,7 @@ cdef class Intake:
     cdef unsigned int slot
     cdef const uint8_t *at
     cdef bint piece_seen
+    cdef Piece piece
 
     cdef uint8_t *lines
     cdef readonly size_t lines_bytes  # of LINES_BYTES
@@ -160,9 +162,10 @@ cdef class Intake:
         cdef const uint8_t *start = self.arena.datagram(self.slot)
         cdef size_t size = self.arena.size(self.slot)
         cdef const uint8_t *end = start + size
-        cdef Piece piece
+        cdef Piece *piece = &self.piece
         if self.at == NULL:
             self.at = start
+            begin(piece)
             self.piece_seen = False
             self.datagram_bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
@@ -172,24 +175,24 @@ cdef class Intake:
             if self.arena.truncated(self.slot):
                 piece.reason = TRUNCATED
                 piece.start, piece.end = start, end
-                if not self.refuse(&piece, start, size):
+                if not self.refuse(piece, start, size):
                     self.at = NULL
                     self.datagram_bytes -= size
                     return False
                 return True
-        while next_piece(self.at, end, &piece):
+        while next_piece(self.at, end, piece):
             if piece.reason == ACCEPTED:
-                if not self.keep(&piece):
+                if not self.keep(piece):
                     return False
-            elif not self.refuse(&piece, start, size):
+            elif not self.refuse(piece, start, size):
                 return False
-            scanned[0] += end - self.at if piece.reason != ACCEPTED else piece.next - self.at
+            scanned[0] += piece.next - self.at
             self.at = piece.next
             self.piece_seen = True
         if not self.piece_seen:
             piece.reason = EMPTY
             piece.start, piece.end = start, start
-            return self.refuse(&piece, start, size)
+            return self.refuse(piece, start, size)
         return True
 
     cdef bint keep(self, const Piece *piece) noexcept nogil:
@@ -280,6 +283,7 @@ cdef class Intake:
         cdef Piece piece
         cdef uint64_t hash
         with nogil:
+            begin(&piece)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason != ACCEPTED or piece.end == end:

@@ -14,6 +14,10 @@ cdef enum Reason:
     EMPTY, TRUNCATED, SYNTAX, UTF8, DEPTH, NOT_OBJECT, BAD_LEVEL, BAD_MESSAGE, BAD_SEQUENCE, BAD_FIELD, DENIED
     REASON_COUNT
 
+cdef enum:
+    # Open brackets, the entry's own included: deep enough for any real entry, and the bits of one register.
+    MAX_DEPTH = 64
+
 cdef struct Piece:
     # The extent: the entry's object, or what was rejected less the whitespace behind it. Points into the datagram.
     const uint8_t *start
@@ -28,8 +32,17 @@ cdef struct Piece:
     uint64_t sequence
     # Whitespace between tokens holds a CR or LF, which the stored form must not have.
     bint folded
+    # Lines that begin inside a piece that was rejected, and would fail at the very byte where it failed: they are
+    # rejected without being read again, so that no datagram costs more than twice its size.
+    unsigned int doomed_count
+    const uint8_t *doomed[MAX_DEPTH]
+    Reason doom
 
-# Finds the next piece in [p, end). False: only whitespace was left, `piece` is unchanged.
+# To be called once for each datagram, before its first piece.
+cdef inline void begin(Piece *piece) noexcept nogil:
+    piece.doomed_count = 0
+
+# Finds the next piece in [p, end). False: only whitespace was left.
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil
 
 # Writes the stored form of an accepted entry, its line feed included; returns its size: the extent's plus one.

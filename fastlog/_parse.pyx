@@ -15,8 +15,6 @@ cdef extern from "_simd.h" nogil:
     const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end)
 
 cdef enum:
-    # Open brackets, the entry's own included: deep enough for any real entry, and the bits of one register.
-    MAX_DEPTH = 64
     # Bytes of the longest name that is compared ("timestamp"), plus one that tells a longer one.
     NAME_MAX = 10
 
@@ -29,7 +27,12 @@ cdef enum Kind:
 
 # What was seen of one entry so far. A key that occurs twice overwrites: the last one counts.
 cdef struct Seen:
+    # Why and where reading ended; the where is set for DEPTH only.
     Reason reason
+    const uint8_t *failed_at
+    # Objects open at the moment that begin a line, the outermost first: of the first `depth` brackets, NULL for others.
+    int depth
+    const uint8_t *opened[MAX_DEPTH]
     bint folded
     # The string skipped last holds an escape.
     bint escaped
@@ -219,9 +222,13 @@ cdef const uint8_t *skip_container(const uint8_t *p, const uint8_t *end, int dep
     cdef uint64_t objects = 0  # a bit for each bracket opened here, the innermost lowest: set for an object
     while True:  # a value begins at p
         if p < end and (p[0] == c'{' or p[0] == c'['):
-            depth += 1
-            if depth > MAX_DEPTH:
+            if depth == MAX_DEPTH:
+                seen.failed_at = p
                 return fail(seen, DEPTH)
+            # a line feed before it: never the first byte of a datagram, for the entry's own bracket is before this one
+            seen.opened[depth] = p if p[0] == c'{' and depth and (p - 1)[0] == c'\n' else NULL
+            depth += 1
+            seen.depth = depth
             objects = objects << 1 | (p[0] == c'{')
             p = skip_space(p + 1, end, seen)
             if p < end and p[0] != (c'}' if objects & 1 else c']'):
@@ -242,6 +249,7 @@ cdef const uint8_t *skip_container(const uint8_t *p, const uint8_t *end, int dep
                 p += 1
                 objects >>= 1
                 depth -= 1
+                seen.depth = depth
                 if depth == outside:
                     return p
                 p = skip_space(p, end, seen)
@@ -441,6 +449,32 @@ cdef void reject(const uint8_t *known, const uint8_t *end, Reason reason, Piece 
         piece.end -= 1
 
 
+cdef void reject_broken(const Seen *seen, const uint8_t *end, Piece *piece) noexcept nogil:
+    """Where a broken piece ends is anybody's guess, so the very next line gets its chance.
+
+    Not where it is too deep: its lines are inside it, and the first one that may not be is where it became too deep.
+    """
+    cdef int i
+    if seen.reason == DEPTH:
+        reject(seen.failed_at - 1, end, DEPTH, piece)
+        return
+    reject(piece.start, end, seen.reason, piece)
+    # An object that was open when reading failed would be read to the same byte, and fail there for the same reason.
+    piece.doom = seen.reason
+    piece.doomed_count = 0
+    for i in range(seen.depth - 1, 0, -1):
+        if seen.opened[i] != NULL:
+            piece.doomed[piece.doomed_count] = seen.opened[i]
+            piece.doomed_count += 1
+
+
+cdef inline bint is_doomed(const uint8_t *p, Piece *piece) noexcept nogil:
+    """The doomed lines are kept with the first one last, and those behind us are taken away."""
+    while piece.doomed_count and piece.doomed[piece.doomed_count - 1] < p:
+        piece.doomed_count -= 1
+    return piece.doomed_count != 0 and piece.doomed[piece.doomed_count - 1] == p
+
+
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil:
     cdef Seen seen
     cdef const uint8_t *after
@@ -450,13 +484,20 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
     if p == end:
         return False
     piece.start = p
+    if is_doomed(p, piece):
+        reject(p, end, piece.doom, piece)
+        return True
     seen.folded = False
+    seen.depth = 0
     for i in range(<int>FIELD_COUNT):
         seen.kind[i] = ABSENT
-    after = skip_entry(p + 1, end, &seen) if p[0] == c'{' else skip_value(p, end, 0, &seen)
+    if p[0] == c'{':
+        seen.depth = 1
+        after = skip_entry(p + 1, end, &seen)
+    else:
+        after = skip_value(p, end, 0, &seen)
     if after == NULL:
-        # Where a broken piece ends is anybody's guess, so the very next line gets its chance.
-        reject(p, end, seen.reason, piece)
+        reject_broken(&seen, end, piece)
         return True
     piece.folded = seen.folded
     piece.next = skip_space(after, end, &seen)
@@ -497,6 +538,7 @@ def scan(const uint8_t[::1] datagram not None):
     cdef Piece piece
     cdef bytearray line
     found = []
+    begin(&piece)
     while p != end and next_piece(p, end, &piece):
         p = piece.next
         if piece.reason == ACCEPTED:
@@ -521,6 +563,7 @@ def scan_many(list datagrams not None):
         p = datagram
         end = p + len(datagram)
         with nogil:
+            begin(&piece)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason == ACCEPTED and piece.end - piece.start < 65536:

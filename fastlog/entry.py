@@ -77,7 +77,11 @@ class _Fields(msgspec.Struct):
 
 
 class _BadError(Exception):
-    """The walk met something that is not JSON as fastlog takes it; the argument is the reason."""
+    """The walk met something that is not JSON as fastlog takes it, for this reason, at this offset or near it."""
+
+    def __init__(self, reason: str, at: int) -> None:
+        self.reason = reason
+        self.at = at
 
 
 def decode(datagram: bytes) -> list[Piece]:
@@ -103,7 +107,9 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
     try:
         end = _value(data, start)
     except _BadError as bad:
-        return _reject(data, start, start, str(bad))
+        # Where a broken piece ends is anybody's guess, so the very next line gets its chance. Not where it is too deep:
+        # its lines are inside it, and the first one that may not be is where it became too deep.
+        return _reject(data, start, bad.at - 1 if bad.reason == "depth" else start, bad.reason)
     after = _skip(_SPACE, data, end)
     if after < len(data) and data[after] != ord("{"):
         return _reject(data, start, end, "syntax")
@@ -153,16 +159,16 @@ def _string(data: bytes, at: int) -> int:
     end = _skip(_TEXT, data, at + 1)
     if data[end : end + 1] == b'"':
         return end + 1
-    raise _BadError("utf8" if _NO_CHARACTER.match(data, end) else "syntax")
+    raise _BadError("utf8" if _NO_CHARACTER.match(data, end) else "syntax", end)
 
 
 def _key(data: bytes, at: int) -> int:
     """After a key, its colon and the whitespace around them."""
     if data[at : at + 1] != b'"':
-        raise _BadError("syntax")
+        raise _BadError("syntax", at)
     at = _skip(_SPACE, data, _string(data, at))
     if data[at : at + 1] != b":":
-        raise _BadError("syntax")
+        raise _BadError("syntax", at)
     return _skip(_SPACE, data, at + 1)
 
 
@@ -174,7 +180,7 @@ def _value(data: bytes, at: int) -> int:
         if first and first in "{[":
             open_brackets += first
             if len(open_brackets) > MAX_DEPTH:
-                raise _BadError("depth")
+                raise _BadError("depth", at)
             at = _skip(_SPACE, data, at + 1)
             if data[at : at + 1] != (b"}" if first == "{" else b"]"):
                 at = _key(data, at) if first == "{" else at
@@ -184,7 +190,7 @@ def _value(data: bytes, at: int) -> int:
         else:
             end = _skip(_BARE, data, at)
             if end == at:
-                raise _BadError("syntax")
+                raise _BadError("syntax", at)
             at = end
         while True:
             if not open_brackets:
@@ -199,4 +205,4 @@ def _value(data: bytes, at: int) -> int:
                 at = _key(data, at) if open_brackets[-1] == "{" else at
                 break
             else:
-                raise _BadError("syntax")
+                raise _BadError("syntax", at)

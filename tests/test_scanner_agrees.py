@@ -36,7 +36,7 @@ TOKENS = [
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
     b'"INFO"', b'"err"', b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
-    b"0123456789abcdef",
+    b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
 tokens = st.sampled_from(TOKENS)
 
