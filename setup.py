@@ -30,7 +30,7 @@ setup(
                 extra_compile_args=flags,
                 extra_link_args=[flag for flag in flags if flag.startswith("-fsanitize")],
             )
-            for name in ("_parse", "_net", "_seen", "_intake", "_aio")
+            for name in ("_parse", "_net", "_seen", "_ledger", "_intake", "_aio")
         ],
         compiler_directives=directives,
     )

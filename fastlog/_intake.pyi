@@ -2,6 +2,7 @@ from collections.abc import Iterable
 
 from typing_extensions import Buffer
 
+from fastlog._ledger import Ledger
 from fastlog._net import Acks, Admission
 from fastlog.rejects import Note
 
@@ -14,6 +15,8 @@ class Intake(Buffer):
     def __init__(self, slot_bytes: int, priority: Iterable[str], admission: Admission) -> None: ...
     @property
     def acks(self) -> Acks: ...
+    @property
+    def ledger(self) -> Ledger: ...
     @property
     def lines_bytes(self) -> int: ...
     @property

@@ -13,8 +13,10 @@ from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport usleep
 
+from fastlog._ledger cimport Ledger
 from fastlog._net cimport Acks, Admission, Arena, address_text
 from fastlog._seen cimport Seen
 from fastlog._parse cimport (
@@ -104,12 +106,15 @@ cdef class Intake:
     cdef int failure  # errno of the socket
 
     cdef Admission admission
+    cdef readonly Ledger ledger
+    cdef uint64_t now_ms  # of the monotonic clock, read once a burst
 
     def __cinit__(self, size_t slot_bytes, priority, Admission admission not None):
         self.admission = admission
         self.arena = Arena(slot_bytes)
         self.acks = Acks()
         self.seen = Seen()
+        self.ledger = Ledger(os.urandom(16))
         self.lines = <uint8_t *>malloc(LINES_BYTES)
         if self.lines == NULL:
             raise MemoryError
@@ -135,6 +140,7 @@ cdef class Intake:
 
     cdef Status run(self, int fd) noexcept nogil:
         cdef size_t scanned = 0
+        cdef timespec now
         cdef int got
         while True:
             while self.slot < self.arena.filled:
@@ -156,6 +162,8 @@ cdef class Intake:
                 return SOCKET_FAILED
             self.slot = 0
             self.datagrams += got
+            clock_gettime(CLOCK_MONOTONIC, &now)
+            self.now_ms = now.tv_sec * 1000 + now.tv_nsec // 1_000_000
 
     cdef bint take(self, size_t *scanned) noexcept nogil:
         """Takes the datagram of the current slot, from where it was left. False: no room for its next piece."""
@@ -217,15 +225,19 @@ cdef class Intake:
                 hash = self.seen.hash(line, size)
                 if self.seen.has(hash):
                     self.duplicates += 1
-                    self.levels[<int>piece.level] += 1
+                    self.account(piece)
                     return True
                 self.seen.add(hash)
             self.marks[self.mark_count] = Mark(self.lines_bytes, size)
             self.mark_count += 1
         self.lines_bytes += size
         self.buffered += 1
-        self.levels[<int>piece.level] += 1
+        self.account(piece)
         return True
+
+    cdef inline void account(self, const Piece *piece) noexcept nogil:
+        self.levels[<int>piece.level] += 1
+        self.ledger.saw(&self.arena.senders[self.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
     cdef bint refuse(self, const Piece *piece, const uint8_t *start, size_t datagram_size) noexcept nogil:
         cdef Note *note = &self.notes[self.note_count]

@@ -1,6 +1,6 @@
 # Declarations only: what the compiled modules take from Linux and its C library.
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t
@@ -44,7 +44,14 @@ cdef extern from "netinet/in.h" nogil:
         sa_family_t sin6_family
         uint16_t sin6_port
         in6_addr sin6_addr
+        uint32_t sin6_scope_id
+    uint16_t htons(uint16_t port)
     uint16_t ntohs(uint16_t port)
+    uint32_t ntohl(uint32_t address)
+
+cdef extern from "endian.h" nogil:
+    uint64_t htobe64(uint64_t number)
+    uint64_t be64toh(uint64_t number)
 
 cdef extern from "sys/mman.h" nogil:
     enum:

@@ -32,7 +32,6 @@ class _Collector(Collector):
             ("fastlog_stored", "Entries in the log file.", stats.stored),
             ("fastlog_duplicates", "Priority entries received again and not stored again.", stats.duplicates),
             ("fastlog_kernel_dropped_datagrams", "Datagrams dropped by the kernel.", stats.losses.kernel_drops),
-            ("fastlog_sequence_gaps", "Entries that never arrived, by their sequences.", stats.losses.sequence_gaps),
             ("fastlog_disk_lost", "Entries that the disk refused.", stats.losses.disk),
             ("fastlog_acks_sent", "Acknowledgements sent.", stats.acks.sent),
             ("fastlog_acks_dropped", "Acknowledgements given up; their senders ask again.", stats.acks.dropped),
@@ -45,6 +44,8 @@ class _Collector(Collector):
         yield from _gauges(
             ("fastlog_up_seconds", "Time since the start.", stats.elapsed_seconds),
             ("fastlog_healthy", "1: /health says ok.", 1 if stats.health.status == "ok" else 0),
+            ("fastlog_sequence_gaps", "Entries that never arrived, by their sequences.", stats.losses.sequence_gaps),
+            ("fastlog_senders", "Senders known now.", stats.senders),
             ("fastlog_buffered_entries", "Entries received and not written yet.", stats.buffered),
             ("fastlog_acks_pending", "Acknowledgements owed.", stats.acks.pending),
             ("fastlog_log_size_bytes", "Size of the live log file.", stats.disk.log_bytes),

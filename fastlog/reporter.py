@@ -9,8 +9,10 @@ from fastlog._intake import Intake
 from fastlog.config import Settings, in_force
 from fastlog.logfile import LogFile
 from fastlog.meters import DropMeter, RateMeter
-from fastlog.stats import AckStats, Disk, Health, Losses, ReceiveBuffer, Stats, SyncState
+from fastlog.stats import AckStats, Disk, Health, Losses, ReceiveBuffer, SenderStats, Stats, SyncState
 from fastlog.writer import Writer
+
+SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the totals: an hour, for there is room for many
 
 
 class Reporter:
@@ -36,6 +38,8 @@ class Reporter:
         total = sum(received.values())
         self._rate.tick(now, total)
         self._drops.tick(now, kernel_drops)
+        intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
+        gaps = intake.ledger.totals()
         free, size = self._space()
         return Stats(
             health=self._health(now),
@@ -48,7 +52,7 @@ class Reporter:
             duplicates=intake.duplicates,
             buffered=writer.buffered,
             rejected=intake.rejects,
-            losses=Losses(kernel_drops=kernel_drops, sequence_gaps=None, disk=writer.lost),
+            losses=Losses(kernel_drops=kernel_drops, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost),
             acks=AckStats(
                 sent=writer.acks_sent,
                 pending=writer.acks_pending,
@@ -76,10 +80,18 @@ class Reporter:
                 last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
             ),
             receive_buffer=ReceiveBuffer(wanted=self._settings.rcvbuf_size, granted=self._granted),
-            top_senders=None,
+            senders=gaps["senders"],
+            sender_restarts=gaps["restarts"],
+            top_senders=self._senders(now),
             settings=self._in_force,
             version=__version__,
         )
+
+    def _senders(self, now: float) -> list[SenderStats]:
+        """Those who sent most, and those of whom most was lost."""
+        ledger, now_ms = self._intake.ledger, int(now * 1000)
+        chosen = {sender[0]: sender for sender in (*ledger.top(10, now_ms), *ledger.worst(10, now_ms))}
+        return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
 
     def _health(self, now: float) -> Health:
         reasons, warnings = [], []

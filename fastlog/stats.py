@@ -20,7 +20,9 @@ class Losses(msgspec.Struct, frozen=True):
     """Entries or datagrams that did not reach the file, by cause."""
 
     kernel_drops: int | None  # datagrams that the kernel dropped, since the receive buffer was full
-    sequence_gaps: int | None  # entries that never arrived, by the gaps in their senders' sequence numbers
+    sequence_gaps: (
+        int  # entries that never arrived, by the gaps in their senders' sequences; one that is late is taken off
+    )
     disk: int  # entries that the disk refused
 
 
@@ -68,7 +70,7 @@ class ReceiveBuffer(msgspec.Struct, frozen=True):
 class SenderStats(msgspec.Struct, frozen=True):
     address: str
     received: int
-    lost: int  # by the gaps in its sequence numbers
+    lost: int  # by the gaps in its sequences
     seconds_since_last: float
 
 
@@ -101,7 +103,9 @@ class Stats(msgspec.Struct, frozen=True):
     disk: Disk
     sync: SyncState
     receive_buffer: ReceiveBuffer
-    top_senders: list[SenderStats] | None
+    senders: int  # known now: those idle for an hour are forgotten but for the totals
+    sender_restarts: int  # whose sequences began again
+    top_senders: list[SenderStats]  # those who sent most, and those of whom most was lost
     settings: dict[str, str]
     version: str
 

@@ -79,11 +79,15 @@ class Server:
     def send(self, datagrams: Iterable[bytes]) -> None:
         """Sends no faster than the server takes: none of them is lost, however small its receive buffer is."""
         with self.client() as client:
-            for number, datagram in enumerate(datagrams, 1):
-                client.send(datagram)
-                if number % WINDOW == 0:
-                    while self.queued() > 0:
-                        os.sched_yield()
+            self.send_from((client, datagram) for datagram in datagrams)
+
+    def send_from(self, datagrams: Iterable[tuple[socket.socket, bytes]]) -> None:
+        """The same, each from a socket of its own."""
+        for number, (client, datagram) in enumerate(datagrams, 1):
+            client.send(datagram)
+            if number % WINDOW == 0:
+                while self.queued() > 0:
+                    os.sched_yield()
 
     def queued(self) -> int:
         """Bytes of the receive buffer in use, by the kernel's account."""

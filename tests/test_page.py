@@ -85,14 +85,15 @@ def test_the_figures_follow_what_is_sent(start, open_page):
     page = open_page(server)
     shows(page, "#total", "0")
     assert page.locator(".lost").count() == 0
-    server.send([INFO] * 1_200 + [error(7)] * 2 + [b"bad"] * 3)
+    server.send([INFO] * 1_200 + [error(7), error(8)] + [b"bad"] * 3)
     shows(page, "#total", "1202")
     shows(page, "#loss-rejected", "3")
     page.wait_for_selector("#loss-rejected.lost")
     assert page.locator(".lost").count() == 1
     assert digits(page.locator("#levels [data-level=ERROR] .amount").inner_text()) == "2"
     assert page.locator("#errors tr").count() == 2
-    assert page.locator("#loss-network").inner_text() == "unknown"
+    assert page.locator("#loss-network").inner_text() == "0"
+    assert page.locator("#senders tr").count() == 2
     server.send([INFO])
     shows(page, "#total", "1203")
     assert page.locator("#uptime").inner_text() != "\u2013"

@@ -1,0 +1,28 @@
+from typing import TypedDict
+
+WINDOW: int
+JUMP_MAX: int
+RESTART_PROOF: int
+SENDERS_MAX: int
+RETIRE_MAX: int
+
+class Totals(TypedDict):
+    received: int
+    lost: int
+    missing: int
+    repeated: int
+    late: int
+    restarts: int
+    senders: int
+    retired: int
+
+_Ranked = tuple[str, int, int, float]
+
+class Ledger:
+    def __init__(self, secret: bytes) -> None: ...
+    def totals(self) -> Totals: ...
+    def top(self, count: int, now_ms: int) -> list[_Ranked]: ...
+    def worst(self, count: int, now_ms: int) -> list[_Ranked]: ...
+    def retire(self, now_ms: int, idle_ms: int) -> int: ...
+    def note(self, address: str, port: int, sequence: int | None, now_ms: int) -> None: ...
+    def saw_many(self, senders: int, stride: int, first: int, rounds: int, lose_every: int = 0) -> int: ...
