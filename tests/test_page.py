@@ -93,7 +93,7 @@ def test_the_figures_follow_what_is_sent(start, open_page):
     assert digits(page.locator("#levels [data-level=ERROR] .amount").inner_text()) == "2"
     assert page.locator("#errors tr").count() == 2
     assert page.locator("#loss-network").inner_text() == "0"
-    assert page.locator("#senders tr").count() == 2
+    assert page.locator("#senders tr").count() == 1
     server.send([INFO])
     shows(page, "#total", "1203")
     assert page.locator("#uptime").inner_text() != "\u2013"
