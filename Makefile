@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
+FUZZ_SECONDS ?= 300
 SOURCES := pyproject.toml setup.py $(wildcard fastlog/*.pyx fastlog/*.pxd fastlog/*.h)
 # The pid of a server that `make run` started, if it still runs; a pid may have gone to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2>/dev/null) && tr '\0' ' ' < /proc/$$pid/cmdline 2>/dev/null | grep -q 'fastlog serve' && echo $$pid)
@@ -39,6 +40,9 @@ test: $(VENV)/dev  ## the whole test suite
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=20 $(BIN)/pytest tests/test_scanner_agrees.py -n auto --timeout 0
 
+fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path under sanitizers, FUZZ_SECONDS for each part
+	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
 kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/test_kill.py --timeout 0
 
@@ -52,7 +56,7 @@ lint: $(VENV)/dev  ## style, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz
 
 format: $(VENV)/dev  ## lay out the Python code
 	$(BIN)/ruff check --fix .
@@ -75,4 +79,7 @@ $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/built $@
 
-.PHONY: help run stop client logs build test fuzz kill docs bench lint format clean
+build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
+	$(BIN)/python tests/fuzz/build.py
+
+.PHONY: help run stop client logs build test fuzz fuzz-native kill docs bench lint format clean

@@ -290,7 +290,8 @@ cdef class Intake:
 
     def remember(self, const uint8_t[::1] lines not None):
         """Takes the priority entries of whole stored lines for seen: a sender may repeat them."""
-        cdef const uint8_t *p = &lines[0] if lines.shape[0] else NULL
+        cdef uint8_t nothing = 0  # stands for the bytes of no lines: C allows no arithmetic on NULL
+        cdef const uint8_t *p = &lines[0] if lines.shape[0] else &nothing
         cdef const uint8_t *end = p + lines.shape[0]
         cdef Piece piece
         cdef uint64_t hash

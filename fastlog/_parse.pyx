@@ -532,7 +532,8 @@ cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
 
 def scan(const uint8_t[::1] datagram not None):
     """The scanner's verdict on one datagram, in the terms of `fastlog.entry.decode`; for tests and measurements."""
-    cdef const uint8_t *start = &datagram[0] if datagram.shape[0] else NULL
+    cdef uint8_t nothing = 0  # stands for the bytes of an empty datagram: C allows no arithmetic on NULL
+    cdef const uint8_t *start = &datagram[0] if datagram.shape[0] else &nothing
     cdef const uint8_t *end = start + datagram.shape[0]
     cdef const uint8_t *p = start
     cdef Piece piece

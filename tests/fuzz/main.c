@@ -1,0 +1,108 @@
+/* Coverage-guided fuzzing of the compiled modules under AddressSanitizer and UndefinedBehaviorSanitizer.
+ *
+ *     make fuzz-native                    builds and runs all parts, FUZZ_SECONDS each
+ *
+ * One program: libFuzzer, the C that Cython makes of fastlog/_*.pyx, instrumented, and an embedded Python that knows
+ * these modules as built-in ones, so the modules built in place are neither used nor changed. Its targets:
+ *
+ *     fuzz_scanner.pyx   calls the scanner on the input; checks what it says; compares some with the reference decoder
+ *     receive.py         sends the input as datagrams to an Intake over loopback; compares all with the reference
+ *
+ * build.py builds the program, run.py makes the first inputs and the dictionary from the tests' own and runs it. A
+ * finding ends the run and is a file in corpus/, which tests/test_fuzz_corpus.py replays with the ordinary build.
+ * FASTLOG_FUZZ names the target: build/fuzz/fuzz-fastlog takes that, libFuzzer's options, and files or folders.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <sanitizer/asan_interface.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "fuzz_scanner.h"
+
+PyMODINIT_FUNC PyInit__parse(void);
+PyMODINIT_FUNC PyInit__net(void);
+PyMODINIT_FUNC PyInit__seen(void);
+PyMODINIT_FUNC PyInit__intake(void);
+
+static PyObject *receive_check; /* NULL: the target is the scanner */
+
+const char *__asan_default_options(void) {
+  /* Python leaves its own objects to the end of the process: leaks cannot be told from them */
+  return "detect_leaks=0:detect_stack_use_after_return=1";
+}
+
+const char *__ubsan_default_options(void) { return "print_stacktrace=1"; }
+
+static void give_up(void) {
+  PyErr_Print();
+  abort();
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv) {
+  (void)argc, (void)argv;
+  PyPreConfig memory;
+  PyPreConfig_InitPythonConfig(&memory);
+  memory.allocator = PYMEM_ALLOCATOR_MALLOC; /* Python's own pools would hide its objects' ends from ASan */
+  Py_PreInitialize(&memory);
+
+  PyImport_AppendInittab("fastlog._parse", PyInit__parse);
+  PyImport_AppendInittab("fastlog._net", PyInit__net);
+  PyImport_AppendInittab("fastlog._seen", PyInit__seen);
+  PyImport_AppendInittab("fastlog._intake", PyInit__intake);
+  PyImport_AppendInittab("fuzz_scanner", PyInit_fuzz_scanner);
+
+  PyConfig config;
+  PyConfig_InitPythonConfig(&config);
+  config.install_signal_handlers = 0;
+  PyConfig_SetBytesString(&config, &config.program_name, FUZZ_PYTHON);
+  PyConfig_SetBytesString(&config, &config.pythonpath_env, FUZZ_TESTS);
+  PyStatus status = Py_InitializeFromConfig(&config);
+  if (PyStatus_Exception(status)) Py_ExitStatusException(status);
+  PyConfig_Clear(&config);
+
+  const char *target = getenv("FASTLOG_FUZZ");
+  if (target && strcmp(target, "receive") == 0) {
+    PyObject *module = PyImport_ImportModule("fuzz.receive");
+    receive_check = module ? PyObject_GetAttrString(module, "check") : NULL;
+    if (!receive_check) give_up();
+  } else if (!PyImport_ImportModule("fuzz_scanner")) {
+    give_up();
+  }
+  return 0;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  if (!receive_check) {
+    if (fuzz_scanner(data, size) < 0) give_up();
+    return 0;
+  }
+  PyObject *done = PyObject_CallFunction(receive_check, "y#", (const char *)data, (Py_ssize_t)size);
+  if (!done) give_up();
+  Py_DECREF(done);
+  return 0;
+}
+
+/* The arena is one mapping, in which ASan sees no ends. So whatever the kernel did not fill of a slot is poisoned, up
+ * to the next slot, until the next call: a scan that reads one byte past its datagram is reported. */
+int __real_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout);
+int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout);
+
+int __wrap_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout) {
+  static struct iovec poisoned[1024];
+  static int poisoned_count;
+  for (int i = 0; i < poisoned_count; i++) ASAN_UNPOISON_MEMORY_REGION(poisoned[i].iov_base, poisoned[i].iov_len);
+  poisoned_count = 0;
+  if (count < 2 || count > 1024) abort();
+  size_t stride = (char *)messages[1].msg_hdr.msg_iov->iov_base - (char *)messages[0].msg_hdr.msg_iov->iov_base;
+  int got = __real_recvmmsg(fd, messages, count, flags, timeout);
+  for (int i = 0; i < got; i++) {
+    poisoned[i].iov_base = (char *)messages[i].msg_hdr.msg_iov->iov_base + messages[i].msg_len;
+    poisoned[i].iov_len = stride - messages[i].msg_len;
+    ASAN_POISON_MEMORY_REGION(poisoned[i].iov_base, poisoned[i].iov_len);
+  }
+  if (got > 0) poisoned_count = got;
+  return got;
+}

@@ -1,0 +1,218 @@
+"""The receive path's target: datagrams over loopback to an Intake, and what the reference decoder says must come out.
+
+An input is three bytes and then the datagrams. The first byte chooses how the server behaves, the second what of the
+intake is nearly full before (see `check`), the third how many notes are allowed.
+"""
+
+import select
+import socket
+from array import array
+from ipaddress import ip_network
+
+from fastlog._intake import DRAINED, FULL, Intake
+from fastlog._net import Acks, Admission
+from fastlog.entry import Piece, decode
+
+BETWEEN = b"\xfe\xff"  # between two datagrams
+PRIORITY = {"ERROR", "CRITICAL"}
+SLOT_BYTES = (512, 65536)  # a small BUFFER_SIZE, so that little is needed to be truncated, and the default
+ELSEWHERE = [ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")]
+QUEUED_BYTES_MAX = 64 << 10  # in the socket at a time: far less than its buffer
+QUEUED_MAX = 64
+ACKS_CHECKED_MAX = 64  # of one input: as many as surely fit in the sender's receive buffer
+
+
+def verdict(datagram: bytes, slot_bytes: int) -> list[Piece]:
+    if len(datagram) > slot_bytes:
+        return [Piece("truncated", None, None, 0, slot_bytes, None)]
+    return decode(datagram)
+
+
+def entry_of(line_bytes: int) -> bytes:
+    """An entry whose stored form is so long."""
+    return b'{"level":"INFO","message":"%s"}' % (b"x" * (line_bytes - 30))
+
+
+# Datagrams that leave little room, by the second byte of an input.
+FILLERS = {
+    0xFF: [entry_of(32 << 10)] * 127 + [entry_of((32 << 10) - 40)],  # 40 bytes in the line buffer
+    0xFE: [b'{"level":"ERROR","message":""}\n' * 1023] * 4,  # 4 priority entries
+    0xFD: [b"{\n" * 254],  # 2 notes
+}
+FILLERS_VERDICTS = {datagram: verdict(datagram, 65536) for filler in FILLERS.values() for datagram in filler}
+
+
+def loopback_socket() -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    sock.setblocking(False)
+    return sock
+
+
+class Link:
+    """An intake, its socket, and a sender's."""
+
+    def __init__(self, slot_bytes: int, *, admitted: bool) -> None:
+        self.slot_bytes = slot_bytes
+        self.admitted = admitted
+        self.intake = Intake(slot_bytes, PRIORITY, Admission([] if admitted else ELSEWHERE))
+        self.server = loopback_socket()
+        self.client = loopback_socket()
+        self.client.connect(self.server.getsockname())
+        self.name = "{}:{}".format(*self.client.getsockname())
+
+    def close(self) -> None:
+        self.server.close()
+        self.client.close()
+
+
+links: dict[tuple[int, bool], Link] = {}
+
+
+def link_of(slot_bytes: int, *, admitted: bool) -> Link:
+    """Kept for the next input, which it must be as good as new for."""
+    if (slot_bytes, admitted) not in links:
+        links[slot_bytes, admitted] = Link(slot_bytes, admitted=admitted)
+    return links[slot_bytes, admitted]
+
+
+def batches(datagrams: list[bytes]):
+    """The datagrams in parts that the socket's buffer holds."""
+    batch, size = [], 0
+    for datagram in datagrams:
+        if size + len(datagram) > QUEUED_BYTES_MAX or len(batch) == QUEUED_MAX:
+            yield batch
+            batch, size = [], 0
+        batch.append(datagram)
+        size += len(datagram)
+    yield batch
+
+
+class Run:
+    """One input's way through the intake: what is expected to come out, and what came out so far."""
+
+    def __init__(self, link: Link, *, keeps_lines: bool, halves: bool, acknowledges: bool) -> None:
+        self.link = link
+        self.keeps_lines = keeps_lines
+        self.halves = halves
+        self.acknowledges = acknowledges
+        self.lines: list[Piece] = []  # not yet taken from the line buffer
+        self.seen: set[bytes] = set()
+        self.sequences: list[int] = []  # an ACK is owed for
+        self.expected_notes: list[tuple[str, str, int, int, bytes]] = []
+        self.notes: list[tuple[str, str, int, int, bytes]] = []
+        self.urgent = False
+        self.counts = counts_of(link.intake)  # as they must be
+
+    def expect(self, datagram: bytes, pieces: list[Piece]) -> None:
+        size = min(len(datagram), self.link.slot_bytes)
+        self.counts["datagrams"] += 1
+        self.counts["bytes"] += size
+        if not self.link.admitted:
+            self.counts["denied"] += 1
+            return
+        for piece in pieces:
+            self.counts[piece.reason or piece.level] += 1
+            if piece.reason:
+                rejected = datagram[piece.start : piece.end]
+                self.expected_notes.append((self.link.name, piece.reason, piece.start, size, rejected))
+                continue
+            if piece.level in PRIORITY:
+                self.urgent = True
+                if piece.sequence is not None:
+                    self.sequences.append(piece.sequence)
+                    if piece.line in self.seen:
+                        self.counts["duplicates"] += 1
+                        continue
+                    self.seen.add(piece.line)
+            self.lines.append(piece)
+
+    def drain(self) -> None:
+        """Drains as the server does, until all datagrams were received."""
+        intake = self.link.intake
+        while True:
+            status = intake.drain(self.link.server.fileno())
+            self.notes += intake.take_notes()
+            if self.acknowledges:
+                intake.acks.send(self.link.server.fileno())
+            if status == FULL or not self.keeps_lines:
+                self.take_lines(halves=self.halves)
+            if status == DRAINED and intake.datagrams == self.counts["datagrams"]:
+                return
+            if status == DRAINED:
+                assert select.select([self.link.server], [], [], 5)[0], "a datagram was lost on the way"
+
+    def take_lines(self, *, halves: bool) -> None:
+        """Takes the lines buffered, or the first half of them, which must be the ones expected."""
+        intake = self.link.intake
+        count = intake.buffered
+        assert count <= len(self.lines)
+        if halves and count > 1:
+            count //= 2
+        taken, self.lines = self.lines[:count], self.lines[count:]
+        lines = b"".join(piece.line for piece in taken)
+        with memoryview(intake) as view:
+            assert len(view) == intake.lines_bytes
+            assert bytes(view[: len(lines)]) == lines  # a view compares item by item
+        assert intake.priority_lines(len(lines)) == [piece.line for piece in taken if piece.level in PRIORITY]
+        intake.forget_lines(len(lines), count)
+
+
+def counts_of(intake: Intake) -> dict[str, int]:
+    """What the intake counts, since ever."""
+    return {
+        "datagrams": intake.datagrams,
+        "bytes": intake.datagram_bytes,
+        "duplicates": intake.duplicates,
+        **intake.received,
+        **intake.rejects,
+    }
+
+
+def check(data: bytes) -> None:
+    """Bits of the first byte: 1 large slots, 2 lines stay in the buffer, 4 lines are taken by halves, 8 ACKs are sent,
+    16 the sender is not admitted."""
+    how, filler, notes_allowed = data[:3].ljust(3, b"\0")
+    datagrams = data[3:].split(BETWEEN)
+    link = link_of(SLOT_BYTES[how & 1], admitted=not how & 16)
+    intake = link.intake
+    intake.forget_seen()
+    intake.urgent = False
+    intake.notes_allowed = notes_allowed * 8
+    not_noted, sent, dropped = intake.rejects_not_noted, intake.acks.sent, intake.acks.dropped
+    verdicts = FILLERS_VERDICTS | {datagram: verdict(datagram, link.slot_bytes) for datagram in datagrams}
+    if how & 1:
+        datagrams = FILLERS.get(filler, []) + datagrams
+    run = Run(link, keeps_lines=bool(how & 2), halves=bool(how & 4), acknowledges=bool(how & 8))
+    for batch in batches(datagrams):
+        for datagram in batch:
+            run.expect(datagram, verdicts[datagram])
+            link.client.send(datagram)
+        run.drain()
+    run.take_lines(halves=False)
+
+    assert (intake.lines_bytes, intake.buffered, intake.mark_count, len(run.lines)) == (0, 0, 0, 0)
+    assert counts_of(intake) == run.counts
+    assert intake.urgent == run.urgent
+    assert run.notes == run.expected_notes[: notes_allowed * 8]
+    assert intake.rejects_not_noted - not_noted == len(run.expected_notes) - len(run.notes)
+    acks = list(received_acks(link.client))
+    if run.acknowledges:
+        assert intake.acks.sent - sent + intake.acks.dropped - dropped == len(run.sequences)
+        if len(run.sequences) <= ACKS_CHECKED_MAX:
+            assert acks == [b'{"ack":true,"sequence":%d}' % sequence for sequence in run.sequences]
+    else:
+        taken = intake.take_acks(Acks())
+        assert intake.acks.count == 0
+        intake.acks.absorb(taken)
+        assert intake.acks.count == len(run.sequences)
+        intake.acks.forget()
+    intake.remember(array("B", list(data[3:])))  # as if a file held it; made of a list, an array has no byte to spare
+
+
+def received_acks(client: socket.socket):
+    while True:
+        try:
+            yield client.recv(100)
+        except BlockingIOError:
+            return

@@ -1,0 +1,87 @@
+"""Runs build/fuzz/fuzz-fastlog: first inputs and a dictionary from the tests' own, then each part for a while.
+
+What the fuzzer kept of earlier runs (build/fuzz/kept) is where the next one goes on.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cases import CASES, GOOD, GOOD_2, nested
+from fuzz.receive import BETWEEN, FILLERS
+from test_scanner_agrees import TOKENS
+
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "build/fuzz"
+CORPUS = ROOT / "tests/fuzz/corpus"
+
+# Part: target and libFuzzer's options. Few bytes reach nearly every state, and reach it often; the long inputs are for
+# what counts, adds up or steps by vectors. What fills the receive path's limits comes from receive.py.
+PARTS = {
+    "scanner": ("scanner", ["-max_len=4096"]),
+    "long": ("scanner", ["-max_len=65507", "-len_control=0"]),
+    "receive": ("receive", ["-max_len=1024"]),
+}
+
+
+def seeds() -> dict[str, list[bytes]]:
+    """By part."""
+    datagrams = [datagram for _, datagram, _ in CASES]
+    entries = b"\n".join([GOOD, GOOD_2, nested(64), b'{"level":"INFO","message":\r\n"m"}', b"x"])
+    message = b'{"level":"INFO","message":"%s"}' % (b"0123456789abcdef" * 4000)
+    return {
+        "scanner": datagrams,
+        "long": [message, b"[" * 65507, b'{"":' * 16000, entries * 100, b'"\\u0041' * 10000, b" \n" * 30000],
+        "receive": [b"\x00\x00\x01" + datagram for datagram in datagrams]
+        + [bytes([how, 0, 9]) + BETWEEN.join(datagrams[how::16]) for how in range(16)]
+        + [bytes([how, filler, 255]) + BETWEEN.join([GOOD, GOOD_2] * 5) for how in (1, 15) for filler in FILLERS],
+    }
+
+
+def write_seeds(part: str) -> Path:
+    folder = OUT / "seeds" / part
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds()[part]:
+        (folder / sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    return folder
+
+
+def write_dictionary() -> Path:
+    path = OUT / "tokens.dict"
+    words = ["".join(f"\\x{byte:02x}" for byte in token) for token in [*TOKENS, BETWEEN] if len(token) <= 64]
+    path.write_text("".join(f'"{word}"\n' for word in words))
+    return path
+
+
+def fuzz(part: str, seconds: int, runs: int) -> bool:
+    """Whether nothing was found; what libFuzzer says goes to a file, and the end of it is shown."""
+    target, options = PARTS[part]
+    kept, log = OUT / "kept" / part, OUT / f"{part}.log"
+    kept.mkdir(parents=True, exist_ok=True)
+    print(f"fuzzing: {part}", flush=True)
+    with log.open("wb") as told:
+        done = subprocess.run(
+            [
+                OUT / "fuzz-fastlog", *options, f"-max_total_time={seconds}", f"-runs={runs}",
+                f"-dict={write_dictionary()}", f"-artifact_prefix={CORPUS / target}/", "-timeout=20",
+                kept, write_seeds(part), CORPUS / target,
+            ],
+            env={**os.environ, "FASTLOG_FUZZ": target}, stdout=told, stderr=told, check=False,
+        )  # fmt: skip
+    lines = log.read_text(errors="replace").splitlines()
+    print("\n".join(lines[-200:] if done.returncode else [line for line in lines if "DONE" in line]))
+    return done.returncode == 0
+
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all of them unless named")
+parser.add_argument("--seconds", type=int, default=10, help="for each part")
+parser.add_argument("--runs", type=int, default=-1, help="for each part, if they take fewer seconds")
+arguments = parser.parse_args()
+found_nothing = [fuzz(part, arguments.seconds, arguments.runs) for part in arguments.parts or PARTS]
+sys.exit(not all(found_nothing))
