@@ -44,7 +44,8 @@ if not shutil.which(CLANG):
     sys.exit(MISSING)
 OUT.mkdir(parents=True, exist_ok=True)
 objects = [
-    compiled(cythonized(ROOT / f"fastlog/{name}.pyx"), *COVERAGE) for name in ("_parse", "_net", "_seen", "_intake")
+    compiled(cythonized(ROOT / f"fastlog/{name}.pyx"), *COVERAGE)
+    for name in ("_parse", "_net", "_seen", "_ledger", "_intake")
 ]
 objects.append(compiled(cythonized(HERE / "fuzz_scanner.pyx")))
 objects.append(compiled(HERE / "main.c", f'-DFUZZ_PYTHON="{sys.executable}"', f'-DFUZZ_TESTS="{ROOT / "tests"}"'))

@@ -25,6 +25,7 @@
 PyMODINIT_FUNC PyInit__parse(void);
 PyMODINIT_FUNC PyInit__net(void);
 PyMODINIT_FUNC PyInit__seen(void);
+PyMODINIT_FUNC PyInit__ledger(void);
 PyMODINIT_FUNC PyInit__intake(void);
 
 static PyObject *receive_check; /* NULL: the target is the scanner */
@@ -51,6 +52,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   PyImport_AppendInittab("fastlog._parse", PyInit__parse);
   PyImport_AppendInittab("fastlog._net", PyInit__net);
   PyImport_AppendInittab("fastlog._seen", PyInit__seen);
+  PyImport_AppendInittab("fastlog._ledger", PyInit__ledger);
   PyImport_AppendInittab("fastlog._intake", PyInit__intake);
   PyImport_AppendInittab("fuzz_scanner", PyInit_fuzz_scanner);
 
