@@ -145,6 +145,7 @@ cdef class Ledger:
         self.buckets[bucket] = place
         self.link_newest(place)
         self.records[place].lost = 0
+        self.records[place].run.missing = 0  # of the sender that had this place
         self.present += 1
         return place
 
@@ -334,7 +335,11 @@ cdef class Ledger:
         return self.ranked(count, now_ms, True)
 
     cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
-        return self.records[place].lost + self.records[place].run.missing
+        cdef Record *record = &self.records[place]
+        cdef uint64_t count = record.lost + record.run.missing
+        if self.senders[place].state & RETURNABLE:  # the run before a restart may still go on, or its gaps be lost
+            count += record.other.missing
+        return count
 
     cdef list ranked(self, size_t count, uint64_t now_ms, bint by_lost):
         cdef uint32_t places[RANKED_MAX]

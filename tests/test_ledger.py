@@ -193,7 +193,7 @@ steps = st.one_of(
 
 
 @given(st.sampled_from([0, 1, 10**9, TOP - 3 * WINDOW]), st.lists(steps, max_size=25))
-@settings(max_examples=1500, deadline=None, database=None)
+@settings(max_examples=1000, deadline=None, database=None)
 def test_any_sequences_agree_with_the_model(start, steps):
     """`at` is where the sender is; `highs` are places where it was before it went elsewhere."""
     ledger, model = Ledger(SECRET), Model()
@@ -225,13 +225,8 @@ def test_any_sequences_agree_with_the_model(start, steps):
 
 def test_addresses_and_ports_are_senders_of_their_own(ledger):
     senders = [
-        ("192.0.2.1", 1),
-        ("192.0.2.1", 2),
-        ("192.0.2.2", 1),
-        ("2001:db8::1", 1),
-        ("2001:db8::1", 2),
-        ("2001:db9::1", 1),
-    ]
+        ("192.0.2.1", 1), ("192.0.2.1", 2), ("192.0.2.2", 1), ("2001:db8::1", 2), ("2001:db8::1", 1), ("2001:db9::1", 1),
+    ]  # fmt: skip
     for sequence in (1, 2, 4):
         for address, port in senders:
             feed(ledger, sequence, address=address, port=port)
@@ -294,6 +289,20 @@ def test_a_sender_that_comes_again_starts_anew(ledger):
     feed(ledger, 1, 900, 901)
     assert figures(ledger) == {"missing": 898, "lost": lost}
     assert ledger.top(1, 0) == ledger.worst(1, 0) == [("192.0.2.1:1000", 3, 898, 0.0)]
+
+
+def test_a_sender_is_not_blamed_for_the_gaps_of_one_that_had_its_place(ledger):
+    feed(ledger, 1, 101)
+    ledger.retire(10, 0)
+    ledger.note("192.0.2.2", 1, None, 11)
+    assert ledger.worst(1, 11) == []
+
+
+def test_after_a_restart_the_open_gaps_of_the_old_run_are_told_with_the_new_ones(ledger):
+    feed(ledger, LONG, NEXT + 4, run(1, 20), 22)
+    [(_, _, lost, _)] = ledger.worst(1, 0)
+    totals = ledger.totals()
+    assert lost == totals["lost"] + totals["missing"] == 5
 
 
 def test_only_idle_senders_retire_and_the_longest_idle_first(ledger):
