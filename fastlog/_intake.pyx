@@ -83,6 +83,7 @@ cdef class Intake:
     cdef unsigned int slot
     cdef const uint8_t *at
     cdef bint piece_seen
+    cdef bint took_all  # the arena was not filled: what came later than its datagrams is for the next turn
     cdef Piece piece
 
     cdef uint8_t *lines
@@ -152,6 +153,9 @@ cdef class Intake:
                 self.at = NULL
             if self.note_count:  # they point into the arena
                 return HAND_OVER
+            if self.took_all:
+                self.took_all = False
+                return SOCKET_EMPTY
             if scanned > DRAIN_BYTES:
                 return TURN_OVER
             got = self.arena.receive(fd)
@@ -161,6 +165,7 @@ cdef class Intake:
                 self.failure = errno
                 return SOCKET_FAILED
             self.slot = 0
+            self.took_all = <unsigned int>got < self.arena.slot_count
             self.datagrams += got
             clock_gettime(CLOCK_MONOTONIC, &now)
             self.now_ms = now.tv_sec * 1000 + now.tv_nsec // 1_000_000

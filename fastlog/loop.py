@@ -18,18 +18,20 @@ Callback = Callable[[float], None]
 class Deadline:
     """A moment at which the loop makes one call; set and cleared at will."""
 
-    __slots__ = ("_callback", "at")
+    __slots__ = ("_callback", "_loop", "at")
 
-    def __init__(self, callback: Callback) -> None:
+    def __init__(self, loop: "Loop", callback: Callback) -> None:
+        self._loop = loop
         self._callback = callback
         self.at = math.inf  # on the clock of time.monotonic, in seconds
 
     def set(self, at: float) -> None:
         self.at = at
+        self._loop.next_at = min(self._loop.next_at, at)
 
     def set_if_clear(self, at: float) -> None:
         if self.at == math.inf:
-            self.at = at
+            self.set(at)
 
     def clear(self) -> None:
         self.at = math.inf
@@ -45,6 +47,7 @@ class Loop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._deadlines: list[Deadline] = []
+        self.next_at = math.inf  # no deadline comes before it: kept, since a turn is too short to look at all of them
         self._running = True
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -59,7 +62,7 @@ class Loop:
 
     def deadline(self, callback: Callback) -> Deadline:
         """A new deadline, clear at first."""
-        deadline = Deadline(callback)
+        deadline = Deadline(self, callback)
         self._deadlines.append(deadline)
         return deadline
 
@@ -72,22 +75,21 @@ class Loop:
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
         signal.signal(number, handler)
 
-    def next_deadline(self) -> float:
-        return min(deadline.at for deadline in self._deadlines)
-
     def run(self) -> None:
+        select = self._selector.select
         while self._running:
-            at = self.next_deadline()
-            wait = None if at == math.inf else max(0.0, at - monotonic())
-            ready = self._selector.select(wait)
+            ready = select(None if self.next_at == math.inf else max(0.0, self.next_at - monotonic()))
             now = monotonic()
             for key, _ in ready:
                 key.data(now)
-            if ready:
-                now = monotonic()
-            for deadline in self._deadlines:
-                if deadline.at <= now:
-                    deadline.fire(now)
+            if self.next_at <= now:
+                self._fire(now)
+
+    def _fire(self, now: float) -> None:
+        due = [deadline for deadline in self._deadlines if deadline.at <= now]
+        self.next_at = min((deadline.at for deadline in self._deadlines if deadline.at > now), default=math.inf)
+        for deadline in due:
+            deadline.fire(now)
 
     def stop(self) -> None:
         """Ends `run` after the present turn."""

@@ -94,7 +94,7 @@ class Server:
 
         Not where it would gain nothing, not past a deadline, and not so long that half the receive buffer could fill.
         """
-        wait = min(self._settings.coalesce_usec / 1e6, self._loop.next_deadline() - now)
+        wait = min(self._settings.coalesce_usec / 1e6, self._loop.next_at - now)
         if self._rate * wait < WORTH_WAITING_FOR:
             return 0
         datagram = self._intake.datagram_bytes / self._intake.datagrams + DATAGRAM_OVERHEAD
