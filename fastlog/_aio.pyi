@@ -1,3 +1,5 @@
+MAX_UNDER_WAY: int
+
 class Aio:
     @property
     def eventfd(self) -> int: ...

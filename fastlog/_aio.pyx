@@ -38,12 +38,15 @@ cdef extern from "unistd.h" nogil:
     long syscall(long number, ...)
 
 cdef enum:
-    # Syncs under way at once: a group has a few files, seldom more than two.
+    # Syncs under way at once: a group has a few files, seldom more than two. The kernel keeps room for this many.
     DEPTH = 64
 
 
+MAX_UNDER_WAY = DEPTH
+
+
 cdef class Aio:
-    """Syncs under way. `eventfd` is readable when one has ended; all calls raise OSError."""
+    """Syncs under way, MAX_UNDER_WAY at the most. `eventfd` is readable when one has ended; all calls raise OSError."""
 
     cdef aio_context_t context
     cdef readonly int eventfd
@@ -86,17 +89,21 @@ cdef class Aio:
         """The syncs that have ended: (tag, 0 or errno). `wait`: for one at least."""
         cdef io_event events[DEPTH]
         cdef long count = 0, i, least = 1 if wait and self.under_way else 0
+        cdef list found = []
         if not wait:
             try:
                 os.eventfd_read(self.eventfd)
             except BlockingIOError:
                 pass
-        with nogil:
-            while True:
+        while True:
+            with nogil:
                 count = syscall(SYS_io_getevents, self.context, least, <long>DEPTH, events, NULL)
-                if count >= 0 or errno != EINTR:
-                    break
-        if count < 0:
-            raise OSError(errno, os.strerror(errno), "io_getevents")
-        self.under_way -= count
-        return [(events[i].data, -events[i].res) for i in range(count)]
+            if count < 0:
+                if errno == EINTR:
+                    continue
+                raise OSError(errno, os.strerror(errno), "io_getevents")
+            self.under_way -= count
+            found += [(events[i].data, -events[i].res) for i in range(count)]
+            if count < DEPTH:  # else there may be more, and the eventfd will not tell of them again
+                return found
+            least = 0

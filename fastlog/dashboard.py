@@ -163,6 +163,13 @@ class _Channel(waitress.channel.HTTPChannel):
 
     parser_class = _Request
 
+    def received(self, data: bytes) -> bool:
+        went_on = bool(super().received(data))
+        if len(self.requests) > 1:
+            # requests sent ahead of their answers: nobody's page does that, and the answers would pile up unread
+            self.will_close = True
+        return went_on
+
     def readable(self) -> bool:
         if self.request is not None and monotonic() - self.request.began > REQUEST_SEC:
             self.will_close = True

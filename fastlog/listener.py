@@ -18,8 +18,9 @@ def listen(host: str, port: int, receive_buffer: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
         )[0]
-    except OSError as error:
-        raise StartError(f"SERVER_HOST={host!r}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
+        raise StartError(f"SERVER_HOST={host!r}: {reason}") from error
     sock = socket.socket(family, kind, protocol)
     try:
         if family == socket.AF_INET6:

@@ -1,7 +1,10 @@
 """What the commands tell their user: one line on standard error, under the program's name."""
 
-import sys
+import contextlib
+import os
 
 
 def say(text: str) -> None:
-    print(f"fastlog: {text}", file=sys.stderr, flush=True)
+    """Never fails: a full disk under standard error, or nobody who reads it, must not end the server."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"fastlog: {text}\n".encode(errors="replace"))

@@ -87,6 +87,8 @@ class RecentErrors:
         self._bytes = 0
 
     def extend(self, lines: list[bytes]) -> None:
+        if self._lines.maxlen == 0:
+            return
         for line in lines:
             if len(self._lines) == self._lines.maxlen:
                 self._bytes -= len(self._lines[0])

@@ -64,7 +64,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=Disk(
                 failure=writer.failure,
-                log_file=str(log.path.absolute()),
+                log_file=os.fsencode(log.path.absolute()).decode("utf-8", "replace"),
                 log_bytes=log.size,
                 log_limit_bytes=log.limit,
                 rotations=log.rotations,
@@ -97,6 +97,8 @@ class Reporter:
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._log.rotation_failure:
+            reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
         if self._drops.grew_lately(now):
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
         if self._granted < self._settings.rcvbuf_size:

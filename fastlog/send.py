@@ -12,7 +12,6 @@ from fastlog.sender import Sender, SendError
 
 READ_BYTES = 1 << 16  # of standard input, the size of a pipe
 LINE_MAX_BYTES = 1 << 20  # of an unfinished line kept in memory; no datagram could hold it
-SHOWN_MAX = 20  # unacknowledged entries that are told one by one
 
 SAMPLES = (
     ("DEBUG", "cache miss for user profile 4711"),
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     too_long = 0
     try:
         if options.message is not None:
-            sender.send(options.level, _clean(options.message), **fields)
+            sender.send(_clean(options.level), _clean(options.message), **fields)
         elif options.samples is not None:
             for number in range(options.samples):
                 if number and options.interval:
@@ -48,7 +47,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         else:
             for number, line in enumerate(_lines(sender), 1):
                 try:
-                    sender.send(options.level, line, **fields)
+                    sender.send(_clean(options.level), line, **fields)
                 except SendError as error:
                     too_long += 1
                     say(f"line {number} of standard input was not sent: {error}")
@@ -60,6 +59,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _lines(sender: Sender) -> Iterator[str]:
     """The lines of standard input that are not empty. ACKs are looked after while none comes."""
+    if sys.stdin is None:
+        raise SendError("standard input is closed, and there is no MESSAGE")
     source = sys.stdin.fileno()
     if os.isatty(source):
         say("reading lines from standard input; Ctrl-D ends it")
@@ -86,11 +87,11 @@ def _clean(argument: str) -> str:
 
 def _account(sender: Sender, host: str, port: int, unsent: int) -> int:
     server = f"{host} port {port}/udp"
-    for sequence, message in sender.unacknowledged[:SHOWN_MAX]:
+    for sequence, message in sender.unacknowledged:
         say(f"not acknowledged: sequence {sequence}, {message[:200]!r}")
-    if len(sender.unacknowledged) > SHOWN_MAX:
-        say(f"not acknowledged: {len(sender.unacknowledged) - SHOWN_MAX} more")
+    if sender.given_up > len(sender.unacknowledged):
+        say(f"not acknowledged: {sender.given_up - len(sender.unacknowledged)} more")
     if sender.refused:
         say(f"nothing listened on {server} for a time: entries sent then are lost. Is `fastlog serve` running there?")
-    say(f"{sender.sent} sent to {server}, {sender.acknowledged} acknowledged, {len(sender.unacknowledged)} not")
-    return 1 if sender.unacknowledged or sender.refused or unsent else 0
+    say(f"{sender.sent} sent to {server}, {sender.acknowledged} acknowledged, {sender.given_up} not")
+    return 1 if sender.given_up or sender.refused or unsent else 0

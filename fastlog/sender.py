@@ -21,6 +21,7 @@ DATAGRAM_MAX_BYTES = 65507  # of UDP over IPv4
 FIRST_TIMEOUT_SEC = 0.5  # before the first retransmission: most disks have synced by then
 LONGEST_TIMEOUT_SEC = 5.0  # the time-out doubles up to here
 JITTER = 0.2  # share by which a time-out varies, so that many senders do not repeat in step
+SHOWN_MAX = 20  # unacknowledged entries that are remembered one by one
 WINDOW = 1024  # entries unacknowledged at once: their ACKs fit in any receive buffer
 
 
@@ -52,21 +53,23 @@ class Sender:
     ) -> None:
         try:
             family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        except OSError as error:
-            raise SendError(f"cannot find the server {host!r}: {error.strerror}") from error
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+            self._socket.connect(address)
+        except (OSError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no host name"
+            raise SendError(f"cannot find the server {host!r}: {reason}") from error
         self.sent = 0
         self.acknowledged = 0
-        self.refused = False  # the server's host said that nothing listens there
-        self.unacknowledged: list[tuple[int, str]] = []  # sequence and message of entries given up
+        self.refused = False  # the network said that nothing listens there, or that there is no way
+        self.given_up = 0  # priority entries that were not acknowledged in time
+        self.unacknowledged: list[tuple[int, str]] = []  # sequence and message of the first of them
         self._priority_levels = frozenset(priority_levels)
         self._give_up_sec = give_up_sec
         self._host_name = socket.gethostname()
         self._encode = msgspec.json.Encoder().encode
         self._decode = msgspec.json.Decoder(_Ack).decode
         self._pending: dict[int, _Pending] = {}
-        self._socket = socket.socket(family, kind, protocol)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        self._socket.connect(address)
 
     def send(self, level: str, message: str, **fields: Any) -> None:
         """Sends one entry; waits only while WINDOW priority entries are unacknowledged. Raises SendError."""
@@ -127,7 +130,9 @@ class Sender:
         for pending in [pending for pending in self._pending.values() if pending.due <= now]:
             if pending.give_up_at <= now:
                 del self._pending[pending.sequence]
-                self.unacknowledged.append((pending.sequence, pending.message))
+                self.given_up += 1
+                if len(self.unacknowledged) < SHOWN_MAX:
+                    self.unacknowledged.append((pending.sequence, pending.message))
             else:
                 self._transmit(pending, now)
 
@@ -137,7 +142,7 @@ class Sender:
                 datagram = self._socket.recv(2048, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except ConnectionRefusedError:
+            except OSError:  # what the network says of an earlier datagram
                 self.refused = True
                 continue
             try:
@@ -152,7 +157,7 @@ class Sender:
         for _ in range(2):
             try:
                 self._socket.send(datagram)
-            except ConnectionRefusedError:  # the answer to an earlier datagram; this one was not sent
+            except OSError:  # the answer to an earlier datagram, or no way there now; this one was not sent
                 self.refused = True
             else:
                 return

@@ -6,11 +6,13 @@ completion of a sync, which is told: `done(None)` or `done(error)`.
 """
 
 import contextlib
+import errno
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastlog._aio import Aio
+from fastlog._aio import MAX_UNDER_WAY, Aio
 
 FILE_MODE = 0o640  # log lines can hold personal data: not for everybody
 PROBE_NAME = ".fastlog-probe"
@@ -28,7 +30,9 @@ class Storage:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
 
     def close(self, fd: int) -> None:
-        os.close(fd)
+        """Never fails: a sync is what tells whether the data is there."""
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
     def write(self, fd: int, data: memoryview) -> int:
         """Appends; the bytes taken may be fewer than given."""
@@ -70,6 +74,7 @@ class AsyncStorage(Storage):
     def __init__(self) -> None:
         self._aio = Aio()
         self._under_way: dict[int, tuple[int, OSError | None, Done]] = {}  # parts left, first error, whom to tell
+        self._waiting: deque[tuple[int, bool, int]] = deque()  # parts that the kernel has no room for yet
         self._next_tag = 0
 
     @property
@@ -79,19 +84,10 @@ class AsyncStorage(Storage):
     def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
         tag = self._next_tag
         self._next_tag += 1
-        parts = [(fd, False) for fd in files] + ([] if directory is None else [(directory, True)])
-        error = None
-        submitted = 0
-        for fd, is_directory in parts:
-            try:
-                self._aio.submit(fd, is_directory, tag)
-                submitted += 1
-            except OSError as refused:
-                error = error or refused
-        if submitted:
-            self._under_way[tag] = (submitted, error, done)
-        else:
-            done(error)
+        parts = [(fd, False, tag) for fd in files] + ([] if directory is None else [(directory, True, tag)])
+        self._under_way[tag] = (len(parts), None, done)
+        self._waiting.extend(parts)
+        self._submit()
 
     def on_ready(self, now: float) -> None:
         self._tell(self._aio.ended())
@@ -104,6 +100,17 @@ class AsyncStorage(Storage):
         self.finish()
         self._aio.close()
 
+    def _submit(self) -> None:
+        refused = []
+        while self._waiting and self._aio.under_way < MAX_UNDER_WAY:
+            fd, is_directory, tag = self._waiting.popleft()
+            try:
+                self._aio.submit(fd, is_directory, tag)
+            except OSError as error:
+                refused.append((tag, error.errno or errno.EIO))
+        if refused:
+            self._tell(refused)
+
     def _tell(self, ended: list[tuple[int, int]]) -> None:
         for tag, number in ended:
             left, error, done = self._under_way.pop(tag)
@@ -113,6 +120,7 @@ class AsyncStorage(Storage):
                 self._under_way[tag] = (left - 1, error, done)
             else:
                 done(error)
+        self._submit()
 
 
 def best_storage(directory: Path) -> tuple[Storage, str | None]:
@@ -125,7 +133,6 @@ def best_storage(directory: Path) -> tuple[Storage, str | None]:
             directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fd = storage.open(probe)
             try:
-                storage.write(fd, memoryview(b"\n"))
                 storage.sync([fd], directory_fd, errors.append)
                 storage.finish()
             finally:

@@ -59,6 +59,7 @@ class Writer:
         self._spare = Acks()
         # The group that gathers meanwhile; its ACKs are with the intake.
         self._lines: list[bytes] = []
+        self._lines_bytes = 0
         self._began: float | None = None
         # Lines that have no file to trust, and how many of them are counted neither as stored nor as lost so far.
         self._homeless: list[bytes] = []
@@ -102,6 +103,7 @@ class Writer:
             self.lost += self._intake.buffered - len(lines)
             self._uncounted += len(lines)
             self._homeless += lines
+            self.recent.extend([line[:-1] for line in lines])
             self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
             self._bound_memory()
 
@@ -151,18 +153,21 @@ class Writer:
             if done < len(lines):
                 entries = bytes(lines[:done]).count(b"\n")
         if self._intake.mark_count:
-            self._keep(self._intake.priority_lines(done))
+            lines_done = self._intake.priority_lines(done)
+            self.recent.extend([line[:-1] for line in lines_done])
+            self._keep(lines_done)
         self._intake.forget_lines(done, entries)
         self.stored += entries
 
     def _keep(self, lines: list[bytes]) -> None:
-        """These priority entries are in the file: they are shown, and kept until a sync has made them durable."""
-        self.recent.extend([line[:-1] for line in lines])
+        """These priority entries are in the file; they are kept until a sync has made them durable."""
         if self._wait_for_disk:
             self._lines += lines
-            if sum(map(len, self._lines)) > KEPT_MAX_BYTES:
+            self._lines_bytes += sum(map(len, lines))
+            if self._lines_bytes > KEPT_MAX_BYTES:
                 # No ACK for what could not be written anew: its senders ask again, when it will be durable.
                 self._lines = []
+                self._lines_bytes = 0
                 self._intake.acks.forget()
                 self._kept_too_few = True
 
@@ -181,6 +186,7 @@ class Writer:
     def _begin_group(self, now: float) -> _Group:
         self._under_way = _Group(self._intake.take_acks(self._spare), self._lines, self._began or now)
         self._lines = []
+        self._lines_bytes = 0
         self._began = None
         return self._under_way
 
@@ -195,6 +201,7 @@ class Writer:
         if error:
             self.sync_failures += 1
             say(f"cannot sync {self._log.path}: {error.strerror}; its priority entries go to a new file")
+            self.failure = f"sync: {error.strerror}"
         if error or not self._trusted:
             self._distrust(group)
             return
@@ -232,7 +239,9 @@ class Writer:
             self._homeless = self._lines + self._homeless
         self._lines = []
         if self._kept_too_few:
+            # Some of the ACKs owed are for entries that were sent again, and whose lines are nowhere now.
             self._kept_too_few = False
+            self._intake.acks.forget()
             self._intake.forget_seen()
         self._move_out(monotonic())
 

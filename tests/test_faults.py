@@ -83,7 +83,7 @@ def test_after_a_failed_sync_nothing_is_acknowledged_from_that_file(tmp_path):
     assert first == error(1) + b"\n"
     storage.finish()
     assert way.read_acks() == [1]
-    assert (tmp_path / "server.log.1").read_bytes() == first
+    assert (tmp_path / "server.log.distrusted.1").read_bytes() == first
     assert (tmp_path / "server.log").read_bytes() == error(1) + b"\n"
     assert way.writer.sync_failures == 1
     assert way.writer.stored == 1
@@ -189,12 +189,14 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
     way.send(error(1))
     for n in range(2, 12):
         way.send(error(n))
+    for n in range(2, 12):  # their senders ask again before the sync has ended
+        way.send(error(n))
     storage.under_way[0] = lambda: way.writer._on_synced(OSError(errno.EIO, "Input/output error"))
     storage.finish()
     way.read_acks()
-    assert 1 in way.acked
-    (tmp_path / "server.log.1").unlink()  # nothing of the file that failed survived
-    unanswered = [n for n in range(2, 12) if n not in way.acked]
+    (tmp_path / "server.log.distrusted.1").unlink()  # nothing of the file that failed survived
+    assert {error(n) for n in way.acked} <= set(way.lines())
+    unanswered = [n for n in range(1, 12) if n not in way.acked]
     assert unanswered
     for n in unanswered:
         way.send(error(n))
@@ -202,4 +204,70 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
     way.read_acks()
     assert set(way.acked) == set(range(1, 12))
     assert {error(n) for n in range(1, 12)} == set(way.lines())
+    way.close()
+
+
+def test_a_rotation_that_fails_costs_no_archive_and_no_entry(tmp_path):
+    """As with a live file that may not be renamed: the file grows past its limit, and is tried again later."""
+    fails = {"rename": False}
+
+    class Renames(PatientStorage):
+        def rename(self, old, new):
+            if fails["rename"] and old.name == "server.log":
+                raise PermissionError(errno.EPERM, "Operation not permitted")
+            super().rename(old, new)
+
+    way = Way(tmp_path, Renames(), limit=220, backups=3)
+    for n in range(1, 30):
+        way.send(info(n))
+    fails["rename"] = True
+    before = [(tmp_path / f"server.log.{n}").read_bytes() for n in (1, 2)]
+    for n in range(30, 60):
+        way.send(info(n), error(100 + n))
+        way.storage.finish()
+    way.read_acks()
+    assert way.log.rotation_failure == "Operation not permitted"
+    assert way.writer.failure is None
+    kept = [(tmp_path / f"server.log.{n}") for n in (1, 2, 3)]
+    assert [path.read_bytes() for path in kept if path.exists()][-2:] == before
+    assert way.acked == [100 + n for n in range(30, 60)]
+    fails["rename"] = False
+    for n in range(60, 80):
+        way.send(info(n))
+    assert way.log.rotation_failure is None
+    assert way.writer.lost == 0
+    way.close()
+
+
+def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
+    fails = {"directory": False}
+
+    class Names(PatientStorage):
+        def sync(self, files, directory, done):
+            if fails["directory"] and directory is not None:
+                self.under_way.append(lambda: done(OSError(errno.EIO, "Input/output error")))
+            else:
+                super().sync(files, directory, done)
+
+    way = Way(tmp_path, Names(), limit=220, backups=10)
+    for n in range(1, 9):
+        way.send(info(n), error(100 + n))
+        way.storage.finish()
+    way.read_acks()
+    acked = len(way.acked)
+    archives = {path.name: path.read_bytes() for path in tmp_path.glob("server.log.[0-9]*")}
+    fails["directory"] = True
+    way.send(error(1000), error(1001), error(1002), error(1003), error(1004))
+    for _ in range(10):
+        way.storage.finish()
+        way.retry()
+    assert way.read_acks() == [] or len(way.acked) == acked
+    assert way.writer.failure is not None
+    now = {content for path in tmp_path.glob("server.log*") if (content := path.read_bytes())}
+    assert len(archives) > 2
+    assert set(archives.values()) <= now
+    fails["directory"] = False
+    settle(way)
+    assert set(way.acked) >= {1000, 1001, 1002, 1003, 1004}
+    check(way)
     way.close()

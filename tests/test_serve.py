@@ -349,6 +349,58 @@ def test_an_unfinished_last_line_is_cut_off_and_kept(start, tmp_path):
     assert (tmp_path / "server.log.torn").read_bytes() == INFO[:9] + b"\n"
 
 
+def test_a_log_that_another_program_cut_is_gone_on_with_and_loses_nothing_more(start, tmp_path):
+    server = start()
+    server.send(entries(100))
+    with server.client() as client:
+        client.send(ERROR_7)
+        client.recv(100)
+        os.truncate(tmp_path / "server.log", 0)  # as `> server.log` does, and logrotate's copytruncate
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (150, resource.RLIM_INFINITY))
+        client.send(INFO * 10)
+        client.send(ERROR_7.replace(b"7,", b"8,"))
+        server.wait_for_message("cannot write")
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        client.recv(100)
+    server.stop()
+    assert server.log() == lines([INFO] * 10 + [ERROR_7.replace(b"7,", b"8,")])
+
+
+def test_a_group_over_very_many_rotations_is_acknowledged(start, tmp_path):
+    server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="1000")
+    sent = [b'{"level":"ERROR","message":"%b","sequence":%d}' % (b"x" * 400, n) for n in range(1_000)]
+    with server.client() as client:
+        server.signal(signal.SIGSTOP)
+        for number in range(0, len(sent), 100):
+            client.send(b"".join(sent[number : number + 100]))
+        server.signal(signal.SIGCONT)
+        for _ in range(200):
+            client.recv(100)
+    assert server.stop() == 0
+    assert server.account.endswith("acknowledged 1000")
+    assert server.whole_log() == lines(sent)
+
+
+def test_no_recent_errors_if_none_are_wanted(start):
+    server = start(MAX_ERRORS="0")
+    with server.client() as client:
+        client.send(ERROR_7)
+        assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    assert server.stop() == 0
+
+
+def test_nobody_reading_its_messages_does_not_end_the_server(start, tmp_path):
+    server = start()
+    server.process.stderr.close()
+    server.signal(signal.SIGHUP)  # which it answers with a message
+    with server.client() as client:
+        client.send(ERROR_7)
+        assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    server.signal(signal.SIGTERM)
+    assert server.process.wait(PATIENCE_SEC) == 0
+    assert server.log() == lines([ERROR_7])
+
+
 def test_sighup_goes_on_in_a_file_of_the_same_name(start, tmp_path):
     server = start(FLUSH_COUNT="1000000")
     with server.client() as client:
