@@ -32,7 +32,8 @@ REQUEST_SEC = 10.0  # a request that has not arrived by then is a stalled browse
 IDLE_SEC = 20  # a connection without a request; an open page asks every 2 s
 HEADER_MAX_BYTES = 16 * 1024
 STALLED_SEC = 5.0  # without a new snapshot: the loop makes one several times as often
-REST = 4  # times as long as it worked a thread of this module rests: the loop has the interpreter for most of the time
+PAUSE_SEC = 0.002  # between two looks at the connections: what came meanwhile is served together
+REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -99,7 +100,7 @@ class Dashboard:
             while True:
                 began = thread_time()
                 wasyncore.poll2(1.0, self._server._map)
-                sleep((thread_time() - began) * REST)
+                sleep(max(PAUSE_SEC, (thread_time() - began) * REST))
         except Exception as error:  # the page is gone; entries are received as before
             say(f"the dashboard ended: {error!r}")
 
@@ -232,7 +233,7 @@ def _guarded(application: bottle.Bottle, settings: Settings, bound_to: str) -> A
             )
         began = thread_time()
         answer = application(environ, start)
-        sleep((thread_time() - began) * REST)
+        sleep(max(PAUSE_SEC, (thread_time() - began) * REST))
         return cast("Iterable[bytes]", answer)
 
     return guard

@@ -164,6 +164,14 @@ def test_wrong_usage_rejected(tmp_path, arguments):
     assert "error: " in done.stderr
 
 
+@pytest.mark.parametrize("server", ["a..b", "255.255.255.255"])
+def test_a_server_that_cannot_be_one_is_told(tmp_path, server):
+    done = run_fastlog("send", "hello", "--server", server, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"fastlog: cannot find the server {server!r}: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_name_that_does_not_resolve_is_told(tmp_path):
     done = run_fastlog("send", "hello", "--server", "no.such.host.invalid", cwd=tmp_path)
     assert done.returncode == 1
