@@ -79,7 +79,7 @@ class Server:
         """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end."""
         self._loop.on_signal(signal.SIGTERM, self._loop.stop)
         self._loop.on_signal(signal.SIGINT, self._loop.stop)
-        self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(-math.inf))
+        self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(0.0))
         sys.setswitchinterval(SWITCH_SEC)
         self._dashboard.start()
         self._introduce()
@@ -94,7 +94,7 @@ class Server:
 
         Not where it would gain nothing, not past a deadline, and not so long that half the receive buffer could fill.
         """
-        wait = min(self._settings.coalesce_usec / 1e6, self._loop.next_at - now)
+        wait = max(0.0, min(self._settings.coalesce_usec / 1e6, self._loop.next_at - now))
         if self._rate * wait < WORTH_WAITING_FOR:
             return 0
         datagram = self._intake.datagram_bytes / self._intake.datagrams + DATAGRAM_OVERHEAD
