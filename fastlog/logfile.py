@@ -31,9 +31,7 @@ class LogFile:
         self.rotations = 0
         self.torn = 0  # bytes of unfinished lines that a crash had left; they are in `<name>.torn`
         self.error: OSError | None = None  # why the last write failed; None: it did not
-        self.rotation_failure: str | None = (
-            None  # why the last rotation failed; the live file then grows past its limit
-        )
+        self.rotation_failure: str | None = None  # why the last one failed; the file grows past its limit
         self._storage = storage
         self._backups = backups
         self._rotate_at = limit  # bytes; further on after a rotation that failed

@@ -87,13 +87,14 @@ class RecentErrors:
         self._bytes = 0
 
     def extend(self, lines: list[bytes]) -> None:
+        """Takes lines with their line feeds, and keeps them without."""
         if self._lines.maxlen == 0:
             return
         for line in lines:
             if len(self._lines) == self._lines.maxlen:
                 self._bytes -= len(self._lines[0])
-            self._lines.append(line)
-            self._bytes += len(line)
+            self._lines.append(line[:-1])
+            self._bytes += len(line) - 1
             while self._bytes > RECENT_MAX_BYTES:
                 self._bytes -= len(self._lines.popleft())
 

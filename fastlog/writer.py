@@ -103,7 +103,7 @@ class Writer:
             self.lost += self._intake.buffered - len(lines)
             self._uncounted += len(lines)
             self._homeless += lines
-            self.recent.extend([line[:-1] for line in lines])
+            self.recent.extend(lines)
             self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
             self._bound_memory()
 
@@ -154,7 +154,7 @@ class Writer:
                 entries = bytes(lines[:done]).count(b"\n")
         if self._intake.mark_count:
             lines_done = self._intake.priority_lines(done)
-            self.recent.extend([line[:-1] for line in lines_done])
+            self.recent.extend(lines_done)
             self._keep(lines_done)
         self._intake.forget_lines(done, entries)
         self.stored += entries
@@ -232,12 +232,11 @@ class Writer:
         """The live file failed. After a failed sync Linux takes the lost pages for clean, so that a later success
         would prove nothing: what is not acknowledged has no home until it is durable in a new file."""
         self._trusted = False
+        self._homeless = self._lines + self._homeless
+        self._lines = []
         if group:
             self._intake.acks.absorb(group.acks)
-            self._homeless = group.lines + self._lines + self._homeless
-        else:
-            self._homeless = self._lines + self._homeless
-        self._lines = []
+            self._homeless = group.lines + self._homeless
         if self._kept_too_few:
             # Some of the ACKs owed are for entries that were sent again, and whose lines are nowhere now.
             self._kept_too_few = False
@@ -247,7 +246,7 @@ class Writer:
 
     def _move_out(self, now: float) -> None:
         """Puts all that has no home, and the line buffer, into a new file."""
-        self.recent.extend([line[:-1] for line in self._intake.priority_lines(self._intake.lines_bytes)])
+        self.recent.extend(self._intake.priority_lines(self._intake.lines_bytes))
         self._lines = [*self._homeless, bytes(self._intake)]
         self._homeless = []
         group = self._begin_group(now)
