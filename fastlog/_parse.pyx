@@ -6,13 +6,15 @@ has left the reason in `Seen`. Strings are skipped by `fl_skip_plain` in vector 
 converted; nested values are walked with one bit of memory for each open bracket, so no input can exhaust the stack.
 """
 
-from libc.string cimport memchr, memcpy
+from libc.stdint cimport UINT64_MAX
+from libc.string cimport memchr, memcmp, memcpy
 
 from fastlog.entry import LEVELS, REASONS
 
 cdef extern from "_simd.h" nogil:
-    # The first byte of [p, end) that is not plain string text, or `end`.
-    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end)
+    # The first byte of [p, end) that is not plain string text, or `end`; what is before p may be read from `start` on.
+    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start)
+    bint fl_eight_digits(const uint8_t *p, uint64_t *value)
 
 cdef enum:
     # Bytes of the longest name that is compared ("timestamp"), plus one that tells a longer one.
@@ -30,6 +32,8 @@ cdef struct Seen:
     # Why and where reading ended; the where is set for DEPTH only.
     Reason reason
     const uint8_t *failed_at
+    # The first byte of the piece.
+    const uint8_t *start
     # Objects open at the moment that begin a line, the outermost first: of the first `depth` brackets, NULL for others.
     int depth
     const uint8_t *opened[MAX_DEPTH]
@@ -122,7 +126,7 @@ cdef inline const uint8_t *skip_string(const uint8_t *p, const uint8_t *end, See
     cdef int size
     seen.escaped = False
     while True:
-        p = fl_skip_plain(p, end)
+        p = fl_skip_plain(p, end, seen.start)
         if p == end:
             return fail(seen, SYNTAX)
         if p[0] == c'"':
@@ -142,6 +146,9 @@ cdef inline const uint8_t *skip_string(const uint8_t *p, const uint8_t *end, See
 
 
 cdef inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    cdef uint64_t value
+    while end - p >= 8 and fl_eight_digits(p, &value):
+        p += 8
     while p < end and c'0' <= p[0] <= c'9':
         p += 1
     return p
@@ -290,27 +297,19 @@ cdef size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept
     return size
 
 
-cdef inline bint is_name(const uint8_t *p, const char *name, size_t size) noexcept nogil:
-    cdef size_t i
-    for i in range(size):
-        if p[i] != <uint8_t>name[i]:
-            return False
-    return True
-
-
 cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
-    if size == 5 and is_name(p, b"level", 5):
-        return LEVEL
-    if size == 7 and is_name(p, b"message", 7):
-        return MESSAGE
-    if size == 8 and is_name(p, b"sequence", 8):
-        return SEQUENCE
-    if size == 9 and is_name(p, b"timestamp", 9):
-        return TIMESTAMP
-    if size == 3 and is_name(p, b"app", 3):
-        return APP
-    if size == 4 and is_name(p, b"host", 4):
-        return HOST
+    if size == 5:
+        return LEVEL if memcmp(p, b"level", 5) == 0 else UNKNOWN
+    if size == 7:
+        return MESSAGE if memcmp(p, b"message", 7) == 0 else UNKNOWN
+    if size == 8:
+        return SEQUENCE if memcmp(p, b"sequence", 8) == 0 else UNKNOWN
+    if size == 9:
+        return TIMESTAMP if memcmp(p, b"timestamp", 9) == 0 else UNKNOWN
+    if size == 3:
+        return APP if memcmp(p, b"app", 3) == 0 else UNKNOWN
+    if size == 4:
+        return HOST if memcmp(p, b"host", 4) == 0 else UNKNOWN
     return UNKNOWN
 
 
@@ -349,16 +348,19 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
 
 cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *value) noexcept nogil:
     """False: not written in digits alone, or past 2^64 - 1."""
-    cdef uint64_t n = 0, digit
+    cdef uint64_t n = 0, digits
     if end - p > 20:
         return False
+    while end - p >= 8 and fl_eight_digits(p, &digits):
+        n = n * 100_000_000 + digits  # of 16 digits at the most: it fits
+        p += 8
     while p < end:
         if not c'0' <= p[0] <= c'9':
             return False
-        digit = p[0] - c'0'
-        if n > (<uint64_t>0xFFFFFFFFFFFFFFFF - digit) // 10:
+        digits = p[0] - c'0'
+        if n > (UINT64_MAX - digits) // 10:
             return False
-        n = n * 10 + digit
+        n = n * 10 + digits
         p += 1
     value[0] = n
     return True
@@ -483,7 +485,7 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
     p = skip_space(p, end, &seen)
     if p == end:
         return False
-    piece.start = p
+    piece.start = seen.start = p
     if is_doomed(p, piece):
         reject(p, end, piece.doom, piece)
         return True
