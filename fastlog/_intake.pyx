@@ -10,14 +10,15 @@ import os
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
-from posix.unistd cimport usleep
 
 from fastlog._ledger cimport Ledger
+from fastlog._linux cimport POLLIN, pollfd, ppoll
 from fastlog._net cimport Acks, Admission, Arena, address_text
+from fastlog._pace cimport WORTH_WAITING_FOR, Pace, drained, worthwhile
 from fastlog._seen cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
@@ -47,6 +48,13 @@ cdef enum:
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
+    # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
+    WRITE_BYTES = 256 << 10
+    # How long entries gather on when FLUSH_COUNT is reached, in nanoseconds: too short for anybody who looks at the
+    # file, and long enough for a few bursts.
+    GATHER_NS = 8_000_000
+    # What ends a wait besides the clock: a signal, and a sync that has ended.
+    WATCHED_MAX = 4
 
 cdef enum Status:
     # Why a drain ended: the socket is empty; what was taken must be handed on first; enough for one turn.
@@ -70,19 +78,30 @@ cdef struct Mark:
     size_t size
 
 
+cdef inline int64_t monotonic_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
 cdef class Intake:
     """Receives, scans and buffers.
 
-    `slot_bytes`: the largest datagram taken. `priority`: the levels that owe an ACK, a subset of `entry.LEVELS`.
-    `admission`: who may send; what others send is counted, and neither looked into nor noted.
+    `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
+    `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither looked into nor noted.
+    `flush_count`: entries buffered that are to be handed over.
     """
 
     cdef Arena arena
     cdef readonly Acks acks
-    # Where scanning goes on: in this slot of the arena, at this byte of it.
+    # Where scanning goes on: in this slot of the arena, in the datagram [start, end) of it, at this byte; NULL before
+    # the datagram's first one.
     cdef unsigned int slot
+    cdef const uint8_t *start
+    cdef const uint8_t *end
     cdef const uint8_t *at
     cdef bint piece_seen
+    cdef size_t datagram_max
     cdef bint took_all  # the arena was not filled: what came later than its datagrams is for the next turn
     cdef Piece piece
 
@@ -110,9 +129,17 @@ cdef class Intake:
     cdef readonly Ledger ledger
     cdef uint64_t now_ms  # of the monotonic clock, read once a burst
 
-    def __cinit__(self, size_t slot_bytes, priority, Admission admission not None):
+    cdef Pace pace
+    cdef uint64_t flush_count
+    cdef pollfd watched[WATCHED_MAX]
+    cdef unsigned int watched_count
+    cdef int64_t round_began_ns  # when the last wait for datagrams began
+
+    def __cinit__(self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1):
+        self.datagram_max = datagram_max
+        self.flush_count = flush_count
         self.admission = admission
-        self.arena = Arena(slot_bytes)
+        self.arena = Arena()
         self.acks = Acks()
         self.seen = Seen()
         self.ledger = Ledger(os.urandom(16))
@@ -125,32 +152,84 @@ cdef class Intake:
     def __dealloc__(self):
         free(self.lines)
 
-    def drain(self, int fd, unsigned int wait_usec=0):
+    def wait_for_more(self, unsigned int longest_usec, size_t receive_buffer, watched):
+        """From now on drains wait up to `longest_usec` for more datagrams, but no longer than the receive buffer allows,
+        whose size is given in bytes; what becomes readable of `watched` (file descriptors) ends a wait."""
+        if len(watched) > WATCHED_MAX:
+            raise ValueError(f"{len(watched)} file descriptors to watch instead of {WATCHED_MAX} at the most")
+        self.pace.longest_ns = <int64_t>longest_usec * 1000
+        self.pace.room_bytes = receive_buffer / 2
+        self.watched_count = len(watched)
+        for i, fd in enumerate(watched):
+            self.watched[i].fd = fd
+            self.watched[i].events = POLLIN
+
+    def drain(self, int fd, double until=0.0):
         """Takes datagrams until none waits (DRAINED), what was taken fills its place (FULL), or the turn is over.
 
-        Waits first for more of them to come, here rather than in Python, so that the GIL changes hands once only.
+        While they come fast, it waits a little for more and goes on, until there is enough to hand over: here rather
+        than in Python, so that a burst costs no turn of the interpreter. Not past `until`, in seconds of the monotonic
+        clock; and not when a priority entry came, or a file descriptor that is watched calls.
         """
+        cdef int64_t until_ns = <int64_t>(min(until, 1e9) * 1e9)
         cdef Status status
         with nogil:
-            if wait_usec:
-                usleep(wait_usec)
-            status = self.run(fd)
+            status = self.gather(fd, until_ns)
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
         return <int>status
 
+    @property
+    def round_began(self):
+        """When the last wait for datagrams began, or their drain where there was no wait: nothing taken by it is
+        older. Seconds of the monotonic clock."""
+        return self.round_began_ns / 1e9
+
+    cdef Status gather(self, int fd, int64_t until_ns) noexcept nogil:
+        cdef int64_t now = monotonic_ns(), wait, enough_at = 0
+        cdef uint64_t datagrams, size
+        cdef bint called
+        cdef Status status
+        while True:
+            self.round_began_ns = now
+            wait = worthwhile(&self.pace, now, until_ns)
+            called = wait > 0 and self.wait(wait)
+            datagrams, size = self.datagrams, self.datagram_bytes
+            status = self.run(fd)
+            now = monotonic_ns()
+            datagrams, size = self.datagrams - datagrams, self.datagram_bytes - size
+            drained(&self.pace, now, datagrams, size)
+            if status != SOCKET_EMPTY or called or self.urgent or datagrams < WORTH_WAITING_FOR or now >= until_ns:
+                return status
+            if self.lines_bytes >= WRITE_BYTES:
+                return status
+            if self.buffered >= self.flush_count:
+                if enough_at == 0:
+                    enough_at = now
+                if now - enough_at >= GATHER_NS:
+                    return status
+
+    cdef bint wait(self, int64_t ns) noexcept nogil:
+        """True if it ended before its time: something that is watched calls, or a signal came."""
+        cdef timespec time
+        time.tv_sec, time.tv_nsec = ns // 1_000_000_000, ns % 1_000_000_000
+        return ppoll(self.watched, self.watched_count, &time, NULL) != 0
+
     cdef Status run(self, int fd) noexcept nogil:
         cdef size_t scanned = 0
-        cdef timespec now
         cdef int got
         while True:
             while self.slot < self.arena.filled:
                 if scanned > DRAIN_BYTES:
                     return TURN_OVER
+                if self.at == NULL:
+                    self.begin_datagram()
                 if not self.take(&scanned):
                     return HAND_OVER
-                self.slot += 1
                 self.at = NULL
+                if self.end == self.arena.datagram(self.slot) + self.arena.size(self.slot):
+                    self.slot += 1
+                    self.end = NULL
             if self.note_count:  # they point into the arena
                 return HAND_OVER
             if self.took_all:
@@ -166,33 +245,35 @@ cdef class Intake:
                 return SOCKET_FAILED
             self.slot = 0
             self.took_all = <unsigned int>got < self.arena.slot_count
-            self.datagrams += got
-            clock_gettime(CLOCK_MONOTONIC, &now)
-            self.now_ms = now.tv_sec * 1000 + now.tv_nsec // 1_000_000
+            self.now_ms = monotonic_ns() // 1_000_000
+
+    cdef inline void begin_datagram(self) noexcept nogil:
+        """The next one of the current slot, which holds several where the kernel hands them over coalesced."""
+        cdef const uint8_t *slot_start = self.arena.datagram(self.slot)
+        cdef size_t size = self.arena.size(self.slot)
+        self.start = slot_start if self.end == NULL else self.end
+        self.end = self.start + min(self.arena.segment_size(self.slot), <size_t>(slot_start + size - self.start))
 
     cdef bint take(self, size_t *scanned) noexcept nogil:
-        """Takes the datagram of the current slot, from where it was left. False: no room for its next piece."""
-        cdef const uint8_t *start = self.arena.datagram(self.slot)
-        cdef size_t size = self.arena.size(self.slot)
-        cdef const uint8_t *end = start + size
+        """Takes the current datagram, from where it was left. False: no room for its next piece."""
+        cdef const uint8_t *start = self.start
+        cdef const uint8_t *end = self.end
+        cdef size_t size = min(<size_t>(end - start), self.datagram_max)
         cdef Piece *piece = &self.piece
         if self.at == NULL:
             self.at = start
             begin(piece)
             self.piece_seen = False
+            self.datagrams += 1
             self.datagram_bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
             if not self.admission.admits(&self.arena.senders[self.slot]):
                 self.rejected[<int>DENIED] += 1
                 return True
-            if self.arena.truncated(self.slot):
-                piece.reason = TRUNCATED
-                piece.start, piece.end = start, end
-                if not self.refuse(piece, start, size):
-                    self.at = NULL
-                    self.datagram_bytes -= size
-                    return False
-                return True
+        if size < <size_t>(end - start):
+            piece.reason = TRUNCATED
+            piece.start, piece.end = start, start + size
+            return self.refuse(piece, start, size)
         while next_piece(self.at, end, piece):
             if piece.reason == ACCEPTED:
                 if not self.keep(piece):
@@ -331,6 +412,15 @@ cdef class Intake:
     def received(self):
         """Valid entries so far, by level."""
         return {name: self.levels[i] for i, name in enumerate(LEVELS)}
+
+    @property
+    def total_received(self):
+        """Valid entries so far."""
+        cdef unsigned int i
+        cdef uint64_t total = 0
+        for i in range(<unsigned int>LEVEL_COUNT):
+            total += self.levels[i]
+        return total
 
     @property
     def rejects(self):

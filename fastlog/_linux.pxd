@@ -1,6 +1,7 @@
 # Declarations only: what the compiled modules take from Linux and its C library.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from posix.time cimport timespec
 
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t
@@ -21,13 +22,15 @@ cdef extern from "sys/socket.h" nogil:
     cdef struct mmsghdr:
         msghdr msg_hdr
         unsigned int msg_len
-    cdef struct timespec:
-        pass
+    cdef struct cmsghdr:
+        int cmsg_level
+        int cmsg_type
     enum:
         AF_INET
         AF_INET6
         MSG_DONTWAIT
-        MSG_TRUNC
+    cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    unsigned char *CMSG_DATA(cmsghdr *header)
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
     int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
 
@@ -49,6 +52,11 @@ cdef extern from "netinet/in.h" nogil:
     uint16_t ntohs(uint16_t port)
     uint32_t ntohl(uint32_t address)
 
+cdef extern from "netinet/udp.h" nogil:
+    enum:
+        SOL_UDP
+        UDP_GRO
+
 cdef extern from "endian.h" nogil:
     uint64_t htobe64(uint64_t number)
     uint64_t be64toh(uint64_t number)
@@ -63,3 +71,12 @@ cdef extern from "sys/mman.h" nogil:
     void *MAP_FAILED
     void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
     int munmap(void *address, size_t size)
+
+cdef extern from "poll.h" nogil:
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    enum:
+        POLLIN
+    int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, const void *mask)

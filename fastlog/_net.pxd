@@ -2,21 +2,28 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastlog._linux cimport iovec, mmsghdr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t
+from fastlog._linux cimport cmsghdr, iovec, mmsghdr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t
 
 cdef union Address:
     sockaddr any
     sockaddr_in v4
     sockaddr_in6 v6
 
+cdef union Control:
+    cmsghdr header  # for its alignment
+    uint8_t room[32]
+
 cdef class Arena:
-    # One slot for each datagram of a burst. Owned by this object; a slot's bytes are good until the next `receive`.
+    # One slot for each message of a burst: a datagram, or several of one sender that the kernel hands over coalesced
+    # (UDP_GRO). Owned by this object; a slot's bytes are good until the next `receive`.
     cdef uint8_t *slots
     cdef size_t stride, slots_bytes
     cdef unsigned int slot_count
     cdef mmsghdr *messages
     cdef iovec *vectors
     cdef Address *senders
+    # What the kernel tells beside a datagram: the size of its parts where it is several that came coalesced.
+    cdef Control *controls
     # Slots that the last call filled.
     cdef unsigned int filled
 
@@ -24,7 +31,8 @@ cdef class Arena:
     cdef int receive(self, int fd) noexcept nogil
     cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil
     cdef size_t size(self, unsigned int slot) noexcept nogil
-    cdef bint truncated(self, unsigned int slot) noexcept nogil
+    # Bytes of each datagram in the slot, the last one may be shorter; the slot's own size where there is just one.
+    cdef size_t segment_size(self, unsigned int slot) noexcept nogil
 
 cdef struct Ack:
     uint64_t sequence

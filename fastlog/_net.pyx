@@ -14,14 +14,18 @@ from libc.string cimport memcpy, memset
 from fastlog._linux cimport (
     AF_INET,
     AF_INET6,
+    CMSG_DATA,
+    CMSG_FIRSTHDR,
     MAP_ANONYMOUS,
     MAP_FAILED,
     MAP_NORESERVE,
     MAP_PRIVATE,
     MSG_DONTWAIT,
-    MSG_TRUNC,
     PROT_READ,
     PROT_WRITE,
+    SOL_UDP,
+    UDP_GRO,
+    cmsghdr,
     mmap,
     munmap,
     ntohs,
@@ -35,6 +39,8 @@ cdef enum:
     # Datagrams of one recvmmsg call: enough that the cost of the call itself does not show, and few enough that their
     # bytes are still in the nearest cache when they are scanned.
     SLOT_COUNT = 64
+    # Bytes of a slot: no datagram, and no coalesced ones, are longer.
+    SLOT_BYTES = 65536
     # Added to a slot's size, so that the first bytes of the slots do not all compete for the same lines of the cache.
     SLOT_SHIFT_BYTES = 320
     # ACKs owed at the most, those that wait for one sync: 13 s of nothing but errors at 20,000 a second. 10 MiB.
@@ -48,17 +54,18 @@ cdef enum:
 
 
 cdef class Arena:
-    """Memory for one burst. `slot_bytes`: the largest datagram taken whole."""
+    """Memory for one burst."""
 
-    def __cinit__(self, size_t slot_bytes):
+    def __cinit__(self):
         cdef unsigned int i
         self.slot_count = SLOT_COUNT
-        self.stride = slot_bytes + SLOT_SHIFT_BYTES
+        self.stride = SLOT_BYTES + SLOT_SHIFT_BYTES
         self.slots_bytes = self.stride * self.slot_count
         self.messages = <mmsghdr *>calloc(self.slot_count, sizeof(mmsghdr))
         self.vectors = <iovec *>calloc(self.slot_count, sizeof(iovec))
         self.senders = <Address *>calloc(self.slot_count, sizeof(Address))
-        if self.messages == NULL or self.vectors == NULL or self.senders == NULL:
+        self.controls = <Control *>calloc(self.slot_count, sizeof(Control))
+        if self.messages == NULL or self.vectors == NULL or self.senders == NULL or self.controls == NULL:
             raise MemoryError
         # Only pages that a datagram has touched ever take memory.
         self.slots = <uint8_t *>mmap(
@@ -69,15 +76,18 @@ cdef class Arena:
             raise MemoryError
         for i in range(self.slot_count):
             self.vectors[i].iov_base = self.slots + i * self.stride
-            self.vectors[i].iov_len = slot_bytes
+            self.vectors[i].iov_len = SLOT_BYTES
             self.messages[i].msg_hdr.msg_iov = &self.vectors[i]
             self.messages[i].msg_hdr.msg_iovlen = 1
             self.messages[i].msg_hdr.msg_name = &self.senders[i]
             self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
+            self.messages[i].msg_hdr.msg_control = &self.controls[i]
+            self.messages[i].msg_hdr.msg_controllen = sizeof(Control)
 
     def __dealloc__(self):
         if self.slots != NULL:
             munmap(self.slots, self.slots_bytes)
+        free(self.controls)
         free(self.senders)
         free(self.vectors)
         free(self.messages)
@@ -87,6 +97,7 @@ cdef class Arena:
         cdef int got
         for i in range(self.filled):  # the kernel overwrote these
             self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
+            self.messages[i].msg_hdr.msg_controllen = sizeof(Control)
         self.filled = 0
         while True:
             got = recvmmsg(fd, self.messages, self.slot_count, MSG_DONTWAIT, NULL)
@@ -104,8 +115,16 @@ cdef class Arena:
     cdef size_t size(self, unsigned int slot) noexcept nogil:
         return self.messages[slot].msg_len
 
-    cdef bint truncated(self, unsigned int slot) noexcept nogil:
-        return self.messages[slot].msg_hdr.msg_flags & MSG_TRUNC != 0
+    cdef size_t segment_size(self, unsigned int slot) noexcept nogil:
+        cdef cmsghdr *told
+        cdef int size
+        if self.messages[slot].msg_hdr.msg_controllen:
+            told = CMSG_FIRSTHDR(&self.messages[slot].msg_hdr)
+            if told != NULL and told.cmsg_level == SOL_UDP and told.cmsg_type == UDP_GRO:
+                memcpy(&size, CMSG_DATA(told), sizeof(size))
+                if size > 0:
+                    return size
+        return self.messages[slot].msg_len
 
 
 cdef class Acks:

@@ -1,6 +1,6 @@
 """The dashboard: a bottle application in one side thread.
 
-It reads one snapshot of the counters, which the loop replaces now and then, and can reach nothing else: whatever
+It reads one snapshot of the counters, which it can ask the loop to replace, and can reach nothing else: whatever
 happens here, entries are received. Whatever strangers send here costs bounded memory and time.
 """
 
@@ -31,7 +31,10 @@ CONNECTIONS_MAX = 256  # enough for many open pages; each takes a few kilobytes 
 REQUEST_SEC = 10.0  # a request that has not arrived by then is a stalled browser, or worse
 IDLE_SEC = 20  # a connection without a request; an open page asks every 2 s
 HEADER_MAX_BYTES = 16 * 1024
-STALLED_SEC = 5.0  # without a new snapshot: the loop makes one several times as often
+STALLED_SEC = 5.0  # without a sign of the loop, which gives one several times as often
+FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
+ANSWER_SEC = 1.0  # for the loop to make a new one; after it the old one is shown
+LOOK_SEC = 0.001  # between two looks whether it came: a lock could hold up the loop
 PAUSE_SEC = 0.002  # between two looks at the connections: what came meanwhile is served together
 REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
 
@@ -61,7 +64,9 @@ Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 class Dashboard:
     """Bound by the constructor, which raises StartError; serves from `start` until the process ends."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, ask: Callable[[], None]) -> None:
+        self.loop_seen_at = monotonic()  # the loop sets it
+        self._ask = ask  # for a new snapshot, which is published some time later
         self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it came
         self._seen: Stats | None = None  # the snapshot that `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
@@ -115,11 +120,17 @@ class Dashboard:
         return application
 
     def _snapshot(self) -> Stats:
-        """The snapshot, with the loop's silence among the reasons if it has fallen silent."""
+        """A fresh snapshot, or else the last one; with the loop's silence among the reasons if it has fallen silent."""
+        before = self._stats
+        if before is None or monotonic() - before[1] > FRESH_SEC:
+            self._ask()
+            asked_at = monotonic()
+            while self._stats is before and monotonic() - asked_at < ANSWER_SEC:
+                sleep(LOOK_SEC)
         if self._stats is None:
-            raise bottle.HTTPError(503, "the server has just started")
-        stats, came_at = self._stats
-        silent = monotonic() - came_at
+            raise bottle.HTTPError(503, "the server has just started, and its loop does not answer yet")
+        stats = self._stats[0]
+        silent = monotonic() - self.loop_seen_at
         if silent > STALLED_SEC:
             reason = f"the server's loop has not answered for {int(silent)} s"
             health = Health("degraded", [reason, *stats.health.reasons], stats.health.warnings)

@@ -4,6 +4,7 @@ It knows nothing of logs. A turn is: wait for a socket or the next deadline, cal
 deadlines that have come. Callbacks get the clock, which is read once a turn.
 """
 
+import contextlib
 import math
 import selectors
 import signal
@@ -41,8 +42,27 @@ class Deadline:
         self._callback(now)
 
 
+class _Call:
+    """A call that another thread asks for; however often it asks before it is made, it is made once."""
+
+    def __init__(self, callback: Callback, wake: socket.socket) -> None:
+        self._callback = callback
+        self._wake = wake
+        self._asked = False
+
+    def ask(self) -> None:
+        self._asked = True
+        with contextlib.suppress(BlockingIOError):  # there is a byte in it to wake the loop
+            self._wake.send(b"\0")
+
+    def make(self, now: float) -> None:
+        if self._asked:
+            self._asked = False
+            self._callback(now)
+
+
 class Loop:
-    """Runs callbacks until it is stopped. Not thread-safe; signals wake it through a socket pair."""
+    """Runs callbacks until it is stopped. Not thread-safe; signals and other threads wake it through a socket pair."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -52,19 +72,32 @@ class Loop:
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
+        self._calls: list[_Call] = []
         self.on_readable(self._wake_read, self._on_wake)
 
     def _on_wake(self, now: float) -> None:
         self._wake_read.recv(4096)
+        for call in self._calls:
+            call.make(now)
 
     def on_readable(self, source: socket.socket | int, callback: Callback) -> None:
         self._selector.register(source, selectors.EVENT_READ, callback)
+
+    def sources_but(self, source: socket.socket) -> list[int]:
+        """File descriptors of all that is looked at but this one."""
+        return [key.fd for key in self._selector.get_map().values() if key.fd != source.fileno()]
 
     def deadline(self, callback: Callback) -> Deadline:
         """A new deadline, clear at first."""
         deadline = Deadline(self, callback)
         self._deadlines.append(deadline)
         return deadline
+
+    def from_thread(self, callback: Callback) -> Callable[[], None]:
+        """A function for another thread, which returns at once, and has the loop make the call."""
+        call = _Call(callback, self._wake_write)
+        self._calls.append(call)
+        return call.ask
 
     def on_signal(self, number: signal.Signals, callback: Callable[[], None]) -> None:
         """The callback runs between two bytecodes of the main thread, so it should only set something."""

@@ -32,13 +32,17 @@ class Reporter:
         self._rate = RateMeter(now)
         self._drops = DropMeter()
 
+    def tick(self, now: float, kernel_drops: int | None) -> None:
+        """Takes the counters that rates are made of. To be called at regular times, and before a snapshot."""
+        self._rate.tick(now, self._intake.total_received)
+        self._drops.tick(now, kernel_drops)
+        self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
+
     def snapshot(self, now: float, kernel_drops: int | None) -> Stats:
+        self.tick(now, kernel_drops)
         intake, writer, log = self._intake, self._writer, self._log
         received = intake.received
-        total = sum(received.values())
-        self._rate.tick(now, total)
-        self._drops.tick(now, kernel_drops)
-        intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
+        total = intake.total_received
         gaps = intake.ledger.totals()
         free, size = self._space()
         return Stats(

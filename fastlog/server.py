@@ -24,11 +24,9 @@ from fastlog.writer import Writer
 MB = 1_000_000
 TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
 REMEMBERED_BYTES = 64_000_000  # of the newest log: its priority entries may be sent again; read in a tenth of a second
-SNAPSHOT_SEC = 0.5  # between two snapshots for the dashboard: fresher than a page that asks every 2 s
+TICK_SEC = 1.0  # between two looks at the counters that rates are made of
 SWITCH_SEC = 0.0005  # for which the dashboard may hold the interpreter when the loop wants it back
 END_DRAIN_SEC = 1.0  # at the end: enough to empty any receive buffer, and an end even under a flood
-WORTH_WAITING_FOR = 2  # datagrams that a wait should bring; fewer do not pay for its own system call
-DATAGRAM_OVERHEAD = 1024  # bytes of the receive buffer that a small datagram takes besides its own
 
 
 class Server:
@@ -44,8 +42,9 @@ class Server:
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
         self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
         self._granted = receive_buffer(self._socket)
-        self._dashboard = Dashboard(settings)
-        self._intake = Intake(settings.buffer_size, settings.priority_levels, Admission(networks(settings)))
+        self._intake = Intake(
+            settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
+        )
 
         self._loop = Loop()
         self._loop.on_readable(self._socket, self._on_readable)
@@ -53,9 +52,11 @@ class Server:
         self._flush_due = self._loop.deadline(self._on_flush_due)
         self._refill_notes = self._loop.deadline(self._on_refill_notes)
         self._reopen = self._loop.deadline(self._on_reopen)
-        self._snapshot_due = self._loop.deadline(self._on_snapshot_due)
+        self._tick_due = self._loop.deadline(self._on_tick_due)
+        self._dashboard = Dashboard(settings, self._loop.from_thread(self._on_snapshot_asked))
         if isinstance(self._storage, AsyncStorage):
             self._loop.on_readable(self._storage.source, self._storage.on_ready)
+        self._intake.wait_for_more(settings.coalesce_usec, self._granted, self._loop.sources_but(self._socket))
         for content in self._log.newest(REMEMBERED_BYTES):
             self._intake.remember(content)
         self._writer = Writer(
@@ -67,13 +68,12 @@ class Server:
             recent=settings.max_errors,
         )
 
-        self._rate = 0.0  # datagrams a second between the ends of the last two turns
-        self._turn_ended = time.monotonic()
-        self._on_refill_notes(self._turn_ended)
+        now = time.monotonic()
+        self._on_refill_notes(now)
         self._reporter = Reporter(
-            settings, self._intake, self._writer, self._log, self._sync_mode(), self._granted, self._turn_ended
+            settings, self._intake, self._writer, self._log, self._sync_mode(), self._granted, now
         )
-        self._on_snapshot_due(self._turn_ended)
+        self._on_tick_due(now)
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end."""
@@ -87,44 +87,30 @@ class Server:
         return self._end()
 
     def _on_readable(self, now: float) -> None:
-        self._turn(now, self._worthwhile_wait(now))
+        self._turn(now, min(self._loop.next_at, now + self._settings.flush_timeout_sec))
 
-    def _worthwhile_wait(self, now: float) -> int:
-        """Microseconds that let a burst grow: wake-ups of a receiver faster than its senders cost more than the data.
-
-        Not where it would gain nothing, not past a deadline, and not so long that half the receive buffer could fill.
-        """
-        wait = max(0.0, min(self._settings.coalesce_usec / 1e6, self._loop.next_at - now))
-        if self._rate * wait < WORTH_WAITING_FOR:
-            return 0
-        datagram = self._intake.datagram_bytes / self._intake.datagrams + DATAGRAM_OVERHEAD
-        return int(min(wait, self._granted / 2 / (self._rate * datagram)) * 1e6)
-
-    def _turn(self, now: float, wait_usec: int = 0) -> None:
-        """Drains the socket and hands on what was taken, until nothing waits or the turn is over."""
+    def _turn(self, now: float, until: float = 0.0) -> None:
+        """Drains the socket and hands on what was taken, until nothing waits or the turn is over. Up to `until`, more
+        may be waited for."""
         intake, writer = self._intake, self._writer
-        before = intake.datagrams
         while True:
-            status = intake.drain(self._socket.fileno(), wait_usec)
-            wait_usec = 0
+            status = intake.drain(self._socket.fileno(), until)
+            until = 0.0
             if intake.note_count:
                 self._write_rejects(now)
             elif status == FULL:
-                writer.make_room(now)
+                writer.make_room(intake.round_began)
             if intake.urgent or intake.buffered >= self._settings.flush_count:
-                writer.flush(now)
-            ended = time.monotonic()
+                writer.flush(intake.round_began)
             if status == DRAINED:
                 break
-            if ended - now > TURN_SEC:
+            if time.monotonic() - now > TURN_SEC:
                 self._go_on.set(now)
                 break
-        self._rate = (intake.datagrams - before) / (ended - self._turn_ended)
-        self._turn_ended = ended
         if not intake.buffered:
             self._flush_due.clear()
         else:
-            self._flush_due.set_if_clear(ended + self._settings.flush_timeout_sec)
+            self._flush_due.set_if_clear(now + self._settings.flush_timeout_sec)
 
     def _write_rejects(self, now: float) -> None:
         if self._rejects:
@@ -137,9 +123,13 @@ class Server:
     def _on_refill_notes(self, now: float) -> None:
         self._intake.notes_allowed = NOTES_PER_SEC if self._rejects else 0
 
-    def _on_snapshot_due(self, now: float) -> None:
+    def _on_tick_due(self, now: float) -> None:
+        self._reporter.tick(now, kernel_drops(self._socket))
+        self._dashboard.loop_seen_at = now
+        self._tick_due.set(now + TICK_SEC)
+
+    def _on_snapshot_asked(self, now: float) -> None:
         self._dashboard.publish(self._reporter.snapshot(now, kernel_drops(self._socket)))
-        self._snapshot_due.set(now + SNAPSHOT_SEC)
 
     def _on_reopen(self, now: float) -> None:
         self._writer.flush(now)

@@ -324,7 +324,7 @@ def quick_limits(monkeypatch):
 @pytest.fixture
 def alone(start, quick_limits):
     """A dashboard without a loop behind it: the last snapshot of a server that is gone."""
-    page = Dashboard(Settings(dashboard_port=0))
+    page = Dashboard(Settings(dashboard_port=0), ask=lambda: None)
     page.publish(msgspec.convert(stats(start()), Stats))
     page.start()
     return int(re.search(r":(\d+)/", page.url)[1])

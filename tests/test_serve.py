@@ -91,6 +91,39 @@ def test_a_line_longer_than_the_limit_has_a_file_of_its_own(start):
     assert server.whole_log() == lines(sent)
 
 
+UDP_SEGMENT = 103  # of linux/udp.h
+
+
+def coalesced(server, parts, size):
+    """Sends datagrams of `size` bytes, the last one of any size up to it, in one call, which the kernel leaves together."""
+    with server.client() as client:
+        client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, size)
+        client.send(b"".join(parts))
+
+
+def test_datagrams_that_come_coalesced_are_taken_each_by_itself(start):
+    server = start(BUFFER_SIZE="80")
+    good = [b'{"level":"INFO","message":"%b","sequence":%d}' % (b"m" * 20, number) for number in range(10, 30)]
+    size = len(good[0])
+    cut_off = good[0][:-1] + b" "  # ends where the next one begins
+    coalesced(server, [*good[:5], cut_off, *good[6:], b"last"], size)
+    server.stop()
+    assert server.whole_log() == lines([*good[:5], *good[6:]])
+    assert "received 19 entries in 21 datagrams, stored 19" in server.account
+    assert "rejected 2 {'syntax': 2}" in server.account
+    assert [reject["offset"] for reject in server.rejects()] == [0, 0]
+
+
+def test_coalesced_datagrams_past_the_buffer_size_are_truncated_each(start):
+    server = start(BUFFER_SIZE="80")
+    long = b'{"level":"INFO","message":"%b"}' % (b"x" * 60)
+    coalesced(server, [long, long, INFO.ljust(len(long))], len(long))
+    coalesced(server, [INFO, INFO], len(INFO))
+    server.stop()
+    assert server.whole_log() == lines([INFO, INFO])
+    assert "rejected 3 {'truncated': 3}" in server.account
+
+
 def test_every_reject_is_told_with_its_sender_reason_offset_and_bytes(start):
     server = start(BUFFER_SIZE="1000")
     bad = {
