@@ -153,8 +153,8 @@ cdef class Intake:
         free(self.lines)
 
     def wait_for_more(self, unsigned int longest_usec, size_t receive_buffer, watched):
-        """From now on drains wait up to `longest_usec` for more datagrams, but no longer than the receive buffer allows,
-        whose size is given in bytes; what becomes readable of `watched` (file descriptors) ends a wait."""
+        """From now on drains wait up to `longest_usec` for more datagrams, but no longer than the receive buffer's size
+        in bytes allows; what becomes readable of `watched` (file descriptors) ends a wait."""
         if len(watched) > WATCHED_MAX:
             raise ValueError(f"{len(watched)} file descriptors to watch instead of {WATCHED_MAX} at the most")
         self.pace.longest_ns = <int64_t>longest_usec * 1000

@@ -35,7 +35,7 @@ STALLED_SEC = 5.0  # without a sign of the loop, which gives one several times a
 FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
 ANSWER_SEC = 1.0  # for the loop to make a new one; after it the old one is shown
 LOOK_SEC = 0.001  # between two looks whether it came: a lock could hold up the loop
-PAUSE_SEC = 0.002  # between two looks at the connections: what came meanwhile is served together
+PAUSE_SEC = 0.02  # between two looks at the connections: what came meanwhile is served together
 REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
 
 PAGE = Path(__file__).parent / "page"
