@@ -38,6 +38,7 @@ class _Collector(Collector):
             ("fastlog_rotations", "Rotations of the log file.", stats.disk.rotations),
             ("fastlog_syncs", "Syncs of the log file.", stats.sync.count),
             ("fastlog_sync_failures", "Syncs that failed.", stats.sync.failures),
+            ("process_cpu_seconds", "CPU time of the server, user and system.", stats.process.cpu_seconds),
         )
         yield _labelled("fastlog_received", "Valid entries, duplicates included.", "level", stats.level_distribution)
         yield _labelled("fastlog_rejected", "Rejected pieces of input.", "reason", stats.rejected)
@@ -52,6 +53,7 @@ class _Collector(Collector):
             ("fastlog_log_disk_free_bytes", "Free space of the log's file system.", stats.disk.free_bytes),
             ("fastlog_receive_buffer_wanted_bytes", "SO_RCVBUF asked for.", stats.receive_buffer.wanted),
             ("fastlog_receive_buffer_granted_bytes", "SO_RCVBUF granted.", stats.receive_buffer.granted),
+            ("process_resident_memory_bytes", "Resident memory of the server.", stats.process.resident_bytes),
         )
         latency = GaugeMetricFamily(
             "fastlog_ack_latency_seconds", "From receipt to ACK, over the newest ACKs.", labels=["quantile"]
@@ -62,7 +64,7 @@ class _Collector(Collector):
         yield latency
 
 
-def _counters(*figures: tuple[str, str, int | None]) -> Iterator[Metric]:
+def _counters(*figures: tuple[str, str, float | None]) -> Iterator[Metric]:
     """A figure that is unknown is left out, as Prometheus wants it."""
     for name, text, value in figures:
         if value is not None:

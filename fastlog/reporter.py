@@ -1,6 +1,8 @@
 """Puts the snapshot together from what the parts count. Called by the loop, between two turns: the counts agree."""
 
 import os
+import time
+from pathlib import Path
 
 import msgspec
 
@@ -9,9 +11,10 @@ from fastlog._intake import Intake
 from fastlog.config import Settings, in_force
 from fastlog.logfile import LogFile
 from fastlog.meters import DropMeter, RateMeter
-from fastlog.stats import AckStats, Disk, Health, Losses, ReceiveBuffer, SenderStats, Stats, SyncState
+from fastlog.stats import AckStats, Disk, Health, Losses, Process, ReceiveBuffer, SenderStats, Stats, SyncState
 from fastlog.writer import Writer
 
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the totals: an hour, for there is room for many
 
 
@@ -87,6 +90,7 @@ class Reporter:
             senders=gaps["senders"],
             sender_restarts=gaps["restarts"],
             top_senders=self._senders(now),
+            process=Process(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=_resident_bytes()),
             settings=self._in_force,
             version=__version__,
         )
@@ -118,3 +122,10 @@ class Reporter:
         except OSError:
             return None, None
         return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+
+
+def _resident_bytes() -> int | None:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+    except OSError:
+        return None

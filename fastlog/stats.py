@@ -74,6 +74,14 @@ class SenderStats(msgspec.Struct, frozen=True):
     seconds_since_last: float
 
 
+class Process(msgspec.Struct, frozen=True):
+    """The server's process, by the kernel's word."""
+
+    pid: int
+    cpu_seconds: float  # of all its threads, in user and in kernel mode, since its start
+    resident_bytes: int | None
+
+
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     """`reasons` why entries are being lost or may be; `warnings` are no reason yet."""
 
@@ -106,6 +114,7 @@ class Stats(msgspec.Struct, frozen=True):
     senders: int  # known now: those idle for an hour are forgotten but for the totals
     sender_restarts: int  # whose sequences began again
     top_senders: list[SenderStats]  # those who sent most, and those of whom most was lost
+    process: Process
     settings: dict[str, str]
     version: str
 

@@ -135,6 +135,17 @@ def test_figures_nobody_knows_are_null(start):
     assert told["sync"]["last_ms"] is None
 
 
+def test_the_process_is_told(start):
+    server = start()
+    process = stats(server)["process"]
+    assert process["pid"] == server.process.pid
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert process["resident_bytes"] > 1000 * page
+    metrics = samples(get(server.dashboard_port, "/metrics").text)
+    assert metrics["process_cpu_seconds_total"] >= process["cpu_seconds"] > 0
+    assert metrics["process_resident_memory_bytes"] > 1000 * page
+
+
 def test_ack_latency_is_told(start):
     server = start()
     with server.client() as client:
