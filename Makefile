@@ -29,6 +29,9 @@ stop:  ## end that server; it writes out what it has
 client: build  ## send 20 sample entries to it
 	$(BIN)/fastlog send --samples 20
 
+loadtest: build  ## send 10,000 entries to it, 4 clients and 1,000 a second together, and account for each
+	$(BIN)/fastlog loadtest --logs 10000 --clients 4 --rate 1000
+
 logs:  ## follow its log file
 	@tail -n 20 -F "$$(sed -n 's/.*writing to //p' $(RUN)/messages)"
 
@@ -82,4 +85,4 @@ $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
 	$(BIN)/python tests/fuzz/build.py
 
-.PHONY: help run stop client logs build test fuzz fuzz-native kill docs bench lint format clean
+.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench lint format clean

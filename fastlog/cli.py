@@ -10,6 +10,8 @@ from fastlog.config import as_text, describe, in_force, load
 from fastlog.errors import FastlogError
 from fastlog.messages import say
 
+CLIENTS_MAX = 256  # of a load test, a thread each: more of them only take turns on any machine
+
 
 def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
@@ -31,6 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands)
     _add_send(commands)
+    _add_loadtest(commands)
     return parser
 
 
@@ -111,6 +114,53 @@ def _send(options: argparse.Namespace) -> int:
     return run(options, settings)
 
 
+def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "loadtest",
+        help="send at a pace, and account for every entry",
+        description="Send entries at a pace, and tell what became of each of them by the figures of the server.",
+        epilog="Exit code 0: the account balances, every entry is stored, and every ERROR is acknowledged; 1: not so, "
+        "or unknown; 2: wrong usage.",
+    )
+    parser.add_argument(
+        "--server", default="127.0.0.1", metavar="HOST", help="name or address of the server (127.0.0.1)"
+    )
+    parser.add_argument("--port", type=_port, metavar="N", help="its UDP port (SERVER_PORT, or 5514)")
+    parser.add_argument("--logs", type=_count_from_1, metavar="N", help="entries to send, by all clients (10000)")
+    parser.add_argument(
+        "--rate", type=_rate, default=1000.0, metavar="N", help="entries a second, by all clients; 0: no limit (1000)"
+    )
+    parser.add_argument("--clients", type=_clients, default=4, metavar="N", help="clients, each with a socket (4)")
+    parser.add_argument("--duration", type=_seconds, metavar="S", help="seconds to send for, instead of --logs")
+    parser.add_argument("--error-share", type=_share, metavar="F", help="share of ERROR entries, from 0 to 1 (0.01)")
+    parser.add_argument("--message-bytes", type=_bytes, metavar="N", help="size of every message (as in real logs)")
+    parser.add_argument("--corpus", metavar="FILE", help="send the lines of a file instead of made-up entries")
+    parser.add_argument("--seed", type=_count, default=1, metavar="N", help="of the made-up entries (1)")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=10,
+        metavar="S",
+        help="seconds until an entry counts as not acknowledged (10)",
+    )
+    parser.add_argument(
+        "--dashboard", metavar="URL", help="where the server tells its figures (http://HOST:DASHBOARD_PORT)"
+    )
+    parser.add_argument("--find-max", action="store_true", help="search the highest rate without loss; ignores --rate")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(run=_loadtest, usage_error=parser.error)
+
+
+def _loadtest(options: argparse.Namespace) -> int:
+    if options.corpus is not None and options.message_bytes is not None:
+        options.usage_error("--message-bytes is for made-up entries: leave away --corpus or it")
+    flags = {} if options.port is None else {"SERVER_PORT": options.port}
+    settings, _ = load(flags, os.environ, Path(".env"))
+    from fastlog.loadtest import run
+
+    return run(options, settings)
+
+
 def _port(text: str) -> str:
     if not (text.isdecimal() and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is no port: a whole number from 1 to 65535")
@@ -121,6 +171,42 @@ def _count(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
     return int(text)
+
+
+def _count_from_1(text: str) -> int:
+    return _whole(text, 1, 10**12)
+
+
+def _clients(text: str) -> int:
+    return _whole(text, 1, CLIENTS_MAX)
+
+
+def _bytes(text: str) -> int:
+    return _whole(text, 0, 60_000)
+
+
+def _whole(text: str, least: int, most: int) -> int:
+    if not (text.isdecimal() and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} to {most}")
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    return _number(text, 1e9)
+
+
+def _share(text: str) -> float:
+    return _number(text, 1)
+
+
+def _number(text: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {most:.0f}")
+    return value
 
 
 def _seconds(text: str) -> float:

@@ -1,0 +1,94 @@
+"""Asks a running server for its figures: `/stats` over HTTP, as far as the commands need it."""
+
+import http.client
+from time import monotonic, sleep
+from urllib.parse import urlsplit
+
+import msgspec
+
+from fastlog.errors import ConfigError, FastlogError
+from fastlog.stats import Losses, Process, SenderStats
+
+TIMEOUT_SEC = 5.0  # for an answer: the dashboard's thread lets the server's loop go first
+SNAPSHOT_PATIENCE_SEC = 5.0  # for a new snapshot: the loop makes one twice a second, unless it hangs
+ASK_AGAIN_SEC = 0.15  # between two looks for a new snapshot: each of them costs the server some time
+
+
+class UnreachableError(FastlogError):
+    """The figures cannot be had; the text says why, and what to do."""
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """What the commands use of `/stats` (docs/http-api.md); counts are from the server's start."""
+
+    total_received: int
+    stored: int
+    duplicates: int
+    buffered: int
+    rejected: dict[str, int]
+    losses: Losses
+    datagrams: int
+    elapsed_seconds: float
+    top_senders: list[SenderStats]
+    settings: dict[str, str]
+    process: Process
+
+
+class _Refusal(msgspec.Struct):
+    error: str
+
+
+class Inquiry:
+    """Of the dashboard at `url`; `token`: its DASHBOARD_TOKEN, or empty. Raises ConfigError if that is no URL."""
+
+    def __init__(self, url: str, token: str) -> None:
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = parts.hostname or "", parts.port
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not self._host:
+            raise ConfigError(f"{url!r} is no URL of a dashboard, such as http://127.0.0.1:8080")
+        self.url = url.rstrip("/")
+        self._tls = parts.scheme == "https"
+        self._path = parts.path.rstrip("/") + "/stats"
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def now(self) -> Figures:
+        """The server's newest snapshot, at most half a second old. Raises UnreachableError."""
+        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+        connection = kind(self._host, self._port, timeout=TIMEOUT_SEC)
+        try:
+            connection.request("GET", self._path, headers=self._headers)
+            response = connection.getresponse()
+            body = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UnreachableError(f"cannot ask {self.url}/stats: {reason}") from error
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise UnreachableError(f"{self.url}/stats answers {response.status}: {_reason(body)}")
+        try:
+            return msgspec.json.decode(body, type=Figures)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnreachableError(f"{self.url}/stats is not that of this version of fastlog: {error}") from error
+
+    def fresh(self) -> Figures:
+        """A snapshot that was made after this call. Raises UnreachableError, also where none is made in time."""
+        until = monotonic() + SNAPSHOT_PATIENCE_SEC
+        first = self.now()
+        while monotonic() < until:
+            figures = self.now()
+            if figures.elapsed_seconds != first.elapsed_seconds:
+                return figures
+            sleep(ASK_AGAIN_SEC)
+        raise UnreachableError(f"{self.url}/stats does not change: the server hangs")
+
+
+def _reason(body: bytes) -> str:
+    """Of a server that refuses, or what else answered."""
+    try:
+        return msgspec.json.decode(body, type=_Refusal).error
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body[:100].decode("utf-8", "replace")
