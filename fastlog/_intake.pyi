@@ -8,6 +8,7 @@ from fastlog.rejects import Note
 
 DRAINED: int
 FULL: int
+RECEIVE_NOTHING: int
 
 class Intake(Buffer):
     notes_allowed: int

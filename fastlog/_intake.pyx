@@ -62,6 +62,7 @@ cdef enum Status:
 
 DRAINED = SOCKET_EMPTY
 FULL = HAND_OVER
+RECEIVE_NOTHING = -1  # in place of a socket: only what the arena holds is taken
 
 # Rejected input in the arena.
 cdef struct Note:
@@ -237,6 +238,8 @@ cdef class Intake:
                 return SOCKET_EMPTY
             if scanned > DRAIN_BYTES:
                 return TURN_OVER
+            if fd == -1:
+                return SOCKET_EMPTY
             got = self.arena.receive(fd)
             if got == -1:
                 return SOCKET_EMPTY

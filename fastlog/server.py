@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from fastlog._intake import DRAINED, FULL, Intake
+from fastlog._intake import DRAINED, FULL, RECEIVE_NOTHING, Intake
 from fastlog._net import Admission
 from fastlog.config import Settings, networks
 from fastlog.dashboard import Dashboard
@@ -42,6 +42,7 @@ class Server:
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
         self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
         self._granted = receive_buffer(self._socket)
+        self._receiving = True
         self._intake = Intake(
             settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
         )
@@ -94,7 +95,7 @@ class Server:
         may be waited for."""
         intake, writer = self._intake, self._writer
         while True:
-            status = intake.drain(self._socket.fileno(), until)
+            status = intake.drain(self._socket.fileno() if self._receiving else RECEIVE_NOTHING, until)
             until = 0.0
             if intake.note_count:
                 self._write_rejects(now)
@@ -171,8 +172,10 @@ class Server:
         while True:
             self._go_on.clear()
             self._turn(time.monotonic())
-            if self._go_on.at == math.inf or time.monotonic() - started > END_DRAIN_SEC:
+            if self._go_on.at == math.inf:
                 break
+            if time.monotonic() - started > END_DRAIN_SEC:
+                self._receiving = False  # what was taken from the socket is handed on to its end
         code = 0
         try:
             self._writer.finish(started)
