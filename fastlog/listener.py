@@ -29,7 +29,6 @@ def listen(host: str, port: int, receive_buffer: int) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.setblocking(False)
         _ask_receive_buffer(sock, receive_buffer)
-        _take_coalesced(sock)
         sock.bind(address)
     except OSError as error:
         sock.close()
@@ -52,6 +51,12 @@ def kernel_drops(sock: socket.socket) -> int | None:
         return None
 
 
+def take_coalesced(sock: socket.socket) -> None:
+    """Has the kernel hand over datagrams that came coalesced as they are, several at once."""
+    with contextlib.suppress(OSError):  # before Linux 5.0 the kernel hands over each datagram alone: slower, no less
+        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+
+
 def address_text(sock: socket.socket) -> str:
     host, port = sock.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -62,8 +67,3 @@ def _ask_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)  # past net.core.rmem_max; needs CAP_NET_ADMIN
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-
-def _take_coalesced(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # before Linux 5.0 the kernel hands over each datagram alone: slower, no less
-        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)

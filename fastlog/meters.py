@@ -103,10 +103,13 @@ class RecentErrors:
 
 
 class DropMeter:
-    """The kernel's drop counter, None where it cannot be read, and whether it grew of late."""
+    """The kernel's drop counter, None where it cannot be read, and whether it grew of late.
 
-    def __init__(self) -> None:
-        self.count: int | None = None
+    `before`: its value at the start, above 0 for a socket that is older than the server.
+    """
+
+    def __init__(self, before: int | None) -> None:
+        self.count = before
         self._grew_at = -DROPS_WINDOW_SEC
 
     def tick(self, now: float, count: int | None) -> None:

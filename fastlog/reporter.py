@@ -19,10 +19,20 @@ SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the tota
 
 
 class Reporter:
-    """`granted`: bytes of the receive buffer. Times are of time.monotonic."""
+    """`granted`: bytes of the receive buffer, and `how_to_grant` more. `dropped_before`: the kernel's drops before the
+    start, of a socket that was handed over. Times are of time.monotonic."""
 
     def __init__(
-        self, settings: Settings, intake: Intake, writer: Writer, log: LogFile, sync_mode: str, granted: int, now: float
+        self,
+        settings: Settings,
+        intake: Intake,
+        writer: Writer,
+        log: LogFile,
+        sync_mode: str,
+        granted: int,
+        how_to_grant: str,
+        dropped_before: int | None,
+        now: float,
     ) -> None:
         self._settings = settings
         self._in_force = in_force(settings)
@@ -31,9 +41,10 @@ class Reporter:
         self._log = log
         self._sync_mode = sync_mode
         self._granted = granted
+        self._how_to_grant = how_to_grant
         self._started = now
         self._rate = RateMeter(now)
-        self._drops = DropMeter()
+        self._drops = DropMeter(dropped_before)
 
     def tick(self, now: float, kernel_drops: int | None) -> None:
         """Takes the counters that rates are made of. To be called at regular times, and before a snapshot."""
@@ -112,7 +123,7 @@ class Reporter:
         if self._granted < self._settings.rcvbuf_size:
             warnings.append(
                 f"receive buffer: wanted {self._settings.rcvbuf_size} bytes, granted {self._granted}; "
-                f"sysctl -w net.core.rmem_max={self._settings.rcvbuf_size} would grant it"
+                f"{self._how_to_grant} would grant it"
             )
         return Health("degraded" if reasons else "ok", reasons, warnings)
 

@@ -2,6 +2,7 @@
 how to end."""
 
 import math
+import os
 import signal
 import sys
 import time
@@ -12,12 +13,13 @@ from fastlog._net import Admission
 from fastlog.config import Settings, networks
 from fastlog.dashboard import Dashboard
 from fastlog.errors import StartError
-from fastlog.listener import address_text, kernel_drops, listen, receive_buffer
+from fastlog.listener import address_text, kernel_drops, listen, receive_buffer, take_coalesced
 from fastlog.logfile import LogFile
 from fastlog.loop import Loop
 from fastlog.messages import say
 from fastlog.rejects import NOTES_PER_SEC, RejectsFile
 from fastlog.reporter import Reporter
+from fastlog.service import ServiceManager, handed_over, status_line
 from fastlog.storage import AsyncStorage, Storage, best_storage
 from fastlog.writer import Writer
 
@@ -40,9 +42,16 @@ class Server:
             self._storage, directory, settings.log_filename, int(settings.max_log_size_mb * MB), settings.log_backups
         )
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
-        self._socket = listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
+        self._manager = ServiceManager(os.environ)
+        inherited = handed_over(os.environ)
+        self._socket = inherited or listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
+        take_coalesced(self._socket)
+        self._inherited = inherited is not None
+        self._dropped_before = kernel_drops(self._socket) if inherited else 0
         self._granted = receive_buffer(self._socket)
         self._receiving = True
+        where = "ReceiveBuffer=" if inherited else "sysctl -w net.core.rmem_max="
+        self._how_to_grant = f"{where}{settings.rcvbuf_size}"
         self._intake = Intake(
             settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
         )
@@ -54,6 +63,7 @@ class Server:
         self._refill_notes = self._loop.deadline(self._on_refill_notes)
         self._reopen = self._loop.deadline(self._on_reopen)
         self._tick_due = self._loop.deadline(self._on_tick_due)
+        self._manager_due = self._loop.deadline(self._on_manager_due)
         self._dashboard = Dashboard(settings, self._loop.from_thread(self._on_snapshot_asked))
         if isinstance(self._storage, AsyncStorage):
             self._loop.on_readable(self._storage.source, self._storage.on_ready)
@@ -72,7 +82,15 @@ class Server:
         now = time.monotonic()
         self._on_refill_notes(now)
         self._reporter = Reporter(
-            settings, self._intake, self._writer, self._log, self._sync_mode(), self._granted, now
+            settings,
+            self._intake,
+            self._writer,
+            self._log,
+            self._sync_mode(),
+            self._granted,
+            self._how_to_grant,
+            self._dropped_before,
+            now,
         )
         self._on_tick_due(now)
 
@@ -84,6 +102,8 @@ class Server:
         sys.setswitchinterval(SWITCH_SEC)
         self._dashboard.start()
         self._introduce()
+        self._manager.ready(self._status())
+        self._on_manager_due(time.monotonic())
         self._loop.run()
         return self._end()
 
@@ -132,7 +152,16 @@ class Server:
     def _on_snapshot_asked(self, now: float) -> None:
         self._dashboard.publish(self._reporter.snapshot(now, kernel_drops(self._socket)))
 
+    def _status(self) -> str:
+        return status_line(self._reporter.snapshot(time.monotonic(), kernel_drops(self._socket)))
+
+    def _on_manager_due(self, now: float) -> None:
+        if self._manager.every_sec is not None:
+            self._manager.alive(self._status())
+            self._manager_due.set(now + self._manager.every_sec)
+
     def _on_reopen(self, now: float) -> None:
+        self._manager.reloading()
         self._writer.flush(now)
         try:
             self._log.reopen()
@@ -140,6 +169,7 @@ class Server:
             say(f"SIGHUP: cannot open {self._log.path}: {error.strerror}; going on in the old file")
         else:
             say(f"SIGHUP: going on in {self._log.path}")
+        self._manager.ready(self._status())
 
     def _sync_mode(self) -> str:
         return self._storage.mode if self._settings.priority_sync == "durable" else "none: acknowledged when written"
@@ -153,7 +183,7 @@ class Server:
         if self._granted < wanted:
             say(
                 f"receive buffer: wanted {wanted} bytes, granted {self._granted}; bursts may be lost in the kernel. "
-                f"To grant it: sysctl -w net.core.rmem_max={wanted}"
+                f"To grant it: {self._how_to_grant}"
             )
         else:
             say(f"receive buffer: wanted {wanted} bytes, granted {self._granted}")
@@ -163,10 +193,14 @@ class Server:
             if self._why_blocking:
                 say(f"syncs block the server: {settings.log_dir} has no asynchronous ones ({self._why_blocking})")
         say(f"dashboard at {self._dashboard.url}")
+        if self._inherited:
+            drops = "unknown" if self._dropped_before is None else self._dropped_before
+            say(f"the service manager handed over the socket, in place of SERVER_HOST and SERVER_PORT; drops: {drops}")
         say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path.absolute()}")
 
     def _end(self) -> int:
         """Takes what the kernel still holds, makes all of it durable, acknowledges, and gives the account."""
+        self._manager.stopping()
         started = time.monotonic()
         drops = kernel_drops(self._socket)
         while True:
@@ -198,6 +232,7 @@ class Server:
         if self._rejects:
             self._rejects.close()
         self._loop.close()
+        self._manager.close()
         return code
 
 

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 # Nothing of the caller's environment reaches the programs under test but what finds and measures them.
@@ -36,12 +36,15 @@ def run_fastlog(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: s
 class Server:
     """`fastlog serve` in `directory`, on a free port of `host`; ready when the constructor returns."""
 
-    def __init__(self, directory: Path, host: str = "127.0.0.1", **settings: str) -> None:
+    def __init__(
+        self, directory: Path, host: str = "127.0.0.1", command: Sequence[str] = (), pass_fds=(), **settings: str
+    ) -> None:
         self.directory = directory
         self.host = host
         self.messages: list[str] = []
         self.process = subprocess.Popen(
-            [*FASTLOG, "serve"],
+            command or [*FASTLOG, "serve"],
+            pass_fds=pass_fds,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             cwd=directory,
