@@ -4,12 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
 FUZZ_SECONDS ?= 300
+# DOCKER=podman does as well.
+DOCKER ?= docker
+COMPOSE := $(DOCKER) compose
 SOURCES := pyproject.toml setup.py $(wildcard fastlog/*.pyx fastlog/*.pxd fastlog/*.h)
 # The pid of a server that `make run` started, if it still runs; a pid may have gone to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2>/dev/null) && tr '\0' ' ' < /proc/$$pid/cmdline 2>/dev/null | grep -q 'fastlog serve' && echo $$pid)
 
 help:  ## this list
-	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ {printf "  make %-15s %s\n", $$1, $$2}' Makefile
 
 run: build  ## start the server in the background, and say where it listens and writes
 	@if [ -n "$(SERVER_PID)" ]; then echo "fastlog runs already:"; cat $(RUN)/messages; exit 0; fi; \
@@ -55,6 +58,32 @@ docs: $(VENV)/dev  ## write anew the documents that are made from the code
 bench: $(VENV)/dev  ## how fast it is
 	$(BIN)/pytest benchmarks --benchmark-only
 
+docker-build:  ## build the image
+	$(COMPOSE) build udp-server
+
+docker-run:  ## start the server in a container; its logs are on the volume fastlog_logs
+	$(COMPOSE) up --detach udp-server
+	@port=$$($(COMPOSE) port udp-server 8080) && echo "dashboard at http://localhost:$${port##*:}/"
+
+docker-client:  ## send 20 sample entries to it, from another container
+	$(COMPOSE) --profile udp-client run --rm udp-client
+
+docker-loadtest:  ## put it under load, from another container
+	$(COMPOSE) --profile loadtest run --rm loadtest
+
+docker-test:  ## the test suite in a container
+	$(COMPOSE) --profile tests build tests
+	$(COMPOSE) --profile tests run --rm tests
+
+docker-logs:  ## follow its log file
+	$(COMPOSE) exec udp-server tail -n 20 -F /var/log/fastlog/server.log
+
+docker-stop:  ## end the container; it writes out what it has
+	$(COMPOSE) down
+
+docker-clean:  ## remove the containers and images; the volume with the logs stays
+	$(COMPOSE) --profile udp-client --profile loadtest --profile tests down --remove-orphans --rmi all
+
 lint: $(VENV)/dev  ## style, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -85,4 +114,5 @@ $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
 	$(BIN)/python tests/fuzz/build.py
 
-.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench lint format clean
+.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench lint format clean \
+        docker-build docker-run docker-client docker-loadtest docker-test docker-logs docker-stop docker-clean
