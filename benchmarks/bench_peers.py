@@ -1,0 +1,168 @@
+"""Compares collectors of UDP datagrams side by side: what each stores, and the CPU time that it takes.
+
+In each round every collector gets the same load, one after the other, so that whatever else the machine does at that
+time meets all of them. The figures are the medians of the rounds. See peers/trial.py for how one is measured.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import entries
+import machine
+from peers import collectors, trial
+from tables import count, markdown, share
+
+PACE_KEPT = 0.97  # of the rate asked for; below it the sender was too slow, and the table says so
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A load for some collectors. `note`: what else is to be known of it, for the rows."""
+
+    load: trial.Load
+    systems: Sequence[str]
+    note: dict[str, Any]
+
+
+def measure(contests: Sequence[Contest], rounds: int, folder: Path | None, tell: Callable[[str], None]) -> list[Any]:
+    """A row for each run, in the order of the runs."""
+    collectors.build()
+    rows = []
+    for number in range(1, rounds + 1):
+        for contest in contests:
+            for system in contest.systems:
+                outcome = trial.run(system, contest.load, folder)
+                rows.append({"system": system, "round": number, **_described(contest), **outcome.as_row()})
+                tell(
+                    f"{number}/{rounds} {system:15} {pace(contest.load.rate):>10}"
+                    f" {_told(contest.note)} stored {share(outcome.share)} {outcome.ns_each:6.0f} ns"
+                )
+    return rows
+
+
+def _described(contest: Contest) -> dict[str, Any]:
+    load = contest.load
+    return {
+        **contest.note,
+        "rate": load.rate,
+        "burst": load.burst,
+        "senders": load.senders,
+        "per_datagram": load.per_datagram,
+        "segment_bytes": load.segment_bytes,
+    }
+
+
+def _told(note: dict[str, Any]) -> str:
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in note.items()
+    )
+
+
+def pace(rate: float) -> str:
+    return f"{count(rate)}/s" if rate else "unpaced"
+
+
+def medians(rows: Sequence[Any], field: str) -> float:
+    """NaN if a run has no such figure, as one that stored nothing has no cost of an entry."""
+    figures = [row[field] for row in rows]
+    return float("nan") if None in figures or not figures else float(median(figures))
+
+
+def table(rows: Sequence[Any], systems: Sequence[str]) -> str:
+    """The medians by rate and collector, with the ratio to `ceiling` at the same rate where that was measured."""
+    shown = []
+    for rate in dict.fromkeys(row["rate"] for row in rows):
+        base = medians([row for row in rows if row["rate"] == rate and row["system"] == "ceiling"], "ns_each")
+        for system in systems:
+            mine = [row for row in rows if row["rate"] == rate and row["system"] == system]
+            if not mine:
+                continue
+            cost = medians(mine, "ns_each")
+            reached = medians(mine, "sent_rate")
+            shown.append(
+                [
+                    system,
+                    pace(rate),
+                    count(reached) + ("" if not rate or reached >= PACE_KEPT * rate else " (too slow)"),
+                    share(sum(row["stored"] for row in mine) / sum(row["sent"] for row in mine)),
+                    count(sum(row["kernel_drops"] for row in mine)),
+                    count(cost) if cost == cost else "—",
+                    f"{cost / base:.2f}" if cost / base == cost / base else "—",
+                    count(medians(mine, "receive_buffer")),
+                    f"{medians(mine, 'peak_memory_bytes') / 1e6:.0f}",
+                ]
+            )
+    header = ["collector", "pace", "datagrams/s", "stored", "kernel drops", "CPU ns/entry", "to ceiling"]
+    return markdown([*header, "receive buffer", "memory MB"], shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = list(collectors.COLLECTORS)
+    add = parser.add_argument
+    add("--systems", default=",".join(known), help=f"comma-separated, of {', '.join(known)}; default: all")
+    add("--rates", default="5000,50000,200000,0", help="datagrams a second, comma-separated; 0: as fast as it goes")
+    add("--rounds", type=int, default=3)
+    add("--count", type=int, default=600_000, help="entries of a load at the most; default: 600000")
+    add("--seconds", type=float, default=2.0, help="of a paced load; default: 2")
+    add("--burst", type=int, default=64, help="datagrams of one system call of the sender, 1 to 1024; default: 64")
+    add("--senders", type=int, default=1, help="addresses that send in turn, 1 to 60000; default: 1")
+    add("--error-share", type=float, default=0.0, help="share of entries of level ERROR, 0 to 1; default: 0")
+    add("--message-bytes", type=int, help="of each message; default: as logs have them")
+    add("--per-datagram", type=int, default=1, help="entries in a datagram; default: 1")
+    add("--segment-bytes", type=int, default=0, help="pad entries to that size, send them coalesced (UDP_SEGMENT)")
+    add("--corpus", type=Path, help="a log file whose lines are sent instead, as entries or as messages of entries")
+    add("--directory", type=Path, help="where the collectors write; default: the system's place for temporary files")
+    add("--json", type=Path, help="also write every run to this file")
+    arguments = parser.parse_args()
+    systems = arguments.systems.split(",")
+    unknown = [system for system in systems if system not in known]
+    if unknown:
+        parser.error(f"--systems: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "entries.jsonl"
+        about = entries.write(source, arguments.error_share, arguments.message_bytes, arguments.corpus)
+        load = trial.Load(
+            source,
+            arguments.count,
+            burst=arguments.burst,
+            senders=arguments.senders,
+            per_datagram=arguments.per_datagram,
+            segment_bytes=arguments.segment_bytes,
+        )
+        contests = []
+        for rate in map(float, arguments.rates.split(",")):
+            sent = (
+                arguments.count
+                if not rate
+                else min(arguments.count, paced(rate, arguments.seconds, arguments.per_datagram))
+            )
+            contests.append(Contest(replace(load, rate=rate, count=sent), systems, {}))
+        rows = measure(contests, arguments.rounds, arguments.directory, lambda line: print(line, file=sys.stderr))
+
+    print(machine.describe(machine.facts(arguments.directory, systems)))
+    print(
+        f"Payload: {about['entries']:,} entries in turn, {about['mean_bytes']:.0f} bytes each on average, "
+        f"{arguments.per_datagram} in a datagram, {100 * about['error_share']:.3g} % of level ERROR. "
+        f"Senders: {arguments.senders:,}, in bursts of {arguments.burst}. Medians of {arguments.rounds} rounds.\n"
+    )
+    print(table(rows, systems))
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+
+
+def paced(rate: float, seconds: float, per_datagram: int = 1) -> int:
+    """Entries of a load at that rate of datagrams."""
+    return max(1, round(rate * seconds) * per_datagram)
+
+
+if __name__ == "__main__":
+    main()

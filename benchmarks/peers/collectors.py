@@ -1,0 +1,195 @@
+"""The collectors that are compared, each as it is started: a command, its environment, its settings.
+
+All of them receive on a port of the loopback interface, ask for 4 MiB of receive buffer, and append what they get to
+one file. Where a collector can do it in more than one way, the fastest that keeps every datagram was taken.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parents[1] / "build/peers"
+COMPILER_FLAGS = ["-O3", "-Wall", "-Wextra", "-Werror"]
+RECEIVE_BYTES = 4 << 20
+WAIT_USEC = 1000  # of the ceiling that waits: fastlog's COALESCE_USEC
+
+
+@dataclass(frozen=True)
+class Launch:
+    """`output`: the file that has the entries in the end."""
+
+    command: list[str]
+    output: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+Starter = Callable[[int, Path], Launch]
+
+
+def build() -> None:
+    """Compiles the C programs, where they are older than their sources."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for source in HERE.glob("*.c"):
+        program = BUILD / source.stem
+        if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+            fresh = program.with_suffix(f".{os.getpid()}")
+            subprocess.run([os.environ.get("CC", "cc"), *COMPILER_FLAGS, "-o", fresh, source], check=True)
+            fresh.replace(program)
+
+
+def ceiling(port: int, directory: Path) -> Launch:
+    output = directory / "out.log"
+    return Launch([str(BUILD / "ceiling"), str(port), str(output)], output)
+
+
+def ceiling_waits(port: int, directory: Path) -> Launch:
+    launch = ceiling(port, directory)
+    return Launch([*launch.command, str(WAIT_USEC)], launch.output)
+
+
+def usual(port: int, directory: Path) -> Launch:
+    output = directory / "out.log"
+    return Launch([sys.executable, str(HERE / "usual.py"), str(port), str(output)], output)
+
+
+def fastlog(port: int, directory: Path) -> Launch:
+    program = os.environ.get("FASTLOG")  # another build of it, say
+    settings = {
+        "SERVER_HOST": "127.0.0.1",
+        "SERVER_PORT": str(port),
+        "LOG_DIR": str(directory),
+        "LOG_FILENAME": "out.log",
+        "MAX_LOG_SIZE_MB": "1000000",  # one file, as of the others
+        "DASHBOARD_PORT": "0",
+    }
+    command = [program] if program else [sys.executable, "-m", "fastlog"]
+    return Launch([*command, "serve"], directory / "out.log", settings)
+
+
+def rsyslog(parse: bool) -> Starter:
+    """`parse`: each message is parsed as JSON, and written if it is valid."""
+
+    def launch(port: int, directory: Path) -> Launch:
+        program, root = _program("rsyslogd", "rsyslog")
+        output = directory / "out.log"
+        write = (
+            f'action(type="omfile" file="{output}" template="as_received"'
+            ' ioBufferSize="256k" flushOnTXEnd="off" asyncWriting="off")'
+        )
+        if parse:
+            write = f'action(type="mmjsonparse" cookie="")\n  if $parsesuccess == "OK" then {write}'
+        (directory / "rsyslog.conf").write_text(f"""
+global(workDirectory="{directory}" maxMessageSize="64k")
+module(load="imudp" batchSize="128" timeRequery="8")
+module(load="mmjsonparse")
+template(name="as_received" type="string" string="%rawmsg%\\n")
+ruleset(name="collect" queue.type="FixedArray" queue.size="200000" queue.dequeueBatchSize="1024") {{
+  {write}
+}}
+input(type="imudp" address="127.0.0.1" port="{port}" rcvbufSize="{RECEIVE_BYTES}" ruleset="collect")
+""")
+        command = [program, "-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "rsyslog.pid")]
+        if root:
+            command += ["-M", str(_one(root, "usr/lib/*/rsyslog"))]
+        return Launch(command, output, _libraries(root))
+
+    return launch
+
+
+def syslog_ng(parse: bool) -> Starter:
+    """`parse`: each message is parsed as JSON, and written if it is valid."""
+
+    def launch(port: int, directory: Path) -> Launch:
+        program, root = _program("syslog-ng", "syslog-ng-core")
+        output = directory / "out.log"
+        version = re.search(r"Config version: (\S+)", _version(program, root))
+        if not version:
+            raise SystemExit(f"{program} --version does not name its configuration's version")
+        (directory / "syslog-ng.conf").write_text(f"""@version: {version[1]}
+options {{ threaded(yes); use-dns(no); keep-hostname(yes); flush-lines(100); }};
+source incoming {{
+  network(transport("udp") ip("127.0.0.1") port({port}) so-rcvbuf({RECEIVE_BYTES})
+          flags(no-parse) log-fetch-limit(1000) log-iw-size(100000));
+}};
+destination file {{ file("{output}" template("$MSG\\n") log-fifo-size(500000)); }};
+log {{ source(incoming); {"parser { json-parser(); };" if parse else ""} destination(file); }};
+""")
+        files = {"-f": "conf", "-R": "persist", "-p": "pid", "-c": "ctl"}
+        command = [program, "--foreground", "--no-caps"]
+        for flag, suffix in files.items():
+            command += [flag, str(directory / f"syslog-ng.{suffix}")]
+        if root:
+            command.append(f"--module-path={_one(root, 'usr/lib/syslog-ng/*/')}")
+        return Launch(command, output, _libraries(root))
+
+    return launch
+
+
+COLLECTORS: dict[str, Starter] = {
+    "ceiling": ceiling,
+    "ceiling-waits": ceiling_waits,
+    "fastlog": fastlog,
+    "rsyslog": rsyslog(parse=False),
+    "rsyslog-json": rsyslog(parse=True),
+    "syslog-ng": syslog_ng(parse=False),
+    "syslog-ng-json": syslog_ng(parse=True),
+    "usual-python": usual,
+}
+MEANING = {
+    "ceiling": "C: recvmmsg, memcpy, write; nothing is looked into",
+    "ceiling-waits": f"the same, with a wait of {WAIT_USEC} µs before each drain",
+    "fastlog": "every entry checked, stored and accounted for",
+    "rsyslog": "imudp to omfile, nothing parsed",
+    "rsyslog-json": "the same with mmjsonparse",
+    "syslog-ng": "network to file, nothing parsed",
+    "syslog-ng-json": "the same with json-parser",
+    "usual-python": "recvfrom, json.loads, a list under a lock, a flush thread",
+}
+
+
+def versions(names: list[str]) -> dict[str, str]:
+    """Of those that have one, as they tell it themselves."""
+    found = {}
+    for prefix, program, package in (("rsyslog", "rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng", "syslog-ng-core")):
+        if any(name.startswith(prefix) for name in names):
+            path, root = _program(program, package)
+            told = re.search(r"\d+\.\d+(\.\d+)?", _version(path, root))
+            found[prefix] = told[0] if told else "unknown"
+    return found
+
+
+def _version(program: str, root: Path | None) -> str:
+    flag = "-v" if Path(program).name == "rsyslogd" else "--version"
+    environment = {**os.environ, **_libraries(root)}
+    return subprocess.run([program, flag], env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def _program(name: str, package: str) -> tuple[str, Path | None]:
+    """The program that was unpacked, with the root that it lies in; else the one that is installed."""
+    root = BUILD / package
+    if (unpacked := root / "usr/sbin" / name).exists():
+        return str(unpacked), root
+    installed = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if not installed:
+        raise SystemExit(f"there is no {name}; benchmarks/peers/fetch.sh unpacks it from Debian's packages")
+    return installed, None
+
+
+def _one(root: Path, pattern: str) -> Path:
+    found = sorted(root.glob(pattern))
+    if not found:
+        raise SystemExit(f"{root} has no {pattern}; remove it, and fetch.sh unpacks it again")
+    return found[0]
+
+
+def _libraries(root: Path | None) -> dict[str, str]:
+    if root is None:
+        return {}
+    folders = [path for pattern in ("usr/lib/*", "lib/*", "usr/lib/syslog-ng/*") for path in root.glob(pattern)]
+    return {"LD_LIBRARY_PATH": ":".join(str(path) for path in folders if path.is_dir())}
