@@ -55,8 +55,14 @@ kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 docs: $(VENV)/dev  ## write anew the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
 
-bench: $(VENV)/dev  ## how fast it is
-	$(BIN)/pytest benchmarks --benchmark-only
+bench: $(VENV)/dev  ## how fast each part is
+	@mkdir -p build
+	$(BIN)/pytest benchmarks -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
+	@$(BIN)/python benchmarks/bench_table.py build/bench.json | tee build/bench.md
+
+bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" and the like
+	@benchmarks/peers/fetch.sh
+	$(BIN)/python benchmarks/bench_peers.py $(BENCH)
 
 docker-build:  ## build the image
 	$(COMPOSE) build udp-server
@@ -114,5 +120,5 @@ $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
 	$(BIN)/python tests/fuzz/build.py
 
-.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench lint format clean \
+.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench bench-peers lint format clean \
         docker-build docker-run docker-client docker-loadtest docker-test docker-logs docker-stop docker-clean

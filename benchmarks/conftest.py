@@ -1,32 +1,55 @@
-"""Entries as applications send them: the same ones in every run."""
-
-import json
+import itertools
 import random
+import socket
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from entries import COUNT, entry, usual_length
 
-# fmt: off
-WORDS = [
-    "connection", "reset", "by", "peer", "while", "reading", "response", "header", "from", "upstream", "configure",
-    "installed", "status", "half-configured", "session", "opened", "for", "closed", "timeout", "payment",
-    "order", "customer", "GET", "POST", "/api/v1/items", "200", "404", "502", "libssl3", "amd64", "kernel", "eth0",
-]
-# fmt: on
-
-
-def entry(rng: random.Random, number: int, words: int, **more: object) -> bytes:
-    fields = {
-        "timestamp": f"2026-11-24T07:{rng.randrange(60):02}:{rng.randrange(60):02}.{rng.randrange(10**6):06}Z",
-        "sequence": 1_000_000_000 + number,
-        "app": rng.choice(["web", "shop", "worker"]),
-        "level": rng.choices(["DEBUG", "INFO", "WARNING"], [2, 7, 1])[0],
-        "message": " ".join(rng.choices(WORDS, k=words)),
-        "host": f"node-{rng.randrange(16):02}",
-    }
-    return json.dumps({**fields, **more}, ensure_ascii=False, separators=(",", ":")).encode()
+BURST = 2_000  # datagrams that fit in a receive buffer of 4 MiB at once
 
 
 @pytest.fixture(scope="session")
 def corpus() -> list[bytes]:
     rng = random.Random(7)
-    return [entry(rng, number, max(3, int(rng.lognormvariate(2.5, 0.6)))) for number in range(10_000)]
+    return [entry(rng, number, usual_length(rng)) for number in range(COUNT)]
+
+
+@pytest.fixture
+def measure(benchmark) -> Callable[..., Any]:
+    """Runs rounds of fixed work, and keeps for the table what one of them is.
+
+    `count`: of `unit` in a round. `sample`: the entries, for their mean size. `rounds` are chosen so that each case
+    takes about a second.
+    """
+
+    def run(function, *arguments, count, rounds, unit="entry", sample=None, setup=None):
+        benchmark.extra_info.update(count=count, unit=unit)
+        if sample is not None:
+            benchmark.extra_info["bytes"] = sum(map(len, sample)) / len(sample)
+        return benchmark.pedantic(function, arguments, setup=setup, rounds=rounds, warmup_rounds=1)
+
+    return run
+
+
+@pytest.fixture
+def sockets():
+    """A receiver as the server's, and a sender that is connected to it."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        receiver.setblocking(False)
+        receiver.bind(("127.0.0.1", 0))
+        sender.connect(receiver.getsockname())
+        yield receiver, sender
+
+
+@pytest.fixture
+def errors() -> Callable[[int], list[bytes]]:
+    """That many entries of level ERROR, which no call before has returned."""
+    numbers = itertools.count()
+    rng = random.Random(7)
+    return lambda count: [entry(rng, next(numbers), usual_length(rng), level="ERROR") for _ in range(count)]

@@ -1,52 +1,97 @@
-"""What a stored entry costs from the socket to the file: a full socket is drained, 2,000 datagrams a round."""
+"""What an entry costs from a full socket to the line buffer, whether it is stored or rejected."""
 
-import itertools
-import socket
+import ipaddress
 
 import pytest
+from conftest import BURST
 
 from fastlog._intake import DRAINED, Intake
 from fastlog._net import Admission
-from fastlog.logfile import LogFile
-from fastlog.storage import Storage
+from fastlog.rejects import NOTES_PER_SEC, RejectsFile
 
-COUNT = 2_000  # they fit in a receive buffer of 4 MiB
-
-
-@pytest.fixture
-def sockets():
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
-    ):
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        receiver.setblocking(False)
-        receiver.bind(("127.0.0.1", 0))
-        sender.connect(receiver.getsockname())
-        yield receiver, sender
+NOBODY = [ipaddress.ip_network("192.0.2.0/24")]
+REJECTS_CAP_BYTES = 2_000_000  # small, so that rejects.jsonl is rotated, too
+PACKED = 10  # entries of a datagram
+BAD = {
+    "syntax": lambda entry: entry[:-1],
+    "utf8": lambda entry: entry.replace(b'"message":"', b'"message":"\xff'),
+    "empty": lambda entry: b"\n",
+}
 
 
-def test_drain_of_a_full_socket(benchmark, sockets, corpus):
-    receiver, sender = sockets
-    intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
+def filled(sender, intake, datagrams):
+    """A set-up: forgets what the last round left, and fills the socket."""
 
     def fill():
         intake.forget_lines(intake.lines_bytes, intake.buffered)
-        for datagram in itertools.islice(corpus, COUNT):
+        for datagram in datagrams:
             sender.send(datagram)
 
-    assert benchmark.pedantic(intake.drain, (receiver.fileno(),), setup=fill, rounds=50) == DRAINED
-    assert intake.buffered == COUNT
+    return fill
 
 
-def test_flush(benchmark, tmp_path, corpus):
-    lines = memoryview(b"\n".join(corpus[:COUNT]) + b"\n")
-    log = LogFile(Storage(), tmp_path, "server.log", 10**9, 0)
-    assert benchmark.pedantic(log.append, (lines, False), rounds=100) == len(lines)
-    log.close()
+def test_drain(measure, sockets, corpus):
+    receiver, sender = sockets
+    intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
+    datagrams = corpus[:BURST]
+    fill = filled(sender, intake, datagrams)
+    status = measure(intake.drain, receiver.fileno(), count=BURST, rounds=100, sample=datagrams, setup=fill)
+    assert status == DRAINED
+    assert intake.buffered == BURST
 
 
-def test_rotation(benchmark, tmp_path):
-    log = LogFile(Storage(), tmp_path, "server.log", 10**9, 10)
-    benchmark.pedantic(log.rotate, rounds=100)
-    log.close()
+def test_drain_of_10_entries_a_datagram(measure, sockets, corpus):
+    receiver, sender = sockets
+    intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
+    entries = corpus[:BURST]
+    packed = [b"\n".join(entries[start : start + PACKED]) for start in range(0, BURST, PACKED)]
+    fill = filled(sender, intake, packed)
+    status = measure(intake.drain, receiver.fileno(), count=BURST, rounds=100, sample=entries, setup=fill)
+    assert status == DRAINED
+    assert intake.buffered == BURST
+
+
+def flood(measure, sockets, tmp_path, datagrams, admission, notes_allowed):
+    """Rounds in which the server's turn takes nothing but bad input."""
+    receiver, sender = sockets
+    intake = Intake(65536, ["ERROR", "CRITICAL"], admission)
+    rejects = RejectsFile(tmp_path, REJECTS_CAP_BYTES)
+    fill = filled(sender, intake, datagrams)
+
+    def allow_and_fill():
+        intake.notes_allowed = notes_allowed
+        fill()
+
+    def take():
+        while True:
+            status = intake.drain(receiver.fileno())
+            if intake.note_count:
+                rejects.write(intake.take_notes())
+            if status == DRAINED:
+                break
+
+    rounds = 30
+    measure(take, count=len(datagrams), rounds=rounds, unit="reject", sample=datagrams, setup=allow_and_fill)
+    rejects.close()
+    assert sum(intake.rejects.values()) == len(datagrams) * (rounds + 1)
+    assert intake.buffered == 0
+    return intake
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_flood_of_bad_input_noted(measure, sockets, tmp_path, corpus, kind):
+    datagrams = [BAD[kind](entry) for entry in corpus[:BURST]]
+    intake = flood(measure, sockets, tmp_path, datagrams, Admission([]), NOTES_PER_SEC)
+    assert intake.rejects_not_noted == 0
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_flood_of_bad_input_past_the_cap_of_notes(measure, sockets, tmp_path, corpus, kind):
+    datagrams = [BAD[kind](entry) for entry in corpus[:BURST]]
+    intake = flood(measure, sockets, tmp_path, datagrams, Admission([]), 0)
+    assert intake.rejects_not_noted == intake.rejects[kind]
+
+
+def test_flood_from_who_may_not_send(measure, sockets, tmp_path, corpus):
+    intake = flood(measure, sockets, tmp_path, corpus[:BURST], Admission(NOBODY), NOTES_PER_SEC)
+    assert intake.rejects["denied"] > 0

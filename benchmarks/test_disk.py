@@ -1,0 +1,124 @@
+"""What the file costs: ordinary lines, and priority entries on their way from the socket to the ACK.
+
+Syncs take what the disk under the system's place for temporary files takes.
+"""
+
+import itertools
+from time import monotonic
+
+import pytest
+from conftest import BURST
+
+from fastlog._intake import Intake
+from fastlog._net import Admission
+from fastlog.logfile import LogFile
+from fastlog.loop import Loop
+from fastlog.storage import Storage, best_storage
+from fastlog.writer import Writer
+
+BACKUPS = 10
+
+
+@pytest.fixture
+def log(tmp_path):
+    logs = []
+
+    def open_log(limit=10**12, storage=None):
+        logs.append(LogFile(storage or Storage(), tmp_path, "server.log", limit, BACKUPS))
+        return logs[-1]
+
+    yield open_log
+    for opened in logs:
+        opened.close()
+
+
+def test_flush(measure, log, corpus):
+    lines = memoryview(b"\n".join(corpus[:BURST]) + b"\n")
+    append = log().append
+    assert measure(append, lines, False, count=BURST, rounds=200, sample=corpus[:BURST]) == len(lines)
+
+
+def test_flush_with_a_rotation(measure, log, corpus):
+    lines = memoryview(b"\n".join(corpus[:BURST]) + b"\n")
+    file = log(limit=len(lines))
+    assert measure(file.append, lines, False, count=BURST, rounds=100, sample=corpus[:BURST]) == len(lines)
+    assert file.rotations == 100
+
+
+def test_rotation(measure, log):
+    file = log()
+    measure(file.rotate, count=1, rounds=200, unit="rotation")
+    assert file.rotations == 201
+
+
+class PriorityPath:
+    """The priority path as the server wires it, a step at a time."""
+
+    def __init__(self, sockets, log, storage, wait_for_disk):
+        self.receiver, self.sender = sockets
+        self.sender.setblocking(False)
+        self.loop = Loop()
+        self.log = log
+        self.storage = storage
+        self.intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
+        self.writer = Writer(self.intake, log, self.receiver, self.loop, wait_for_disk, recent=100)
+
+    def send(self, datagrams):
+        """Sends, after it has read the ACKs of the round before."""
+        try:
+            while True:
+                self.sender.recv(100)
+        except BlockingIOError:
+            for datagram in datagrams:
+                self.sender.send(datagram)
+
+    def take(self):
+        self.intake.drain(self.receiver.fileno())
+        self.writer.flush(monotonic())
+        self.storage.finish()
+
+    def close(self):
+        self.loop.close()
+
+
+@pytest.fixture
+def path(sockets, log, tmp_path):
+    """A path whose ACKs wait for the disk, or do not."""
+    opened = []
+
+    def open_path(wait_for_disk):
+        storage, _ = best_storage(tmp_path)
+        opened.append(PriorityPath(sockets, log(storage=storage), storage, wait_for_disk))
+        return opened[-1]
+
+    yield open_path
+    for each in opened:
+        each.close()
+        each.storage.shut_down()
+
+
+@pytest.mark.parametrize("mode", ["durable", "written"])
+@pytest.mark.parametrize("group", [1, 64, 1000])
+def test_priority_path(measure, path, errors, mode, group):
+    path = path(mode == "durable")
+    rounds = 100
+    batches = iter([errors(group) for _ in range(rounds + 1)])
+    measure(path.take, count=group, rounds=rounds, setup=lambda: path.send(next(batches)), unit="ERROR")
+    assert path.writer.stored == path.writer.acks_sent == group * (rounds + 1)
+
+
+def test_priority_path_of_retransmissions(measure, path, errors):
+    path = path(True)
+    again = errors(1000)
+    measure(path.take, count=1000, rounds=50, setup=lambda: path.send(again), unit="ERROR")
+    assert path.writer.stored == 1000
+    assert path.writer.acks_sent == 1000 * 51
+
+
+def test_priority_path_of_one_error_among_ordinary_entries(measure, path, corpus, errors):
+    path = path(True)
+    rounds = 100
+    rest = itertools.repeat(corpus[: BURST - 1])
+    measure(path.take, count=BURST, rounds=rounds, setup=lambda: path.send([*next(rest), *errors(1)]))
+    assert path.writer.stored == BURST * (rounds + 1)
+    assert path.writer.acks_sent == rounds + 1
