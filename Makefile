@@ -64,6 +64,12 @@ bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and o
 	@benchmarks/peers/fetch.sh
 	$(BIN)/python benchmarks/bench_peers.py $(BENCH)
 
+performance: bench  ## measure all of docs/performance.md and write it anew: some eight minutes
+	@benchmarks/peers/fetch.sh
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python benchmarks/measure.py
+	$(BIN)/python benchmarks/report.py
+
 docker-build:  ## build the image
 	$(COMPOSE) build udp-server
 
@@ -120,5 +126,6 @@ $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
 	$(BIN)/python tests/fuzz/build.py
 
-.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench bench-peers lint format clean \
+.PHONY: help run stop client loadtest logs build test fuzz fuzz-native kill docs bench bench-peers performance lint \
+        format clean \
         docker-build docker-run docker-client docker-loadtest docker-test docker-logs docker-stop docker-clean

@@ -42,7 +42,7 @@ def measure(contests: Sequence[Contest], rounds: int, folder: Path | None, tell:
                 rows.append({"system": system, "round": number, **_described(contest), **outcome.as_row()})
                 tell(
                     f"{number}/{rounds} {system:15} {pace(contest.load.rate):>10}"
-                    f" {_told(contest.note)} stored {share(outcome.share)} {outcome.ns_each:6.0f} ns"
+                    f" stored {share(outcome.share)} {outcome.ns_each:6.0f} ns{_told(contest)}"
                 )
     return rows
 
@@ -59,46 +59,70 @@ def _described(contest: Contest) -> dict[str, Any]:
     }
 
 
-def _told(note: dict[str, Any]) -> str:
-    return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in note.items()
-    )
+def _told(contest: Contest) -> str:
+    """What is not as usual with a load, in the words of `Load`."""
+    load, usual = contest.load, trial.Load(contest.load.entries, contest.load.count)
+    names = ("burst", "senders", "per_datagram", "segment_bytes")
+    unusual = {name: getattr(load, name) for name in names if getattr(load, name) != getattr(usual, name)}
+    return "".join(f" {name}={value}" for name, value in {**contest.note, **unusual}.items() if value)
 
 
 def pace(rate: float) -> str:
     return f"{count(rate)}/s" if rate else "unpaced"
 
 
-def medians(rows: Sequence[Any], field: str) -> float:
-    """NaN if a run has no such figure, as one that stored nothing has no cost of an entry."""
-    figures = [row[field] for row in rows]
-    return float("nan") if None in figures or not figures else float(median(figures))
+SUMMED = ("sent", "stored", "kernel_drops")
+TAKEN_AS_MEDIAN = ("ns_each", "sent_rate", "user_share", "receive_buffer", "peak_memory_bytes")
+OF_A_RUN = {"round", "datagrams", "sent_bytes", "cpu_ns", *SUMMED, *TAKEN_AS_MEDIAN}  # the rest tells what was run
 
 
-def table(rows: Sequence[Any], systems: Sequence[str]) -> str:
-    """The medians by rate and collector, with the ratio to `ceiling` at the same rate where that was measured."""
+def points(rows: Sequence[Any]) -> list[Any]:
+    """The runs of the same collector under the same load as one: sums of counts, medians of figures, all the costs."""
+    found: dict[tuple[Any, ...], list[Any]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[name] for name in row if name not in OF_A_RUN), []).append(row)
+    return [
+        {
+            **{name: value for name, value in runs[0].items() if name not in OF_A_RUN},
+            **{name: sum(run[name] for run in runs) for name in SUMMED},
+            **{name: _median([run[name] for run in runs]) for name in TAKEN_AS_MEDIAN},
+            "costs": [run["ns_each"] for run in runs],
+        }
+        for runs in found.values()
+    ]
+
+
+def _median(figures: Sequence[float | None]) -> float | None:
+    """None if a run has no such figure, as one that stored nothing has no cost of an entry."""
+    known = [figure for figure in figures if figure is not None]
+    return median(known) if len(known) == len(figures) else None
+
+
+def ratio(point: Any, points: Sequence[Any]) -> float | None:
+    """Of its cost to that of `ceiling` at the same rate; None where that was not measured."""
+    base = [each["ns_each"] for each in points if each["rate"] == point["rate"] and each["system"] == "ceiling"]
+    return point["ns_each"] / base[0] if base and point["ns_each"] else None
+
+
+def table(points: Sequence[Any]) -> str:
+    """A row for each collector and rate."""
     shown = []
-    for rate in dict.fromkeys(row["rate"] for row in rows):
-        base = medians([row for row in rows if row["rate"] == rate and row["system"] == "ceiling"], "ns_each")
-        for system in systems:
-            mine = [row for row in rows if row["rate"] == rate and row["system"] == system]
-            if not mine:
-                continue
-            cost = medians(mine, "ns_each")
-            reached = medians(mine, "sent_rate")
-            shown.append(
-                [
-                    system,
-                    pace(rate),
-                    count(reached) + ("" if not rate or reached >= PACE_KEPT * rate else " (too slow)"),
-                    share(sum(row["stored"] for row in mine) / sum(row["sent"] for row in mine)),
-                    count(sum(row["kernel_drops"] for row in mine)),
-                    count(cost) if cost == cost else "—",
-                    f"{cost / base:.2f}" if cost / base == cost / base else "—",
-                    count(medians(mine, "receive_buffer")),
-                    f"{medians(mine, 'peak_memory_bytes') / 1e6:.0f}",
-                ]
-            )
+    for point in points:
+        slow = point["rate"] and point["sent_rate"] < PACE_KEPT * point["rate"]
+        to_ceiling = ratio(point, points)
+        shown.append(
+            [
+                point["system"],
+                pace(point["rate"]),
+                count(point["sent_rate"]) + (" (sender too slow)" if slow else ""),
+                share(point["stored"] / point["sent"]),
+                count(point["kernel_drops"]),
+                count(point["ns_each"]) if point["ns_each"] else "-",
+                f"{to_ceiling:.2f}" if to_ceiling else "-",
+                count(point["receive_buffer"]),
+                f"{point['peak_memory_bytes'] / 1e6:.0f}",
+            ]
+        )
     header = ["collector", "pace", "datagrams/s", "stored", "kernel drops", "CPU ns/entry", "to ceiling"]
     return markdown([*header, "receive buffer", "memory MB"], shown)
 
@@ -154,7 +178,7 @@ def main() -> None:
         f"{arguments.per_datagram} in a datagram, {100 * about['error_share']:.3g} % of level ERROR. "
         f"Senders: {arguments.senders:,}, in bursts of {arguments.burst}. Medians of {arguments.rounds} rounds.\n"
     )
-    print(table(rows, systems))
+    print(table(points(rows)))
     if arguments.json:
         arguments.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
 

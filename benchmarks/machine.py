@@ -21,7 +21,7 @@ def facts(folder: Path | None, systems: list[str]) -> dict[str, str]:
         "processor": f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores",
         "memory": f"{int(memory[1]) / 1e6:.0f} GB" if memory else "unknown",
         "system": f"Linux {platform.release()}, {_release()}",
-        "file system of the logs": _output(["stat", "--file-system", "--format=%T", target]),
+        "file system of the logs": _output(["df", "--output=fstype", target]).splitlines()[-1],
         "net.core.rmem_max": Path("/proc/sys/net/core/rmem_max").read_text().strip(),
         "Python": platform.python_version(),
         "C compiler": _output([os.environ.get("CC", "cc"), "--version"]).splitlines()[0],

@@ -77,3 +77,9 @@ def test_each_sender_counts_its_own_entries(tmp_path):
     assert list(sequences) == ["127.1.0.0", "127.1.0.1", "127.1.0.2"]
     assert all(found == list(range(found[0], found[0] + 20)) for found in sequences.values())
     assert len(set().union(*sequences.values())) == 60
+
+
+def test_the_page_of_figures_is_made_from_the_figures():
+    command = [sys.executable, str(BENCHMARKS / "report.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SEC, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,262 @@
+"""Writes docs/performance.md and its plots from docs/performance.json, which measure.py made."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import bench_peers
+import bench_table
+import machine
+from measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
+from peers.collectors import MEANING
+from tables import count, markdown, share
+
+PAGE = ROOT / "docs/performance.md"
+PLOTS = ROOT / "docs/performance"
+ORDINARY_BURST = 64  # of the loads that say nothing else
+
+Point = dict[str, Any]
+
+
+def cost(point: Point) -> str:
+    return count(point["ns_each"]) if point["ns_each"] else "-"
+
+
+def stored(point: Point) -> str:
+    return share(point["stored"] / point["sent"])
+
+
+def of(points: Sequence[Point], system: str) -> list[Point]:
+    return [point for point in points if point["system"] == system]
+
+
+def by_system(points: Sequence[Point], key: Callable[[Point], Any], name: str, shown: Callable[[Any], str]) -> str:
+    """A row for each value of `key`; the columns are the collectors' costs, and what fastlog stored."""
+    systems = list(dict.fromkeys(point["system"] for point in points))
+    rows = []
+    for value in dict.fromkeys(map(key, points)):
+        at = {point["system"]: point for point in points if key(point) == value}
+        costs = [cost(at[system]) if system in at else "" for system in systems]
+        rows.append([shown(value), *costs, stored(at["fastlog"])])
+    return markdown([name, *systems, "stored by fastlog"], rows)
+
+
+def lines_of(points: Sequence[Point], key: Callable[[Point], str]) -> dict[str, list[tuple[str, float]]]:
+    systems = dict.fromkeys(point["system"] for point in points)
+    return {system: [(key(point), point["ns_each"]) for point in of(points, system)] for system in systems}
+
+
+def rates(result: dict[str, Any]) -> list[Point]:
+    """The points of one burst size at all rates, the lowest first, unpaced last."""
+    bounds = ("ceiling", "ceiling-waits", "fastlog")
+    found = [point for point in (*result["rate"], *result["peers"]) if point["system"] in bounds]
+    return sorted(found, key=lambda point: (point["rate"] == 0, point["rate"]))
+
+
+def rate_name(rate: float) -> str:
+    return count(rate) if rate else "unpaced"
+
+
+def draw(result: dict[str, Any]) -> None:
+    from plots import bars, lines  # here, since the page alone can be made without matplotlib
+
+    PLOTS.mkdir(exist_ok=True)
+    middle = max(point["rate"] for point in result["peers"])
+    shown = {point["system"]: point["ns_each"] or 0.0 for point in result["peers"] if point["rate"] == middle}
+    bars(PLOTS / "peers.svg", shown, f"CPU ns for each stored entry, at {rate_name(middle)} entries/s")
+    axis = "CPU ns for each stored entry"
+    usual = [point for point in rates(result) if point["burst"] == ORDINARY_BURST]
+    lines(PLOTS / "rate.svg", lines_of(usual, lambda p: rate_name(p["rate"])), "entries a second", axis)
+    lines(PLOTS / "size.svg", lines_of(result["size"], lambda p: count(p["entry_bytes"])), "bytes of an entry", axis)
+    lines(PLOTS / "senders.svg", lines_of(result["senders"], lambda p: count(p["senders"])), "senders", axis)
+    lines(
+        PLOTS / "errors.svg",
+        lines_of(result["errors"], lambda p: f"{100 * p['error_share']:g} %"),
+        "share of entries of level ERROR",
+        axis,
+    )
+
+
+def errors_table(points: Sequence[Point]) -> str:
+    """With what an ERROR costs more than another entry."""
+    base = next(point["ns_each"] for point in points if not point["error_share"])
+    rows = []
+    for point in points:
+        part = point["error_share"]
+        more = count((point["ns_each"] - base) / part) if part else ""
+        rows.append([f"{100 * part:g} %", cost(point), more, stored(point)])
+    return markdown(["share of ERROR", "CPU ns/entry", "more for each ERROR", "stored"], rows)
+
+
+def together_table(points: Sequence[Point]) -> str:
+    rows = []
+    for point in points:
+        each = point["per_datagram"]
+        how = f"1, padded to {point['segment_bytes']} bytes, coalesced" if point["segment_bytes"] else str(each)
+        pace = rate_name(point["rate"] * each)
+        rows.append([how, pace, count(point["sent_rate"] * each), cost(point), stored(point)])
+    return markdown(["entries in a datagram", "entries/s", "sent", "CPU ns/entry", "stored"], rows)
+
+
+def limit(result: dict[str, Any]) -> str:
+    """What is left to gain, from the measured figures."""
+    [mine] = [point for point in of(result["peers"], "fastlog") if point["rate"] == 0]
+    [waits] = [point for point in of(result["peers"], "ceiling-waits") if point["rate"] == 0]
+    paced = [point for point in result["together"] if point["rate"]]
+    packed = max(paced, key=lambda point: point["per_datagram"])
+    most = 1e9 / mine["ns_each"]
+    return f"""\
+As fast as one sender can, an entry costs fastlog {cost(mine)} ns, so one core takes some {count(most / 1000)},000 of
+them a second at the most. About {100 * (1 - mine["user_share"]):.0f} % of that time is the kernel's: it hands over
+datagrams one by one, frees their memory, and copies the lines to the page cache. The rest is fastlog's own: checking,
+accounting, copying, and the loop. `ceiling-waits` does the kernel's part and one copy, and nothing else, for
+{cost(waits)} ns: about the least for any program that takes single datagrams from a socket.
+
+So the next limits are, in this order:
+
+1. **The kernel's cost of a datagram.** It is paid for a datagram, not for an entry: {packed["per_datagram"]} entries
+   in a datagram cost {cost(packed)} ns each. Senders that can wait for a moment should put several into one.
+2. **The receive buffer.** A sender with a core of its own can fill it while the server does not come to run. What is
+   lost then is told as `kernel_drops`.
+3. **The disk.** At that rate {count(most * (mine["entry_bytes"] + 1) / 1e6)} MB a second are written. When the page
+   cache is full of what is not on disk yet, the disk's own speed is the limit, and the loop waits in `write`.
+4. **One core.** The loop is one thread. A second server on another port is the way to a second core.
+"""
+
+
+def page(result: dict[str, Any]) -> str:
+    meanings = "".join(f"- `{name}`: {meaning}\n" for name, meaning in MEANING.items())
+    how = result["how"]
+    rounds = min(len(point["costs"]) for part in CONTESTS for point in result[part])
+    entry_bytes = result["peers"][0]["entry_bytes"]
+    single = [point for point in rates(result) if point["burst"] == 1]
+    usual = [point for point in rates(result) if point["burst"] == ORDINARY_BURST]
+    return f"""\
+# Performance
+
+What an entry costs, beside other collectors, and how that changes with the load. All figures are measured;
+`make performance` measures them again and writes this page and its plots anew.
+
+## How it is measured
+
+Every collector runs as its own process, receives on the loopback interface, and appends to a file. A sender in C sends
+the same entries to each of them, with `sendmmsg`, {ORDINARY_BURST} datagrams a call unless another number is given, at
+an exact pace, or as fast as it goes ("unpaced"). The collectors take turns within a round, and the figures are medians
+of {rounds} rounds. A paced load takes {how["seconds"]:g} s, an unpaced one is {how["count"]:,} entries.
+
+- **CPU ns/entry** is the CPU time of the collector's process, all its threads, in the kernel and outside, from the
+  first datagram until it has nothing left to do, divided by the entries in its file. Neither the sender's time nor
+  what the kernel does on its side of the loopback interface is in it, for any of them.
+- **stored** is the lines of the file, after the collector was ended, divided by the entries sent.
+- **to ceiling** is the ratio to the cost of a C program that copies datagrams to a file and looks into none.
+- **receive buffer** is what the kernel granted, in terms of `SO_RCVBUF`; all ask for 4 MiB. **Kernel drops** are of
+  all rounds.
+- **memory** is resident memory at its largest.
+
+The entries are JSON objects as applications send them, of levels DEBUG, INFO and WARNING, {entry_bytes} bytes on
+average, one in a datagram, where nothing else is said. Lines of your own log files can be sent instead:
+`--corpus FILE`.
+
+The machine:
+
+{machine.describe(result["machine"])}
+Both the sender and the collector run on it, so single figures differ by a tenth or more from run to run; the ratios of
+one run are steadier.
+
+## Beside other collectors
+
+{bench_peers.table(result["peers"])}
+![CPU time for each stored entry, by collector](performance/peers.svg)
+
+{meanings}
+To run it: `make bench-peers`, or with other loads, as
+
+    make bench-peers BENCH="--rates 5000,0 --senders 10000 --error-share 0.01 --message-bytes 500 --rounds 5"
+    make bench-peers BENCH="--corpus /var/log/some.log --systems ceiling,fastlog,rsyslog"
+
+rsyslog and syslog-ng come from Debian's packages, which are unpacked into `build/`, not installed. The sources of the
+others and the settings of all are in `benchmarks/peers/`.
+
+## With the rate
+
+{by_system(usual, lambda p: p["rate"], "entries/s", rate_name)}
+![Cost by rate](performance/rate.svg)
+
+Entries that come together share the cost of a wake-up. Where few come, an entry's cost is that of waking up, and of the
+figures for the dashboard twice a second; at such rates that is a few thousandths of a core in all.
+
+The same with one datagram for each call of the sender, as many small senders would do it. Here a receiver that does not
+wait is woken for nearly every datagram:
+
+{by_system(single, lambda p: p["rate"], "entries/s", rate_name)}
+## With the size of an entry
+
+At {count(SIZES_RATE)} entries a second:
+
+{by_system(result["size"], lambda p: p["entry_bytes"], "bytes", count)}
+![Cost by size](performance/size.svg)
+
+Each byte is copied out of the kernel, read by the scanner, copied to the line buffer, and copied to the page cache.
+
+## With the number of senders
+
+At {count(SENDERS_RATE)} entries a second together, a datagram of each in turn, each with sequences of its own:
+
+{by_system(result["senders"], lambda p: p["senders"], "senders", count)}
+![Cost by number of senders](performance/senders.svg)
+
+The account of a sender is one line of the cache, found by a hash; that of ten thousand does not fit in the nearest
+caches. `ceiling` has no account: what changes there is the sending side, whose datagrams come from one address or many.
+
+## With the share of ERROR
+
+At {count(ERRORS_RATE)} entries a second; each ERROR is written at once, synced in a group, and acknowledged:
+
+{errors_table(result["errors"])}
+![Cost by share of ERROR](performance/errors.svg)
+
+Where errors are rare, each of them ends a batch and has a sync of its own. Where there are many, groups grow while a
+sync is under way, and one sync does for all of a group.
+
+## Several entries in a datagram
+
+As many entries a second in all rows that have a pace. "Coalesced" are datagrams of one size that the sender hands to
+the kernel together (`UDP_SEGMENT`). Where not all is stored, the sender was faster than one core can take, until the
+receive buffer was full:
+
+{together_table(result["together"])}
+## The parts
+
+Measured alone, by `make bench`. Each round is a fixed amount of work; the figures are for one entry, reject, or
+whatever the second column counts. What is rejected, and what is over a cap, is measured as well, since a stranger can
+send it.
+
+{bench_table.table(result["parts"])}
+## What the next limit is
+
+{limit(result)}
+## To measure again
+
+    make performance                                  # everything above: some eight minutes
+    .venv/bin/python benchmarks/measure.py senders    # one part; then benchmarks/report.py writes the page
+
+The figures are in [performance.json](performance.json): all costs of a point, and the medians.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where the page is not up to date")
+    arguments = parser.parse_args()
+    result = json.loads(RESULT.read_text())
+    text = page(result)
+    if arguments.check:
+        sys.exit(PAGE.read_text() != text and f"{PAGE} is not what benchmarks/report.py makes of {RESULT}")
+    draw(result)
+    PAGE.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
