@@ -93,6 +93,7 @@ class Server:
             now,
         )
         self._on_tick_due(now)
+        self._on_snapshot_asked(now)
 
     def run(self) -> int:
         """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end."""

@@ -283,7 +283,7 @@ def test_ctrl_c_ends_it_with_an_account(start, follow, tmp_path):
     assert running.returncode == 130
     report = json.loads(text)
     assert report["sending"]["interrupted"]
-    assert report["balanced"]
+    assert report["balanced"], report
     assert report["outcome"]["stored"] == report["sending"]["entries"] == len(stored(server))
 
 

@@ -279,7 +279,7 @@ def test_the_watchdog_is_fed_by_the_loop(start, manager, tmp_path, closing):
     while has_room.poll(0):
         manager.all_told()
     manager.all_told()
-    for _ in range(10):
+    for _ in range(3):
         with urllib.request.urlopen(f"http://127.0.0.1:{server.dashboard_port}/stats", timeout=PATIENCE_SEC) as answer:
             answer.read()
     assert manager.all_told() == []
