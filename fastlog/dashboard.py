@@ -35,7 +35,8 @@ STALLED_SEC = 5.0  # without a sign of the loop, which gives one several times a
 FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
 ANSWER_SEC = 0.25  # for the loop to make a new one; after it the old one is shown
 LOOK_SEC = 0.001  # between two looks whether it came: a lock could hold up the loop
-PAUSE_SEC = 0.02  # between two looks at the connections: what came meanwhile is served together
+PAUSE_SEC = 0.001  # between two looks at the connections: what came meanwhile is served together
+BUSY_PAUSE_SEC = 0.02  # the same while the loop is busy, which needs the interpreter: still no time for a person
 REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
 
 PAGE = Path(__file__).parent / "page"
@@ -66,12 +67,13 @@ class Dashboard:
 
     def __init__(self, settings: Settings, ask: Callable[[], None]) -> None:
         self.loop_seen_at = monotonic()  # the loop sets it
+        self.loop_busy = False  # the loop sets it: then this thread takes its time
         self._ask = ask  # for a new snapshot, which is published some time later
         self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it came
         self._seen: Stats | None = None  # the snapshot that `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
         self._socket = _listen(settings.dashboard_host, settings.dashboard_port)
-        application = _guarded(self._application(), settings, self._socket.getsockname()[0])
+        application = _guarded(self._application(), settings, self._socket.getsockname()[0], self._rest)
         self._server = waitress.server.create_server(
             application,
             sockets=[self._socket],
@@ -105,9 +107,12 @@ class Dashboard:
             while True:
                 began = thread_time()
                 wasyncore.poll2(1.0, self._server._map)
-                sleep(max(PAUSE_SEC, (thread_time() - began) * REST))
+                self._rest(thread_time() - began)
         except Exception as error:  # the page is gone; entries are received as before
             say(f"the dashboard ended: {error!r}")
+
+    def _rest(self, worked_sec: float) -> None:
+        sleep(max(BUSY_PAUSE_SEC if self.loop_busy else PAUSE_SEC, worked_sec * REST))
 
     def _application(self) -> bottle.Bottle:
         application = bottle.Bottle()
@@ -219,8 +224,11 @@ def _error(error: bottle.HTTPError) -> bytes:
     return msgspec.json.encode({"error": str(error.body)})
 
 
-def _guarded(application: bottle.Bottle, settings: Settings, bound_to: str) -> Application:
-    """What every request has to pass before the application sees it, and the headers of every answer."""
+def _guarded(
+    application: bottle.Bottle, settings: Settings, bound_to: str, rest: Callable[[float], None]
+) -> Application:
+    """What every request has to pass before the application sees it, and the headers of every answer. `rest` is called
+    with the seconds that an answer took."""
     names = {"localhost", settings.dashboard_host, bound_to, socket.gethostname(), *settings.dashboard_names}
     names = {name.lower() for name in names}
     token = settings.dashboard_token
@@ -244,7 +252,7 @@ def _guarded(application: bottle.Bottle, settings: Settings, bound_to: str) -> A
             )
         began = thread_time()
         answer = application(environ, start)
-        sleep(max(PAUSE_SEC, (thread_time() - began) * REST))
+        rest(thread_time() - began)
         return cast("Iterable[bytes]", answer)
 
     return guard

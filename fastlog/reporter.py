@@ -52,6 +52,11 @@ class Reporter:
         self._drops.tick(now, kernel_drops)
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
 
+    @property
+    def rate(self) -> float:
+        """Entries a second over the last few seconds."""
+        return self._rate.now
+
     def snapshot(self, now: float, kernel_drops: int | None) -> Stats:
         self.tick(now, kernel_drops)
         intake, writer, log = self._intake, self._writer, self._log

@@ -26,6 +26,7 @@ from fastlog.writer import Writer
 MB = 1_000_000
 TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
 REMEMBERED_BYTES = 64_000_000  # of the newest log: its priority entries may be sent again; read in a tenth of a second
+BUSY_RATE = 20_000  # entries a second from which on the dashboard's thread would be felt
 TICK_SEC = 1.0  # between two looks at the counters that rates are made of
 SWITCH_SEC = 0.0005  # for which the dashboard may hold the interpreter when the loop wants it back
 END_DRAIN_SEC = 1.0  # at the end: enough to empty any receive buffer, and an end even under a flood
@@ -148,6 +149,7 @@ class Server:
     def _on_tick_due(self, now: float) -> None:
         self._reporter.tick(now, kernel_drops(self._socket))
         self._dashboard.loop_seen_at = now
+        self._dashboard.loop_busy = self._reporter.rate > BUSY_RATE
         self._tick_due.set(now + TICK_SEC)
 
     def _on_snapshot_asked(self, now: float) -> None:
