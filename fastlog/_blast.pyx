@@ -196,7 +196,7 @@ cdef class Client:
         return found
 
     cdef void send_all(self, uint64_t count, double rate, uint64_t begin, uint64_t end) noexcept nogil:
-        cdef uint64_t now, due, wake, tick_at = 0
+        cdef uint64_t now, due, tick_at = 0
         while not self.stopping and clock_ns() < begin:
             self.wait(begin, clock_ns())
         self.began_ns = now = clock_ns()
@@ -204,18 +204,17 @@ cdef class Client:
             due = count
             if rate > 0:
                 due = min(count, <uint64_t>((now - begin) * rate / 1e9) + 1)
-            if self.sent < due and now >= tick_at and self.has_room():
+            if self.sent == due or now < tick_at:
+                self.wait(max(begin + <uint64_t>(self.sent * 1e9 / rate), tick_at), now)
+            elif not self.has_room():
+                self.wait(now + LOOK_NS, now)  # until ACKs come
+            else:
                 self.send_batch(<unsigned int>min(due - self.sent, <uint64_t>BATCH), now)
                 self.ended_ns = clock_ns()
                 if self.sent == due:
                     tick_at = now + TICK_NS if rate > 0 else 0
                 if self.head != self.tail:
                     self.receive()
-            else:
-                wake = now + LOOK_NS  # there is no room: until ACKs come
-                if self.sent == due:
-                    wake = begin + <uint64_t>(self.sent * 1e9 / rate)
-                self.wait(max(wake, tick_at), now)
             now = clock_ns()
             if now >= self.look_at:
                 self.repeat(now)

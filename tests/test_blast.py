@@ -66,23 +66,25 @@ def test_no_entry_is_sent_after_the_end(two_ends):
     assert client.sent == 0
 
 
-def test_only_an_ack_of_what_was_sent_counts(two_ends):
+def test_only_an_ack_of_what_was_sent_counts_and_once(two_ends):
     near, far = two_ends
     client = Client(near.fileno(), [(ENTRY, DIGITS_AT, True)], FIRST, PATIENCE_SEC * 10**9)
-    thread = Thread(target=client.run, args=(1, 0, monotonic_ns(), NEVER))
+    thread = Thread(target=client.run, args=(2, 0, monotonic_ns(), NEVER))
     thread.start()
-    first, source = far.recvfrom(100)
+    sent = [far.recvfrom(100) for _ in range(2)]
+    source = sent[0][1]
     for text in (b"", b"x" * 60, b'{"ack":true,"sequence":1}', b'{"ack":true,"sequence":%d' % FIRST,
-                 b'{"ack":true,"sequence":%d}' % (FIRST - 1), b'{"ack":true,"sequence":%d}' % (FIRST + 1),
-                 b'{"ack":true,"sequence":199999999999999x}', b'{"ack":false"sequence":%d}' % FIRST):  # fmt: skip
+                 b'{"ack":true,"sequence":%d]' % FIRST, b'{"ack":true,"sequence":%d}' % (FIRST - 1),
+                 b'{"ack":true,"sequence":%d}' % (FIRST + 2), b'{"ack":true,"sequence":199999999999999x}',
+                 b'{"ack":false"sequence":%d}' % FIRST):  # fmt: skip
         far.sendto(text, source)
-    again, source = far.recvfrom(100)  # since none of that was its ACK
-    assert again == first
-    for _ in range(2):
-        far.sendto(b'{"ack":true,"sequence":%d}' % FIRST, source)
+    again = [far.recvfrom(100) for _ in range(2)]  # since none of that was an ACK of theirs
+    assert sorted(again) == sorted(sent)
+    for sequence in (FIRST + 1, FIRST + 1, FIRST):
+        far.sendto(b'{"ack":true,"sequence":%d}' % sequence, source)
     thread.join(PATIENCE_SEC)
-    assert (client.acknowledged, client.given_up, client.repeated) == (1, 0, 1)
-    assert len(client.latencies_usec) == 1
+    assert (client.acknowledged, client.given_up, client.repeated) == (2, 0, 2)
+    assert len(client.latencies_usec) == 2
 
 
 def test_an_entry_is_given_up_in_time(two_ends):
