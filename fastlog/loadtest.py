@@ -124,16 +124,24 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
             plan = Plan(options.logs, rate, clients, seconds * longer)
             return measure(target, plan, lines.deal(plan), settings.priority_levels, inquiry)
 
-        found = find_max(measured, None if options.json else print)
+        found = find_max(measured, None if options.json else _tell)
         if options.json:
-            print(msgspec.json.encode(found).decode())
+            _tell(msgspec.json.encode(found).decode())
         return 0 if found.rate is not None else 1
     plan = Plan(entries, options.rate, clients, options.duration)
     result = _watched(target, plan, lines.deal(plan), settings, inquiry)
-    print(msgspec.json.encode(result).decode() if options.json else as_text(result))
+    _tell(msgspec.json.encode(result).decode() if options.json else as_text(result))
     if result.sending.interrupted:
         return INTERRUPTED
     return 0 if result.lossless else 1
+
+
+def _tell(text: str) -> None:
+    """To standard output; who reads it may have seen enough, and the exit code says the rest."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _watched(

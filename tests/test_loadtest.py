@@ -83,10 +83,11 @@ def test_each_client_counts_its_own_sequences(start):
     assert all(10**15 <= sequence < 2**53 for sequence in sequences)
 
 
-def test_a_second_test_is_no_repetition_of_the_first(start):
+def test_a_client_repeats_no_other_and_no_earlier_one(start, tmp_path):
+    (tmp_path / "corpus").write_text("error: always the same\n")
     server = start()
     for _ in range(2):
-        code, report = loadtest(server, "--logs", "100", "--rate", "0", "--error-share", "1")
+        code, report = loadtest(server, "--logs", "100", "--rate", "0", "--corpus", "corpus")
         assert code == 0
         assert (report["outcome"]["stored"], report["outcome"]["duplicates"]) == (100, 0)
 
@@ -188,6 +189,18 @@ def test_what_the_server_has_not_written_yet_is_told(start):
     assert len(stored(server)) == 100
 
 
+def test_a_reader_that_has_seen_enough_changes_nothing(start, tmp_path):
+    server = start()
+    arguments = command(server, "--logs", "50", "--rate", "0")
+    running = subprocess.Popen(
+        [*FASTLOG, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT
+    )
+    running.stdout.close()
+    assert running.stderr.read() == b""
+    assert running.wait(PATIENCE_SEC) == 0
+    running.stderr.close()
+
+
 def test_without_a_server_all_is_unknown(tmp_path):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free, socket.socket() as free_too:
         free.bind(("127.0.0.1", 0))
@@ -223,7 +236,7 @@ def test_a_server_that_was_restarted_is_noticed(start):
 
 
 def test_a_corpus_is_sent(start, tmp_path):
-    own = {"level": "WARN", "message": "own", "sequence": 7, "more": [1, {"sequence": 5}]}
+    own = {"level": "WARN", "more": [1, {"sequence": 5}], "message": "own", "sequence": 7}
     lines = [b"Jan  1 sshd[7]: error: no route", b"", b"plain \xff", json.dumps(own).encode() + b"\r"]
     lines += [b'{"level":"INFO","message":"\\"sequence\\":1"}', b'{"level":7}', b'{"level":"INFO"']
     (tmp_path / "corpus").write_bytes(b"\n".join(lines))
