@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server
 
+from fastlog.listener import UDP_GRO
+
 INFO = b'{"level":"INFO","message":"m"}'
 QUEUED_MAX_BYTES = 50_000  # in the kernel at once: less than the smallest receive buffer that a system grants
 
@@ -101,6 +103,7 @@ def test_no_entry_is_lost_or_repeated_by_restarts_under_load(udp_socket, take_ov
     server = take_over(udp_socket)
     assert server.port == port
     assert any("the service manager handed over the socket" in message for message in server.messages)
+    assert udp_socket.getsockopt(socket.IPPROTO_UDP, UDP_GRO) == 1
 
     restarts = 4
     quarter_sent = [threading.Event() for _ in range(restarts)]
