@@ -20,7 +20,7 @@ setup(
                 depends=["fastlog/_simd.h", "fastlog/_siphash.h"],
                 extra_compile_args=FLAGS,
             )
-            for name in ("_parse", "_net", "_seen", "_ledger", "_intake", "_aio", "_blast")
+            for name in ("_parse", "_net", "_seen", "_ledger", "_intake", "_aio", "_blast", "_outbox")
         ],
     )
 )

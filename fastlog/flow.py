@@ -1,0 +1,161 @@
+"""What was sent and must be acknowledged: when to send it again, and how long to wait. No socket, no clock.
+
+The time-out is RFC 6298: the smoothed round-trip time and four times its variation; measured only on entries that were
+sent once (Karn's rule). When it runs out again and again without any ACK it doubles, once for all that were sent
+before, up to a limit; an ACK ends that, for the way is open. A server that is silent after several time-outs is asked
+with one entry alone, the newest: when it comes back without memory, it takes the first sequence that it sees for the
+sender's start, and none before that one for lost.
+"""
+
+import heapq
+import math
+import random
+
+import msgspec
+
+FIRST_TIMEOUT_SEC = 0.5  # before a round trip was measured: most disks have synced by then
+SHORTEST_TIMEOUT_SEC = 0.02  # a needless repetition is cheap; RFC 6298 says 1 s, for TCP over any path
+LONGEST_TIMEOUT_SEC = 5.0  # so that a server that comes back is noticed soon
+GRANULARITY_SEC = 0.001  # of the clock and of the thread that reads the ACKs
+JITTER = 0.2  # share by which a time-out is longer, so that many clients do not repeat in step
+STEADY = 2  # time-outs in a row without any ACK before they double: the last entries of a lossy way come through sooner
+SILENT_AFTER = 6  # time-outs in a row without any ACK: what is lost by chance has come through by then
+
+
+class Timeout:
+    """The retransmission time-out, in seconds (RFC 6298)."""
+
+    def __init__(self) -> None:
+        self.round_trip: float | None = None  # smoothed
+        self.doublings = 0
+        self._variation = 0.0
+        self._base = FIRST_TIMEOUT_SEC
+
+    @property
+    def seconds(self) -> float:
+        return min(self._base * float(2**self.doublings), LONGEST_TIMEOUT_SEC)
+
+    def measured(self, seconds: float) -> None:
+        if self.round_trip is None:
+            self.round_trip = seconds
+            self._variation = seconds / 2
+        else:
+            self._variation += (abs(self.round_trip - seconds) - self._variation) / 4
+            self.round_trip += (seconds - self.round_trip) / 8
+        timeout = self.round_trip + max(GRANULARITY_SEC, 4 * self._variation)
+        self._base = min(max(timeout, SHORTEST_TIMEOUT_SEC), LONGEST_TIMEOUT_SEC)
+
+    def ran_out(self) -> None:
+        if self.seconds < LONGEST_TIMEOUT_SEC:
+            self.doublings += 1
+
+
+class Sent(msgspec.Struct, gc=False):
+    """An entry that waits for its ACK. Times are of time.monotonic."""
+
+    sequence: int
+    number: int  # of its Item
+    size: int  # bytes of its Item's body
+    line: bytes  # as it was sent, and is sent again
+    first_at: float
+    sent_at: float
+    times: int = 1
+
+
+class Flow:
+    """The unacknowledged entries of one socket, in the order of their sequences."""
+
+    def __init__(self) -> None:
+        self.pending: dict[int, Sent] = {}
+        self.timeout = Timeout()
+        self.heard = False  # the server has acknowledged something at some time
+        self.silent = False
+        self.next_at = math.inf  # something may be due then, not before
+        self._due: list[tuple[float, int]] = []  # a heap of times and sequences; those acknowledged are still in it
+        self._ran_out_at = -math.inf
+        self._ran_out = 0  # time-outs in a row without an ACK
+
+    def oldest(self) -> Sent:
+        return next(iter(self.pending.values()))
+
+    def newest(self) -> Sent:
+        return next(reversed(self.pending.values()))
+
+    def sent(self, sequence: int, number: int, size: int, line: bytes, now: float) -> None:
+        self.pending[sequence] = Sent(sequence, number, size, line, now, now)
+        self._set(sequence, now)
+
+    def acknowledged(self, sequence: int, now: float) -> Sent | None:
+        """The entry, unless it was acknowledged before."""
+        sent = self.pending.pop(sequence, None)
+        if sent is None:
+            return None
+        if sent.times == 1:
+            self.timeout.measured(now - sent.sent_at)
+        self.timeout.doublings = self._ran_out = 0
+        self.heard = True
+        if self.silent:
+            self.silent = False
+            self.hurry(now)
+        return sent
+
+    def due(self, now: float) -> list[Sent]:
+        """What has to be sent again now; `sent_again` is told of each."""
+        if not self.pending:
+            self._due.clear()
+            self.next_at = math.inf
+        if now < self.next_at:
+            return []
+        if self.silent:
+            self.timeout.ran_out()
+            return [self.newest()]
+        found = []
+        while self._due and self._due[0][0] <= now:
+            sent = self.pending.get(heapq.heappop(self._due)[1])
+            if sent is not None:
+                found.append(sent)
+                if sent.sent_at >= self._ran_out_at:  # sent after the time-out that doubled it last
+                    self._ran_out_at = now
+                    self._ran_out += 1
+                    if self._ran_out > STEADY:
+                        self.timeout.ran_out()
+        self.next_at = self._due[0][0] if self._due else math.inf
+        if self._ran_out >= SILENT_AFTER:
+            self.fall_silent(now)
+            return self.due(now) if found else []
+        return found
+
+    def sent_again(self, sent: Sent, now: float) -> None:
+        sent.sent_at = now
+        sent.times += 1
+        self._set(sent.sequence, now)
+
+    def fall_silent(self, now: float, wait: float = 0.0) -> None:
+        """The server does not answer: from now on the newest entry alone is repeated, until it does."""
+        self.silent = True
+        self._due.clear()
+        self.next_at = now + wait
+
+    def hurry(self, now: float) -> None:
+        """All of it is due now."""
+        self._due = [(now, sequence) for sequence in self.pending]  # equal times in order: it is a heap
+        self.next_at = now if self.pending else math.inf
+
+    def given_up(self, first_before: float) -> list[Sent]:
+        """Takes out what was sent first at that time or before."""
+        found = []
+        for sent in self.pending.values():
+            if sent.first_at > first_before:
+                break
+            found.append(sent)
+        for sent in found:
+            del self.pending[sent.sequence]
+        return found
+
+    def _set(self, sequence: int, now: float) -> None:
+        at = now + self.timeout.seconds * random.uniform(1, 1 + JITTER)
+        if self.silent:
+            self.next_at = at
+            return
+        heapq.heappush(self._due, (at, sequence))
+        self.next_at = min(self.next_at, at)
