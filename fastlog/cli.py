@@ -95,6 +95,14 @@ def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("--interval", type=_seconds, default=0, metavar="S", help="seconds between two samples (0)")
     parser.add_argument("--stdin", action="store_true", help="one entry for each line of standard input")
     parser.add_argument(
+        "--json", action="store_true", help="lines that are JSON objects with a message are entries, sent as they are"
+    )
+    parser.add_argument(
+        "--guess-level",
+        action="store_true",
+        help="the level that a line names near its beginning, else that of --level",
+    )
+    parser.add_argument(
         "--timeout",
         type=_seconds,
         default=10,
@@ -107,6 +115,8 @@ def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _send(options: argparse.Namespace) -> int:
     if sum((options.message is not None, options.samples is not None, options.stdin)) > 1:
         options.usage_error("give one of MESSAGE, --samples and --stdin")
+    if options.json and (options.message is not None or options.samples is not None):
+        options.usage_error("--json is for lines of standard input")
     flags = {} if options.port is None else {"SERVER_PORT": options.port}
     settings, _ = load(flags, os.environ, Path(".env"))
     from fastlog.send import run
