@@ -36,7 +36,8 @@ loadtest: build  ## send 10,000 entries to it, 4 clients and 1,000 a second toge
 	$(BIN)/fastlog loadtest --logs 10000 --clients 4 --rate 1000
 
 logs:  ## follow its log file
-	@tail -n 20 -F "$$(sed -n 's/.*writing to //p' $(RUN)/messages)"
+	@log="$$(sed -n 's/.*writing to //p' $(RUN)/messages)"; \
+	$(BIN)/fastlog tail -f -n 20 --log-dir "$$(dirname "$$log")" --log-filename "$$(basename "$$log")"
 
 build: $(VENV)/built  ## make .venv and compile
 

@@ -17,10 +17,10 @@ setup(
             Extension(
                 f"fastlog.{name}",
                 [f"fastlog/{name}.pyx"],
-                depends=["fastlog/_simd.h", "fastlog/_siphash.h"],
+                depends=["fastlog/_simd.h", "fastlog/_siphash.h", "fastlog/_find.h"],
                 extra_compile_args=FLAGS,
             )
-            for name in ("_parse", "_net", "_seen", "_ledger", "_intake", "_aio", "_blast", "_outbox")
+            for name in ("_parse", "_net", "_seen", "_ledger", "_intake", "_aio", "_blast", "_outbox", "_select")
         ],
     )
 )

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fastlog import __version__
-from fastlog.config import as_text, describe, in_force, load
+from fastlog.config import Settings, as_text, describe, in_force, load
 from fastlog.errors import FastlogError
 from fastlog.messages import say
 
@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_send(commands)
     _add_loadtest(commands)
+    _add_tail(commands)
     return parser
 
 
@@ -169,6 +170,67 @@ def _loadtest(options: argparse.Namespace) -> int:
     from fastlog.loadtest import run
 
     return run(options, settings)
+
+
+def _add_tail(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "tail",
+        help="show the entries of the log file",
+        description="Show the entries of the log file and its archives, oldest first, as "
+        "`time LEVEL app host message key=value…`. What would act on the terminal is shown as an escape.",
+        epilog="An entry is shown if it meets every condition. LOG_DIR and LOG_FILENAME are those of `fastlog serve`.",
+    )
+    parser.add_argument("-f", "--follow", action="store_true", help="go on with new entries, over rotations too")
+    parser.add_argument(
+        "-n",
+        "--lines",
+        metavar="N",
+        help="the last N entries that meet the conditions, or `all` (10; all with a condition and without -f)",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="TIME",
+        help="entries whose timestamp is not before it: a duration like 90s, 10m, 2h, 1d, 1w, or a time like "
+        "2026-11-24T07:00:00Z, in UTC unless it says otherwise; those without a timestamp stay",
+    )
+    parser.add_argument(
+        "--level", metavar="L", help="entries of this level and above; OTHER: of levels that are none of the known ones"
+    )
+    parser.add_argument("--app", metavar="X", help="entries of this application")
+    parser.add_argument("--host", metavar="X", help="entries of this host")
+    parser.add_argument(
+        "--grep",
+        metavar="RE",
+        help="entries with a match of this regular expression in the message, or in another field as key=value",
+    )
+    parser.add_argument("--json", action="store_true", help="the lines as they are stored, for jq and other programs")
+    _add_settings(parser, "LOG_DIR", "LOG_FILENAME")
+    parser.set_defaults(run=_tail)
+
+
+def _tail(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from fastlog.tail import run
+
+    return run(options, settings)
+
+
+def _add_settings(parser: argparse.ArgumentParser, *variables: str) -> None:
+    """Flags of settings, as `fastlog serve` has them."""
+    for setting in describe():
+        if setting.variable in variables:
+            parser.add_argument(
+                *flags_of(setting.variable),
+                dest=setting.variable,
+                metavar="VALUE",
+                help=f"{setting.help} ({setting.variable}, or {as_text(setting.field, setting.default)})",
+            )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    """Those in force, by the command's flags, the environment and .env."""
+    flags = {name: value for name, value in vars(options).items() if name.isupper() and value is not None}
+    return load(flags, os.environ, Path(".env"))[0]
 
 
 def _port(text: str) -> str:

@@ -1,0 +1,262 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The first look of `fastlog tail` at a log: which lines may be wanted, told from their bytes without decoding them.
+
+It never passes over a line that is wanted. A line that it lets through is an entry of a wanted level for certain. Of
+the rest it may be unsure, and such a line has to be looked at again: a needle may stand in another field, and a line
+with a `\\u` escape may hold it unseen.
+"""
+
+from libc.stdint cimport uint8_t
+from libc.string cimport memchr, memcmp
+
+from fastlog._parse cimport ACCEPTED, OTHER, Piece, begin, next_piece
+
+from fastlog.entry import ALIASES, LEVELS
+
+cdef extern from "_find.h" nogil:
+    # Where `needle` begins first in [p, end), or NULL; fold 0x20: without case.
+    const uint8_t *fl_find(const uint8_t *p, const uint8_t *end, const uint8_t *needle, size_t size, uint8_t fold)
+
+cdef enum:
+    # Of all groups together: alternatives in a regular expression, mostly a few.
+    NEEDLE_CAPACITY = 32
+    # Bytes of a time to the second, as in "2026-11-24T07:00:00".
+    TIME_BYTES = 19
+    # Longer than every level's name.
+    NAME_CAPACITY = 16
+
+NEEDLES_MAX = NEEDLE_CAPACITY
+
+cdef struct Needle:
+    const uint8_t *text
+    size_t size
+    # 0x20: without case.
+    uint8_t fold
+    # A key with its quotes, or nothing: a line is wanted for certain if this key's value has the needle.
+    const uint8_t *key
+    size_t key_size
+    # A line has to hold one needle of each group.
+    int group
+
+cdef enum Verdict:
+    UNWANTED, UNSURE, WANTED
+
+
+cdef bint hides(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Whether a character of the line may be written as a `\\u` escape."""
+    while True:
+        p = <const uint8_t *>memchr(p, c'\\', end - p)
+        if p == NULL or p + 1 == end:
+            return False
+        if p[1] == c'u':
+            return True
+        p += 2
+
+
+cdef inline int digits(const uint8_t *p) noexcept nogil:
+    """The value of two digits."""
+    return (p[0] - c'0') * 10 + p[1] - c'0'
+
+
+cdef bint is_time(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Whether a string that begins at p is a time for certain, as in 2026-11-24T07:00:00.123456Z, with or without the
+    fraction. The leap day is left to the second look."""
+    cdef const char *form = b"0000-00-00T00:00:00"
+    cdef const uint8_t *days = b"\x1f\x1c\x1f\x1e\x1f\x1e\x1f\x1f\x1e\x1f\x1e\x1f"
+    cdef const uint8_t *fraction
+    cdef int i, month
+    if end - p <= TIME_BYTES:
+        return False
+    for i in range(TIME_BYTES):
+        if form[i] == c'0':
+            if not c'0' <= p[i] <= c'9':
+                return False
+        elif p[i] != <uint8_t>form[i]:
+            return False
+    month = digits(p + 5)
+    if memcmp(p, b"0000", 4) == 0 or not 1 <= month <= 12 or not 1 <= digits(p + 8) <= days[month - 1]:
+        return False
+    if digits(p + 11) > 23 or digits(p + 14) > 59 or digits(p + 17) > 59:
+        return False
+    p += TIME_BYTES
+    if p[0] == c'.':
+        fraction = p + 1
+        p = fraction
+        while p < end and c'0' <= p[0] <= c'9':
+            p += 1
+        if not 1 <= p - fraction <= 9:
+            return False
+    return end - p >= 2 and p[0] == c'Z' and p[1] == c'"'
+
+
+cdef const uint8_t *next_value(const uint8_t *p, const uint8_t *end, const char *key, size_t size) noexcept nogil:
+    """The byte behind the next `key`, which is given with its quotes, and behind a colon; NULL: it does not come."""
+    p = fl_find(p, end, <const uint8_t *>key, size, 0)
+    if p == NULL:
+        return NULL
+    p += size
+    while p < end and (p[0] == c' ' or p[0] == c'\t' or p[0] == c':'):
+        p += 1
+    return p
+
+
+cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) noexcept nogil:
+    """Whether the line has a timestamp, and all that may be it is from before `since`, for certain."""
+    cdef bint found = False
+    cdef const uint8_t *at = next_value(p, end, b'"timestamp"', 11)
+    while at != NULL:
+        found = True
+        if at == end or at[0] != c'"' or not is_time(at + 1, end) or memcmp(at + 1, since, TIME_BYTES) >= 0:
+            return False
+        at = next_value(at, end, b'"timestamp"', 11)
+    return found and not hides(p, end)
+
+
+cdef bint is_in_value(const uint8_t *p, const uint8_t *end, const Needle *needle) noexcept nogil:
+    """Whether the string value of the needle's key holds the needle, for certain. The line is an entry."""
+    cdef const uint8_t *key = fl_find(p, end, needle.key, needle.key_size, 0)
+    cdef const uint8_t *value
+    cdef const uint8_t *quote
+    # An object in another one may have such a key, too.
+    if key == NULL or key == p or (key - 1)[0] == c'\\' or memchr(p + 1, c'{', end - p - 1) != NULL:
+        return False
+    value = next_value(key, end, <const char *>needle.key, needle.key_size)
+    if value == end or value[0] != c'"' or fl_find(value, end, needle.key, needle.key_size, 0) != NULL:
+        return False
+    quote = <const uint8_t *>memchr(value + 1, c'"', end - value - 1)
+    if quote == NULL or memchr(value, c'\\', quote - value) != NULL:
+        return False
+    return fl_find(value, quote + 1, needle.text, needle.size, 0) != NULL and not hides(p, end)
+
+
+cdef class Selector:
+    """`levels`: a bit for each level wanted, in the order of entry.LEVELS; 0 takes lines that are no entries, too.
+
+    `groups`: a line has to hold one needle of each. A needle is some bytes, whether case does not matter, and a key
+    with its quotes, or nothing, whose value makes the line wanted for certain if it holds them. The bytes must be free
+    of what JSON writes in more than one way but for `\\u`: no quote of a text's own, no backslash, slash or control
+    character. At most NEEDLES_MAX of them.
+    `since`: "" or the second, in UTC, before which entries are not wanted.
+    """
+
+    cdef unsigned int _levels
+    cdef int _groups
+    cdef int _count
+    cdef Needle _needles[NEEDLE_CAPACITY]
+    cdef object _kept
+    cdef bytes _since
+    cdef const uint8_t *_since_text
+    # By the size of a name: a bit for each letter that a wanted level's name of that size begins with.
+    cdef unsigned int _initials[NAME_CAPACITY]
+    cdef bint _by_initials
+
+    def __cinit__(self, unsigned int levels, list groups not None, bytes since not None):
+        cdef bytes text, key
+        self._levels = levels
+        self._groups = len(groups)
+        self._kept = groups
+        self._by_initials = levels != 0 and not levels >> <int>OTHER & 1  # others may be called anything
+        for name in (*LEVELS, *ALIASES):
+            if levels >> LEVELS.index(ALIASES.get(name, name)) & 1:
+                self._initials[len(name)] |= <unsigned int>1 << (ord(name[0]) - ord("A"))
+        self._since = since
+        self._since_text = NULL
+        if since:
+            self._since_text = self._since
+        if sum(map(len, groups)) > NEEDLES_MAX or (since and len(since) != TIME_BYTES):
+            raise ValueError("too many needles, or a time that is not written to the second")
+        for group, needles in enumerate(groups):
+            for text, without_case, key in needles:
+                if not text or (key and without_case):
+                    raise ValueError("an empty needle, or one that is wanted for certain whatever its case")
+                self._needles[self._count] = Needle(text, len(text), 0x20 if without_case else 0, NULL, len(key), group)
+                if key:
+                    self._needles[self._count].key = key
+                self._count += 1
+
+    def runs(self, const uint8_t[::1] block not None, Py_ssize_t start, Py_ssize_t end):
+        """Where the lines that may be wanted begin and end in block[start:end], and whether they are for certain.
+
+        Neighbours are told together. The part of the block must consist of whole lines.
+        """
+        if not 0 <= start <= end <= block.shape[0]:
+            raise ValueError("not a part of the block")
+        found = []
+        if start == end:
+            return found
+        cdef const uint8_t *base = &block[0]
+        cdef const uint8_t *p = base + start
+        cdef const uint8_t *stop = base + end
+        cdef const uint8_t *line_end
+        cdef const uint8_t *run = p
+        cdef Verdict verdict, run_verdict = UNWANTED
+        while p < stop:
+            line_end = <const uint8_t *>memchr(p, c'\n', stop - p)
+            if line_end == NULL:
+                break
+            verdict = self._verdict(p, line_end)
+            if verdict != run_verdict:
+                if run_verdict != UNWANTED:
+                    found.append((run - base, p - base, run_verdict == WANTED))
+                run, run_verdict = p, verdict
+            p = line_end + 1
+        if run_verdict != UNWANTED:
+            found.append((run - base, p - base, run_verdict == WANTED))
+        return found
+
+    cdef Verdict _verdict(self, const uint8_t *p, const uint8_t *end) noexcept nogil:
+        cdef Piece piece
+        cdef int i
+        if not self._holds_all(p, end):
+            return UNWANTED
+        if self._since_text != NULL and is_older(p, end, self._since_text):
+            return UNWANTED
+        if self._by_initials and self._is_of_another_level(p, end):
+            return UNWANTED
+        if self._levels:
+            begin(&piece)
+            if not next_piece(p, end, &piece) or piece.reason != ACCEPTED or piece.next != end:
+                return UNWANTED
+            if not self._levels >> <int>piece.level & 1:
+                return UNWANTED
+        if self._since_text != NULL:
+            return UNSURE
+        for i in range(self._count):
+            if self._needles[i].key == NULL or not is_in_value(p, end, &self._needles[i]):
+                return UNSURE
+        return WANTED
+
+    cdef bint _holds_all(self, const uint8_t *p, const uint8_t *end) noexcept nogil:
+        """Whether a needle of each group is in the line, or may be."""
+        cdef int i = 0, group
+        cdef bint found
+        for group in range(self._groups):
+            found = False
+            while i < self._count and self._needles[i].group == group:
+                if not found:
+                    found = fl_find(
+                        p, end, self._needles[i].text, self._needles[i].size, self._needles[i].fold
+                    ) != NULL
+                i += 1
+            if not found and not hides(p, end):
+                return False
+        return True
+
+    cdef bint _is_of_another_level(self, const uint8_t *p, const uint8_t *end) noexcept nogil:
+        """Whether all that may be the line's level is none of those wanted, for certain."""
+        cdef const uint8_t *at = next_value(p, end, b'"level"', 7)
+        cdef const uint8_t *quote
+        cdef uint8_t letter
+        while at != NULL:
+            if end - at < 2 or at[0] != c'"':
+                return False
+            at += 1
+            quote = <const uint8_t *>memchr(at, c'"', end - at)
+            if quote == NULL or memchr(at, c'\\', quote - at) != NULL:
+                return False
+            letter = at[0] & 0xDF
+            if quote - at < NAME_CAPACITY and c'A' <= letter <= c'Z':
+                if self._initials[quote - at] >> (letter - c'A') & 1:
+                    return False
+            at = next_value(quote, end, b'"level"', 7)
+        return not hides(p, end)

@@ -1,0 +1,45 @@
+"""Text of strangers made harmless for a terminal: what acts on it, or shows nothing, is written as an escape.
+
+Terminals obey control characters, C1 included; bidirectional controls make a line read as what it is not; what has no
+width hides. All of them are left as they are in the log file.
+"""
+
+import re
+
+# Unicode 16: general categories Cc, Zl, Zp, Cf but for the few that show a sign of their own, and all of
+# Default_Ignorable_Code_Point. A test holds the table against the one of the Python that runs it.
+_ACTING = re.compile(
+    "["
+    "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+    "]"
+)
+_SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
+
+
+def visible(text: str) -> str:
+    """The text with `\\t`, `\\x1b`, `\\u202e`, `\\U000e0041` in the place of what a terminal would obey or not show."""
+    if text.isascii() and text.isprintable():  # most are
+        return text
+    return _ACTING.sub(_escape, text)
+
+
+def visible_json(text: str) -> str:
+    """The same JSON value in other words: such a character as `\\u202e`, a tab between tokens as a space."""
+    return _ACTING.sub(_escape_json, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    character = found[0]
+    code = ord(character)
+    if code < 0x100:
+        return _SHORT.get(character) or f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _escape_json(found: re.Match[str]) -> str:
+    if found[0] == "\t":
+        return " "
+    units = found[0].encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
