@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_loadtest(commands)
     _add_tail(commands)
+    _add_top(commands)
     return parser
 
 
@@ -211,6 +212,27 @@ def _add_tail(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _tail(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from fastlog.tail import run
+
+    return run(options, settings)
+
+
+def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "top",
+        help="watch a running server",
+        description="Show the figures of a running server, until Ctrl-C. Red is what was lost.",
+        epilog="It asks the server's dashboard, with DASHBOARD_TOKEN if that is set.",
+    )
+    parser.add_argument(
+        "--url", help="the server's dashboard (http://127.0.0.1:8080, from DASHBOARD_HOST and DASHBOARD_PORT)"
+    )
+    parser.add_argument("--once", action="store_true", help="show the figures once, as when the output is no terminal")
+    parser.set_defaults(run=_top)
+
+
+def _top(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from fastlog.top import run
 
     return run(options, settings)
 

@@ -2,16 +2,23 @@
 
 import http.client
 from time import monotonic, sleep
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
+from fastlog.config import Settings
 from fastlog.errors import ConfigError, FastlogError
-from fastlog.stats import Losses, Process, SenderStats
+from fastlog.stats import Losses, Process, SenderStats, Stats
 
 TIMEOUT_SEC = 5.0  # for an answer: the dashboard's thread lets the server's loop go first
 SNAPSHOT_PATIENCE_SEC = 5.0  # for a new snapshot: the loop makes one twice a second, unless it hangs
 ASK_AGAIN_SEC = 0.15  # between two looks for a new snapshot: each of them costs the server some time
+
+
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is asked at this one
+
+T = TypeVar("T")
 
 
 class UnreachableError(FastlogError):
@@ -38,6 +45,12 @@ class _Refusal(msgspec.Struct):
     error: str
 
 
+def dashboard_of(settings: Settings) -> str:
+    """Where a server of these settings has its dashboard, as seen from its own machine."""
+    host = ANYWHERE.get(settings.dashboard_host, settings.dashboard_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.dashboard_port}"
+
+
 class Inquiry:
     """Of the dashboard at `url`; `token`: its DASHBOARD_TOKEN, or empty. Raises ConfigError if that is no URL."""
 
@@ -56,6 +69,13 @@ class Inquiry:
 
     def now(self) -> Figures:
         """The server's newest snapshot, at most half a second old. Raises UnreachableError."""
+        return self._ask(Figures)
+
+    def everything(self) -> Stats:
+        """The same, with all that it tells."""
+        return self._ask(Stats)
+
+    def _ask(self, kind_of_answer: type[T]) -> T:
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=TIMEOUT_SEC)
         try:
@@ -70,7 +90,7 @@ class Inquiry:
         if response.status != 200:
             raise UnreachableError(f"{self.url}/stats answers {response.status}: {_reason(body)}")
         try:
-            return msgspec.json.decode(body, type=Figures)
+            return msgspec.json.decode(body, type=kind_of_answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnreachableError(f"{self.url}/stats is not that of this version of fastlog: {error}") from error
 
