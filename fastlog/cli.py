@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_loadtest(commands)
     _add_tail(commands)
     _add_top(commands)
+    _add_doctor(commands)
     return parser
 
 
@@ -233,6 +234,30 @@ def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _top(options: argparse.Namespace) -> int:
     settings = _settings(options)
     from fastlog.top import run
+
+    return run(options, settings)
+
+
+def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "doctor",
+        help="find what is wrong, and say what mends it",
+        description="Look at the server of this machine and what it needs: receive buffer, losses, disk, clock, port. "
+        "With --server, look from a client's side: send one entry of a priority level and wait for its ACK.",
+        epilog="The entry that --server sends has the app `fastlog-doctor`, and is stored like any other. "
+        "Exit code 0: nothing is wrong; 1: something is; 2: wrong usage.",
+    )
+    parser.add_argument("--server", metavar="HOST", help="name or address of a server to reach")
+    parser.add_argument("--port", dest="SERVER_PORT", type=_port, metavar="N", help="UDP port (SERVER_PORT, or 5514)")
+    parser.add_argument("--url", help="the dashboard of the server of this machine (as for `fastlog top`)")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    _add_settings(parser, "LOG_DIR", "LOG_FILENAME")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    from fastlog.doctor import run
 
     return run(options, settings)
 
