@@ -55,6 +55,7 @@ kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 
 docs: $(VENV)/dev  ## write anew the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
+	$(BIN)/python docs/make_cli.py > docs/cli.md
 
 bench: $(VENV)/dev  ## how fast each part is
 	@mkdir -p build
@@ -97,11 +98,12 @@ docker-stop:  ## end the container; it writes out what it has
 docker-clean:  ## remove the containers and images; the volume with the logs stays
 	$(COMPOSE) --profile udp-client --profile loadtest --profile tests down --remove-orphans --rmi all
 
-lint: $(VENV)/dev  ## style, types
+lint: $(VENV)/dev  ## style, types, and documents that are made from the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz
+	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is not what the commands say; make docs"; exit 1; }
 
 format: $(VENV)/dev  ## lay out the Python code
 	$(BIN)/ruff check --fix .
