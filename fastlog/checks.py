@@ -7,14 +7,14 @@ import shlex
 import socket
 import statistics
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Literal
 
 import msgspec
 
+from fastlog.client import Client
 from fastlog.config import Settings, in_force
 from fastlog.listener import receive_buffer
-from fastlog.sender import Sender, SendError
 from fastlog.stats import Stats
 from fastlog.storage import Storage, best_storage
 from fastlog.udptable import UdpSocket
@@ -224,22 +224,27 @@ def check_answer(host: str, settings: Settings) -> Finding:
     port = settings.server_port
     levels = settings.priority_levels or ("ERROR",)
     try:
-        sender = Sender(host, port, settings.sndbuf_size, levels, ANSWER_SEC)
-    except SendError as error:
-        return Finding("answer", "wrong", str(error), f"getent hosts {shlex.quote(host)}")
-    try:
-        began = monotonic()
-        sender.send(levels[0], "a trial of fastlog doctor: nothing is wrong", app="fastlog-doctor")
-        while not (sender.acknowledged or sender.refused or sender.given_up):
-            sender.idle(GRAIN_SEC)
-        took = monotonic() - began
-    finally:
-        sender.close()
-    if sender.acknowledged:
+        socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
         return Finding(
-            "answer", "ok", f"{host} port {port}/udp stored and acknowledged an entry in {took * 1000:.2f} ms"
+            "answer", "wrong", f"cannot find the server {host!r}: {reason}", f"getent hosts {shlex.quote(host)}"
         )
-    if sender.refused:
+    client = Client(host, port, priority_levels=levels, send_buffer=settings.sndbuf_size, give_up_sec=ANSWER_SEC)
+    try:
+        until = monotonic() + ANSWER_SEC
+        client.send(levels[0], "a trial of fastlog doctor: nothing is wrong", app="fastlog-doctor")
+        told = client.stats()
+        while not (told.acknowledged or told.refused) and monotonic() < until:
+            sleep(GRAIN_SEC)
+            told = client.stats()
+    finally:
+        client.close(0)
+    if told.acknowledged:
+        return Finding(
+            "answer", "ok", f"{host} port {port}/udp stored and acknowledged an entry in {told.round_trip_ms:.2f} ms"
+        )
+    if told.refused:
         return Finding("answer", "wrong", f"nothing listens on {host} port {port}/udp", f"on {host}: fastlog serve")
     text = (
         f"no ACK from {host} port {port}/udp within {ANSWER_SEC:g} s: a firewall, ALLOW_FROM, "

@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from fastlog._blast import SEQUENCE_DIGITS
+from fastlog._outbox import DATAGRAM_MAX_BYTES
 from fastlog._parse import scan
 from fastlog.entry import ALIASES, LEVELS
 from fastlog.errors import ConfigError
-from fastlog.sender import DATAGRAM_MAX_BYTES
 
 POOL_ENTRIES = 20_000  # made up for one run, 5 MB; a longer run takes them in turn
 CORPUS_MAX_BYTES = 1 << 28  # read of a corpus
