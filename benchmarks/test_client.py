@@ -1,0 +1,106 @@
+"""What a log call costs the thread that makes it: 1,000 calls a round, side by side with what one would use instead.
+
+Every sender has a process that reads what it sends. Between two rounds the client's queue is emptied: a round is a burst.
+"""
+
+import logging
+import logging.handlers
+import socket
+import subprocess
+import sys
+
+import graypy
+import pygelf
+import pytest
+
+from fastlog import Client
+
+CALLS = 1_000
+READER = """
+import socket
+reader = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+reader.bind(("127.0.0.1", 0))
+print(reader.getsockname()[1], flush=True)
+while reader.recv(65536) != b"end":
+    pass
+"""
+
+
+@pytest.fixture
+def port():
+    """Where somebody reads."""
+    reader = subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE)
+    number = int(reader.stdout.readline())
+    yield number
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closer:
+        while reader.poll() is None:
+            closer.sendto(b"end", ("127.0.0.1", number))
+    reader.stdout.close()
+
+
+def record() -> logging.LogRecord:
+    made = logging.LogRecord("shop.orders", logging.INFO, __file__, 42, "order %d kept as pending", (1093,), None)
+    made.user, made.region = "anna", "north"
+    return made
+
+
+HANDLERS = {
+    "SysLogHandler": lambda port: logging.handlers.SysLogHandler(("127.0.0.1", port)),
+    "DatagramHandler": lambda port: logging.handlers.DatagramHandler("127.0.0.1", port),
+    "pygelf": lambda port: pygelf.GelfUdpHandler("127.0.0.1", port, include_extra_fields=True),
+    "graypy": lambda port: graypy.GELFUDPHandler("127.0.0.1", port),
+}
+
+
+def note(benchmark) -> None:
+    benchmark.extra_info["ns a call"] = round(benchmark.stats.stats.median / CALLS * 1e9)
+
+
+@pytest.mark.benchmark(group="emit")
+@pytest.mark.parametrize("name", HANDLERS)
+def test_handler(benchmark, port, name):
+    handler = HANDLERS[name](port)
+    emit, made = handler.emit, record()
+
+    def burst():
+        for _ in range(CALLS):
+            emit(made)
+
+    benchmark.pedantic(burst, rounds=50, warmup_rounds=2)
+    handler.close()
+    note(benchmark)
+
+
+@pytest.mark.benchmark(group="emit")
+def test_client(benchmark, port):
+    with Client(port=port) as client:
+        send = client.send
+
+        def burst():
+            for _ in range(CALLS):
+                send("INFO", "order 1093 kept as pending", user="anna", region="north")
+
+        def empty() -> None:
+            assert client.flush()
+
+        benchmark.pedantic(burst, setup=empty, rounds=200, warmup_rounds=5)
+        assert client.stats().dropped == {}
+    note(benchmark)
+
+
+@pytest.mark.benchmark(group="emit")
+def test_client_with_a_full_queue(benchmark):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    client = Client(port=port, queue_entries=1)
+    client.send("ERROR", "the only one")
+
+    def burst():
+        for _ in range(CALLS):
+            client.send("ERROR", "order 1093 kept as pending", user="anna", region="north")
+
+    benchmark.pedantic(burst, rounds=200, warmup_rounds=5)
+    assert client.stats().dropped == {"ERROR": 205 * CALLS}
+    client.close(0)
+    note(benchmark)
