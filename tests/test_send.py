@@ -1,12 +1,16 @@
 """`fastlog send` against the real server, a lossy way to it, and no server at all."""
 
 import json
+import os
 import re
+import select
+import signal
 import socket
+import subprocess
 import threading
 
 import pytest
-from running import PATIENCE_SEC, run_fastlog
+from running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
 
 
 class LossyWay:
@@ -116,6 +120,65 @@ def test_a_line_too_long_for_a_datagram_is_shortened_and_told(start, tmp_path):
     assert long["truncated"] is True
 
 
+def test_json_lines_are_entries(start, tmp_path):
+    server = start()
+    lines = b'{"level":"ERROR", "message":"as it is", "n":1e400}\nplain\n{"msg":"named otherwise"}\n{"message":"cut'
+    done = run_fastlog("send", "--json", "--app", "web", "--port", str(server.port), cwd=tmp_path, stdin=lines)
+    assert done.returncode == 0
+    assert "2 lines were no JSON objects with a message" in done.stderr
+    assert "4 sent" in done.stderr
+    assert "1 acknowledged, 0 not" in done.stderr
+    assert b',"level":"ERROR", "message":"as it is", "n":1e400,"host":"' in server.log()
+    entries = stored(server)
+    assert [entry["message"] for entry in entries] == ["as it is", "plain", "named otherwise", '{"message":"cut']
+    assert {entry["app"] for entry in entries} == {"web"}
+
+
+def test_a_json_line_too_long_for_a_datagram_is_shortened_and_told(start, tmp_path):
+    server = start()
+    line = json.dumps({"level": "ERROR", "message": "m" * 70_000}).encode()
+    done = run_fastlog("send", "--json", "--port", str(server.port), cwd=tmp_path, stdin=line)
+    assert done.returncode == 0
+    assert "line 1 of standard input was shortened" in done.stderr
+    [entry] = stored(server)
+    assert (entry["level"], entry["truncated"]) == ("ERROR", True)
+
+
+def test_levels_are_guessed_when_asked(start, tmp_path):
+    server = start()
+    lines = b"12:00 ERROR failed\n12:01 fine\n"
+    port = str(server.port)
+    assert run_fastlog("send", "--guess-level", "--port", port, cwd=tmp_path, stdin=lines).returncode == 0
+    assert run_fastlog("send", "--guess-level", "[warn] slow", "--port", port, cwd=tmp_path).returncode == 0
+    assert [entry["level"] for entry in stored(server)] == ["ERROR", "INFO", "WARN"]
+
+
+def test_a_pipe_waits_for_a_server_that_takes_its_time(start, tmp_path):
+    """More lines than the queue and the receive buffer hold, and a server that is stopped at first."""
+    server = start(RCVBUF_SIZE="60000")
+    server.signal(signal.SIGSTOP)
+    program = subprocess.Popen(
+        [*FASTLOG, "send", "--port", str(server.port)], cwd=tmp_path, env=BASE_ENVIRONMENT,
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    os.set_blocking(program.stdin.fileno(), False)
+    lines = b"".join(b"%d\n" % number for number in range(200_000))
+    taken, waits = 0, 0
+    while waits < 3:  # the pipe stays full: nothing is read any more
+        try:
+            taken += os.write(program.stdin.fileno(), lines[taken:])
+            waits = 0
+        except BlockingIOError:
+            waits += not select.select([], [program.stdin], [], 0.1)[1]
+    assert taken < len(lines)
+    server.signal(signal.SIGCONT)
+    os.set_blocking(program.stdin.fileno(), True)
+    _, told = program.communicate(lines[taken:], PATIENCE_SEC)
+    assert b"200000 sent" in told
+    assert program.returncode == 0
+    assert [entry["message"] for entry in stored(server)] == [str(number) for number in range(200_000)]
+
+
 def test_a_message_that_is_no_utf8_is_made_valid(start, tmp_path):
     server = start()
     assert run_fastlog("send", b"caf\xe9", "--port", str(server.port), cwd=tmp_path).returncode == 0
@@ -159,7 +222,7 @@ def test_no_server_is_told(tmp_path, level):
     "arguments",
     [
         ["hello", "--samples", "3"], ["hello", "--stdin"], ["--port", "0", "x"], ["--port", "99999", "x"],
-        ["--samples", "-1"], ["--samples", "many"], ["--timeout", "never", "x"], ["--nonsense"],
+        ["--json", "hello"], ["--json", "--samples", "1"], ["--samples", "-1"], ["--samples", "many"], ["--timeout", "never", "x"], ["--nonsense"],
     ],
 )  # fmt: skip
 def test_wrong_usage_rejected(tmp_path, arguments):
