@@ -38,8 +38,7 @@ END_SEC = 1.0  # for a thread that was told to end: it never waits for anything 
 
 
 class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the entries so far. Every entry is in one of `queued`, `unacknowledged`, `sent` without them,
-    `given_up`, `dropped` or, with a spill file, `spilled`."""
+    """What became of the entries so far."""
 
     queued: int  # entries in memory, those that wait for their ACK included
     queued_bytes: int
