@@ -1,22 +1,92 @@
-"""Entries that are too long for a datagram."""
+"""Makes an entry that is too large for its datagram fit: the least telling parts go first, and the entry says so.
+
+It knows neither sockets nor limits of its own: the caller says how many bytes there are and how an entry is encoded.
+"""
 
 from collections.abc import Callable
+from functools import partial
+
+LIMIT_MIN_BYTES = 512  # the known fields, each cut as far as it may be, fit in it
+TRACEBACK_MIN_CHARS = 2000  # the outermost and the innermost few calls, kept while anything else can be cut
+EXTRA_MIN_CHARS = 64  # an extra field still says something then
+MESSAGE_MIN_CHARS = 1000  # a message still says what happened then; beyond that whole fields go
+KNOWN_MAX_CHARS = 8  # of level, app, host and timestamp, where even they are too long: 6 bytes a character, escaped
+
+_KNOWN = ("timestamp", "sequence", "level", "message", "host", "app")
+_OURS = ("truncated", "original_bytes", "fields_left_out")
+
+_Entry = dict[str, object]
+_Encode = Callable[[_Entry], bytes]
 
 
-def shorten(entry: dict[str, object], limit_bytes: int, encode: Callable[[object], bytes]) -> bytes:
-    """The entry in at most `limit_bytes` bytes: other fields are left out if need be, the message loses its end, and
-    `truncated` and `original_bytes` tell of it."""
-    marks: dict[str, object] = {"truncated": True, "original_bytes": len(encode(entry))}
-    message = str(entry["message"])
-    short = {**entry, "message": "", **marks}
-    if len(encode(short)) > limit_bytes:
-        short = {"level": str(entry["level"])[:100], "message": "", **marks}
-    room = limit_bytes - len(encode(short))
-    low, high = 0, len(message)
-    while low < high:  # the longest beginning that fits: how many bytes a character takes, escapes included, varies
-        middle = (low + high + 1) // 2
-        if len(encode(message[:middle])) - 2 <= room:
-            low = middle
+def shorten(entry: dict[str, object], limit_bytes: int, encode: Callable[[dict[str, object]], bytes]) -> bytes:
+    """The entry in at most `limit_bytes` bytes, as `encode` writes it; one that fits is left as it is.
+
+    Cut from its middle is first `traceback`, then every other field that fastlog does not know (the longest ones down
+    to the same length), then `message`. Where there are too many fields for that, the last ones are left out.
+    The result has `"truncated": true`, `original_bytes` (the size it would have had) and, if fields were left out,
+    their number as `fields_left_out`, in place of fields of these names. `entry` itself is not changed.
+
+    Raises ValueError if the limit is below LIMIT_MIN_BYTES, and what `encode` raises.
+    """
+    if limit_bytes < LIMIT_MIN_BYTES:
+        raise ValueError(f"an entry cannot be shortened to {limit_bytes} bytes, only to {LIMIT_MIN_BYTES} or more")
+    whole = encode(entry)
+    if len(whole) <= limit_bytes:
+        return whole
+    entry = {name: value for name, value in entry.items() if name not in _OURS}
+    texts = {name: value if isinstance(value, str) else _json(value, encode) for name, value in entry.items()}
+    entry |= {"truncated": True, "original_bytes": len(whole)}
+    traceback = [name for name in texts if name == "traceback"]
+    message = [name for name in texts if name == "message"]
+    extras = [name for name in texts if name not in _KNOWN and name not in traceback]
+    for step, least, most in (
+        (partial(_cut_fields, texts, traceback), TRACEBACK_MIN_CHARS, limit_bytes),
+        (partial(_cut_fields, texts, extras), EXTRA_MIN_CHARS, limit_bytes),
+        (partial(_cut_fields, texts, message), MESSAGE_MIN_CHARS, limit_bytes),
+        (partial(_keep_fields, extras), 0, len(extras)),
+        (partial(_cut_fields, texts, traceback + message), 0, TRACEBACK_MIN_CHARS),
+        (_cut_known, KNOWN_MAX_CHARS, limit_bytes),
+    ):
+        data = encode(step(entry, least))
+        if len(data) <= limit_bytes:
+            return _largest(partial(step, entry), least, most, limit_bytes, encode) or data
+        entry = step(entry, least)
+    raise ValueError(f"all cut, the entry still has {len(data)} bytes: `sequence` is no integer, or `encode` adds much")
+
+
+def _largest(step: Callable[[int], _Entry], least: int, most: int, limit_bytes: int, encode: _Encode) -> bytes | None:
+    """What the largest number in `least` … `most` that fits makes of the entry; None: none but `least` does."""
+    fitting = None
+    while least < most:
+        kept = (least + most + 1) // 2
+        data = encode(step(kept))
+        if len(data) <= limit_bytes:
+            fitting, least = data, kept
         else:
-            high = middle - 1
-    return encode({**short, "message": message[:low]})
+            most = kept - 1
+    return fitting
+
+
+def _cut_fields(texts: dict[str, str], names: list[str], entry: _Entry, kept: int) -> _Entry:
+    return entry | {name: _cut(texts[name], kept) for name in names if len(texts[name]) > kept}
+
+
+def _keep_fields(extras: list[str], entry: _Entry, kept: int) -> _Entry:
+    gone = set(extras[kept:])
+    return {name: value for name, value in entry.items() if name not in gone} | {"fields_left_out": len(gone)}
+
+
+def _cut_known(entry: _Entry, kept: int) -> _Entry:
+    return {name: value[:kept] if isinstance(value, str) else value for name, value in entry.items()}
+
+
+def _cut(text: str, kept: int) -> str:
+    """`kept` characters of a longer text, half of them from its end."""
+    head = text[: kept - kept // 2]
+    tail = text[len(text) - kept // 2 :]
+    return f"{head} … {len(text) - kept} characters left out … {tail}"
+
+
+def _json(value: object, encode: _Encode) -> str:
+    return encode({"": value}).decode()[len('{"":') : -len("}")]
