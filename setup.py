@@ -20,7 +20,18 @@ setup(
                 depends=["fastlog/_simd.h", "fastlog/_siphash.h", "fastlog/_find.h"],
                 extra_compile_args=FLAGS,
             )
-            for name in ("_parse", "_net", "_seen", "_ledger", "_intake", "_aio", "_blast", "_outbox", "_select")
+            for name in (
+                "_parse",
+                "_net",
+                "_seen",
+                "_ledger",
+                "_intake",
+                "_aio",
+                "_blast",
+                "_outbox",
+                "_select",
+                "_record",
+            )
         ],
     )
 )

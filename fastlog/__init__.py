@@ -4,11 +4,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fastlog.client import Client, ClientStats
+    from fastlog.handler import Handler
 
 __version__ = "0.1.0"
-__all__ = ["Client", "ClientStats"]
+__all__ = ["Client", "ClientStats", "Handler"]
 
-_MODULES = {"Client": "client", "ClientStats": "client"}  # imported when asked for: the commands start without them
+# Imported when asked for: the commands start without them.
+_MODULES = {"Client": "client", "ClientStats": "client", "Handler": "handler"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,3 @@
+from logging import LogRecord
+
+def entry_of(record: LogRecord, fields: tuple[tuple[str, str], ...]) -> dict[str, object]: ...
