@@ -56,16 +56,21 @@ def mapped(made: logging.LogRecord, *fields: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def logger():
-    """A logger of the test's own, which loses its handlers afterwards."""
+def attach():
+    """A logger of the test's own, to which it adds a handler; it loses all of them afterwards."""
     logger = logging.getLogger("shop.web")
     logger.setLevel(1)
-    logger.propagate = False
-    yield logger
-    for handler in logger.handlers[:]:
+    added = []
+
+    def add(handler):
+        added.append(handler)
+        logger.addHandler(handler)
+        return logger, handler
+
+    yield add
+    for handler in added:
         logger.removeHandler(handler)
         handler.close()
-    logger.propagate = True
 
 
 class Unspeakable:
@@ -278,7 +283,7 @@ def test_dict_config(start):
                     "fields": ["logger", "function"],
                 }
             },
-            "loggers": {"shop.web": {"handlers": ["fastlog"], "level": "DEBUG", "propagate": False}},
+            "loggers": {"shop.web": {"handlers": ["fastlog"], "level": "DEBUG"}},
         }
     )  # fmt: skip
     logger = logging.getLogger("shop.web")
@@ -320,12 +325,12 @@ logging.error("last")
     assert [entry["message"] for entry in stored(server)] == [*(f"entry {number}" for number in range(1000)), "last"]
 
 
-def test_behind_a_queue_listener(start, logger):
+def test_behind_a_queue_listener(start, attach):
     server = start()
     handler = fastlog.Handler(port=server.port, fields=["logger"])
     waiting = queue.Queue()
     listener = logging.handlers.QueueListener(waiting, handler)
-    logger.addHandler(logging.handlers.QueueHandler(waiting))
+    logger, _ = attach(logging.handlers.QueueHandler(waiting))
     listener.start()
     logger.error("order %d", 7, exc_info=fail(), extra={"customer": "anna"})
     listener.stop()
@@ -338,11 +343,11 @@ def test_behind_a_queue_listener(start, logger):
     }  # fmt: skip
 
 
-def test_a_huge_traceback_is_shortened_and_says_so(start, logger):
+def test_a_huge_traceback_is_shortened_and_says_so(start, attach):
     server = start()
-    logger.addHandler(fastlog.Handler(port=server.port, fields=()))
+    logger, handler = attach(fastlog.Handler(port=server.port, fields=()))
     logger.error("failed", exc_info=fail("first" + "é" * 100_000 + "last"), extra={"order": 7})
-    logger.handlers[0].close()
+    handler.close()
     [entry] = stored(server)
     assert entry["message"] == "failed"
     assert entry["truncated"] is True
@@ -352,7 +357,7 @@ def test_a_huge_traceback_is_shortened_and_says_so(start, logger):
     assert entry["traceback"].endswith("éélast")
 
 
-def test_whatever_is_logged_arrives(start, logger, capfd):
+def test_whatever_is_logged_arrives(start, attach, capfd):
     cycle: dict = {"name": "parent"}
     cycle["children"] = [{"parent": cycle}, {"parent": cycle}]
     deep: list = []
@@ -364,12 +369,12 @@ def test_whatever_is_logged_arrives(start, logger, capfd):
         "keys": {1: 1, None: 2, (3,): 4, Unspeakable(): 5},
     }  # fmt: skip
     server = start()
-    logger.addHandler(fastlog.Handler(port=server.port, fields=()))
+    logger, handler = attach(fastlog.Handler(port=server.port, fields=()))
     for name, value in values.items():
         logger.error("%s", name, extra={f"{name} \ud800": 1, name: value})
     logger.error("\ud800 message")
     logger.error(b"caf\xe9")
-    logger.handlers[0].close()
+    handler.close()
     entries = {entry["message"]: entry for entry in stored(server)}
     assert list(entries) == [*values, "\ufffd message", "b'caf\\xe9'"]
     for name in values:
@@ -383,7 +388,7 @@ def test_whatever_is_logged_arrives(start, logger, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_filters_may_drop_a_record_or_change_it(start, logger):
+def test_filters_may_drop_a_record_or_change_it(start, attach):
     server = start()
     handler = fastlog.Handler(port=server.port, fields=())
 
@@ -392,20 +397,20 @@ def test_filters_may_drop_a_record_or_change_it(start, logger):
         return "noise" not in made.msg
 
     handler.addFilter(check)
-    logger.addHandler(handler)
+    logger, _ = attach(handler)
     logger.info("the secret")
     logger.info("noise")
     handler.close()
     assert [entry["message"] for entry in stored(server)] == ["the …"]
 
 
-def test_a_client_may_be_shared(start, logger):
+def test_a_client_may_be_shared(start, attach):
     server = start()
     with fastlog.Client("127.0.0.1", server.port) as client:
         for fields in ([], ["logger"]):
-            logger.addHandler(fastlog.Handler(client=client, fields=fields))
+            logger, handler = attach(fastlog.Handler(client=client, fields=fields))
         logger.info("twice")
-        logger.handlers[0].close()
+        handler.close()
         client.send("INFO", "still open")
     assert [entry.get("logger") for entry in stored(server)] == [None, "shop.web", None]
     with pytest.raises(TypeError, match="its own to have: app"):
@@ -465,10 +470,10 @@ def test_emit_raises_nothing_at_the_end_of_the_stack(start):
     assert inside.count("emit") == 0
 
 
-def test_no_server_no_name_and_a_full_queue_cost_the_program_nothing(logger, capfd):
+def test_no_server_no_name_and_a_full_queue_cost_the_program_nothing(attach, capfd):
     for options in ({"port": 9}, {"host": "no.such.host.invalid"}, {"port": 9, "queue_entries": 10}):
         handler = fastlog.Handler(**options, give_up_sec=0.1)
-        logger.addHandler(handler)
+        logger, _ = attach(handler)
         for number in range(1000):
             logger.info("entry %d", number)
             logger.error("error %d", number)

@@ -106,14 +106,15 @@ def test_structlog_goes_on_to_a_renderer(server):
 
 def test_structlog_over_logging_needs_nothing_else(server):
     logger = logging.getLogger("shop.structlog")
-    logger.propagate = False
-    logger.addHandler(fastlog.Handler(port=server.port, fields=["logger"]))
+    handler = fastlog.Handler(port=server.port, fields=["logger"])
+    logger.addHandler(handler)
     structlog.configure(
         processors=[structlog.processors.add_log_level, structlog.stdlib.render_to_log_kwargs],
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     structlog.get_logger("shop.structlog").error("failed", order=7, exc_info=ValueError("bad"))
-    logger.handlers[0].close()
+    logger.removeHandler(handler)
+    handler.close()
     assert bare(server) == [
         {
             "level": "ERROR", "message": "failed", "logger": "shop.structlog", "order": 7, "extra_level": "error",
