@@ -1,6 +1,7 @@
 """What a log call costs the thread that makes it: 1,000 calls a round, side by side with what one would use instead.
 
-Every sender has a process that reads what it sends. Between two rounds the client's queue is emptied: a round is a burst.
+Every sender has a process that reads what it sends. Between two rounds the client's queue is emptied: a round
+is a burst.
 """
 
 import logging
