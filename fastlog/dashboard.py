@@ -36,7 +36,7 @@ FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
 ANSWER_SEC = 0.25  # for the loop to make a new one; after it the old one is shown
 LOOK_SEC = 0.001  # between two looks whether it came: a lock could hold up the loop
 PAUSE_SEC = 0.001  # between two looks at the connections: what came meanwhile is served together
-BUSY_PAUSE_SEC = 0.02  # the same while the loop is busy, which needs the interpreter: still no time for a person
+BUSY_PAUSE_SEC = 0.05  # the same while the loop is busy, which needs the interpreter: still no time for a person
 REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
 
 PAGE = Path(__file__).parent / "page"
