@@ -194,7 +194,9 @@ def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closin
     assert "4 sent" in done.stderr
     assert "4 acknowledged, 0 not" in done.stderr
     assert {entry["message"] for entry in stored(server)} == set("abcd")
-    assert len({line for datagram in way.forwarded for line in datagram.split(b"\n")}) == 4  # a retransmission is the same bytes again
+    assert (
+        len({line for datagram in way.forwarded for line in datagram.split(b"\n")}) == 4
+    )  # a retransmission is the same bytes again
 
 
 def test_what_is_not_acknowledged_is_told(start, tmp_path, closing):
