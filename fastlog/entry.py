@@ -40,14 +40,15 @@ MAX_SEQUENCE = 2**64 - 1
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _BARE = re.compile(rb"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 # As far as a string is well formed: text, escapes, whole surrogate pairs, whole UTF-8 characters (Unicode, table 3-7).
+# Not `)*+`, which in Python 3.11.2 goes on into a part that does not match.
 _TEXT = re.compile(
-    rb"""(?: [^"\\\x00-\x1f\x80-\xff]
+    rb"""(?: [^"\\\x00-\x1f\x80-\xff]+
            | \\["\\/bfnrt]
            | \\u(?![dD][89a-fA-F])[0-9a-fA-F]{4}
            | \\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}
            | [\xc2-\xdf][\x80-\xbf]
            | \xe0[\xa0-\xbf][\x80-\xbf] | \xed[\x80-\x9f][\x80-\xbf] | [\xe1-\xec\xee\xef][\x80-\xbf]{2}
-           | \xf0[\x90-\xbf][\x80-\xbf]{2} | \xf4[\x80-\x8f][\x80-\xbf]{2} | [\xf1-\xf3][\x80-\xbf]{3} )*+""",
+           | \xf0[\x90-\xbf][\x80-\xbf]{2} | \xf4[\x80-\x8f][\x80-\xbf]{2} | [\xf1-\xf3][\x80-\xbf]{3} )*""",
     re.VERBOSE,
 )
 # Where a string stops being well formed because a character is not one, rather than by the grammar.
