@@ -342,7 +342,7 @@ def test_a_replay_over_a_bad_network_looks_like_no_loss(start, client, tmp_path,
     lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}\n' % sequence for sequence in range(5000, 4000, -3)]
     (tmp_path / "spill.1-a").write_bytes(b"".join(lines))
     server = start()
-    network = closing(BadNetwork(server.port, 7, drop=0.5, repeat=0.1, reorder=0.1))
+    network = closing(BadNetwork(server.port, 8, drop=0.3, repeat=0.1, reorder=0.1))
     heir = client(network, spill=tmp_path / "spill")
     eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
     assert heir.stats().replayed == len(lines)
