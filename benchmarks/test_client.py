@@ -1,7 +1,7 @@
 """What a log call costs the thread that makes it: 1,000 calls a round, side by side with what one would use instead.
 
-Every sender has a process that reads what it sends. Between two rounds the client's queue is emptied: a round
-is a burst.
+Every sender has a process that reads what it sends. A round is a burst: between two of them the client's queue is
+emptied.
 """
 
 import logging
@@ -14,7 +14,7 @@ import graypy
 import pygelf
 import pytest
 
-from fastlog import Client
+from fastlog import Client, Handler
 
 CALLS = 1_000
 READER = """
@@ -68,6 +68,24 @@ def test_handler(benchmark, port, name):
             emit(made)
 
     benchmark.pedantic(burst, rounds=50, warmup_rounds=2)
+    handler.close()
+    note(benchmark)
+
+
+@pytest.mark.benchmark(group="emit")
+@pytest.mark.parametrize("queue_entries", [10_000, 10])
+def test_our_handler(benchmark, port, queue_entries):
+    """With room in the queue, and with a queue that is full after the first few records of a burst."""
+    handler = Handler(port=port, queue_entries=queue_entries)
+    emit, made = handler.emit, record()
+
+    def burst():
+        for _ in range(CALLS):
+            emit(made)
+
+    benchmark.pedantic(burst, setup=handler.flush, rounds=200, warmup_rounds=5)
+    dropped = handler.client.stats().dropped.get("INFO", 0)
+    assert dropped == 0 if queue_entries > CALLS else dropped > 100 * CALLS
     handler.close()
     note(benchmark)
 
