@@ -16,18 +16,10 @@ from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport timespec
 
-from fastlog._linux cimport MSG_DONTWAIT, iovec, mmsghdr, recvmmsg, sendmmsg
-
-cdef extern from "poll.h" nogil:
-    cdef struct pollfd:
-        int fd
-        short events
-        short revents
-    enum:
-        POLLIN
-    int ppoll(pollfd *fds, unsigned long count, const timespec *timeout, const void *mask)
+from fastlog._clock cimport monotonic_ns
+from fastlog._linux cimport MSG_DONTWAIT, POLLIN, iovec, mmsghdr, pollfd, ppoll, recvmmsg, sendmmsg
 
 cdef enum:
     # Digits of every sequence: below 2^53, so that programs which take numbers for doubles read them right.
@@ -76,12 +68,6 @@ cdef struct Pending:
     uint64_t timeout
     uint32_t entry
     bint done  # acknowledged, or given up
-
-
-cdef inline uint64_t clock_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec * <uint64_t>1_000_000_000 + now.tv_nsec
 
 
 cdef inline void write_digits(char *at, uint64_t sequence) noexcept nogil:
@@ -197,9 +183,9 @@ cdef class Client:
 
     cdef void send_all(self, uint64_t count, double rate, uint64_t begin, uint64_t end) noexcept nogil:
         cdef uint64_t now, due, tick_at = 0
-        while not self.stopping and clock_ns() < begin:
-            self.wait(begin, clock_ns())
-        self.began_ns = now = clock_ns()
+        while not self.stopping and <uint64_t>monotonic_ns() < begin:
+            self.wait(begin, monotonic_ns())
+        self.began_ns = now = monotonic_ns()
         while self.sent < count and now < end and not self.stopping and not self.failure:
             due = count
             if rate > 0:
@@ -210,20 +196,20 @@ cdef class Client:
                 self.wait(now + LOOK_NS, now)  # until ACKs come
             else:
                 self.send_batch(<unsigned int>min(due - self.sent, <uint64_t>BATCH), now)
-                self.ended_ns = clock_ns()
+                self.ended_ns = monotonic_ns()
                 if self.sent == due:
                     tick_at = now + TICK_NS if rate > 0 else 0
                 if self.head != self.tail:
                     self.receive()
-            now = clock_ns()
+            now = monotonic_ns()
             if now >= self.look_at:
                 self.repeat(now)
 
     cdef void finish(self) noexcept nogil:
-        cdef uint64_t now = clock_ns()
+        cdef uint64_t now = monotonic_ns()
         while self.head != self.tail and not self.stopping and not self.failure:
             self.wait(self.look_at, now)
-            now = clock_ns()
+            now = monotonic_ns()
             if now >= self.look_at:
                 self.repeat(now)
         self.receive()  # what the network says of the last entry
@@ -385,7 +371,7 @@ cdef class Client:
                 if errno != EAGAIN:
                     self.failure = errno
                 break
-            now = clock_ns()
+            now = monotonic_ns()
             for i in range(got):
                 if read_ack(self.ack_texts[i], self.ack_messages[i].msg_len, &sequence):
                     self.acknowledge(sequence, now)

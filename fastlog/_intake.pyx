@@ -13,8 +13,9 @@ from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport timespec
 
+from fastlog._clock cimport monotonic_ns
 from fastlog._ledger cimport Ledger
 from fastlog._linux cimport POLLIN, pollfd, ppoll
 from fastlog._net cimport Acks, Admission, Arena, address_text
@@ -77,12 +78,6 @@ cdef struct Note:
 cdef struct Mark:
     size_t offset
     size_t size
-
-
-cdef inline int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return now.tv_sec * 1_000_000_000 + now.tv_nsec
 
 
 cdef class Intake:

@@ -2,6 +2,8 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
+from fastlog._clock cimport SECOND_ROOM
+
 # One entry on its way: encoded, without what is added when it is sent.
 cdef class Item:
     # Running number among the entries that this outbox took.
@@ -39,7 +41,7 @@ cdef class Outbox:
     cdef bint closed
     # The text of the second that was written last, up to its `.`: most entries share it with the one before.
     cdef int64_t second
-    cdef char second_text[24]
+    cdef char second_text[SECOND_ROOM]
     # One datagram in the making.
     cdef uint8_t *buffer
 

@@ -20,13 +20,9 @@ from posix cimport unistd
 
 cimport cython
 
-from fastlog.entry import ALIASES, LEVELS
+from fastlog._clock cimport write_second
 
-cdef extern from "time.h" nogil:
-    ctypedef long time_t
-    cdef struct tm:
-        int tm_year, tm_mon, tm_mday, tm_hour, tm_min, tm_sec
-    tm *gmtime_r(const time_t *seconds, tm *result)
+from fastlog.entry import ALIASES, LEVELS
 
 cdef enum:
     # The client's thread: it will look anyway; it waits for more to pack, so only what is urgent wakes it; it sleeps.
@@ -253,17 +249,12 @@ cdef class Outbox:
     cdef size_t write(self, Item item, uint64_t sequence, uint8_t *to) noexcept:
         cdef char *p = <char *>to
         cdef int64_t second = item.when_usec // 1_000_000
-        cdef tm parts
-        cdef time_t seconds = second
         cdef Py_ssize_t inner = PyBytes_GET_SIZE(item.body) - 2
         if item.present & HAS_TIMESTAMP_:
             p += snprintf(p, ADDED_BYTES, b'{"sequence":%llu,', <unsigned long long>sequence)
         else:
             if second != self.second:
-                gmtime_r(&seconds, &parts)
-                snprintf(self.second_text, sizeof(self.second_text), b"%04d-%02d-%02dT%02d:%02d:%02d.",
-                         parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min,
-                         parts.tm_sec)
+                write_second(second, self.second_text)
                 self.second = second
             p += snprintf(p, ADDED_BYTES, b'{"timestamp":"%s%06dZ","sequence":%llu,', self.second_text,
                           <int>(item.when_usec % 1_000_000), <unsigned long long>sequence)

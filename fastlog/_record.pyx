@@ -9,23 +9,18 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport floor
 from libc.stdint cimport int64_t
-from libc.stdio cimport snprintf
 from libc.string cimport memcpy
-from posix.time cimport time_t
+from posix.types cimport time_t
+
+from fastlog._clock cimport SECOND_BYTES, SECOND_ROOM, write_second
 
 import logging
 from time import time
 
 from fastlog.fields import RESERVED, add, add_exceptions, add_unformatted, level_of_number
 
-cdef extern from "time.h" nogil:
-    cdef struct tm:
-        int tm_year, tm_mon, tm_mday, tm_hour, tm_min, tm_sec
-    tm *gmtime_r(const time_t *seconds, tm *result)
-
 cdef enum:
-    # Of `2026-11-24T07:00:00.` and of the whole with `000000Z`.
-    SECOND_BYTES = 20
+    # Of `2026-11-24T07:00:00.000000Z`.
     TIMESTAMP_BYTES = 27
 
 cdef int64_t TIME_MAX = 253402300800  # the year 10000, which RFC 3339 cannot write, in seconds
@@ -39,7 +34,7 @@ cdef frozenset NOT_FREE = RESERVED
 
 # The second that was written last, which most records share with the one before, and how it is written.
 cdef int64_t second_written = -1
-cdef char second_text[32]
+cdef char second_text[SECOND_ROOM]
 
 
 def entry_of(record, tuple fields not None):
@@ -108,7 +103,6 @@ cdef str timestamp(created):
     global second_written
     cdef double seconds = created if type(created) is float else -1.0
     cdef char text[40]
-    cdef tm parts
     cdef time_t second
     cdef int64_t usec
     cdef int i
@@ -120,9 +114,7 @@ cdef str timestamp(created):
         second += 1
         usec = 0
     if second != second_written:
-        gmtime_r(&second, &parts)
-        snprintf(second_text, sizeof(second_text), b"%04d-%02d-%02dT%02d:%02d:%02d.", parts.tm_year + 1900,
-                 parts.tm_mon + 1, parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec)
+        write_second(second, second_text)
         second_written = second
     memcpy(text, second_text, SECOND_BYTES)
     for i in range(TIMESTAMP_BYTES - 2, SECOND_BYTES - 1, -1):

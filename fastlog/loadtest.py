@@ -30,7 +30,6 @@ from fastlog.workload import Prepared
 START_SEC = 0.02  # until the first entry: the threads are there by then
 LATE_SHARE, LATE_SEC = 0.1, 0.1  # by which a run at a pace may last longer, to make up for what was late
 LOOK_SEC = 0.1  # between two looks at the counters
-ASK_SEC = 1.0  # between two questions for the losses so far, which the server has to answer
 ACK_BUFFER_BYTES = 4 << 20  # SO_RCVBUF of a client: ACKs come in groups of thousands
 SETTLE_SEC = 10.0  # after the last ACK, until the server has taken what waits in its receive buffer
 FLUSH_PATIENCE_SEC = 30.0  # for a flush; a server that may wait for longer keeps its buffer, and the report tells it
