@@ -188,7 +188,7 @@ others and the settings of all are in `benchmarks/peers/`.
 ![Cost by rate](performance/rate.svg)
 
 Entries that come together share the cost of a wake-up. Where few come, an entry's cost is that of waking up, and of the
-figures for the dashboard twice a second; at such rates that is a few thousandths of a core in all.
+figures for the dashboard now and then; at such rates that is a few thousandths of a core in all.
 
 The same with one datagram for each call of the sender, as many small senders would do it. Here a receiver that does not
 wait is woken for nearly every datagram:

@@ -14,6 +14,7 @@ import msgspec
 
 from fastlog.client import Client
 from fastlog.config import Settings, in_force
+from fastlog.link import AddressError, resolve
 from fastlog.listener import receive_buffer
 from fastlog.stats import Stats
 from fastlog.storage import Storage, best_storage
@@ -224,12 +225,9 @@ def check_answer(host: str, settings: Settings) -> Finding:
     port = settings.server_port
     levels = settings.priority_levels or ("ERROR",)
     try:
-        socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        return Finding(
-            "answer", "wrong", f"cannot find the server {host!r}: {reason}", f"getent hosts {shlex.quote(host)}"
-        )
+        resolve(host, port)
+    except AddressError as error:
+        return Finding("answer", "wrong", str(error), f"getent hosts {shlex.quote(host)}")
     client = Client(host, port, priority_levels=levels, send_buffer=settings.sndbuf_size, give_up_sec=ANSWER_SEC)
     try:
         until = monotonic() + ANSWER_SEC

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from fastlog import __version__
@@ -66,8 +68,7 @@ def flags_of(variable: str) -> list[str]:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    flags = {name: value for name, value in vars(options).items() if name.isupper() and value is not None}
-    settings, origins = load(flags, os.environ, Path(".env"))
+    settings, origins = _load(options)
     if options.check:
         for variable, value in in_force(settings).items():
             print(f"{variable}={value}  # {origins[variable]}")
@@ -88,10 +89,7 @@ def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument(
         "message", nargs="?", metavar="MESSAGE", help="the message of one entry; without it, see --stdin"
     )
-    parser.add_argument(
-        "--server", default="127.0.0.1", metavar="HOST", help="name or address of the server (127.0.0.1)"
-    )
-    parser.add_argument("--port", type=_port, metavar="N", help="its UDP port (SERVER_PORT, or 5514)")
+    _add_target(parser)
     parser.add_argument("--level", default="INFO", metavar="L", help="level of the entries (INFO)")
     parser.add_argument("--app", metavar="NAME", help="the application's name, as the entries' field `app`")
     parser.add_argument("--samples", type=_count, metavar="N", help="send N sample entries of random levels")
@@ -105,13 +103,7 @@ def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         action="store_true",
         help="the level that a line names near its beginning, else that of --level",
     )
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=10,
-        metavar="S",
-        help="seconds until an entry counts as not acknowledged (10)",
-    )
+    _add_timeout(parser)
     parser.set_defaults(run=_send, usage_error=parser.error)
 
 
@@ -120,11 +112,7 @@ def _send(options: argparse.Namespace) -> int:
         options.usage_error("give one of MESSAGE, --samples and --stdin")
     if options.json and (options.message is not None or options.samples is not None):
         options.usage_error("--json is for lines of standard input")
-    flags = {} if options.port is None else {"SERVER_PORT": options.port}
-    settings, _ = load(flags, os.environ, Path(".env"))
-    from fastlog.send import run
-
-    return run(options, settings)
+    return _command("send")(options)
 
 
 def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -135,10 +123,7 @@ def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         epilog="Exit code 0: the account balances, every entry is stored, and every ERROR is acknowledged; 1: not so, "
         "or unknown; 2: wrong usage.",
     )
-    parser.add_argument(
-        "--server", default="127.0.0.1", metavar="HOST", help="name or address of the server (127.0.0.1)"
-    )
-    parser.add_argument("--port", type=_port, metavar="N", help="its UDP port (SERVER_PORT, or 5514)")
+    _add_target(parser)
     parser.add_argument("--logs", type=_count_from_1, metavar="N", help="entries to send, by all clients (10000)")
     parser.add_argument(
         "--rate", type=_rate, default=1000.0, metavar="N", help="entries a second, by all clients; 0: no limit (1000)"
@@ -149,13 +134,7 @@ def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--message-bytes", type=_bytes, metavar="N", help="size of every message (as in real logs)")
     parser.add_argument("--corpus", metavar="FILE", help="send the lines of a file instead of made-up entries")
     parser.add_argument("--seed", type=_count, default=1, metavar="N", help="of the made-up entries (1)")
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=10,
-        metavar="S",
-        help="seconds until an entry counts as not acknowledged (10)",
-    )
+    _add_timeout(parser)
     parser.add_argument(
         "--dashboard", metavar="URL", help="where the server tells its figures (http://HOST:DASHBOARD_PORT)"
     )
@@ -167,11 +146,7 @@ def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _loadtest(options: argparse.Namespace) -> int:
     if options.corpus is not None and options.message_bytes is not None:
         options.usage_error("--message-bytes is for made-up entries: leave away --corpus or it")
-    flags = {} if options.port is None else {"SERVER_PORT": options.port}
-    settings, _ = load(flags, os.environ, Path(".env"))
-    from fastlog.loadtest import run
-
-    return run(options, settings)
+    return _command("loadtest")(options)
 
 
 def _add_tail(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -207,14 +182,7 @@ def _add_tail(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     parser.add_argument("--json", action="store_true", help="the lines as they are stored, for jq and other programs")
     _add_settings(parser, "LOG_DIR", "LOG_FILENAME")
-    parser.set_defaults(run=_tail)
-
-
-def _tail(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    from fastlog.tail import run
-
-    return run(options, settings)
+    parser.set_defaults(run=_command("tail"))
 
 
 def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -228,14 +196,7 @@ def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--url", help="the server's dashboard (http://127.0.0.1:8080, from DASHBOARD_HOST and DASHBOARD_PORT)"
     )
     parser.add_argument("--once", action="store_true", help="show the figures once, as when the output is no terminal")
-    parser.set_defaults(run=_top)
-
-
-def _top(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    from fastlog.top import run
-
-    return run(options, settings)
+    parser.set_defaults(run=_command("top"))
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -252,14 +213,26 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--url", help="the dashboard of the server of this machine (as for `fastlog top`)")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     _add_settings(parser, "LOG_DIR", "LOG_FILENAME")
-    parser.set_defaults(run=_doctor)
+    parser.set_defaults(run=_command("doctor"))
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    settings = _settings(options)
-    from fastlog.doctor import run
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--server", default="127.0.0.1", metavar="HOST", help="name or address of the server (127.0.0.1)"
+    )
+    parser.add_argument(
+        "--port", dest="SERVER_PORT", type=_port, metavar="N", help="its UDP port (SERVER_PORT, or 5514)"
+    )
 
-    return run(options, settings)
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=10,
+        metavar="S",
+        help="seconds until an entry counts as not acknowledged (10)",
+    )
 
 
 def _add_settings(parser: argparse.ArgumentParser, *variables: str) -> None:
@@ -274,10 +247,20 @@ def _add_settings(parser: argparse.ArgumentParser, *variables: str) -> None:
             )
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    """Those in force, by the command's flags, the environment and .env."""
+def _load(options: argparse.Namespace) -> tuple[Settings, dict[str, str]]:
+    """The settings in force, by the command's flags, the environment and .env, and where each comes from."""
     flags = {name: value for name, value in vars(options).items() if name.isupper() and value is not None}
-    return load(flags, os.environ, Path(".env"))[0]
+    return load(flags, os.environ, Path(".env"))
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    """Runs the module of a command, which is imported then; wrong settings are told before."""
+
+    def run(options: argparse.Namespace) -> int:
+        settings, _ = _load(options)
+        return int(import_module(f"fastlog.{name}").run(options, settings))
+
+    return run
 
 
 def _port(text: str) -> str:
@@ -318,24 +301,18 @@ def _share(text: str) -> float:
     return _number(text, 1)
 
 
-def _number(text: str, most: float) -> float:
+def _number(text: str, most: float, what: str = "number") -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
     if not 0 <= value <= most:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {most:.0f}")
+        raise argparse.ArgumentTypeError(f"{text!r} is no {what} from 0 to {most:.0f}")
     return value
 
 
 def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
-    return value
+    return _number(text, 86400, "number of seconds")
 
 
 if __name__ == "__main__":

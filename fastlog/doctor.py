@@ -1,8 +1,6 @@
 """`fastlog doctor`: what is wrong with a server and its machine, or with the way to it, and what mends it."""
 
 import argparse
-import os
-import sys
 
 import msgspec
 
@@ -11,9 +9,8 @@ from fastlog.checks import Finding
 from fastlog.config import Settings
 from fastlog.inquiry import Inquiry, UnreachableError, dashboard_of
 from fastlog.udptable import sockets_on
-from fastlog.visible import visible
+from fastlog.visible import PLAIN, visible, wants_colours
 
-PLAIN = "\x1b[0m"
 COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "wrong": "\x1b[1;31m"}
 
 
@@ -23,7 +20,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(findings)).decode())
     else:
-        colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        colours = wants_colours()
         for finding in findings:
             print(_shown(finding, colours))
     return 1 if any(finding.status == "wrong" for finding in findings) else 0

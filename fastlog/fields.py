@@ -1,16 +1,18 @@
 """What a log call of a Python program becomes in an entry: its level, its exception, and fields whose names may clash.
 
-Shared by the handler of `logging` and by the integrations with other libraries. Nothing here raises, whatever objects
-a program logs.
+Shared by the handler of `logging` and by the integrations with other libraries. Nothing that is called for a record
+raises, whatever objects a program logs.
 """
 
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from logging import LogRecord
 from types import TracebackType
+from typing import TypeVar
 
 from fastlog.encode import text_of
+from fastlog.errors import ConfigError
 
 # Names that only fastlog writes: those of the contract, those that `shorten` adds, and those of a call gone wrong.
 RESERVED = frozenset(
@@ -36,7 +38,18 @@ _TRACEBACK = re.compile(r"\n(?=(?:  \+ Exception Group )?Traceback \(most recent
 # The first line without indentation after the calls: the exception's name, and its text to the end.
 _EXCEPTION = re.compile(r"^([^\W\d][\w.<>]*)(?:: |$)(.*)\Z", re.MULTILINE | re.DOTALL)
 
+T = TypeVar("T")
+
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+
+def chosen(fields: Iterable[str], known: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
+    """The fields to take from every record, each with how it is taken. Raises ConfigError for an unknown one."""
+    names = tuple(fields)
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"a record has no field {name!r}; those to choose from: {', '.join(known)}")
+    return tuple((name, known[name]) for name in names)
 
 
 def level_of_number(number: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastlog._record import entry_of
 from fastlog.client import Client
-from fastlog.errors import ConfigError
+from fastlog.fields import chosen
 
 # The fields that a handler can take from a record, and the record's attributes.
 RECORD_FIELDS = {
@@ -46,13 +46,9 @@ class Handler(logging.Handler):
         client: Client | None = None,
         **client_options: Any,
     ) -> None:
-        names = tuple(fields)
-        for name in names:
-            if name not in RECORD_FIELDS:
-                raise ConfigError(f"a record has no field {name!r}; those to choose from: {', '.join(RECORD_FIELDS)}")
+        self._fields = chosen(fields, RECORD_FIELDS)
         if client is not None and client_options:
             raise TypeError(f"a client is given, so these are its own to have: {', '.join(client_options)}")
-        self._fields = tuple((name, RECORD_FIELDS[name]) for name in names)
         self._owns_client = client is None
         self.client = Client(host, port, **client_options) if client is None else client
         self._send = self.client.send_entry

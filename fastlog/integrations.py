@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fastlog.client import Client
 from fastlog.encode import text_of
 from fastlog.entry import level_of
-from fastlog.errors import ConfigError
-from fastlog.fields import add, add_exception, add_exception_text, level_of_number
+from fastlog.fields import add, add_exception, add_exception_text, chosen, level_of_number
 
 if TYPE_CHECKING:
     import loguru
@@ -58,11 +57,7 @@ def loguru_sink(
 
     `fields` are the names in LOGURU_FIELDS to take from every record. Raises ConfigError if one is unknown.
     """
-    getters = []
-    for name in fields:
-        if name not in LOGURU_FIELDS:
-            raise ConfigError(f"a record has no field {name!r}; those to choose from: {', '.join(LOGURU_FIELDS)}")
-        getters.append((name, LOGURU_FIELDS[name]))
+    getters = chosen(fields, LOGURU_FIELDS)
 
     def sink(message: "loguru.Message") -> None:
         record = message.record

@@ -22,7 +22,9 @@ from fastlog.account import Outcome, Report, Sending, as_text, reconcile, report
 from fastlog.config import Settings
 from fastlog.errors import FastlogError
 from fastlog.findmax import RUN_SEC, find_max
-from fastlog.inquiry import Figures, Inquiry, UnreachableError
+from fastlog.inquiry import Figures, Inquiry, UnreachableError, dashboard_at
+from fastlog.link import AddressError, resolve
+from fastlog.listener import address_text
 from fastlog.messages import say
 from fastlog.stats import Latency
 from fastlog.workload import Prepared
@@ -40,7 +42,7 @@ Watch = Callable[[int, int], None]  # is shown entries sent and repetitions, now
 
 
 class LoadError(FastlogError):
-    """The test cannot be run: the server's name does not resolve, or the network refuses."""
+    """The test cannot be run: the network refuses."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -109,10 +111,9 @@ class Lines:
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Does what the command line asks for; returns the exit code."""
-    host = options.server
-    shown = f"[{host}]" if ":" in host else host
-    inquiry = Inquiry(options.dashboard or f"http://{shown}:{settings.dashboard_port}", settings.dashboard_token)
-    target = Target(host, settings.server_port, settings.sndbuf_size, options.timeout)
+    dashboard = options.dashboard or dashboard_at(options.server, settings.dashboard_port)
+    inquiry = Inquiry(dashboard, settings.dashboard_token)
+    target = Target(options.server, settings.server_port, settings.sndbuf_size, options.timeout)
     lines = Lines(options)
     entries = options.logs if options.logs or options.duration or options.find_max else 10_000
     clients = min(options.clients, entries or options.clients)
@@ -165,7 +166,7 @@ def measure(
 ) -> Report:
     """One run, and its account. `priority_levels`: those taken for acknowledged where the server does not tell.
 
-    Raises LoadError.
+    Raises AddressError and LoadError.
     """
     notes: list[str] = []
     before = _ask(inquiry, notes)
@@ -185,7 +186,9 @@ def measure(
         ]
         interrupted = _run_clients(clients, plan, before is not None, notes, watch)
         sending = _sum_up(clients, target, plan, interrupted)
-        outcome = _settled(sending, [_name(sock) for sock in sockets], before, inquiry, notes) if before else None
+        outcome = (
+            _settled(sending, [address_text(sock) for sock in sockets], before, inquiry, notes) if before else None
+        )
     finally:
         for sock in sockets:
             sock.close()
@@ -314,9 +317,10 @@ def _ask(inquiry: Inquiry, notes: list[str]) -> Figures | None:
 
 
 def _connect(target: Target) -> socket.socket:
+    """Raises AddressError where the name does not resolve, or there is no way to its address."""
+    family, address = resolve(target.host, target.port)[0]
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_DGRAM)[0]
-        sock = socket.socket(family, kind, protocol)
+        sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, target.send_buffer)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ACK_BUFFER_BYTES)
@@ -324,16 +328,9 @@ def _connect(target: Target) -> socket.socket:
         except OSError:
             sock.close()
             raise
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        raise LoadError(f"cannot find the server {target.host!r}: {reason}") from error
+    except OSError as error:
+        raise AddressError(f"cannot find the server {target.host!r}: {error.strerror}") from error
     return sock
-
-
-def _name(sock: socket.socket) -> str:
-    """As `/stats` writes a sender's address."""
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _first_sequence() -> int:

@@ -43,7 +43,7 @@ class Server:
             self._storage, directory, settings.log_filename, int(settings.max_log_size_mb * MB), settings.log_backups
         )
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
-        self._manager = ServiceManager(os.environ)
+        self._manager = ServiceManager(os.environ, self._status)
         inherited = handed_over(os.environ)
         self._socket = inherited or listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
         take_coalesced(self._socket)
@@ -104,7 +104,7 @@ class Server:
         sys.setswitchinterval(SWITCH_SEC)
         self._dashboard.start()
         self._introduce()
-        self._manager.ready(self._status())
+        self._manager.ready()
         self._on_manager_due(time.monotonic())
         self._loop.run()
         return self._end()
@@ -160,7 +160,7 @@ class Server:
 
     def _on_manager_due(self, now: float) -> None:
         if self._manager.every_sec is not None:
-            self._manager.alive(self._status())
+            self._manager.alive()
             self._manager_due.set(now + self._manager.every_sec)
 
     def _on_reopen(self, now: float) -> None:
@@ -172,7 +172,7 @@ class Server:
             say(f"SIGHUP: cannot open {self._log.path}: {error.strerror}; going on in the old file")
         else:
             say(f"SIGHUP: going on in {self._log.path}")
-        self._manager.ready(self._status())
+        self._manager.ready()
 
     def _sync_mode(self) -> str:
         return self._storage.mode if self._settings.priority_sync == "durable" else "none: acknowledged when written"

@@ -7,7 +7,7 @@ and its compressors along, and none gives up on a manager that does not listen.
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic_ns
 
 from fastlog.errors import StartError
@@ -20,12 +20,14 @@ SEND_SEC = 1.0  # for which a manager that does not read may hold up a start, a 
 
 
 class ServiceManager:
-    """Where NOTIFY_SOCKET is not set, there is none: everything is told to nobody.
+    """Where NOTIFY_SOCKET is not set, there is none: everything is told to nobody, and `status` is not asked.
 
-    `every_sec`: how often `alive` is to be called, half of what the manager's watchdog allows; None: never.
+    `status` gives a line that says how it is going. `every_sec`: how often `alive` is to be called, half of what the
+    manager's watchdog allows; None: never.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], status: Callable[[], str]) -> None:
+        self._status = status
         self.every_sec: float | None = None
         self._socket: socket.socket | None = None
         self._unheard = False  # the last message did not reach it
@@ -39,17 +41,19 @@ class ServiceManager:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.every_sec = min(STATUS_SEC, _watchdog_sec(environment) / 2)
 
-    def ready(self, status: str) -> None:
+    def ready(self) -> None:
         """After the start, and after a reload."""
-        self._tell("READY=1", f"STATUS={status}")
+        if self._socket:
+            self._tell("READY=1", f"STATUS={self._status()}")
 
     def reloading(self) -> None:
         """With the time, by which the manager tells this reload from an earlier one."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
 
-    def alive(self, status: str) -> None:
+    def alive(self) -> None:
         """Feeds the watchdog. To be called by the loop itself, which is what the watchdog is there for."""
-        self._tell("WATCHDOG=1", f"STATUS={status}", wait_sec=0.0)
+        if self._socket:
+            self._tell("WATCHDOG=1", f"STATUS={self._status()}", wait_sec=0.0)
 
     def stopping(self) -> None:
         self._tell("STOPPING=1", "STATUS=writing out what it has")

@@ -17,12 +17,12 @@ from fastlog.errors import ConfigError
 from fastlog.logreader import Follower, OpenFile, Reader, ReadError, open_log, read_backward
 from fastlog.messages import say
 from fastlog.selection import Selection, fields_of, parse_level, parse_pattern, parse_since
-from fastlog.visible import visible, visible_json
+from fastlog.visible import PLAIN, visible, visible_json, wants_colours
 
 DEFAULT_COUNT = 10  # entries, as `tail` shows
 POLL_MS = 100  # between two looks at a log that is followed: no wait for a person, and a ten-thousandth of a processor
 
-DIM, PLAIN = "\x1b[2m", "\x1b[0m"
+DIM = "\x1b[2m"
 COLOURS = {
     "DEBUG": "\x1b[2m",
     "INFO": "\x1b[32m",
@@ -148,7 +148,7 @@ def _show_json() -> Show:
 
 
 def _show_text() -> Show:
-    colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    colours = wants_colours()
     return _show_by(lambda line: render(line, colours))
 
 

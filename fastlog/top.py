@@ -16,7 +16,7 @@ from fastlog.inquiry import Inquiry, UnreachableError, dashboard_of
 from fastlog.stats import Stats
 from fastlog.visible import visible
 
-REFRESH_SEC = 1.0  # the server makes a snapshot twice a second
+REFRESH_SEC = 1.0  # the server shows a snapshot for half of it
 HISTORY_COLUMNS = 60  # seconds of the rate's history shown
 BAR_COLUMNS = 30
 SENDERS_SHOWN = 10

@@ -4,7 +4,9 @@ Terminals obey control characters, C1 included; bidirectional controls make a li
 width hides. All of them are left as they are in the log file.
 """
 
+import os
 import re
+import sys
 
 # Unicode 16: general categories Cc, Zl, Zp, Cf but for the few that show a sign of their own, and all of
 # Default_Ignorable_Code_Point. A test holds the table against the one of the Python that runs it.
@@ -15,6 +17,7 @@ _ACTING = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
     "]"
 )
+PLAIN = "\x1b[0m"  # ends a colour
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -23,6 +26,11 @@ def visible(text: str) -> str:
     if text.isascii() and text.isprintable():  # most are
         return text
     return _ACTING.sub(_escape, text)
+
+
+def wants_colours() -> bool:
+    """Whether standard output is a terminal that shows colours, and its user does not do without (no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def visible_json(text: str) -> str:
