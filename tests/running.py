@@ -1,5 +1,6 @@
 """The real server and the real commands, each in a process of its own."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 # Nothing of the caller's environment reaches the programs under test but what finds and measures them.
@@ -97,6 +98,15 @@ class Server:
         table = Path("/proc/net/udp6" if ":" in self.host else "/proc/net/udp").read_text().splitlines()[1:]
         rows = [row.split() for row in table]
         return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].split(":")[1], 16) == self.port)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It does nothing meanwhile: what is sent waits in its receive buffer, or is dropped there."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

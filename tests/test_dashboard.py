@@ -6,7 +6,6 @@ import json
 import os
 import re
 import resource
-import signal
 import socket
 from pathlib import Path
 from time import monotonic
@@ -183,11 +182,9 @@ def test_health_tells_a_full_disk_until_it_is_mended(start):
 
 def test_health_tells_what_the_kernel_dropped(start):
     server = start(RCVBUF_SIZE="1")
-    server.signal(signal.SIGSTOP)
-    with server.client() as client:
+    with server.client() as client, server.stopped():
         for _ in range(1_000):
             client.send(INFO)
-    server.signal(signal.SIGCONT)
     response = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
     assert "the kernel dropped datagrams within the last minute" in json.loads(response.text)["reasons"][0]
     told = stats(server)

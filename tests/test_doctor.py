@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -131,11 +130,9 @@ def test_a_receive_buffer_that_a_server_was_not_granted_is_found(start, tmp_path
 
 def test_kernel_drops_are_found(start, tmp_path):
     server = start(RCVBUF_SIZE="10000")
-    server.signal(signal.SIGSTOP)
-    with server.client() as client:
+    with server.client() as client, server.stopped():
         for entry in entries(1_000):
             client.send(entry)
-    server.signal(signal.SIGCONT)
     drops = eventually(lambda: stats(server)["losses"]["kernel_drops"], bool)
     code, found = examine(tmp_path, *at(server))
     assert code == 1

@@ -273,9 +273,8 @@ def test_entries_of_one_datagram_are_acknowledged_one_by_one(start):
 def test_more_errors_than_can_be_owed_an_ack_at_once_come_in_one_burst(start, sync):
     server = start(PRIORITY_SYNC=sync, FLUSH_COUNT="1000000")
     sent = [b'{"level":"ERR","message":"","sequence":%d}' % number for number in range(5_000)]
-    server.signal(signal.SIGSTOP)
-    server.send([b"".join(sent[start : start + 1000]) for start in range(0, len(sent), 1000)])
-    server.signal(signal.SIGCONT)
+    with server.stopped():
+        server.send([b"".join(sent[start : start + 1000]) for start in range(0, len(sent), 1000)])
     server.stop()
     assert server.log() == lines(sent)
     assert server.account.endswith("acknowledged 5000")
@@ -403,10 +402,9 @@ def test_a_group_over_very_many_rotations_is_acknowledged(start, tmp_path):
     server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="1000")
     sent = [b'{"level":"ERROR","message":"%b","sequence":%d}' % (b"x" * 400, n) for n in range(1_000)]
     with server.client() as client:
-        server.signal(signal.SIGSTOP)
-        for number in range(0, len(sent), 100):
-            client.send(b"".join(sent[number : number + 100]))
-        server.signal(signal.SIGCONT)
+        with server.stopped():
+            for number in range(0, len(sent), 100):
+                client.send(b"".join(sent[number : number + 100]))
         for _ in range(200):
             client.recv(100)
     assert server.stop() == 0
