@@ -17,9 +17,9 @@ from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
 from fastlog._ledger cimport Ledger
-from fastlog._linux cimport POLLIN, pollfd, ppoll
+from fastlog._linux cimport POLLIN, pollfd, ppoll, sched_yield
 from fastlog._net cimport Acks, Admission, Arena, address_text
-from fastlog._pace cimport WORTH_WAITING_FOR, Pace, drained, worthwhile
+from fastlog._pace cimport Pace, woken, worthwhile, yields
 from fastlog._seen cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
@@ -50,20 +50,30 @@ cdef enum:
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
-    WRITE_BYTES = 256 << 10
+    WRITE_BYTES = 512 << 10
     # How long entries gather on when FLUSH_COUNT is reached, in nanoseconds: too short for anybody who looks at the
     # file, and long enough for a few bursts.
-    GATHER_NS = 8_000_000
+    GATHER_NS = 200_000_000
+    # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
+    PAUSE_NS = 50_000_000
+    # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
+    URGENT_SLACK_NS = 2_000_000
     # What ends a wait besides the clock: a signal, and a sync that has ended.
     WATCHED_MAX = 4
+    NO_SOCKET = -1
+
+cdef enum Woken:
+    # What ended a wait: the clock, a datagram, or something that Python has to look at.
+    QUIET, CAME, CALLED
 
 cdef enum Status:
     # Why a drain ended: the socket is empty; what was taken must be handed on first; enough for one turn.
     SOCKET_EMPTY, HAND_OVER, TURN_OVER, SOCKET_FAILED
 
+FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
 DRAINED = SOCKET_EMPTY
 FULL = HAND_OVER
-RECEIVE_NOTHING = -1  # in place of a socket: only what the arena holds is taken
+RECEIVE_NOTHING = NO_SOCKET  # in place of a socket: only what the arena holds is taken
 
 # Rejected input in the arena.
 cdef struct Note:
@@ -127,9 +137,10 @@ cdef class Intake:
 
     cdef Pace pace
     cdef uint64_t flush_count
-    cdef pollfd watched[WATCHED_MAX]
+    cdef pollfd watched[WATCHED_MAX + 1]  # the first one is for the socket
     cdef unsigned int watched_count
     cdef int64_t round_began_ns  # when the last wait for datagrams began
+    cdef int64_t urgent_since_ns
 
     def __cinit__(self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1):
         self.datagram_max = datagram_max
@@ -142,6 +153,8 @@ cdef class Intake:
         self.lines = <uint8_t *>malloc(LINES_BYTES)
         if self.lines == NULL:
             raise MemoryError
+        for i in range(<unsigned int>WATCHED_MAX + 1):
+            self.watched[i].events = POLLIN
         for level in priority:
             self.is_priority[LEVELS.index(level)] = True
 
@@ -155,22 +168,22 @@ cdef class Intake:
             raise ValueError(f"{len(watched)} file descriptors to watch instead of {WATCHED_MAX} at the most")
         self.pace.longest_ns = <int64_t>longest_usec * 1000
         self.pace.room_bytes = receive_buffer / 2
-        self.watched_count = len(watched)
+        self.watched_count = len(watched) + 1
         for i, fd in enumerate(watched):
-            self.watched[i].fd = fd
-            self.watched[i].events = POLLIN
+            self.watched[i + 1].fd = fd
 
-    def drain(self, int fd, double until=0.0):
+    def drain(self, int fd, double until=0.0, double urgent_from=0.0):
         """Takes datagrams until none waits (DRAINED), what was taken fills its place (FULL), or the turn is over.
 
-        While they come fast, it waits a little for more and goes on, until there is enough to hand over: here rather
-        than in Python, so that a burst costs no turn of the interpreter. Not past `until`, in seconds of the monotonic
-        clock; and not when a priority entry came, or a file descriptor that is watched calls.
+        Up to `until` it also waits for more, and goes on until there is enough to hand over: here rather than in
+        Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
+        `urgent_from`, and so does a file descriptor that is watched. Both are seconds of the monotonic clock.
         """
-        cdef int64_t until_ns = <int64_t>(min(until, 1e9) * 1e9)
+        cdef int64_t until_ns = <int64_t>(min(until, FAR_SEC) * 1e9)
+        cdef int64_t urgent_from_ns = <int64_t>(min(urgent_from, FAR_SEC) * 1e9)
         cdef Status status
         with nogil:
-            status = self.gather(fd, until_ns)
+            status = self.gather(fd, until_ns, urgent_from_ns)
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
         return <int>status
@@ -181,35 +194,55 @@ cdef class Intake:
         older. Seconds of the monotonic clock."""
         return self.round_began_ns / 1e9
 
-    cdef Status gather(self, int fd, int64_t until_ns) noexcept nogil:
-        cdef int64_t now = monotonic_ns(), wait, enough_at = 0
-        cdef uint64_t datagrams, size
-        cdef bint called
+    @property
+    def urgent_since(self):
+        """`round_began` when the first of the priority entries came that made it urgent."""
+        return self.urgent_since_ns / 1e9
+
+    cdef Status gather(self, int fd, int64_t until_ns, int64_t urgent_from_ns) noexcept nogil:
+        cdef int64_t now = monotonic_ns(), wait = 0
+        cdef int64_t end_ns = until_ns  # the latest end
+        cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
+        cdef uint64_t before
+        cdef bint enough = False, was_urgent
         cdef Status status
         while True:
             self.round_began_ns = now
-            wait = worthwhile(&self.pace, now, until_ns)
-            called = wait > 0 and self.wait(wait)
-            datagrams, size = self.datagrams, self.datagram_bytes
+            if wait == 0 and yields(&self.pace, now, end_ns):
+                sched_yield()
+            before, was_urgent = self.datagrams, self.urgent
             status = self.run(fd)
             now = monotonic_ns()
-            datagrams, size = self.datagrams - datagrams, self.datagram_bytes - size
-            drained(&self.pace, now, datagrams, size)
-            if status != SOCKET_EMPTY or called or self.urgent or datagrams < WORTH_WAITING_FOR or now >= until_ns:
+            if wait == 0:
+                woken(&self.pace, now, self.datagrams, self.datagram_bytes)
+            if self.urgent:
+                due_ns = min(due_ns, urgent_from_ns)
+                end_ns = min(end_ns, urgent_from_ns + URGENT_SLACK_NS)
+                if not was_urgent:
+                    self.urgent_since_ns = self.round_began_ns
+            if self.buffered >= self.flush_count and not enough:
+                enough = True
+                due_ns = min(due_ns, now + GATHER_NS)
+            if status != SOCKET_EMPTY or self.lines_bytes >= WRITE_BYTES or now >= due_ns:
                 return status
-            if self.lines_bytes >= WRITE_BYTES:
-                return status
-            if self.buffered >= self.flush_count:
-                if enough_at == 0:
-                    enough_at = now
-                if now - enough_at >= GATHER_NS:
+            wait = worthwhile(&self.pace, now, end_ns, self.datagrams - before) if wait == 0 else 0
+            if wait > 0:
+                if self.wait(wait, NO_SOCKET) == CALLED:
                     return status
+            elif self.wait(min(end_ns - now, <int64_t>PAUSE_NS), fd) != CAME:
+                return status
+            now = monotonic_ns()
 
-    cdef bint wait(self, int64_t ns) noexcept nogil:
-        """True if it ended before its time: something that is watched calls, or a signal came."""
+    cdef Woken wait(self, int64_t ns, int fd) noexcept nogil:
+        """Until the time is over, a watched file descriptor calls, or a datagram comes to the socket `fd`."""
         cdef timespec time
+        cdef int ready
         time.tv_sec, time.tv_nsec = ns // 1_000_000_000, ns % 1_000_000_000
-        return ppoll(self.watched, self.watched_count, &time, NULL) != 0
+        self.watched[0].fd = fd
+        ready = ppoll(self.watched, self.watched_count, &time, NULL)
+        if ready == 0:
+            return QUIET
+        return CAME if ready == 1 and self.watched[0].revents else CALLED
 
     cdef Status run(self, int fd) noexcept nogil:
         cdef size_t scanned = 0
@@ -233,7 +266,7 @@ cdef class Intake:
                 return SOCKET_EMPTY
             if scanned > DRAIN_BYTES:
                 return TURN_OVER
-            if fd == -1:
+            if fd == NO_SOCKET:
                 return SOCKET_EMPTY
             got = self.arena.receive(fd)
             if got == -1:

@@ -72,6 +72,9 @@ cdef extern from "sys/mman.h" nogil:
     void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
     int munmap(void *address, size_t size)
 
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
 cdef extern from "poll.h" nogil:
     cdef struct pollfd:
         int fd

@@ -35,6 +35,7 @@ STALLED_SEC = 5.0  # without a sign of the loop, which gives one several times a
 FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
 ANSWER_SEC = 0.25  # for the loop to make a new one; after it the old one is shown
 LOOK_SEC = 0.001  # between two looks whether it came: a lock could hold up the loop
+LOOK_AFTER_SEC = 1.0  # after which silent connections are looked at
 PAUSE_SEC = 0.001  # between two looks at the connections: what came meanwhile is served together
 BUSY_PAUSE_SEC = 0.05  # the same while the loop is busy, which needs the interpreter: still no time for a person
 REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
@@ -106,7 +107,8 @@ class Dashboard:
         try:
             while True:
                 began = thread_time()
-                wasyncore.poll2(1.0, self._server._map)
+                # connections have time-outs to look at; without any, there is nothing to wake up for
+                wasyncore.poll2(LOOK_AFTER_SEC if self._server.active_channels else None, self._server._map)
                 self._rest(thread_time() - began)
         except Exception as error:  # the page is gone; entries are received as before
             say(f"the dashboard ended: {error!r}")

@@ -117,14 +117,17 @@ class Server:
         may be waited for."""
         intake, writer = self._intake, self._writer
         while True:
-            status = intake.drain(self._socket.fileno() if self._receiving else RECEIVE_NOTHING, until)
+            fd = self._socket.fileno() if self._receiving else RECEIVE_NOTHING
+            status = intake.drain(fd, until, writer.next_sync_at)
             until = 0.0
             if intake.note_count:
                 self._write_rejects(now)
             elif status == FULL:
                 writer.make_room(intake.round_began)
-            if intake.urgent or intake.buffered >= self._settings.flush_count:
+            if intake.buffered >= self._settings.flush_count:
                 writer.flush(intake.round_began)
+            elif intake.urgent:
+                writer.flush_urgent(intake.round_began)
             if status == DRAINED:
                 break
             if time.monotonic() - now > TURN_SEC:

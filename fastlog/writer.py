@@ -8,6 +8,7 @@ Every entry taken is either buffered, stored or lost to the disk, and counted as
 """
 
 import errno
+import math
 import socket
 from time import monotonic
 from typing import cast
@@ -20,6 +21,7 @@ from fastlog.messages import say
 from fastlog.meters import LatencyMeter, RecentErrors
 
 RETRY_SEC = 1.0  # between two tries to write to a disk that refused
+SYNCS_APART_SEC = 0.005  # begin so far apart at the least: each costs a turn of the loop, and ACKs can leave together
 KEPT_MAX_BYTES = 16 << 20  # of priority entries kept in memory until they are acknowledged: seconds of nothing else
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 
@@ -39,7 +41,14 @@ class Writer:
     """Moves the intake's lines to the log file. `wait_for_disk`: ACKs wait for the sync, not only for the write."""
 
     def __init__(
-        self, intake: Intake, log: LogFile, sock: socket.socket, loop: Loop, wait_for_disk: bool, recent: int
+        self,
+        intake: Intake,
+        log: LogFile,
+        sock: socket.socket,
+        loop: Loop,
+        wait_for_disk: bool,
+        recent: int,
+        syncs_apart_sec: float = SYNCS_APART_SEC,
     ) -> None:
         self.stored = 0  # entries in the file
         self.lost = 0  # entries given up because the disk refused them
@@ -47,6 +56,7 @@ class Writer:
         self.syncs = 0
         self.sync_failures = 0
         self.sync_sec: float | None = None  # that the last one took
+        self.next_sync_at = 0.0  # no sync begins before; infinite while one is under way
         self.recent = RecentErrors(recent)
         self.latency = LatencyMeter()
         self._intake = intake
@@ -54,6 +64,8 @@ class Writer:
         self._socket = sock
         self._wait_for_disk = wait_for_disk
         self._retry = loop.deadline(self._on_retry)
+        self._sync_due = loop.deadline(self.flush)
+        self._apart_sec = syncs_apart_sec
         self._trusted = True  # the live file
         self._under_way: _Group | None = None
         self._spare = Acks()
@@ -94,6 +106,13 @@ class Writer:
         if self._trusted and not self.failure:
             self._write(now)
 
+    def flush_urgent(self, now: float) -> None:
+        """The same for priority entries, as soon as a sync may begin."""
+        if self.next_sync_at <= monotonic():
+            self.flush(now)
+        elif not self._under_way:  # else its end sees to it
+            self._sync_due.set_if_clear(self.next_sync_at)
+
     def make_room(self, now: float) -> None:
         """Empties the line buffer: to the disk, or else priority entries to memory and ordinary ones to nowhere."""
         if self._trusted:
@@ -109,7 +128,9 @@ class Writer:
 
     def finish(self, now: float) -> None:
         """For the end of the server: writes, syncs and acknowledges all there is, and waits for it. Raises OSError."""
+        self._apart_sec = 0.0
         self._log.wait()
+        self.next_sync_at = 0.0
         self.make_room(now)
         self._log.wait()
         self._log.sync()
@@ -122,9 +143,9 @@ class Writer:
 
     def _write(self, now: float) -> None:
         """To the live file: first what has no home, then the line buffer."""
+        if self._intake.urgent and self._began is None:
+            self._began = self._intake.urgent_since
         self._intake.urgent = False
-        if self._began is None:
-            self._began = now
         if self._homeless:
             self._write_homeless()
         if not self._homeless:
@@ -178,6 +199,9 @@ class Writer:
         elif self._under_way:
             return
         elif self._intake.acks.count or self._lines:
+            if self.next_sync_at > monotonic():
+                self._sync_due.set_if_clear(self.next_sync_at)
+                return
             self._begin_group(now)
             self._log.begin_sync(self._on_synced)
             return
@@ -188,11 +212,13 @@ class Writer:
         self._lines = []
         self._lines_bytes = 0
         self._began = None
+        self.next_sync_at = math.inf
         return self._under_way
 
     def _end_group(self) -> _Group:
         group, self._under_way = cast("_Group", self._under_way), None
         self._spare = group.acks
+        self.next_sync_at = group.sync_began + self._apart_sec
         self.sync_sec = monotonic() - group.sync_began
         return group
 
@@ -207,8 +233,8 @@ class Writer:
             return
         self.syncs += 1
         self._send(group.acks, group.began)
-        if not self.failure:
-            self._commit(monotonic())
+        if self._intake.urgent or self._intake.acks.count or self._lines:
+            self.flush_urgent(monotonic())
 
     def _send(self, acks: Acks, began: float) -> None:
         count = acks.count

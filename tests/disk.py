@@ -146,7 +146,9 @@ class FailingStorage(PatientStorage):
 class Way:
     """The way of a datagram over a storage: a real socket, the intake, the writer, the log file."""
 
-    def __init__(self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50) -> None:
+    def __init__(
+        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, syncs_apart_sec: float = 0.0
+    ) -> None:
         self.storage = storage
         self.directory = directory
         self.sent: list[bytes] = []
@@ -158,7 +160,9 @@ class Way:
         self.intake = Intake(65536, ["ERROR"], Admission([]))
         self.log = LogFile(storage, directory, "server.log", limit, backups)
         self.loop = Loop()
-        self.writer = Writer(self.intake, self.log, self._server, self.loop, wait_for_disk=True, recent=10)
+        self.writer = Writer(
+            self.intake, self.log, self._server, self.loop, True, recent=10, syncs_apart_sec=syncs_apart_sec
+        )
 
     def send(self, *entries: bytes) -> None:
         """Sends entries, one burst, and lets the server take them as one turn of its loop does."""

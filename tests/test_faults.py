@@ -3,6 +3,7 @@
 import errno
 import itertools
 from collections import Counter
+from time import monotonic
 
 import pytest
 from disk import FailingStorage, PatientStorage, Way, error, info
@@ -104,6 +105,30 @@ def test_receiving_never_waits_for_a_sync(tmp_path):
     assert way.read_acks() == [1000 + n for n in range(2, 200)]
     assert storage.under_way == []
     assert way.writer.syncs == 2
+    way.close()
+
+
+def test_syncs_begin_apart_and_what_came_meanwhile_waits_for_one_together(tmp_path):
+    storage = PatientStorage()
+    way = Way(tmp_path, storage, syncs_apart_sec=3600.0)
+    way.send(error(1))
+    assert len(storage.under_way) == 1  # the first one after a pause waits for nothing
+    storage.end_one()
+    assert way.read_acks() == [1]
+    way.send(error(2))
+    way.writer.flush_urgent(monotonic())
+    way.send(info(3), error(4))
+    assert storage.under_way == []
+    way.writer.next_sync_at = 0.0  # an hour has passed
+    way.writer.flush_urgent(monotonic())
+    assert len(storage.under_way) == 1
+    way.send(error(5))
+    storage.end_one()
+    assert way.read_acks() == [2, 4]
+    way.writer.finish(monotonic())
+    storage.finish()
+    assert way.read_acks() == [5]
+    check(way)
     way.close()
 
 
