@@ -70,7 +70,7 @@ cdef enum Status:
     # Why a drain ended: the socket is empty; what was taken must be handed on first; enough for one turn.
     SOCKET_EMPTY, HAND_OVER, TURN_OVER, SOCKET_FAILED
 
-FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
+cdef double FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
 DRAINED = SOCKET_EMPTY
 FULL = HAND_OVER
 RECEIVE_NOTHING = NO_SOCKET  # in place of a socket: only what the arena holds is taken
@@ -88,6 +88,10 @@ cdef struct Note:
 cdef struct Mark:
     size_t offset
     size_t size
+
+
+cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
+    return <int64_t>(min(seconds, FAR_SEC) * 1e9)
 
 
 cdef class Intake:
@@ -139,7 +143,6 @@ cdef class Intake:
     cdef uint64_t flush_count
     cdef pollfd watched[WATCHED_MAX + 1]  # the first one is for the socket
     cdef unsigned int watched_count
-    cdef int64_t round_began_ns  # when the last wait for datagrams began
     cdef int64_t urgent_since_ns
 
     def __cinit__(self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1):
@@ -179,35 +182,28 @@ cdef class Intake:
         Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
         `urgent_from`, and so does a file descriptor that is watched. Both are seconds of the monotonic clock.
         """
-        cdef int64_t until_ns = <int64_t>(min(until, FAR_SEC) * 1e9)
-        cdef int64_t urgent_from_ns = <int64_t>(min(urgent_from, FAR_SEC) * 1e9)
         cdef Status status
         with nogil:
-            status = self.gather(fd, until_ns, urgent_from_ns)
+            status = self.gather(fd, nanoseconds(until), nanoseconds(urgent_from))
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
         return <int>status
 
     @property
-    def round_began(self):
-        """When the last wait for datagrams began, or their drain where there was no wait: nothing taken by it is
-        older. Seconds of the monotonic clock."""
-        return self.round_began_ns / 1e9
-
-    @property
     def urgent_since(self):
-        """`round_began` when the first of the priority entries came that made it urgent."""
+        """When the wait began, or the drain where there was no wait, that brought the first of the priority entries
+        which made it urgent: none of them came before. Seconds of the monotonic clock."""
         return self.urgent_since_ns / 1e9
 
     cdef Status gather(self, int fd, int64_t until_ns, int64_t urgent_from_ns) noexcept nogil:
-        cdef int64_t now = monotonic_ns(), wait = 0
+        cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
         cdef bint enough = False, was_urgent
         cdef Status status
         while True:
-            self.round_began_ns = now
+            began = now
             if wait == 0 and yields(&self.pace, now, end_ns):
                 sched_yield()
             before, was_urgent = self.datagrams, self.urgent
@@ -219,7 +215,7 @@ cdef class Intake:
                 due_ns = min(due_ns, urgent_from_ns)
                 end_ns = min(end_ns, urgent_from_ns + URGENT_SLACK_NS)
                 if not was_urgent:
-                    self.urgent_since_ns = self.round_began_ns
+                    self.urgent_since_ns = began
             if self.buffered >= self.flush_count and not enough:
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)

@@ -123,11 +123,11 @@ class Server:
             if intake.note_count:
                 self._write_rejects(now)
             elif status == FULL:
-                writer.make_room(intake.round_began)
+                writer.make_room(time.monotonic())
             if intake.buffered >= self._settings.flush_count:
-                writer.flush(intake.round_began)
+                writer.flush(time.monotonic())
             elif intake.urgent:
-                writer.flush_urgent(intake.round_began)
+                writer.flush_urgent(time.monotonic())
             if status == DRAINED:
                 break
             if time.monotonic() - now > TURN_SEC:

@@ -108,10 +108,8 @@ class Writer:
 
     def flush_urgent(self, now: float) -> None:
         """The same for priority entries, as soon as a sync may begin."""
-        if self.next_sync_at <= monotonic():
+        if self._may_sync(now):
             self.flush(now)
-        elif not self._under_way:  # else its end sees to it
-            self._sync_due.set_if_clear(self.next_sync_at)
 
     def make_room(self, now: float) -> None:
         """Empties the line buffer: to the disk, or else priority entries to memory and ordinary ones to nowhere."""
@@ -196,16 +194,18 @@ class Writer:
         """Begins the sync of the group that gathered, unless one is under way: its end begins the next."""
         if not self._wait_for_disk:
             self._send(self._intake.acks, self._began or now)
-        elif self._under_way:
-            return
         elif self._intake.acks.count or self._lines:
-            if self.next_sync_at > monotonic():
-                self._sync_due.set_if_clear(self.next_sync_at)
-                return
-            self._begin_group(now)
-            self._log.begin_sync(self._on_synced)
+            if self._may_sync(now):
+                self._begin_group(now)
+                self._log.begin_sync(self._on_synced)
             return
         self._began = None
+
+    def _may_sync(self, now: float) -> bool:
+        """Where no sync may begin yet, what waits for one is flushed when it may."""
+        if self.next_sync_at > now and not self._under_way:  # the end of one under way sees to it
+            self._sync_due.set_if_clear(self.next_sync_at)
+        return self.next_sync_at <= now
 
     def _begin_group(self, now: float) -> _Group:
         self._under_way = _Group(self._intake.take_acks(self._spare), self._lines, self._began or now)

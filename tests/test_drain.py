@@ -1,5 +1,6 @@
 """A drain that waits: what it waits for, and what ends it. A real socket; the waits that must not end are hours long."""
 
+import contextlib
 import math
 import os
 import socket
@@ -41,6 +42,21 @@ def intake_that_waits(watched: int, flush_count: int = 10**6) -> Intake:
     return intake
 
 
+@contextlib.contextmanager
+def sent_meanwhile(send, entries: list[bytes], watched: int):
+    """Another thread sends these, and calls by the watched descriptor then."""
+
+    def go_on():
+        for entry in entries:
+            send(entry)
+        os.eventfd_write(watched, 1)
+
+    sender = threading.Thread(target=go_on)
+    sender.start()
+    yield
+    sender.join()
+
+
 def test_without_a_time_to_wait_for_it_takes_what_is_there(way, watched):
     send, fd = way
     send(info(1))
@@ -62,18 +78,9 @@ def test_it_ends_when_the_flow_pauses(way, watched):
 def test_it_takes_what_comes_meanwhile_and_ends_when_a_watched_descriptor_calls(way, watched):
     send, fd = way
     intake = intake_that_waits(watched)
-    first = info(0)
-    send(first)
-
-    def go_on():
-        for n in range(1, 200):
-            send(info(n))
-        os.eventfd_write(watched, 1)
-
-    sender = threading.Thread(target=go_on)
-    sender.start()
-    intake.drain(fd, monotonic() + HOUR)
-    sender.join()
+    send(info(0))
+    with sent_meanwhile(send, [info(n) for n in range(1, 200)], watched):
+        intake.drain(fd, monotonic() + HOUR)
     intake.drain(fd)  # what came behind the call
     assert intake.buffered == 200
     assert bytes(intake).splitlines() == [info(n) for n in range(200)]
@@ -84,8 +91,7 @@ def test_a_call_ends_even_a_wait_that_nothing_else_would_end(way, watched):
     os.eventfd_write(watched, 1)
     send(info(1))
     intake = intake_that_waits(watched)
-    began = monotonic()
-    intake.drain(fd, began + HOUR)
+    intake.drain(fd, monotonic() + HOUR)
     assert intake.buffered == 1
 
 
@@ -104,21 +110,13 @@ def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(way, watched):
     send, fd = way
     intake = intake_that_waits(watched, flush_count=1)
     send(error(0))
-
-    def go_on():
-        for n in range(1, 200):
-            send(error(n))
-        os.eventfd_write(watched, 1)
-
-    sender = threading.Thread(target=go_on)
-    sender.start()
     drains = 0
-    while intake.buffered < 200:
-        intake.drain(fd, monotonic() + HOUR, math.inf)
-        drains += 1
-        if drains == 1:
-            first_since = intake.urgent_since
-    sender.join()
+    with sent_meanwhile(send, [error(n) for n in range(1, 200)], watched):
+        while intake.buffered < 200:
+            intake.drain(fd, monotonic() + HOUR, math.inf)
+            drains += 1
+            if drains == 1:
+                first_since = intake.urgent_since
     assert intake.urgent_since == first_since  # of the first of them, however many came behind
     assert bytes(intake).splitlines() == [error(n) for n in range(200)]
     # ended by the call, by enough to flush, or by a pause of the sender: never once for each entry

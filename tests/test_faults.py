@@ -119,6 +119,7 @@ def test_syncs_begin_apart_and_what_came_meanwhile_waits_for_one_together(tmp_pa
     way.writer.flush_urgent(monotonic())
     way.send(info(3), error(4))
     assert storage.under_way == []
+    assert way.writer._sync_due.at == way.writer.next_sync_at  # what waits is not forgotten
     way.writer.next_sync_at = 0.0  # an hour has passed
     way.writer.flush_urgent(monotonic())
     assert len(storage.under_way) == 1
