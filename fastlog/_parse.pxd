@@ -18,6 +18,10 @@ cdef enum:
     # Open brackets, the entry's own included: deep enough for any real entry, and the bits of one register.
     MAX_DEPTH = 64
 
+cdef extern from "_simd.h" nogil:
+    ctypedef struct Window "fl_window":
+        const uint8_t *at
+
 cdef struct Piece:
     # The extent: the entry's object, or what was rejected less the whitespace behind it. Points into the datagram.
     const uint8_t *start
@@ -32,6 +36,8 @@ cdef struct Piece:
     uint64_t sequence
     # Whitespace between tokens holds a CR or LF, which the stored form must not have.
     bint folded
+    # Where strings may end, looked up ahead: of the datagram being read.
+    Window window
     # Lines that begin inside a piece that was rejected, and would fail at the very byte where it failed: they are
     # rejected without being read again, so that no datagram costs more than twice its size.
     unsigned int doomed_count
@@ -41,6 +47,7 @@ cdef struct Piece:
 # To be called once for each datagram, before its first piece.
 cdef inline void begin(Piece *piece) noexcept nogil:
     piece.doomed_count = 0
+    piece.window.at = NULL
 
 # Finds the next piece in [p, end). False: only whitespace was left.
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil

@@ -7,14 +7,17 @@ converted; nested values are walked with one bit of memory for each open bracket
 """
 
 from libc.stdint cimport UINT64_MAX
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastlog.entry import LEVELS, REASONS
 
 cdef extern from "_simd.h" nogil:
     # The first byte of [p, end) that is not plain string text, or `end`; what is before p may be read from `start` on.
-    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start)
+    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start, Window *window)
     bint fl_eight_digits(const uint8_t *p, uint64_t *value)
+
+cdef extern from *:
+    bint likely(bint) nogil  # a macro of Cython's: how a test mostly ends, for the layout of the code
 
 cdef enum:
     # Bytes of the longest name that is compared ("timestamp"), plus one that tells a longer one.
@@ -25,7 +28,8 @@ cdef enum Field:
     FIELD_COUNT
 
 cdef enum Kind:
-    ABSENT, RIGHT, WRONG
+    # Of a field's value. Only a sequence is looked at closely enough to be a SEQUENCE_NUMBER.
+    ABSENT, TEXT, SEQUENCE_NUMBER, SOMETHING_ELSE
 
 # What was seen of one entry so far. A key that occurs twice overwrites: the last one counts.
 cdef struct Seen:
@@ -34,12 +38,14 @@ cdef struct Seen:
     const uint8_t *failed_at
     # The first byte of the piece.
     const uint8_t *start
+    Window *window
     # Objects open at the moment that begin a line, the outermost first: of the first `depth` brackets, NULL for others.
     int depth
     const uint8_t *opened[MAX_DEPTH]
     bint folded
     # The string skipped last holds an escape.
     bint escaped
+    # Of each field, unknown ones taken together.
     uint8_t kind[7]
     uint64_t sequence
     # The level's text between its quotes.
@@ -54,6 +60,12 @@ cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
 
 
 cdef inline const uint8_t *skip_space(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    if likely(p < end and p[0] > 0x20):
+        return p
+    return skip_some_space(p, end, seen)
+
+
+cdef const uint8_t *skip_some_space(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
     while p < end and p[0] <= 0x20:
         if p[0] == c'\n' or p[0] == c'\r':
             seen.folded = True
@@ -123,10 +135,17 @@ cdef const uint8_t *skip_escape(const uint8_t *p, const uint8_t *end, Seen *seen
 
 cdef inline const uint8_t *skip_string(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
     """p: after the opening quote. Returns the byte after the closing one."""
-    cdef int size
+    p = fl_skip_plain(p, end, seen.start, seen.window)
     seen.escaped = False
+    if likely(p != end and p[0] == c'"'):
+        return p + 1
+    return skip_rest_of_string(p, end, seen)
+
+
+cdef const uint8_t *skip_rest_of_string(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    """p: at the first byte of a string that is not plain, or the end."""
+    cdef int size
     while True:
-        p = fl_skip_plain(p, end, seen.start)
         if p == end:
             return fail(seen, SYNTAX)
         if p[0] == c'"':
@@ -143,6 +162,7 @@ cdef inline const uint8_t *skip_string(const uint8_t *p, const uint8_t *end, See
                 return NULL
         else:
             return fail(seen, SYNTAX)
+        p = fl_skip_plain(p, end, seen.start, seen.window)
 
 
 cdef inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) noexcept nogil:
@@ -209,6 +229,8 @@ cdef inline const uint8_t *skip_scalar(const uint8_t *p, const uint8_t *end, See
 
 
 cdef inline const uint8_t *skip_colon(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
+    if likely(end - p >= 2 and p[0] == c':' and p[1] > 0x20):  # in compact JSON
+        return p + 1
     p = skip_space(p, end, seen)
     if p == end or p[0] != c':':
         return fail(seen, SYNTAX)
@@ -358,26 +380,12 @@ cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *v
         if not c'0' <= p[0] <= c'9':
             return False
         digits = p[0] - c'0'
-        if n > (UINT64_MAX - digits) // 10:
+        if n >= UINT64_MAX // 10 and (n > UINT64_MAX // 10 or digits > UINT64_MAX % 10):
             return False
         n = n * 10 + digits
         p += 1
     value[0] = n
     return True
-
-
-cdef inline void note(Field field, const uint8_t *value, const uint8_t *end, Seen *seen) noexcept nogil:
-    """Keeps what an entry's known field says; the value is [value, end) and well formed."""
-    cdef bint right
-    if field == SEQUENCE:
-        right = read_sequence(value, end, &seen.sequence)
-    else:
-        right = value[0] == c'"'
-        if field == LEVEL:
-            seen.level = value + 1
-            seen.level_size = end - value - 2
-            seen.level_escaped = seen.escaped
-    seen.kind[<int>field] = RIGHT if right else WRONG
 
 
 cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
@@ -389,9 +397,9 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
     p = skip_space(p, end, seen)
     if p < end and p[0] == c'}':
         return p + 1
+    if p == end or p[0] != c'"':
+        return fail(seen, SYNTAX)
     while True:
-        if p == end or p[0] != c'"':
-            return fail(seen, SYNTAX)
         key = p + 1
         p = skip_string(key, end, seen)
         if p == NULL:
@@ -403,11 +411,25 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
         value = skip_colon(p, end, seen)
         if value == NULL:
             return NULL
-        p = skip_value(value, end, 1, seen)
-        if p == NULL:
-            return NULL
-        if field != UNKNOWN:
-            note(field, value, p, seen)
+        if likely(value != end and value[0] == c'"'):
+            p = skip_string(value + 1, end, seen)
+            if p == NULL:
+                return NULL
+            seen.kind[<int>field] = TEXT
+            if field == LEVEL:
+                seen.level = value + 1
+                seen.level_size = p - 1 - seen.level
+                seen.level_escaped = seen.escaped
+        else:
+            p = skip_value(value, end, 1, seen)
+            if p == NULL:
+                return NULL
+            seen.kind[<int>field] = SOMETHING_ELSE
+            if field == SEQUENCE and read_sequence(value, p, &seen.sequence):
+                seen.kind[<int>SEQUENCE] = SEQUENCE_NUMBER
+        if likely(end - p >= 2 and p[0] == c',' and p[1] == c'"'):  # in compact JSON
+            p += 1
+            continue
         p = skip_space(p, end, seen)
         if p == end:
             return fail(seen, SYNTAX)
@@ -416,17 +438,19 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
         if p[0] != c',':
             return fail(seen, SYNTAX)
         p = skip_space(p + 1, end, seen)
+        if p == end or p[0] != c'"':
+            return fail(seen, SYNTAX)
 
 
 cdef inline Reason judge(const Seen *seen) noexcept nogil:
     """Whether the object that was walked is an entry."""
-    if seen.kind[<int>LEVEL] != RIGHT:
+    if seen.kind[<int>LEVEL] != TEXT:
         return BAD_LEVEL
-    if seen.kind[<int>MESSAGE] != RIGHT:
+    if seen.kind[<int>MESSAGE] != TEXT:
         return BAD_MESSAGE
-    if seen.kind[<int>SEQUENCE] == WRONG:
+    if seen.kind[<int>SEQUENCE] not in (ABSENT, SEQUENCE_NUMBER):
         return BAD_SEQUENCE
-    if WRONG in (seen.kind[<int>TIMESTAMP], seen.kind[<int>APP], seen.kind[<int>HOST]):
+    if SOMETHING_ELSE in (seen.kind[<int>TIMESTAMP], seen.kind[<int>APP], seen.kind[<int>HOST]):
         return BAD_FIELD
     return ACCEPTED
 
@@ -481,18 +505,17 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
     cdef Seen seen
     cdef const uint8_t *after
     cdef uint8_t name[NAME_MAX]
-    cdef int i
     p = skip_space(p, end, &seen)
     if p == end:
         return False
     piece.start = seen.start = p
+    seen.window = &piece.window
     if is_doomed(p, piece):
         reject(p, end, piece.doom, piece)
         return True
     seen.folded = False
     seen.depth = 0
-    for i in range(<int>FIELD_COUNT):
-        seen.kind[i] = ABSENT
+    memset(seen.kind, ABSENT, sizeof(seen.kind))
     if p[0] == c'{':
         seen.depth = 1
         after = skip_entry(p + 1, end, &seen)
@@ -515,7 +538,7 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         piece.level = level_of(name, unescape(seen.level, seen.level + seen.level_size, name))
     else:
         piece.level = level_of(seen.level, seen.level_size)
-    piece.has_sequence = seen.kind[<int>SEQUENCE] == RIGHT
+    piece.has_sequence = seen.kind[<int>SEQUENCE] == SEQUENCE_NUMBER
     piece.sequence = seen.sequence if piece.has_sequence else 0
     return True
 

@@ -1,23 +1,33 @@
-/* Vector steps of the scan: the end of plain string text, and eight digits at once.
+/* Vector steps of the scan: the ends of plain string text, and eight digits at once.
  *
  * Plain is printable ASCII other than '"' and '\\'. Everything else (the closing quote, an escape, a control
- * character, a byte of a multi-byte character) needs a decision and ends the run.
+ * character, a byte of a multi-byte character) needs a decision: it is a stop.
+ *
+ * Stops are looked for in a window of 64 bytes at once: it holds the ends of several strings, as most are short, and finding
+ * the next one is a shift that need not wait for a load and comparisons.
  * SSE2 and NEON belong to the base of x86-64 and AArch64, so nothing is chosen at run time; elsewhere eight bytes are
  * tested at once in an ordinary register.
- *
- * Less than a step before `end`, the last step that ends there is taken again: it reads bytes that were read before, from
- * `start` on, and ignores them.
  */
 #ifndef FASTLOG_SIMD_H
 #define FASTLOG_SIMD_H
 #include <stdint.h>
 #include <string.h>
 
+enum { FL_STEP = 16, FL_WINDOW = 64 };
+
+/* A bit for each of the 64 bytes from `at` on that is a stop; none for bytes behind the text. */
+typedef struct {
+  const uint8_t *at;
+  uint64_t stops;
+} fl_window;
+
+static inline int fl_is_stop(uint8_t c) { return c < 0x20 || c >= 0x80 || c == '"' || c == '\\'; }
+
+/* A bit for each of 16 bytes that is a stop. */
 #if defined(__SSE2__)
 #include <emmintrin.h>
 
-/* A bit for each of 16 bytes that is not plain. */
-static inline unsigned fl_stops(const uint8_t *p) {
+static inline uint64_t fl_stops(const uint8_t *p) {
   const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\'), space = _mm_set1_epi8(0x20);
   __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
   /* bytes from 0x80 are negative as signed ones, so one comparison finds them and the control characters */
@@ -25,64 +35,85 @@ static inline unsigned fl_stops(const uint8_t *p) {
   return (unsigned)_mm_movemask_epi8(stop);
 }
 
-static inline const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start) {
-  while (end - p >= 16) {
-    unsigned mask = fl_stops(p);
-    if (mask) return p + __builtin_ctz(mask);
-    p += 16;
-  }
-  if (p < end && end - start >= 16) {
-    unsigned mask = fl_stops(end - 16) >> (16 - (end - p));
-    return mask ? p + __builtin_ctz(mask) : end;
-  }
-  while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
-  return p;
-}
-
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
 
-/* Four bits for each of 16 bytes that is not plain: the narrowing shift is NEON's stand-in for movemask. */
 static inline uint64_t fl_stops(const uint8_t *p) {
+  static const uint8_t bits[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
   uint8x16_t x = vld1q_u8(p);
   uint8x16_t stop = vorrq_u8(vorrq_u8(vceqq_u8(x, vdupq_n_u8('"')), vceqq_u8(x, vdupq_n_u8('\\'))),
                              vcltq_s8(vreinterpretq_s8_u8(x), vdupq_n_s8(0x20)));
-  return vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(stop), 4)), 0);
+  /* NEON has no movemask: each byte keeps its own bit, and sums of neighbours join them, eight to a byte */
+  stop = vandq_u8(stop, vld1q_u8(bits));
+  stop = vpaddq_u8(stop, stop);
+  stop = vpaddq_u8(stop, stop);
+  stop = vpaddq_u8(stop, stop);
+  return vgetq_lane_u16(vreinterpretq_u16_u8(stop), 0);
 }
 
-static inline const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start) {
-  while (end - p >= 16) {
-    uint64_t mask = fl_stops(p);
-    if (mask) return p + (__builtin_ctzll(mask) >> 2);
-    p += 16;
-  }
-  if (p < end && end - start >= 16) {
-    uint64_t mask = fl_stops(end - 16) >> (4 * (16 - (end - p)));
-    return mask ? p + (__builtin_ctzll(mask) >> 2) : end;
-  }
-  while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
-  return p;
+#elif __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+
+/* The high bit of each byte that is a stop. No carry or borrow leaves a byte, so each is told for itself. */
+static inline uint64_t fl_stops_of_eight(const uint8_t *p) {
+  const uint64_t ones = 0x0101010101010101ull, highs = 0x8080808080808080ull;
+  uint64_t x, plain;
+  memcpy(&x, p, 8);
+  plain = ((x & ~highs) + ones * (0x80 - 0x20)) & (((x ^ ones * '"') & ~highs) + ~highs) & (((x ^ ones * '\\') & ~highs) + ~highs);
+  return (~plain | x) & highs;
+}
+
+static inline uint64_t fl_stops(const uint8_t *p) {
+  const uint64_t join = 0x0002040810204081ull; /* moves the high bits of eight bytes into the highest one */
+  return (fl_stops_of_eight(p) * join >> 56) | (fl_stops_of_eight(p + 8) * join >> 56) << 8;
 }
 
 #else
 
-static inline const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start) {
-  (void)start;
-  const uint64_t ones = 0x0101010101010101ull, highs = 0x8080808080808080ull;
-  while (end - p >= 8) {
-    uint64_t x;
-    memcpy(&x, p, 8);
-    uint64_t quote = x ^ (ones * '"'), backslash = x ^ (ones * '\\');
-    /* a byte is zero exactly where (v - ones) & ~v has its high bit; false alarms above a true hit do no harm here */
-    uint64_t stop = ((quote - ones) & ~quote) | ((backslash - ones) & ~backslash) | (x - ones * 0x20) | x;
-    if (stop & highs) break;
-    p += 8;
-  }
-  while (p < end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') p++;
-  return p;
+static inline uint64_t fl_stops(const uint8_t *p) {
+  uint64_t stops = 0;
+  for (int i = 0; i < FL_STEP; i++) stops |= (uint64_t)fl_is_stop(p[i]) << i;
+  return stops;
 }
 
 #endif
+
+static inline uint64_t fl_stops_of_window(const uint8_t *p) {
+  return fl_stops(p) | fl_stops(p + 16) << 16 | fl_stops(p + 32) << 32 | fl_stops(p + 48) << 48;
+}
+
+/* The stops of [at, end), which is shorter than a window. Reads nothing before `start` and nothing from `end` on: less than
+ * a step before it, the last step that ends there is taken again. */
+static uint64_t fl_last_stops(const uint8_t *at, const uint8_t *end, const uint8_t *start) {
+  const unsigned size = (unsigned)(end - at);
+  uint64_t stops = 0;
+  unsigned i = 0;
+  for (; size - i >= FL_STEP; i += FL_STEP) stops |= fl_stops(at + i) << i;
+  if (i < size && end - start >= FL_STEP) return stops | fl_stops(end - FL_STEP) >> (FL_STEP - (size - i)) << i;
+  for (; i < size; i++) stops |= (uint64_t)fl_is_stop(at[i]) << i;
+  return stops;
+}
+
+/* The first stop of [p, end), or `end`, where the window does not show one. */
+static __attribute__((noinline)) const uint8_t *fl_move_window(const uint8_t *p, const uint8_t *end, const uint8_t *start,
+                                                               fl_window *window) {
+  if ((uintptr_t)p - (uintptr_t)window->at < FL_WINDOW) p = window->at + FL_WINDOW;
+  while (p < end) {
+    const uint8_t *at = p;
+    if (end - p < FL_WINDOW && end - start >= FL_WINDOW) at = end - FL_WINDOW;
+    window->at = at;
+    window->stops = end - at < FL_WINDOW ? fl_last_stops(at, end, start) : fl_stops_of_window(at);
+    if (window->stops >> (p - at)) return p + __builtin_ctzll(window->stops >> (p - at));
+    p = at + FL_WINDOW;
+  }
+  return end;
+}
+
+/* The first byte of [p, end) that is a stop, or `end`; what is before p may be read from `start` on. */
+static inline const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start, fl_window *window) {
+  const uintptr_t passed = (uintptr_t)p - (uintptr_t)window->at;
+  if (passed < FL_WINDOW && window->stops >> passed) return p + __builtin_ctzll(window->stops >> passed);
+  return fl_move_window(p, end, start, window);
+}
 
 /* Whether the eight bytes at p are digits; then their value is in `value`. Never, where bytes stand the other way. */
 static inline int fl_eight_digits(const uint8_t *p, uint64_t *value) {
