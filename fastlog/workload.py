@@ -14,8 +14,9 @@ import msgspec
 from fastlog._blast import SEQUENCE_DIGITS
 from fastlog._outbox import DATAGRAM_MAX_BYTES
 from fastlog._parse import scan
-from fastlog.entry import ALIASES, LEVELS
+from fastlog.entry import ALIASES
 from fastlog.errors import ConfigError
+from fastlog.lines import guess_level
 
 POOL_ENTRIES = 20_000  # made up for one run, 5 MB; a longer run takes them in turn
 CORPUS_MAX_BYTES = 1 << 28  # read of a corpus
@@ -42,8 +43,6 @@ WORDS = (
 # fmt: on
 
 _SEQUENCE = re.compile(rb'"sequence"[ \t]*:[ \t]*([0-9]+)')
-_LEVEL = re.compile(rf"\b({'|'.join([*LEVELS[:-1], *ALIASES])})\b", re.IGNORECASE)
-LEVEL_WITHIN = 200  # characters of a line: a level that is named later is part of what happened
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -106,9 +105,8 @@ def _of_line(line: bytes) -> list[Prepared]:
     if pieces and all(reason is None for reason, *_ in pieces):
         return [_numbered(line[start:end], level or "") for _, level, _, start, end, _ in pieces]
     message = line.decode("utf-8", "replace")
-    found = _LEVEL.search(message, 0, LEVEL_WITHIN)
-    name = found[1].upper() if found else "INFO"
-    return [_prepare(ALIASES.get(name, name), message)]
+    level = guess_level(message) or "INFO"
+    return [_prepare(ALIASES.get(level, level), message)]
 
 
 def _numbered(entry: bytes, level: str) -> Prepared:
