@@ -28,6 +28,15 @@ PyMODINIT_FUNC PyInit__seen(void);
 PyMODINIT_FUNC PyInit__ledger(void);
 PyMODINIT_FUNC PyInit__intake(void);
 
+/* Some versions of Python look for built-in modules outside packages only. */
+static const char FIND_BUILT_IN[] =
+    "import sys\n"
+    "from importlib.machinery import BuiltinImporter\n"
+    "class Finder:\n"
+    "    def find_spec(name, path=None, target=None):\n"
+    "        return BuiltinImporter.find_spec(name)\n"
+    "sys.meta_path.insert(0, Finder)\n";
+
 static PyObject *receive_check; /* NULL: the target is the scanner */
 
 const char *__asan_default_options(void) {
@@ -65,6 +74,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   PyStatus status = Py_InitializeFromConfig(&config);
   if (PyStatus_Exception(status)) Py_ExitStatusException(status);
   PyConfig_Clear(&config);
+  if (PyRun_SimpleString(FIND_BUILT_IN) < 0) abort();
 
   const char *target = getenv("FASTLOG_FUZZ");
   if (target && strcmp(target, "receive") == 0) {
