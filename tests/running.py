@@ -1,6 +1,7 @@
 """The real server and the real commands, each in a process of its own."""
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 
 # Nothing of the caller's environment reaches the programs under test but what finds and measures them.
 BASE_ENVIRONMENT = {
@@ -18,6 +20,7 @@ BASE_ENVIRONMENT = {
 PATIENCE_SEC = 30  # until something that must happen counts as not happening; never waited out by a test that passes
 WINDOW = 100  # datagrams under way at once: they fit in the smallest receive buffer that a system grants
 FASTLOG = [sys.executable, "-m", "fastlog"]
+TOKEN = "correct-horse-battery-staple"  # of a dashboard that is not for everybody
 
 
 def run_fastlog(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: str) -> subprocess.CompletedProcess[str]:
@@ -32,6 +35,37 @@ def run_fastlog(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: s
         check=False,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_python(program: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end. A warning of it is an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
+        env=BASE_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SEC,
+        check=check,
+    )
+
+
+def eventually(read, holds):
+    """Reads until it holds; each reading waits for an answer of the server."""
+    until = monotonic() + PATIENCE_SEC
+    while not holds(value := read()):
+        assert monotonic() < until, f"never came to hold; the last was {value}"
+    return value
+
+
+def get(port: int, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SEC)
+    try:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        response = connection.getresponse()
+        response.text = response.read().decode()
+        return response
+    finally:
+        connection.close()
 
 
 class Server:
@@ -132,6 +166,11 @@ class Server:
             self.process.wait()
         self.process.stderr.close()
 
+    def stats(self) -> dict:
+        response = get(self.dashboard_port, "/stats")
+        assert response.status == 200
+        return json.loads(response.text)
+
     def log(self) -> bytes:
         return (self.directory / "server.log").read_bytes()
 
@@ -139,6 +178,11 @@ class Server:
         """The live file with its archives before it, the oldest first."""
         archives = sorted(self.directory.glob("server.log.[0-9]*"), key=lambda path: -int(path.suffix[1:]))
         return b"".join(path.read_bytes() for path in archives) + self.log()
+
+    def entries(self) -> list[dict]:
+        """Ends the server; all entries in its log."""
+        assert self.stop() == 0
+        return [json.loads(line) for line in self.whole_log().splitlines()]
 
     def rejects(self) -> list[dict]:
         return [json.loads(line) for line in (self.directory / "rejects.jsonl").read_text().splitlines()]

@@ -15,8 +15,7 @@ import urllib.request
 
 import pytest
 from bad_network import BadNetwork
-from running import BASE_ENVIRONMENT, PATIENCE_SEC, Server
-from test_dashboard import eventually, stats
+from running import BASE_ENVIRONMENT, PATIENCE_SEC, Server, eventually, run_python
 
 from fastlog import Client
 
@@ -53,7 +52,7 @@ def client(closing):
 def account(server) -> dict:
     """What the server tells when it has taken all that was sent before."""
     server.send([b'{"level":"END","message":"of what was sent"}'])
-    return eventually(lambda: stats(server), lambda told: told["level_distribution"]["OTHER"] == 1)
+    return eventually(server.stats, lambda told: told["level_distribution"]["OTHER"] == 1)
 
 
 @pytest.fixture
@@ -64,13 +63,8 @@ def nobody():
         return free.getsockname()[1]
 
 
-def run_program(text: str, *arguments: object) -> subprocess.CompletedProcess:
-    """A Python program of its own."""
-    program = "import os, sys, signal, threading\nfrom fastlog import Client\n" + text
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
-        env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, capture_output=True, check=True,
-    )  # fmt: skip
+def run_program(text: str, *arguments: object) -> None:
+    run_python("import os, sys, signal, threading\nfrom fastlog import Client\n" + text, *arguments)
 
 
 # Entries
@@ -426,7 +420,7 @@ def test_levels_that_the_server_does_not_acknowledge_hold_up_nothing_for_long(st
         unheard.send("ERROR", "unheard")
         unheard.send("INFO", str(number))
     eventually(unheard.stats, lambda told: told.sent == 12)
-    eventually(lambda: stats(server), lambda told: told["level_distribution"].get("INFO") == 10)
+    eventually(server.stats, lambda told: told["level_distribution"].get("INFO") == 10)
     unheard.close(0)
     assert unheard.stats().given_up == 2
     assert unheard.stats().dropped == {"ERROR": 8}
@@ -517,7 +511,7 @@ def test_a_client_that_nobody_holds_any_more_sends_what_it_has(start):
     server = start()
     before = set(os.listdir("/proc/self/fd"))
     Client(port=server.port).send("INFO", "m")
-    eventually(lambda: stats(server), lambda told: told["total_received"] == 1)
+    eventually(server.stats, lambda told: told["total_received"] == 1)
     Client(port=server.port)
     eventually(lambda: set(os.listdir("/proc/self/fd")), lambda now: now <= before)
 
@@ -575,7 +569,7 @@ def test_a_fork_sends_nothing_twice(start):
         for _ in range(3): assert os.wait()[1] == 0
         """.replace("\n        ", "\n")
     run_program(program, server.port)
-    told = eventually(lambda: stats(server), lambda told: told["total_received"] == 9000)
+    told = eventually(server.stats, lambda told: told["total_received"] == 9000)
     assert told["duplicates"] == told["losses"]["sequence_gaps"] == 0
     assert len(told["top_senders"]) == 4
     server.stop()

@@ -1,20 +1,18 @@
 """The dashboard's HTTP side: what the figures say, when health is bad, and who may ask."""
 
 import base64
-import http.client
 import json
 import os
 import re
 import resource
 import socket
 from pathlib import Path
-from time import monotonic
 
 import jsonschema
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from running import PATIENCE_SEC, run_fastlog
+from running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
 from test_serve import ERROR_7, INFO, entries
 
 from fastlog import dashboard
@@ -23,32 +21,6 @@ from fastlog.dashboard import HEADERS, Dashboard
 from fastlog.stats import Stats
 
 ROOT = Path(__file__).parent.parent
-TOKEN = "correct-horse-battery-staple"
-
-
-def get(port: int, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SEC)
-    try:
-        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-        response = connection.getresponse()
-        response.text = response.read().decode()
-        return response
-    finally:
-        connection.close()
-
-
-def stats(server) -> dict:
-    response = get(server.dashboard_port, "/stats")
-    assert response.status == 200
-    return json.loads(response.text)
-
-
-def eventually(read, holds):
-    """Reads until it holds; each reading waits for an answer of the server."""
-    until = monotonic() + PATIENCE_SEC
-    while not holds(value := read()):
-        assert monotonic() < until, f"never came to hold; the last was {value}"
-    return value
 
 
 def samples(text: str) -> dict[str, float]:
@@ -66,7 +38,7 @@ def test_stats_metrics_and_files_agree_to_the_entry(start, tmp_path):
     bad = [b"", b"x", b"[1]", b'{"message":"m"}', b'{"level":"INFO","message":"\xff"}'] * 20
     server.send([datagram for pair in zip(sent, bad * 52, strict=False) for datagram in pair][: 2 * len(bad)])
     server.send(sent[len(bad) :])
-    told = eventually(lambda: stats(server), lambda told: told["total_received"] == len(sent))
+    told = eventually(server.stats, lambda told: told["total_received"] == len(sent))
     metrics = samples(get(server.dashboard_port, "/metrics").text)
 
     assert told["total_received"] == told["stored"] + told["duplicates"] + told["buffered"] + told["losses"]["disk"]
@@ -99,7 +71,7 @@ def test_stats_metrics_and_files_agree_to_the_entry(start, tmp_path):
 def test_stats_holds_to_its_schema(start):
     server = start()
     server.send([ERROR_7, INFO, b"bad"])
-    told = eventually(lambda: stats(server), lambda told: told["total_received"] == 2)
+    told = eventually(server.stats, lambda told: told["total_received"] == 2)
     schema = json.loads((ROOT / "docs/stats.schema.json").read_text())
     jsonschema.validate(told, schema)
     assert set(told) == set(Stats.__struct_fields__)
@@ -118,25 +90,25 @@ def test_every_key_of_stats_is_documented():
 
 def test_the_rate_rises_and_falls_to_nothing(start):
     server = start()
-    assert stats(server)["logs_per_second"] == 0
+    assert server.stats()["logs_per_second"] == 0
     server.send([INFO] * 300)
-    told = eventually(lambda: stats(server), lambda told: told["logs_per_second"] > 0)
+    told = eventually(server.stats, lambda told: told["logs_per_second"] > 0)
     assert told["rates"]["peak"] >= told["logs_per_second"]
-    told = eventually(lambda: stats(server), lambda told: told["logs_per_second"] == 0)
+    told = eventually(server.stats, lambda told: told["logs_per_second"] == 0)
     assert told["total_received"] == 300
     assert told["rates"]["average"] > 0
     assert sum(told["rates"]["history"]) == 300
 
 
 def test_figures_nobody_knows_are_null(start):
-    told = stats(start())
+    told = start().stats()
     assert told["acks"]["latency_ms"] == {"p50": None, "p99": None, "max": None}
     assert told["sync"]["last_ms"] is None
 
 
 def test_the_process_is_told(start):
     server = start()
-    process = stats(server)["process"]
+    process = server.stats()["process"]
     assert process["pid"] == server.process.pid
     page = os.sysconf("SC_PAGE_SIZE")
     assert process["resident_bytes"] > 1000 * page
@@ -150,7 +122,7 @@ def test_ack_latency_is_told(start):
     with server.client() as client:
         client.send(ERROR_7)
         client.recv(100)
-    latency = eventually(lambda: stats(server), lambda told: told["acks"]["sent"] == 1)["acks"]["latency_ms"]
+    latency = eventually(server.stats, lambda told: told["acks"]["sent"] == 1)["acks"]["latency_ms"]
     assert 0 < latency["p50"] <= latency["p99"] <= latency["max"] < PATIENCE_SEC * 1000
 
 
@@ -173,11 +145,11 @@ def test_health_tells_a_full_disk_until_it_is_mended(start):
     assert json.loads(response.text) == {
         "status": "degraded", "reasons": ["the disk refuses entries: File too large"]
     }  # fmt: skip
-    assert stats(server)["disk"]["failure"] == "File too large"
-    assert stats(server)["buffered"] == 1
+    assert server.stats()["disk"]["failure"] == "File too large"
+    assert server.stats()["buffered"] == 1
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 200)
-    assert stats(server)["stored"] == 1
+    assert server.stats()["stored"] == 1
 
 
 def test_health_tells_what_the_kernel_dropped(start):
@@ -187,7 +159,7 @@ def test_health_tells_what_the_kernel_dropped(start):
             client.send(INFO)
     response = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
     assert "the kernel dropped datagrams within the last minute" in json.loads(response.text)["reasons"][0]
-    told = stats(server)
+    told = server.stats()
     assert told["losses"]["kernel_drops"] == 1_000 - told["datagrams"]
 
 
@@ -333,7 +305,7 @@ def quick_limits(monkeypatch):
 def alone(start, quick_limits):
     """A dashboard without a loop behind it: the last snapshot of a server that is gone."""
     page = Dashboard(Settings(dashboard_port=0), ask=lambda: None)
-    page.publish(msgspec.convert(stats(start()), Stats))
+    page.publish(msgspec.convert(start().stats(), Stats))
     page.start()
     return int(re.search(r":(\d+)/", page.url)[1])
 

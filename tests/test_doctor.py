@@ -9,8 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import run_fastlog
-from test_dashboard import TOKEN, eventually, get, stats
+from running import TOKEN, eventually, get, run_fastlog
 from test_full_disk import pytestmark as only_root
 from test_full_disk import small_disk  # noqa: F401, a fixture
 from test_serve import entries
@@ -133,7 +132,7 @@ def test_kernel_drops_are_found(start, tmp_path):
     with server.client() as client, server.stopped():
         for entry in entries(1_000):
             client.send(entry)
-    drops = eventually(lambda: stats(server)["losses"]["kernel_drops"], bool)
+    drops = eventually(lambda: server.stats()["losses"]["kernel_drops"], bool)
     code, found = examine(tmp_path, *at(server))
     assert code == 1
     assert found["kernel drops"]["status"] == "wrong"

@@ -4,8 +4,7 @@ import os
 import subprocess
 
 import pytest
-from running import Server
-from test_dashboard import eventually, get, stats
+from running import Server, eventually, get
 from test_serve import entries
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
@@ -33,19 +32,19 @@ def test_a_full_disk_is_filled_told_and_recovered_from_with_every_entry_in_the_a
     with server.client() as client:
         error = b'{"level":"ERROR","message":"while the disk is full","sequence":1}'
         client.send(error)
-        told = eventually(lambda: stats(server), lambda told: told["level_distribution"]["ERROR"] == 1)
+        told = eventually(server.stats, lambda told: told["level_distribution"]["ERROR"] == 1)
         assert told["acks"]["sent"] == 0
         assert told["total_received"] == len(ordinary) + 1
         assert told["total_received"] == told["stored"] + told["buffered"] + told["losses"]["disk"]
         assert told["losses"]["disk"] > 0
         # a try of every second may find room for a short line, and the figures are up to half a second old
-        eventually(lambda: server.log().count(b"\n") - stats(server)["stored"], lambda more: more == 0)
+        eventually(lambda: server.log().count(b"\n") - server.stats()["stored"], lambda more: more == 0)
         assert server.log().endswith(b"}\n")
 
         ballast.unlink()
         assert client.recv(100) == b'{"ack":true,"sequence":1}'
     eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 200)
-    told = stats(server)
+    told = server.stats()
     assert told["buffered"] == 0
     assert told["total_received"] == told["stored"] + told["losses"]["disk"]
     server.stop()

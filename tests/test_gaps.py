@@ -4,7 +4,7 @@ import json
 import random
 import socket
 
-from test_dashboard import eventually, stats
+from running import eventually
 
 
 def through_a_bad_network(rng: random.Random, count: int) -> tuple[list[int], set[int]]:
@@ -30,7 +30,7 @@ def test_gaps_are_what_the_network_lost_for_every_sender(start):
     total = sum(len(out) for _, out, _ in senders)
     lost = sum(count for _, _, count in senders)
     server.send_from((client, entry(sequence)) for client, sequence in interleaved(rng, senders))
-    told = eventually(lambda: stats(server), lambda told: told["total_received"] == total)
+    told = eventually(server.stats, lambda told: told["total_received"] == total)
     assert told["losses"]["sequence_gaps"] == lost, f"seed {seed}"
     by_address = {sender["address"]: sender for sender in told["top_senders"]}
     for client, out, count in senders:
@@ -57,7 +57,7 @@ def entry(sequence: int) -> bytes:
 def test_entries_without_a_sequence_have_no_gaps(start):
     server = start()
     server.send([b'{"level":"INFO","message":"m"}'] * 100)
-    told = eventually(lambda: stats(server), lambda told: told["total_received"] == 100)
+    told = eventually(server.stats, lambda told: told["total_received"] == 100)
     assert told["losses"]["sequence_gaps"] == 0
     assert [(sender["received"], sender["lost"]) for sender in told["top_senders"]] == [(100, 0)]
 
@@ -67,13 +67,13 @@ def test_what_the_kernel_dropped_is_a_gap_too(start):
     server = start(RCVBUF_SIZE="1")
     with server.client() as client:
         client.send(entry(1))
-        eventually(lambda: stats(server), lambda told: told["total_received"] == 1)
+        eventually(server.stats, lambda told: told["total_received"] == 1)
         with server.stopped():
             for sequence in range(2, 2_001):
                 client.send(entry(sequence))
         eventually(server.queued, lambda queued: queued == 0)
         client.send(entry(2_001))
-        told = eventually(lambda: stats(server), lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
+        told = eventually(server.stats, lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
     assert told["losses"]["sequence_gaps"] == told["losses"]["kernel_drops"] == 2_001 - told["total_received"]
     assert told["losses"]["kernel_drops"] > 0
 
@@ -86,5 +86,5 @@ def test_a_restarted_sender_begins_anew(start):
             client.send(entry(sequence))
             if sequence % 100 == 0:
                 eventually(server.queued, lambda queued: queued == 0)
-    told = eventually(lambda: stats(server), lambda told: told["total_received"] == 5_000)
+    told = eventually(server.stats, lambda told: told["total_received"] == 5_000)
     assert told["losses"]["sequence_gaps"] == 0

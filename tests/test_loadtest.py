@@ -41,11 +41,6 @@ def command(server, *arguments: str) -> list[str]:
     ]  # fmt: skip
 
 
-def stored(server) -> list[dict]:
-    assert server.stop() == 0
-    return [json.loads(line) for line in server.whole_log().splitlines()]
-
-
 def adds_up(report: dict) -> bool:
     sending, outcome = report["sending"], report["outcome"]
     kinds = ("stored", "duplicates", "buffered", "disk", "kernel_drops", "on_the_way")
@@ -56,7 +51,7 @@ def adds_up(report: dict) -> bool:
 def test_the_account_agrees_with_the_file(start):
     server = start()
     code, report = loadtest(server, "--logs", "5003", "--rate", "0", "--error-share", "0.02")
-    entries = stored(server)
+    entries = server.entries()
     assert report["sending"]["entries"] == 5003
     assert report["outcome"]["stored"] == len(entries)
     assert adds_up(report)
@@ -76,7 +71,7 @@ def test_each_client_counts_its_own_sequences(start):
     server = start()
     code, report = loadtest(server, "--logs", "403", "--rate", "10000", "--clients", "4")
     assert code == 0
-    sequences = sorted(entry["sequence"] for entry in stored(server))
+    sequences = sorted(entry["sequence"] for entry in server.entries())
     starts = [s for s, before in zip(sequences, [0, *sequences], strict=False) if s != before + 1]
     assert len(starts) == 4
     assert report["outcome"]["sequence_gaps"] == 0
@@ -124,7 +119,7 @@ def test_what_the_kernel_drops_is_accounted_for(start):
     outcome = report.outcome
     assert outcome.kernel_drops > 900
     assert (outcome.on_the_way, outcome.duplicates, outcome.buffered, outcome.disk) == (0, 0, 0, 0)
-    assert outcome.stored == 1000 - outcome.kernel_drops == len(stored(server))
+    assert outcome.stored == 1000 - outcome.kernel_drops == len(server.entries())
     assert report.balanced
     assert report.lost == outcome.kernel_drops
     assert not report.lossless
@@ -155,7 +150,7 @@ def test_rejects_are_accounted_for(start, settings, reason, count):
     assert adds_up(report)
     assert outcome["on_the_way"] == 0
     assert report["balanced"]
-    assert report["lost"] == outcome["rejected"][reason] == 200 - len(stored(server))
+    assert report["lost"] == outcome["rejected"][reason] == 200 - len(server.entries())
 
 
 def test_what_is_lost_on_the_way_is_told_apart_and_errors_come_again(start, closing):
@@ -169,7 +164,7 @@ def test_what_is_lost_on_the_way_is_told_apart_and_errors_come_again(start, clos
     assert (sending["entries"], sending["repetitions"], sending["acknowledged"]) == (50, 2, 1)
     assert (outcome["stored"], outcome["duplicates"], outcome["on_the_way"]) == (47, 1, 4)
     assert adds_up(report)
-    assert report["lost"] == 3 == 50 - len(stored(server))
+    assert report["lost"] == 3 == 50 - len(server.entries())
     assert outcome["sequence_gaps"] == 3
     assert sending["ack_latency_ms"]["p50"] > 100  # the first of the repetitions
 
@@ -186,7 +181,7 @@ def test_what_the_server_has_not_written_yet_is_told(start):
     code, report = loadtest(server, "--logs", "100", "--rate", "0", "--error-share", "0")
     assert code == 0
     assert (report["outcome"]["stored"], report["outcome"]["buffered"]) == (0, 100)
-    assert len(stored(server)) == 100
+    assert len(server.entries()) == 100
 
 
 def test_a_reader_that_has_seen_enough_changes_nothing(start, tmp_path):
@@ -244,7 +239,7 @@ def test_a_corpus_is_sent(start, tmp_path):
     code, report = loadtest(server, "--corpus", "corpus", "--logs", "12", "--rate", "0", "--clients", "1")
     assert code == 0
     assert report["sending"]["acknowledged"] == 2
-    entries = stored(server)
+    entries = server.entries()
     sequences = [entry.pop("sequence") for entry in entries]
     assert sequences == list(range(sequences[0], sequences[0] + 12))
     assert [entry["message"] for entry in entries[:6]] == [
@@ -297,7 +292,7 @@ def test_ctrl_c_ends_it_with_an_account(start, follow, tmp_path):
     report = json.loads(text)
     assert report["sending"]["interrupted"]
     assert report["balanced"], report
-    assert report["outcome"]["stored"] == report["sending"]["entries"] == len(stored(server))
+    assert report["outcome"]["stored"] == report["sending"]["entries"] == len(server.entries())
 
 
 def test_a_bar_is_drawn_on_a_terminal(start, tmp_path):

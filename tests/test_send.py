@@ -61,11 +61,6 @@ class LossyWay:
         self._back.close()
 
 
-def stored(server) -> list[dict]:
-    server.stop()
-    return [json.loads(line) for line in server.log().splitlines()]
-
-
 def test_one_message(start, tmp_path):
     server = start()
     done = run_fastlog(
@@ -73,7 +68,7 @@ def test_one_message(start, tmp_path):
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == f"fastlog: 1 sent to 127.0.0.1 port {server.port}/udp, 1 acknowledged, 0 not\n"
-    [entry] = stored(server)
+    [entry] = server.entries()
     assert entry["timestamp"].endswith("Z")
     assert len(entry["timestamp"]) == len("2026-11-24T07:00:00.000000Z")
     del entry["timestamp"], entry["sequence"]
@@ -85,14 +80,14 @@ def test_one_message(start, tmp_path):
 def test_the_port_is_the_servers_setting(start, tmp_path):
     server = start()
     assert run_fastlog("send", "hello", cwd=tmp_path, SERVER_PORT=str(server.port)).returncode == 0
-    assert [entry["message"] for entry in stored(server)] == ["hello"]
+    assert [entry["message"] for entry in server.entries()] == ["hello"]
 
 
 def test_samples(start, tmp_path):
     server = start()
     done = run_fastlog("send", "--samples", "300", "--port", str(server.port), cwd=tmp_path)
     assert done.returncode == 0
-    entries = stored(server)
+    entries = server.entries()
     first = entries[0]["sequence"]
     assert [entry["sequence"] for entry in entries] == list(range(first, first + 300))
     assert {entry["level"] for entry in entries} >= {"DEBUG", "INFO", "WARNING", "ERROR"}
@@ -104,7 +99,7 @@ def test_lines_of_standard_input(start, tmp_path):
     lines = b"first\r\n\n  second, indented\n\xff no utf-8 \xe2\x82\xac\nlast without an end"
     done = run_fastlog("send", "--level", "warn", "--port", str(server.port), cwd=tmp_path, stdin=lines)
     assert done.returncode == 0
-    assert [(entry["level"], entry["message"]) for entry in stored(server)] == [
+    assert [(entry["level"], entry["message"]) for entry in server.entries()] == [
         ("warn", message) for message in ("first", "  second, indented", "\ufffd no utf-8 €", "last without an end")
     ]
 
@@ -115,7 +110,7 @@ def test_a_line_too_long_for_a_datagram_is_shortened_and_told(start, tmp_path):
     done = run_fastlog("send", "--stdin", "--port", str(server.port), cwd=tmp_path, stdin=lines)
     assert done.returncode == 0
     assert "line 2 of standard input was shortened to fit in a datagram: it had 70000 bytes\n" in done.stderr
-    first, long, last = stored(server)
+    first, long, last = server.entries()
     assert (first["message"], long["message"][:9], last["message"]) == ("first", "x" * 9, "last")
     assert long["truncated"] is True
 
@@ -129,7 +124,7 @@ def test_json_lines_are_entries(start, tmp_path):
     assert "4 sent" in done.stderr
     assert "1 acknowledged, 0 not" in done.stderr
     assert b',"level":"ERROR", "message":"as it is", "n":1e400,"host":"' in server.log()
-    entries = stored(server)
+    entries = server.entries()
     assert [entry["message"] for entry in entries] == ["as it is", "plain", "named otherwise", '{"message":"cut']
     assert {entry["app"] for entry in entries} == {"web"}
 
@@ -140,7 +135,7 @@ def test_a_json_line_too_long_for_a_datagram_is_shortened_and_told(start, tmp_pa
     done = run_fastlog("send", "--json", "--port", str(server.port), cwd=tmp_path, stdin=line)
     assert done.returncode == 0
     assert "line 1 of standard input was shortened" in done.stderr
-    [entry] = stored(server)
+    [entry] = server.entries()
     assert (entry["level"], entry["truncated"]) == ("ERROR", True)
 
 
@@ -150,7 +145,7 @@ def test_levels_are_guessed_when_asked(start, tmp_path):
     port = str(server.port)
     assert run_fastlog("send", "--guess-level", "--port", port, cwd=tmp_path, stdin=lines).returncode == 0
     assert run_fastlog("send", "--guess-level", "[warn] slow", "--port", port, cwd=tmp_path).returncode == 0
-    assert [entry["level"] for entry in stored(server)] == ["ERROR", "INFO", "WARN"]
+    assert [entry["level"] for entry in server.entries()] == ["ERROR", "INFO", "WARN"]
 
 
 def test_a_pipe_waits_for_a_server_that_takes_its_time(start, tmp_path):
@@ -176,13 +171,13 @@ def test_a_pipe_waits_for_a_server_that_takes_its_time(start, tmp_path):
     _, told = program.communicate(lines[taken:], PATIENCE_SEC)
     assert b"200000 sent" in told
     assert program.returncode == 0
-    assert [entry["message"] for entry in stored(server)] == [str(number) for number in range(200_000)]
+    assert [entry["message"] for entry in server.entries()] == [str(number) for number in range(200_000)]
 
 
 def test_a_message_that_is_no_utf8_is_made_valid(start, tmp_path):
     server = start()
     assert run_fastlog("send", b"caf\xe9", "--port", str(server.port), cwd=tmp_path).returncode == 0
-    assert [entry["message"] for entry in stored(server)] == ["caf\ufffd"]
+    assert [entry["message"] for entry in server.entries()] == ["caf\ufffd"]
 
 
 def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closing):
@@ -193,7 +188,7 @@ def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closin
     assert done.returncode == 0
     assert "4 sent" in done.stderr
     assert "4 acknowledged, 0 not" in done.stderr
-    assert {entry["message"] for entry in stored(server)} == set("abcd")
+    assert {entry["message"] for entry in server.entries()} == set("abcd")
     assert (
         len({line for datagram in way.forwarded for line in datagram.split(b"\n")}) == 4
     )  # a retransmission is the same bytes again

@@ -2,9 +2,8 @@
 
 import re
 
-from running import FASTLOG, run_fastlog
+from running import FASTLOG, TOKEN, eventually, run_fastlog
 from terminal import Terminal, needs_terminal, plain
-from test_dashboard import TOKEN, eventually
 from test_serve import ERROR_7, INFO, entries
 
 RED = re.compile(r"\x1b\[(?:[0-9]+;)*(?:31|91|41)[;m]")
