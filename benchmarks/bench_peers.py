@@ -6,6 +6,7 @@ time meets all of them. The figures are the medians of the rounds. See peers/tri
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -128,6 +129,7 @@ def table(points: Sequence[Any]) -> str:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that collectors are ended, as by Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = list(collectors.COLLECTORS)
     add = parser.add_argument

@@ -139,9 +139,6 @@ def page(result: dict[str, Any]) -> str:
 What an entry costs, beside other collectors, and how that changes with the load. All figures are measured;
 `make performance` measures them again and writes this page and its plots anew.
 
-The figures shown here were taken in one round on a machine shared with others, before the receive path gathered several
-bursts in one drain: ratios waver by a tenth, and fastlog's cost has fallen since, by a third at 200,000 entries/s.
-
 ## How it is measured
 
 Every collector runs as its own process, receives on the loopback interface, and appends to a file. A sender in C sends
@@ -166,7 +163,9 @@ The machine:
 
 {machine.describe(result["machine"])}
 Both the sender and the collector run on it, so single figures differ by a tenth or more from run to run; the ratios of
-one run are steadier.
+one run are steadier. Where the sender leaves time on its core, the scheduler may have the collector run there, too:
+what was just sent is in that core's caches, and costs half of what it costs to fetch it from another core. So a load
+that keeps the sender busy (unpaced, or with a system call for each datagram) costs the collector more.
 
 ## Beside other collectors
 
@@ -211,7 +210,10 @@ At {count(SENDERS_RATE)} entries a second together, a datagram of each in turn, 
 ![Cost by number of senders](performance/senders.svg)
 
 The account of a sender is one line of the cache, found by a hash; that of ten thousand does not fit in the nearest
-caches. `ceiling` has no account: what changes there is the sending side, whose datagrams come from one address or many.
+caches, which costs some 80 ns an entry. `ceiling` has no account: what changes there is the sending side, whose
+datagrams come from one address or many. That is also most of what changes for fastlog: with so many addresses the
+sender has more to do, and the collector is less often on its core. With a system call for each datagram, which keeps
+the sender busy in any case, ten thousand senders cost a tenth more than one.
 
 ## With the share of ERROR
 

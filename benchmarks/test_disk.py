@@ -61,7 +61,7 @@ class PriorityPath:
         self.log = log
         self.storage = storage
         self.intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
-        self.writer = Writer(self.intake, log, self.receiver, self.loop, wait_for_disk, recent=100)
+        self.writer = Writer(self.intake, log, self.receiver, self.loop, wait_for_disk, 100, syncs_apart_sec=0.0)
 
     def send(self, datagrams):
         """Sends, after it has read the ACKs of the round before."""
