@@ -6,6 +6,8 @@ import socket
 import pytest
 from peers import kernel, trial
 
+from fastlog.writer import SYNCS_IN_A_ROW
+
 COUNT = 5_000  # datagrams that fit in a receive buffer of 4 MiB, should the server not come to run
 PATIENCE_SEC = 30
 
@@ -45,11 +47,13 @@ def rounds_of(measure, client, errors, ordinary, rounds):
     return ack, re.search(rb'"sequence":(\d+)', latest)[1]
 
 
-def test_error_to_its_ack(measure, server, client, errors):
-    ack, sequence = rounds_of(measure, client, errors, [], 300)
+@pytest.mark.parametrize("in_a_row", [SYNCS_IN_A_ROW - 1, 300])
+def test_error_to_its_ack(measure, server, client, errors, in_a_row):
+    """Each is sent after the ACK of the one before. When there are many, their syncs begin apart."""
+    ack, sequence = rounds_of(measure, client, errors, [], in_a_row)
     assert ack == b'{"ack":true,"sequence":%s}' % sequence
     server.stop()
-    assert server.stored() == 301
+    assert server.stored() == in_a_row + 1
 
 
 def test_entries_until_they_are_in_the_file(measure, benchmark, server, client, corpus, errors):

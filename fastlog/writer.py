@@ -21,7 +21,8 @@ from fastlog.messages import say
 from fastlog.meters import LatencyMeter, RecentErrors
 
 RETRY_SEC = 1.0  # between two tries to write to a disk that refused
-SYNCS_APART_SEC = 0.005  # begin so far apart at the least: each costs a turn of the loop, and ACKs can leave together
+SYNCS_APART_SEC = 0.005  # begin so far apart on average: each costs turns of the loop, and ACKs can leave together
+SYNCS_IN_A_ROW = 20  # may begin at once after a pause: whoever waits for each ACK does not wait for the pace
 KEPT_MAX_BYTES = 16 << 20  # of priority entries kept in memory until they are acknowledged: seconds of nothing else
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 
@@ -66,6 +67,7 @@ class Writer:
         self._retry = loop.deadline(self._on_retry)
         self._sync_due = loop.deadline(self.flush)
         self._apart_sec = syncs_apart_sec
+        self._in_pace_at = 0.0  # when the syncs so far will not have been too many
         self._trusted = True  # the live file
         self._under_way: _Group | None = None
         self._spare = Acks()
@@ -218,7 +220,8 @@ class Writer:
     def _end_group(self) -> _Group:
         group, self._under_way = cast("_Group", self._under_way), None
         self._spare = group.acks
-        self.next_sync_at = group.sync_began + self._apart_sec
+        self._in_pace_at = max(self._in_pace_at, group.sync_began) + self._apart_sec
+        self.next_sync_at = self._in_pace_at - (SYNCS_IN_A_ROW - 1) * self._apart_sec
         self.sync_sec = monotonic() - group.sync_began
         return group
 

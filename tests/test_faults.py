@@ -108,13 +108,14 @@ def test_receiving_never_waits_for_a_sync(tmp_path):
     way.close()
 
 
-def test_syncs_begin_apart_and_what_came_meanwhile_waits_for_one_together(tmp_path):
+def test_after_some_syncs_they_begin_apart_and_what_came_meanwhile_waits_for_one_together(tmp_path):
     storage = PatientStorage()
     way = Way(tmp_path, storage, syncs_apart_sec=3600.0)
-    way.send(error(1))
-    assert len(storage.under_way) == 1  # the first one after a pause waits for nothing
-    storage.end_one()
-    assert way.read_acks() == [1]
+    for number in range(writer.SYNCS_IN_A_ROW):
+        way.send(error(1000 + number))
+        assert len(storage.under_way) == 1  # the first ones after a pause wait for nothing
+        storage.end_one()
+        assert way.read_acks() == [1000 + number]
     way.send(error(2))
     way.writer.flush_urgent(monotonic())
     way.send(info(3), error(4))
