@@ -1,5 +1,10 @@
+import signal
+
 import pytest
 from running import Follower, Server
+
+# A shell has what it runs in the background ignore it, and so would every program that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
