@@ -222,8 +222,8 @@ At {count(ERRORS_RATE)} entries a second; each ERROR is written at once, synced 
 {errors_table(result["errors"])}
 ![Cost by share of ERROR](performance/errors.svg)
 
-Where errors are rare, each of them ends a batch and has a sync of its own. Where there are many, syncs begin 5 ms apart,
-and one does for all that came meanwhile.
+Where errors are rare, each of them ends a batch and has a sync of its own. Where there are many, syncs begin 5 ms
+apart, and one does for all that came meanwhile.
 
 ## Several entries in a datagram
 
