@@ -155,7 +155,7 @@ cdef const uint8_t *skip_rest_of_string(const uint8_t *p, const uint8_t *end, Se
             if size == 0:
                 return fail(seen, UTF8)
             p += size
-            if p != end and p[0] >= 0x80:  # as in most scripts but ours
+            if p != end and p[0] >= 0x80:  # in most scripts they stand in a row
                 continue
         elif p[0] == c'\\':
             seen.escaped = True
