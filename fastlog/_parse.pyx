@@ -296,6 +296,8 @@ cdef const uint8_t *skip_container(const uint8_t *p, const uint8_t *end, int dep
 
 
 cdef inline const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int depth, Seen *seen) noexcept nogil:
+    if likely(p < end and p[0] == c'"'):  # as most are
+        return skip_string(p + 1, end, seen)
     if p < end and (p[0] == c'{' or p[0] == c'['):
         return skip_container(p, end, depth, seen)
     return skip_scalar(p, end, seen)
@@ -382,7 +384,7 @@ cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *v
         if not c'0' <= p[0] <= c'9':
             return False
         digits = p[0] - c'0'
-        if n >= UINT64_MAX // 10 and (n > UINT64_MAX // 10 or digits > UINT64_MAX % 10):
+        if n > (UINT64_MAX - digits) // 10:
             return False
         n = n * 10 + digits
         p += 1
@@ -399,9 +401,9 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
     p = skip_space(p, end, seen)
     if p < end and p[0] == c'}':
         return p + 1
-    if p == end or p[0] != c'"':
-        return fail(seen, SYNTAX)
     while True:
+        if p == end or p[0] != c'"':
+            return fail(seen, SYNTAX)
         key = p + 1
         p = skip_string(key, end, seen)
         if p == NULL:
@@ -413,22 +415,19 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
         value = skip_colon(p, end, seen)
         if value == NULL:
             return NULL
-        if likely(value != end and value[0] == c'"'):
-            p = skip_string(value + 1, end, seen)
-            if p == NULL:
-                return NULL
+        p = skip_value(value, end, 1, seen)
+        if p == NULL:
+            return NULL
+        if value[0] == c'"':
             seen.kind[<int>field] = TEXT
             if field == LEVEL:
                 seen.level = value + 1
                 seen.level_size = p - 1 - seen.level
                 seen.level_escaped = seen.escaped
+        elif field == SEQUENCE and read_sequence(value, p, &seen.sequence):
+            seen.kind[<int>field] = SEQUENCE_NUMBER
         else:
-            p = skip_value(value, end, 1, seen)
-            if p == NULL:
-                return NULL
             seen.kind[<int>field] = SOMETHING_ELSE
-            if field == SEQUENCE and read_sequence(value, p, &seen.sequence):
-                seen.kind[<int>SEQUENCE] = SEQUENCE_NUMBER
         if likely(end - p >= 2 and p[0] == c',' and p[1] == c'"'):  # in compact JSON
             p += 1
             continue
@@ -440,8 +439,6 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
         if p[0] != c',':
             return fail(seen, SYNTAX)
         p = skip_space(p + 1, end, seen)
-        if p == end or p[0] != c'"':
-            return fail(seen, SYNTAX)
 
 
 cdef inline Reason judge(const Seen *seen) noexcept nogil:
