@@ -33,7 +33,8 @@ class Contest:
 
 
 def measure(contests: Sequence[Contest], rounds: int, folder: Path | None, tell: Callable[[str], None]) -> list[Any]:
-    """A row for each run, in the order of the runs."""
+    """A row for each run, in the order of the runs. SIGTERM ends it as Ctrl-C does, the collectors with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     collectors.build()
     rows = []
     for number in range(1, rounds + 1):
@@ -129,7 +130,6 @@ def table(points: Sequence[Any]) -> str:
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that collectors are ended, as by Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = list(collectors.COLLECTORS)
     add = parser.add_argument

@@ -5,7 +5,6 @@ Each part can be measured alone; the others stay as they were.
 
 import argparse
 import json
-import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -98,7 +97,6 @@ CONTESTS: dict[str, Callable[[Options], list[Contest]]] = {
 
 
 def main() -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that collectors are ended, as by Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [*CONTESTS, "parts"]
     add = parser.add_argument

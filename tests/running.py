@@ -37,10 +37,13 @@ def run_fastlog(*arguments: str, cwd: Path, stdin: bytes = b"", **environment: s
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-def run_python(program: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def run_python(
+    program: str, *arguments: object, cwd: Path | None = None, check: bool = True
+) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end. A warning of it is an error."""
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
+        cwd=cwd,
         env=BASE_ENVIRONMENT,
         capture_output=True,
         text=True,

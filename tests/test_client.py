@@ -740,7 +740,7 @@ def test_the_package_is_imported_lazily():
     program = (
         "import fastlog, sys; assert fastlog.__version__; assert not {'fastlog.client', 'msgspec'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], env=BASE_ENVIRONMENT, check=True, timeout=PATIENCE_SEC)
+    run_python(program)
     with pytest.raises(AttributeError, match="nonsense"):
         __import__("fastlog").nonsense  # noqa: B018
 

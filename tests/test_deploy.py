@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import threading
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ import yaml
 from dockerfile_parse import DockerfileParser
 from dotenv.variables import parse_variables
 from prometheus_client.parser import text_string_to_metric_families
-from running import PATIENCE_SEC, Server
+from running import PATIENCE_SEC, Server, get
 
 from fastlog.cli import _parser
 from fastlog.config import describe, load
@@ -273,9 +272,7 @@ def metric_names(tmp_path_factory) -> set[str]:
             client.recv(100)
         names: set[str] = set()
         while "fastlog_ack_latency_seconds" not in names:  # the answers are half a second old
-            url = f"http://127.0.0.1:{server.dashboard_port}/metrics"
-            with urllib.request.urlopen(url, timeout=PATIENCE_SEC) as answer:
-                families = text_string_to_metric_families(answer.read().decode())
+            families = text_string_to_metric_families(get(server.dashboard_port, "/metrics").text)
             names = {sample.name for family in families for sample in family.samples}
     finally:
         server.signal(signal.SIGTERM)

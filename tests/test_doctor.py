@@ -213,7 +213,7 @@ def test_what_rotation_keeps_is_counted_with_what_is_there(tmp_path):
 def test_a_directory_that_may_not_be_written_is_found():
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
     if subprocess.run([*nobody, sys.executable, "-c", ""], capture_output=True, check=False).returncode:
-        pytest.skip("this Python is in a directory of root's")
+        pytest.skip("another user cannot run this Python: it is in a directory that only root may enter")
     done = subprocess.run([*nobody, sys.executable, "-c", CHECKER, "/etc/fastlog"], capture_output=True, check=True)
     assert done.stdout.decode().splitlines() == [
         "wrong", "user nobody may not write to /etc", "sudo install -d -o nobody /etc/fastlog"

@@ -2,12 +2,10 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from running import BASE_ENVIRONMENT, PATIENCE_SEC
+from running import run_python
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "python-logging.md"
 EXAMPLES = re.findall(r"^## (\S+)$|^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
@@ -56,14 +54,7 @@ def test_every_example_is_here():
 def test_example(start, example):
     server = start()
     code = examples()[example].replace("5514", str(server.port)) + READERS.get(example, "")
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env=BASE_ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SEC,
-        check=False,
-    )
+    done = run_python(code, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     server.stop()
     entries = [json.loads(line) for line in server.log().splitlines()]

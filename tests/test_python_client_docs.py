@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import BASE_ENVIRONMENT, PATIENCE_SEC
+from running import BASE_ENVIRONMENT, run_python
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python-client.md").read_text(), re.DOTALL)
@@ -17,11 +17,7 @@ def test_an_example_runs_and_all_it_sends_is_stored(start, tmp_path, example):
     server = start()
     program = example.replace("5514", str(server.port))
     assert program.count("\n") <= 12
-    done = subprocess.run(
-        [sys.executable, "-W", "error::ResourceWarning", "-c", program],
-        cwd=tmp_path, env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, capture_output=True, check=True,
-    )  # fmt: skip
-    assert done.stderr == b""
+    assert run_python(program, cwd=tmp_path).stderr == ""
     server.stop()
     calls = 50_000 if "range(50_000)" in example else len(re.findall(r"\.send(?:_entry)?\(", example))
     assert server.whole_log().count(b"\n") == calls

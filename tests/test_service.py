@@ -9,12 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
-import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server
+from running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, get
 
 from fastlog.listener import UDP_GRO
 
@@ -216,8 +215,7 @@ def test_drops_before_the_start_are_told_and_no_reason_for_alarm(udp_socket, tak
     told = next(message for message in server.messages if "handed over" in message)
     dropped = int(re.search(r"drops: (\d+)$", told)[1])
     assert 100 < dropped < 200
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.dashboard_port}/health", timeout=PATIENCE_SEC) as answer:
-        assert answer.status == 200
+    assert get(server.dashboard_port, "/health").status == 200
     server.stop()
     assert f"received {200 - dropped} entries" in server.account
     assert f"dropped by the kernel {dropped}" in server.account
@@ -283,8 +281,7 @@ def test_the_watchdog_is_fed_by_the_loop(start, manager, tmp_path, closing):
         manager.all_told()
     manager.all_told()
     for _ in range(3):
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.dashboard_port}/stats", timeout=PATIENCE_SEC) as answer:
-            answer.read()
+        server.stats()
     assert manager.all_told() == []
 
 

@@ -45,25 +45,17 @@ def walk(request, tmp_path):
     function = ctypes.CDLL(str(library)).walk
     function.argtypes = [ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint, ctypes.c_void_p]
     found = (ctypes.c_uint * mmap.PAGESIZE)()
-
-    def walked(address, size, step):
-        count = function(address, size, step, found)
-        return found[:count]
-
-    return walked
+    return lambda *arguments: found[: function(*arguments, found)]
 
 
 @pytest.fixture
 def page():
     """The address of a page between two that nobody may touch."""
-    memory = mmap.mmap(-1, 3 * mmap.PAGESIZE)
-    begins = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    libc = ctypes.CDLL(None, use_errno=True)
-    for forbidden in (begins, begins + 2 * mmap.PAGESIZE):
-        assert libc.mprotect(ctypes.c_void_p(forbidden), mmap.PAGESIZE, PROT_NONE) == 0
-    yield begins + mmap.PAGESIZE
-    for forbidden in (begins, begins + 2 * mmap.PAGESIZE):
-        libc.mprotect(ctypes.c_void_p(forbidden), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE)
+    with mmap.mmap(-1, 3 * mmap.PAGESIZE) as memory:
+        begins = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        for forbidden in (begins, begins + 2 * mmap.PAGESIZE):
+            assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(forbidden), mmap.PAGESIZE, PROT_NONE) == 0
+        yield begins + mmap.PAGESIZE
 
 
 def expected(text, step):
