@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 300
 # DOCKER=podman does as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
-SOURCES := pyproject.toml setup.py $(wildcard fastlog/*.pyx fastlog/*.pxd fastlog/*.h)
+SOURCES := pyproject.toml setup.py $(shell find fastlog -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 # The pid of a server that `make run` started, if it still runs; a pid may have gone to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2>/dev/null) && tr '\0' ' ' < /proc/$$pid/cmdline 2>/dev/null | grep -q 'fastlog serve' && echo $$pid)
 
@@ -45,13 +45,13 @@ test: $(VENV)/dev  ## the whole test suite
 	$(BIN)/pytest -n auto
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
-	FASTLOG_FUZZ_FACTOR=20 $(BIN)/pytest tests/test_scanner_agrees.py -n auto --timeout 0
+	FASTLOG_FUZZ_FACTOR=20 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
 
 fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path under sanitizers, FUZZ_SECONDS for each part
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
-	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/test_kill.py --timeout 0
+	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/server/test_kill.py --timeout 0
 
 docs: $(VENV)/dev  ## write anew the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
@@ -111,7 +111,7 @@ format: $(VENV)/dev  ## lay out the Python code
 
 clean:  ## remove everything that was built; logs stay
 	rm -rf $(VENV) $(RUN) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	rm -f fastlog/_*.c fastlog/*.so
+	find fastlog \( -name '_*.c' -o -name '*.so' \) -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:

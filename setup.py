@@ -1,6 +1,7 @@
-"""Builds the compiled modules; everything else is in pyproject.toml."""
+"""Builds the compiled modules, every `.pyx` of the tree; everything else is in pyproject.toml."""
 
 import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -10,28 +11,19 @@ if not sys.platform.startswith("linux"):
 from Cython.Build import cythonize
 
 FLAGS = ["-O3", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
+HEADERS = sorted(map(str, Path("fastlog").rglob("*.h")))
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"fastlog.{name}",
-                [f"fastlog/{name}.pyx"],
-                depends=["fastlog/_simd.h", "fastlog/_siphash.h", "fastlog/_find.h"],
+                ".".join(source.with_suffix("").parts),
+                [str(source)],
+                depends=HEADERS,
+                include_dirs=["fastlog"],
                 extra_compile_args=FLAGS,
             )
-            for name in (
-                "_parse",
-                "_net",
-                "_seen",
-                "_ledger",
-                "_intake",
-                "_aio",
-                "_blast",
-                "_outbox",
-                "_select",
-                "_record",
-            )
+            for source in sorted(Path("fastlog").rglob("*.pyx"))
         ],
     )
 )

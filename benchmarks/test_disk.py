@@ -9,12 +9,12 @@ from time import monotonic
 import pytest
 from conftest import BURST
 
-from fastlog._intake import Intake
-from fastlog._net import Admission
-from fastlog.logfile import LogFile
-from fastlog.loop import Loop
-from fastlog.storage import Storage, best_storage
-from fastlog.writer import Writer
+from fastlog.server._drain import Intake
+from fastlog.server._socket import Admission
+from fastlog.server.logfile import LogFile
+from fastlog.server.loop import Loop
+from fastlog.server.storage import Storage, best_storage
+from fastlog.server.writer import Writer
 
 BACKUPS = 10
 

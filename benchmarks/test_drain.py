@@ -5,9 +5,9 @@ import ipaddress
 import pytest
 from conftest import BURST
 
-from fastlog._intake import DRAINED, Intake
-from fastlog._net import Admission
-from fastlog.rejects import NOTES_PER_SEC, RejectsFile
+from fastlog.server._drain import DRAINED, Intake
+from fastlog.server._socket import Admission
+from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
 
 NOBODY = [ipaddress.ip_network("192.0.2.0/24")]
 REJECTS_CAP_BYTES = 2_000_000  # small, so that rejects.jsonl is rotated, too

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastlog._ledger import SENDERS_MAX, Ledger
+from fastlog.server._ledger import SENDERS_MAX, Ledger
 
 COUNT = 100_000
 APART = 7919  # senders follow each other in another order than in memory

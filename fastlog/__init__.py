@@ -3,14 +3,22 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastlog.client import Client, ClientStats
-    from fastlog.handler import Handler
+    from fastlog.client.client import Client, ClientStats
+    from fastlog.client.handler import Handler, Logger
+    from fastlog.client.integrations import loguru_sink, structlog_processor
 
 __version__ = "0.1.0"
-__all__ = ["Client", "ClientStats", "Handler"]
+__all__ = ["Client", "ClientStats", "Handler", "Logger", "loguru_sink", "structlog_processor"]
 
-# Imported when asked for: the commands start without them.
-_MODULES = {"Client": "client", "ClientStats": "client", "Handler": "handler"}
+# Imported on first use: the commands start without them.
+_MODULES = {
+    "Client": "client.client",
+    "ClientStats": "client.client",
+    "Handler": "client.handler",
+    "Logger": "client.handler",
+    "loguru_sink": "client.integrations",
+    "structlog_processor": "client.integrations",
+}
 
 
 def __getattr__(name: str) -> object:

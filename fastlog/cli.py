@@ -9,8 +9,7 @@ from pathlib import Path
 
 from fastlog import __version__
 from fastlog.config import Settings, as_text, describe, in_force, load
-from fastlog.errors import FastlogError
-from fastlog.messages import say
+from fastlog.errors import FastlogError, say
 
 CLIENTS_MAX = 256  # of a load test, a thread each: more of them only take turns on any machine
 
@@ -73,7 +72,7 @@ def _serve(options: argparse.Namespace) -> int:
         for variable, value in in_force(settings).items():
             print(f"{variable}={value}  # {origins[variable]}")
         return 0
-    from fastlog.server import Server
+    from fastlog.server.server import Server
 
     return Server(settings).run()
 
@@ -112,7 +111,7 @@ def _send(options: argparse.Namespace) -> int:
         options.usage_error("give one of MESSAGE, --samples and --stdin")
     if options.json and (options.message is not None or options.samples is not None):
         options.usage_error("--json is for lines of standard input")
-    return _command("send")(options)
+    return _command("commands.send")(options)
 
 
 def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -146,7 +145,7 @@ def _add_loadtest(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 def _loadtest(options: argparse.Namespace) -> int:
     if options.corpus is not None and options.message_bytes is not None:
         options.usage_error("--message-bytes is for made-up entries: leave away --corpus or it")
-    return _command("loadtest")(options)
+    return _command("loadtest.run")(options)
 
 
 def _add_tail(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -182,7 +181,7 @@ def _add_tail(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     parser.add_argument("--json", action="store_true", help="the lines as they are stored, for jq and other programs")
     _add_settings(parser, "LOG_DIR", "LOG_FILENAME")
-    parser.set_defaults(run=_command("tail"))
+    parser.set_defaults(run=_command("commands.tail"))
 
 
 def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -196,7 +195,7 @@ def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--url", help="the server's dashboard (http://127.0.0.1:8080, from DASHBOARD_HOST and DASHBOARD_PORT)"
     )
     parser.add_argument("--once", action="store_true", help="show the figures once, as when the output is no terminal")
-    parser.set_defaults(run=_command("top"))
+    parser.set_defaults(run=_command("commands.top"))
 
 
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -213,7 +212,7 @@ def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     parser.add_argument("--url", help="the dashboard of the server of this machine (as for `fastlog top`)")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     _add_settings(parser, "LOG_DIR", "LOG_FILENAME")
-    parser.set_defaults(run=_command("doctor"))
+    parser.set_defaults(run=_command("commands.doctor"))
 
 
 def _add_target(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,8 @@
-"""The errors that fastlog raises to its callers. Bad datagrams are none: they are counted."""
+"""The errors that fastlog raises to its callers, and how commands report to their user. A bad datagram raises no
+error: it is counted."""
+
+import contextlib
+import os
 
 
 class FastlogError(Exception):
@@ -15,3 +19,12 @@ class ConfigError(FastlogError):
 
 class StartError(FastlogError):
     """The server cannot start: its port is taken, its directory cannot be written, and so on."""
+
+
+def say(text: str) -> None:
+    """Prints one line on standard error, under the program's name.
+
+    It never fails: a full disk under standard error, or nobody who reads it, must not end the server.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, f"fastlog: {text}\n".encode(errors="replace"))

@@ -1,7 +1,8 @@
 import signal
 
 import pytest
-from running import Follower, Server
+
+from tests.helpers.running import Follower, Server
 
 # A shell has what it runs in the background ignore it, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

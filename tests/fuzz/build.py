@@ -45,10 +45,10 @@ if not shutil.which(CLANG):
 OUT.mkdir(parents=True, exist_ok=True)
 objects = [
     compiled(cythonized(ROOT / f"fastlog/{name}.pyx"), *COVERAGE)
-    for name in ("_parse", "_net", "_seen", "_ledger", "_intake")
+    for name in ("_parse", "server/_socket", "server/_stored", "server/_ledger", "server/_drain")
 ]
 objects.append(compiled(cythonized(HERE / "fuzz_scanner.pyx")))
-objects.append(compiled(HERE / "main.c", f'-DFUZZ_PYTHON="{sys.executable}"', f'-DFUZZ_TESTS="{ROOT / "tests"}"'))
+objects.append(compiled(HERE / "main.c", f'-DFUZZ_PYTHON="{sys.executable}"', f'-DFUZZ_ROOT="{ROOT}"'))
 library = sysconfig.get_config_var("LIBDIR")
 try:
     run(

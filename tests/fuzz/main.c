@@ -2,14 +2,14 @@
  *
  *     make fuzz-native                    builds and runs all parts, FUZZ_SECONDS each
  *
- * One program: libFuzzer, the C that Cython makes of fastlog/_*.pyx, instrumented, and an embedded Python that knows
+ * One program: libFuzzer, the C that Cython makes of fastlog/**/_*.pyx, instrumented, and an embedded Python that knows
  * these modules as built-in ones, so the modules built in place are neither used nor changed. Its targets:
  *
  *     fuzz_scanner.pyx   calls the scanner on the input; checks what it says; compares some with the reference decoder
  *     receive.py         sends the input as datagrams to an Intake over loopback; compares all with the reference
  *
  * build.py builds the program, run.py makes the first inputs and the dictionary from the tests' own and runs it. A
- * finding ends the run and is a file in corpus/, which tests/test_fuzz_corpus.py replays with the ordinary build.
+ * finding ends the run and is a file in corpus/, which tests/shipped/test_fuzz_corpus.py replays with the ordinary build.
  * FASTLOG_FUZZ names the target: build/fuzz/fuzz-fastlog takes that, libFuzzer's options, and files or folders.
  */
 #define PY_SSIZE_T_CLEAN
@@ -23,10 +23,10 @@
 #include "fuzz_scanner.h"
 
 PyMODINIT_FUNC PyInit__parse(void);
-PyMODINIT_FUNC PyInit__net(void);
-PyMODINIT_FUNC PyInit__seen(void);
+PyMODINIT_FUNC PyInit__socket(void);
+PyMODINIT_FUNC PyInit__stored(void);
 PyMODINIT_FUNC PyInit__ledger(void);
-PyMODINIT_FUNC PyInit__intake(void);
+PyMODINIT_FUNC PyInit__drain(void);
 
 /* Some versions of Python look for built-in modules outside packages only. */
 static const char FIND_BUILT_IN[] =
@@ -60,17 +60,17 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   Py_PreInitialize(&memory);
 
   PyImport_AppendInittab("fastlog._parse", PyInit__parse);
-  PyImport_AppendInittab("fastlog._net", PyInit__net);
-  PyImport_AppendInittab("fastlog._seen", PyInit__seen);
-  PyImport_AppendInittab("fastlog._ledger", PyInit__ledger);
-  PyImport_AppendInittab("fastlog._intake", PyInit__intake);
+  PyImport_AppendInittab("fastlog.server._socket", PyInit__socket);
+  PyImport_AppendInittab("fastlog.server._stored", PyInit__stored);
+  PyImport_AppendInittab("fastlog.server._ledger", PyInit__ledger);
+  PyImport_AppendInittab("fastlog.server._drain", PyInit__drain);
   PyImport_AppendInittab("fuzz_scanner", PyInit_fuzz_scanner);
 
   PyConfig config;
   PyConfig_InitPythonConfig(&config);
   config.install_signal_handlers = 0;
   PyConfig_SetBytesString(&config, &config.program_name, FUZZ_PYTHON);
-  PyConfig_SetBytesString(&config, &config.pythonpath_env, FUZZ_TESTS);
+  PyConfig_SetBytesString(&config, &config.pythonpath_env, FUZZ_ROOT);
   PyStatus status = Py_InitializeFromConfig(&config);
   if (PyStatus_Exception(status)) Py_ExitStatusException(status);
   PyConfig_Clear(&config);

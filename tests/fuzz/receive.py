@@ -9,9 +9,9 @@ import socket
 from array import array
 from ipaddress import ip_network
 
-from fastlog._intake import DRAINED, FULL, Intake
-from fastlog._net import Acks, Admission
 from fastlog.entry import Piece, decode
+from fastlog.server._drain import DRAINED, FULL, Intake
+from fastlog.server._socket import Acks, Admission
 
 BETWEEN = b"\xfe\xff"  # between two datagrams
 PRIORITY = {"ERROR", "CRITICAL"}

@@ -10,11 +10,11 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from cases import CASES, GOOD, GOOD_2, nested
-from fuzz.receive import BETWEEN, FILLERS
-from test_scanner_agrees import TOKENS
+from tests.fuzz.receive import BETWEEN, FILLERS
+from tests.helpers.cases import CASES, GOOD, GOOD_2, nested
+from tests.unit.test_scanner_agrees import TOKENS
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build/fuzz"

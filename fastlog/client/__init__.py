@@ -1,0 +1,1 @@
+"""The client: what programs log through."""

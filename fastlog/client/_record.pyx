@@ -1,0 +1,124 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""A record of `logging` as an entry: most of what `Handler.emit` costs. What is rare is left to `fields.py`.
+
+No lock, and no state but the second that was written last, which is changed in one go under the GIL.
+"""
+
+from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.math cimport floor
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+from posix.types cimport time_t
+
+from fastlog._clock cimport SECOND_BYTES, SECOND_ROOM, write_second
+
+import logging
+from time import time
+
+from fastlog.client.record_fields import RESERVED, add, add_exceptions, add_unformatted, level_of_number
+
+cdef enum:
+    # Of `2026-11-24T07:00:00.000000Z`.
+    TIMESTAMP_BYTES = 27
+
+cdef int64_t TIME_MAX = 253402300800  # the year 10000, which RFC 3339 cannot write, in seconds
+cdef object LogRecord = logging.LogRecord
+cdef dict LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+# The attributes of a new record, in the order in which it has them; any other is an extra field, but for what
+# formatters leave there.
+cdef tuple ATTRIBUTES = tuple(vars(logging.makeLogRecord({})))
+cdef frozenset NO_EXTRAS = frozenset((*ATTRIBUTES, "message", "asctime"))
+cdef frozenset NOT_FREE = RESERVED
+
+# The second that was written last, which most records share with the one before, and how it is written.
+cdef int64_t second_written = -1
+cdef char second_text[SECOND_ROOM]
+
+
+def entry_of(record, tuple fields not None):
+    """The entry that a record becomes, but for what the client adds. `fields` has pairs: the name of a field, and of
+    the record's attribute it is taken from; an attribute that is missing or None makes no field.
+
+    Raises nothing unless the record has no `levelno`, or one that is no number.
+    """
+    cdef dict attributes = record.__dict__
+    cdef object level = LEVELS.get(attributes["levelno"])
+    cdef object name = attributes.get("levelname", level)
+    cdef object message = attributes.get("msg"), args = attributes.get("args")
+    cdef dict entry = {}
+    cdef object value
+    entry["timestamp"] = timestamp(attributes.get("created"))
+    entry["level"] = level_of_number(attributes["levelno"]) if level is None else level
+    entry["message"] = ""
+    if name is not level and name != level:
+        entry["level_name"] = name
+    try:
+        if type(record) is not LogRecord or type(message) is not str:
+            message = record.getMessage()
+        elif args:
+            message = message % args
+        entry["message"] = message
+    except Exception as error:
+        add_unformatted(entry, record, error)
+    for pair in fields:
+        value = attributes.get((<tuple>pair)[1])
+        if value is not None:
+            entry[(<tuple>pair)[0]] = value
+    if args is None or attributes.get("exc_info") or attributes.get("exc_text") or attributes.get("stack_info"):
+        add_exceptions(entry, record)
+    if PyDict_Size(attributes) != len(ATTRIBUTES):
+        add_extras(entry, attributes)
+    return entry
+
+
+cdef int add_extras(dict entry, dict attributes) except -1:
+    cdef list rest = None
+    cdef Py_ssize_t at = 0, number = 0, known = len(ATTRIBUTES)
+    cdef PyObject *found
+    cdef PyObject *value
+    # Nothing in the loop runs Python code that could change the attributes: keys are compared as plain strings.
+    while PyDict_Next(attributes, &at, &found, &value):
+        key = <object>found
+        number += 1
+        if number <= known and key is <object>ATTRIBUTES[number - 1]:
+            continue
+        if type(key) is str:
+            if key in NO_EXTRAS:
+                continue
+            if type(<object>value) is not bytes and key not in entry and key not in NOT_FREE:
+                entry[key] = <object>value
+                continue
+        if rest is None:
+            rest = []
+        rest.append((key, <object>value))
+    if rest is not None:
+        add(entry, rest)
+    return 0
+
+
+cdef str timestamp(created):
+    """RFC 3339, in microseconds, of seconds since 1970; of what is no such time, the present one."""
+    global second_written
+    cdef double seconds = created if type(created) is float else -1.0
+    cdef char text[40]
+    cdef time_t second
+    cdef int64_t usec
+    cdef int i
+    if not 0 <= seconds < TIME_MAX:
+        seconds = time()
+    second = <time_t>floor(seconds)
+    usec = <int64_t>((seconds - second) * 1e6 + 0.5)
+    if usec == 1_000_000:
+        second += 1
+        usec = 0
+    if second != second_written:
+        write_second(second, second_text)
+        second_written = second
+    memcpy(text, second_text, SECOND_BYTES)
+    for i in range(TIMESTAMP_BYTES - 2, SECOND_BYTES - 1, -1):
+        text[i] = <char>(c"0" + usec % 10)
+        usec //= 10
+    text[TIMESTAMP_BYTES - 1] = c"Z"
+    return PyUnicode_DecodeASCII(text, TIMESTAMP_BYTES, NULL)

@@ -1,0 +1,112 @@
+"""`fastlog.Handler`: the standard library's `logging` through a fastlog client.
+
+It turns a record into an entry and hands that to the client, which never waits. Nothing here takes a lock: a record
+that a signal handler logs in the middle of another one gets through, and a fork finds none held.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastlog.client._record import entry_of
+from fastlog.client.client import Client
+from fastlog.client.record_fields import chosen
+
+# The fields that a handler can take from a record, and the record's attributes.
+RECORD_FIELDS = {
+    "logger": "name",
+    "file": "pathname",
+    "line": "lineno",
+    "function": "funcName",
+    "module": "module",
+    "process": "process",
+    "process_name": "processName",
+    "thread": "threadName",
+    "thread_id": "thread",
+    "task": "taskName",
+}
+CLOSE_SEC = 5.0  # longest wait of flush and of close for what is under way: as long as a service manager bears easily
+
+
+class Handler(logging.Handler):
+    """Sends each record as an entry. `emit` returns at once and raises nothing.
+
+    `fields` are the names in RECORD_FIELDS to take from every record. `client_options` are those of `fastlog.Client`;
+    instead of them and of `host` and `port`, an existing `client` can be given, which the handler does not close.
+    Raises ConfigError if a name in `fields` is unknown, TypeError if a client is given and options for one, too.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 5514,
+        *,
+        level: int | str = logging.NOTSET,
+        fields: Iterable[str] = ("logger", "file", "line"),
+        client: Client | None = None,
+        **client_options: Any,
+    ) -> None:
+        self._fields = chosen(fields, RECORD_FIELDS)
+        if client is not None and client_options:
+            raise TypeError(f"a client is given, so these are its own to have: {', '.join(client_options)}")
+        self._owns_client = client is None
+        self.client = Client(host, port, **client_options) if client is None else client
+        self._send = self.client.send_entry
+        super().__init__(level)  # from here on logging knows of it, and closes it at exit
+
+    def createLock(self) -> None:  # noqa: N802 (its name in logging)
+        """There is nothing to lock."""
+        self.lock = None
+
+    def handle(self, record: logging.LogRecord) -> Any:
+        """Emits the record if the filters let it pass; they may give another one in its place."""
+        passed: Any = self.filter(record) if self.filters else True
+        if passed:
+            self.emit(passed if isinstance(passed, logging.LogRecord) else record)
+        return passed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hands the record to the client. What a formatter would make of it does not matter: an entry has fields."""
+        try:
+            self._send(entry_of(record, self._fields))
+        except Exception:
+            try:  # noqa: SIM105 (suppress is a call, for which there may be no room left)
+                self.handleError(record)
+            except RecursionError:
+                pass  # at the end of the program's stack: it gets the same error from its own next call
+
+    def flush(self) -> None:
+        """Waits until everything is sent and the priority entries are acknowledged, CLOSE_SEC seconds at the most."""
+        self.client.flush(CLOSE_SEC)
+
+    def close(self) -> None:
+        """Ends the client, if it is the handler's own; it delivers what it has, within CLOSE_SEC seconds."""
+        if self._owns_client:
+            self.client.close(CLOSE_SEC)
+        super().close()
+
+
+class Logger(logging.Logger):
+    """A logger whose `extra` may have any key, for `logging.setLoggerClass`. Where the record has an attribute of that
+    name (`message`, `name`, `args`, …), the standard library raises KeyError; here it gets `extra_` before its name."""
+
+    def makeRecord(  # noqa: N802 (its name in logging)
+        self,
+        name: str,
+        level: int,
+        fn: str,
+        lno: int,
+        msg: object,
+        args: Any,
+        exc_info: Any,
+        func: str | None = None,
+        extra: Mapping[str, object] | None = None,
+        sinfo: str | None = None,
+    ) -> logging.LogRecord:
+        record = super().makeRecord(name, level, fn, lno, msg, args, exc_info, func, None, sinfo)
+        for key, value in (extra or {}).items():
+            free = key
+            while free in record.__dict__ or free in ("message", "asctime"):
+                free = f"extra_{free}"
+            record.__dict__[free] = value
+        return record

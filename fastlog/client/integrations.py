@@ -1,0 +1,103 @@
+"""structlog and loguru through a fastlog client. Neither library is imported until one is used; nothing here raises
+because of what is logged, or waits."""
+
+from collections.abc import Callable, Iterable, MutableMapping
+from datetime import UTC
+from sys import exc_info
+from typing import TYPE_CHECKING, Any
+
+from fastlog.client.client import Client
+from fastlog.client.encode import text_of
+from fastlog.client.record_fields import add, add_exception, add_exception_text, chosen, level_of_number
+from fastlog.entry import level_of
+
+if TYPE_CHECKING:
+    import loguru
+
+# The fields that a loguru sink can take from a record, and how.
+LOGURU_FIELDS: dict[str, Callable[[Any], object]] = {
+    "logger": lambda record: record["name"],
+    "file": lambda record: record["file"].path,
+    "line": lambda record: record["line"],
+    "function": lambda record: record["function"],
+    "module": lambda record: record["module"],
+    "process": lambda record: record["process"].id,
+    "process_name": lambda record: record["process"].name,
+    "thread": lambda record: record["thread"].name,
+    "thread_id": lambda record: record["thread"].id,
+}
+# Names of structlog's methods that the contract does not know as levels.
+_METHODS = {"exception": "ERROR", "msg": "INFO", "log": "INFO", "notset": "DEBUG"}
+
+_EventDict = MutableMapping[str, Any]
+
+
+def structlog_processor(client: Client, *, pass_on: bool = False) -> Callable[[object, str, _EventDict], _EventDict]:
+    """A processor for the end of the chain: it sends each event as an entry, `event` as its message.
+
+    With `pass_on` the event goes on unchanged to the next processor, a renderer for the console, say; otherwise it ends
+    here. `exc_info` becomes `exc_type`, `exc_message` and `traceback`, as does an `exception` that is formatted
+    already; `level` and a `timestamp` in UTC are taken over from the processors that set them.
+    """
+    from structlog import DropEvent
+
+    def process(_: object, method: str, event_dict: _EventDict) -> _EventDict:
+        client.send_entry(_event_entry(method, dict(event_dict)))
+        if not pass_on:
+            raise DropEvent
+        return event_dict
+
+    return process
+
+
+def loguru_sink(
+    client: Client, *, fields: Iterable[str] = ("logger", "file", "line")
+) -> Callable[["loguru.Message"], None]:
+    """A sink for `loguru.logger.add`: it sends each record as an entry, `extra` as fields.
+
+    `fields` are the names in LOGURU_FIELDS to take from every record. Raises ConfigError if one is unknown.
+    """
+    getters = chosen(fields, LOGURU_FIELDS)
+
+    def sink(message: "loguru.Message") -> None:
+        record = message.record
+        level = level_of_number(record["level"].no)
+        time = record["time"].astimezone(UTC).replace(tzinfo=None)
+        entry: dict[str, object] = {
+            "timestamp": f"{time.isoformat(timespec='microseconds')}Z",
+            "level": level,
+            "message": record["message"],
+        }
+        if record["level"].name != level:
+            entry["level_name"] = record["level"].name
+        for name, get in getters:
+            entry[name] = get(record)
+        if record["exception"]:
+            add_exception(entry, record["exception"])
+        add(entry, record["extra"].items())
+        client.send_entry(entry)
+
+    return sink
+
+
+def _event_entry(method: str, event: dict[str, Any]) -> dict[str, object]:
+    named = text_of(event.pop("level", method))
+    level = level_of(_METHODS.get(named, named))
+    entry: dict[str, object] = {"level": "INFO" if level == "OTHER" else level}
+    entry["message"] = text_of(event.pop("event", ""))
+    if level == "OTHER":
+        entry["level_name"] = named
+    timestamp = event.get("timestamp")
+    if isinstance(timestamp, str) and timestamp.endswith("Z"):
+        entry["timestamp"] = event.pop("timestamp")
+    error = event.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        add_exception(entry, (type(error), error, error.__traceback__))
+    elif isinstance(error, tuple) and len(error) == 3:
+        add_exception(entry, error)
+    elif error:
+        add_exception(entry, exc_info())
+    if isinstance(event.get("exception"), str) and "traceback" not in entry:
+        add_exception_text(entry, event.pop("exception"))
+    add(entry, event.items())
+    return entry

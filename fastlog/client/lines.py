@@ -1,0 +1,108 @@
+"""Lines of standard input as entries: text, or JSON objects that are passed through; and the level a line names."""
+
+import os
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from fastlog._parse import scan
+from fastlog.client._outbox import HAS_APP, HAS_HOST, HAS_TIMESTAMP
+from fastlog.client.encode import OWN_SEQUENCE, encode
+
+READ_BYTES = 1 << 16  # of standard input, the size of a pipe
+LINE_MAX_BYTES = 1 << 20  # of an unfinished line kept in memory; no datagram could hold it
+GUESSED_FROM_CHARACTERS = 120  # of a line: levels stand at its beginning, words like ERROR anywhere
+
+MESSAGE_NAMES = ("msg", "event")  # what other JSON loggers call the message
+OWN_LEVEL = "level_"  # where a `level` goes that is no string
+
+_NAMES = "trace|debug|info|notice|warn|warning|err|error|critical|fatal|emerg|alert|panic"
+_LEVEL = re.compile(
+    rf"\blevel[\"']?\s*[=:]\s*[\"']?(?P<named>{_NAMES})\b"  # level=warn, "level": "warn"
+    rf"|[\[<(|]\s*(?P<enclosed>{_NAMES})\s*[\])>|]"  # [error]
+    rf"|^(?P<first>{_NAMES})\b\s*[:\s-]"  # error: …
+    rf"|:\s(?P<labelled>{_NAMES}):"  # sshd[7]: error: …
+    rf"|(?<![\w-])(?-i:(?P<upper>{_NAMES.upper()}))(?![\w-])"  # … ERROR …
+    r"|^<(?P<syslog>[0-7])>",  # of systemd and the kernel
+    re.IGNORECASE,
+)
+_OF_SYSLOG = ("EMERG", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG")
+
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_PRESENT = {"timestamp": HAS_TIMESTAMP, "host": HAS_HOST, "app": HAS_APP}
+
+
+class Encoded(msgspec.Struct):
+    """An entry as Outbox.put_encoded takes it."""
+
+    level: str
+    present: int
+    body: bytes
+
+
+def read_lines(source: int) -> Iterator[list[bytes]]:
+    """The lines of a file descriptor that are not empty, as they come."""
+    rest = b""
+    while True:
+        data = os.read(source, READ_BYTES)
+        *lines, rest = (rest + data).split(b"\n")
+        if not data or len(rest) > LINE_MAX_BYTES:
+            lines.append(rest)
+            rest = b""
+        yield [line for line in (line.rstrip(b"\r") for line in lines) if line]
+        if not data:
+            return
+
+
+def guess_level(text: str) -> str | None:
+    """The level that a line names near its beginning."""
+    found = _LEVEL.search(text, 0, GUESSED_FROM_CHARACTERS)
+    if found is None:
+        return None
+    if found["syslog"]:
+        return _OF_SYSLOG[int(found["syslog"])]
+    return str(found[found.lastgroup or 0]).upper()
+
+
+def json_entry(line: bytes, level: str, guess: bool) -> Encoded | None:
+    """A line that is a JSON object with a message: its bytes as they are, if nothing is missing or in the way; else its
+    values as they are. None: it is no such object, or the server would not take it."""
+    try:
+        fields = _decode_raw(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    body = line.strip()
+    found = _accepted(body)
+    if found is None or "sequence" in fields:
+        body = encode(_completed(fields, level, guess))
+        found = _accepted(body)
+    if found is None:
+        return None
+    return Encoded(found, sum(flag for name, flag in _PRESENT.items() if name in fields), body)
+
+
+def _accepted(body: bytes) -> str | None:
+    """The level of an entry that the server takes."""
+    found = scan(body)
+    return found[0][1] if len(found) == 1 else None
+
+
+def _completed(fields: dict[str, msgspec.Raw], level: str, guess: bool) -> dict[str, object]:
+    full: dict[str, object] = {"level": level, "message": None}
+    for name, value in fields.items():
+        is_string = bytes(value)[:1] == b'"'
+        if name == "sequence":
+            full[OWN_SEQUENCE] = value
+        elif name == "level" and not is_string:
+            full[OWN_LEVEL] = value
+        elif name in _PRESENT and not is_string:
+            full[name] = bytes(value).decode("utf-8", "replace")
+        else:
+            full[name] = value
+    for name in MESSAGE_NAMES:
+        if full["message"] is None and bytes(fields.get(name, b""))[:1] == b'"':
+            full["message"] = full.pop(name)
+    if guess and "level" not in fields and isinstance(full["message"], msgspec.Raw):
+        full["level"] = guess_level(bytes(full["message"])[1:].decode("utf-8", "replace")) or level
+    return full

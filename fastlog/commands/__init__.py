@@ -1,0 +1,1 @@
+"""The commands, but for `serve`, whose module is the server."""

@@ -1,0 +1,183 @@
+"""`fastlog tail`: shows the entries of the log file and its archives, and goes on with new ones."""
+
+import argparse
+import os
+import re
+import select
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
+from fastlog.config import Settings
+from fastlog.entry import level_of
+from fastlog.errors import ConfigError, say
+from fastlog.logs.log_reader import Follower, OpenFile, Reader, ReadError, open_log, read_backward
+from fastlog.logs.selection import Selection, fields_of, parse_level, parse_pattern, parse_since
+
+DEFAULT_COUNT = 10  # entries, as `tail` shows
+POLL_MS = 100  # between two looks at a log that is followed: no wait for a person, and a ten-thousandth of a processor
+
+DIM = "\x1b[2m"
+COLOURS = {
+    "DEBUG": "\x1b[2m",
+    "INFO": "\x1b[32m",
+    "WARNING": "\x1b[33m",
+    "ERROR": "\x1b[31m",
+    "CRITICAL": "\x1b[1;97;41m",
+    "OTHER": "\x1b[36m",
+}
+_BARE = re.compile(r'[^\s"]+')  # a value that needs no quotes to be told from what follows
+
+Runs = list[tuple[int, int]]
+Show = Callable[[bytearray, Runs], None]
+
+
+def run(options: argparse.Namespace, settings: Settings) -> int:
+    """Shows what the command line asks for; returns the exit code."""
+    since = parse_since(options.since, datetime.now(UTC)) if options.since else None
+    selection = Selection(
+        level=parse_level(options.level) if options.level else None,
+        app=options.app,
+        host=options.host,
+        since=since,
+        pattern=parse_pattern(options.grep) if options.grep else None,
+        entries_only=options.json,
+    )
+    count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
+    path = Path(settings.log_dir) / settings.log_filename
+    files = open_log(path)
+    if not files:
+        if not options.follow:
+            raise ReadError(f"there is no {path}; is LOG_DIR the server's, or did it not start yet?")
+        say(f"waiting for {path}")
+    while len(files) > 1 and not files[-1].size:  # it is new, and the server may still write to the one before it
+        files.pop().close()
+    if since:  # what is in older files was received before
+        old = [file for file in files[:-1] if file.changed < since.timestamp() * 1e9]
+        for file in old:
+            file.close()
+        files = files[len(old) :]
+    try:
+        return _show(files, path, selection, count, options)
+    except BrokenPipeError:  # whoever read this has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still wants to write
+        return 0
+
+
+def _count(text: str | None, default: int | None) -> int | None:
+    """How many entries; None: all."""
+    if text is None:
+        return default
+    if text == "all":
+        return None
+    if not text.isdecimal():
+        raise ConfigError(f"-n {text}: must be a whole number from 0, or `all`")
+    return int(text)
+
+
+def _show(
+    files: list[OpenFile], path: Path, selection: Selection, count: int | None, options: argparse.Namespace
+) -> int:
+    show = _show_json() if options.json else _show_text()
+    reader = None
+    first, offset = (0, 0) if count is None else _beginning(files, selection, count)
+    for number, file in enumerate(files):
+        if number < first:
+            file.close()
+            continue
+        reader = Reader(file, offset if number == first else 0)
+        for block, start, end in reader.read(file.size):
+            show(block, selection.runs(block, start, end))
+        if number < len(files) - 1:
+            file.close()
+    sys.stdout.buffer.flush()
+    return _follow(Follower(path, reader), selection, show) if options.follow else 0
+
+
+def _follow(follower: Follower, selection: Selection, show: Show) -> int:
+    reader_gone = select.poll()
+    reader_gone.register(1, 0)
+    while True:
+        for block, start, end in follower.new():
+            show(block, selection.runs(block, start, end))
+        sys.stdout.buffer.flush()
+        if reader_gone.poll(POLL_MS):
+            return 0
+
+
+def _beginning(files: list[OpenFile], selection: Selection, count: int) -> tuple[int, int]:
+    """The file and the offset from which `count` entries of the selection are left to the end."""
+    last: tuple[int, int] | None = None
+    for number in reversed(range(len(files))):
+        for (block, start, end), at in read_backward(files[number]):
+            if last is None:
+                last = number, at + end
+            if not count:
+                return last
+            for run_start, run_end in reversed(selection.runs(block, start, end)):
+                lines = block.count(b"\n", run_start, run_end)
+                if lines >= count:
+                    return number, at + _last_lines(block, run_start, run_end, count)
+                count -= lines
+    return 0, 0
+
+
+def _last_lines(block: bytearray, start: int, end: int, count: int) -> int:
+    """Where the last `count` lines of block[start:end] begin."""
+    at = end
+    for _ in range(count):
+        at = block.rfind(b"\n", start, at - 1) + 1 or start
+    return at
+
+
+def _show_json() -> Show:
+    write = sys.stdout.buffer.write
+    if not sys.stdout.isatty():
+
+        def show_as_stored(block: bytearray, runs: Runs) -> None:
+            view = memoryview(block)
+            write(b"".join([view[start:end] for start, end in runs]))
+
+        return show_as_stored
+    return _show_by(visible_json)
+
+
+def _show_text() -> Show:
+    colours = wants_colours()
+    return _show_by(lambda line: render(line, colours))
+
+
+def _show_by(shown: Callable[[str], str]) -> Show:
+    write, encoding = sys.stdout.buffer.write, sys.stdout.encoding
+
+    def show(block: bytearray, runs: Runs) -> None:
+        for start, end in runs:
+            lines = block[start : end - 1].split(b"\n")
+            text = "".join([shown(line.decode("utf-8", "backslashreplace")) + "\n" for line in lines])
+            write(text.encode(encoding, "backslashreplace"))
+
+    return show
+
+
+def render(line: str, colours: bool) -> str:
+    """A line of the log for the eye: `time LEVEL app host message key=value…`, `-` for what the entry does not have."""
+    try:
+        fields = dict(fields_of(line))
+        time, level, message = fields.pop("timestamp", "-"), fields.pop("level"), fields.pop("message")
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
+        return visible(line)
+    app, host = fields.pop("app", "-"), fields.pop("host", "-")
+    rest = "".join([f" {key}={_quoted(value)}" for key, value in fields.items()])
+    text = f"{app} {host} {message}{rest}"
+    if colours:
+        return f"{DIM}{visible(time)}{PLAIN} {COLOURS[level_of(level)]}{visible(level):8}{PLAIN} {visible(text)}"
+    return visible(f"{time} {level:8} {text}")
+
+
+def _quoted(value: str) -> str:
+    """The value as it is, where it can be told from what follows."""
+    return value if _BARE.fullmatch(value) or value[:1] in ("{", "[") else f'"{value}"'

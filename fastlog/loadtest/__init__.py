@@ -1,0 +1,1 @@
+"""`fastlog loadtest`: sends at a pace, and accounts for every entry."""

@@ -1,0 +1,1 @@
+"""Reads log files: whole lines, over rotations, selected."""

@@ -1,0 +1,1 @@
+"""The server: what `fastlog serve` runs."""

@@ -1,0 +1,455 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""One drain of the socket: arena -> scan -> line buffer, with the GIL released and no Python object for an entry.
+
+What an entry leaves behind: its stored form in the line buffer and a tick of its level's counter. An entry of a
+priority level also owes an ACK; rejected input leaves a note that points into the arena. All of it is taken over by
+the server before the next drain.
+"""
+
+import os
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memmove
+from posix.time cimport timespec
+
+from fastlog._clock cimport monotonic_ns
+from fastlog.server._ledger cimport Ledger
+from fastlog._linux cimport POLLIN, pollfd, ppoll, sched_yield
+from fastlog.server._socket cimport Acks, Admission, Arena, address_text
+from fastlog.server._coalesce cimport Pace, woken, worthwhile, yields
+from fastlog.server._stored cimport Seen
+from fastlog._parse cimport (
+    ACCEPTED,
+    DENIED,
+    EMPTY,
+    LEVEL_COUNT,
+    REASON_COUNT,
+    TRUNCATED,
+    Piece,
+    Reason,
+    begin,
+    next_piece,
+    store,
+)
+
+from fastlog.entry import LEVELS, REASONS
+
+cdef enum:
+    # The line buffer: a flush at full speed is some hundred kilobytes; this is room for ten such bursts, and bounds
+    # what an unwritable disk can keep in memory.
+    LINES_BYTES = 4 << 20
+    # Notes of rejected input kept until the server writes them out.
+    NOTES_MAX = 256
+    # Priority entries in the line buffer at once: they are written at the end of the drain anyway.
+    MARKS_MAX = 4096
+    # Work of one drain, in bytes scanned: some milliseconds, so that deadlines hold under any flood.
+    DRAIN_BYTES = 2 << 20
+    # What receiving a datagram costs, in bytes that could be scanned instead.
+    DATAGRAM_COST_BYTES = 256
+    # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
+    WRITE_BYTES = 512 << 10
+    # How long entries gather on when FLUSH_COUNT is reached, in nanoseconds: too short for anybody who looks at the
+    # file, and long enough for a few bursts.
+    GATHER_NS = 200_000_000
+    # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
+    PAUSE_NS = 50_000_000
+    # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
+    URGENT_SLACK_NS = 2_000_000
+    # What ends a wait besides the clock: a signal, and a sync that has ended.
+    WATCHED_MAX = 4
+    NO_SOCKET = -1
+
+cdef enum Woken:
+    # What ended a wait: the clock, a datagram, or something that Python has to look at.
+    QUIET, CAME, CALLED
+
+cdef enum Status:
+    # Why a drain ended: the socket is empty; what was taken must be handed on first; enough for one turn.
+    SOCKET_EMPTY, HAND_OVER, TURN_OVER, SOCKET_FAILED
+
+cdef double FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
+DRAINED = SOCKET_EMPTY
+FULL = HAND_OVER
+RECEIVE_NOTHING = NO_SOCKET  # in place of a socket: only what the arena holds is taken
+
+# Rejected input in the arena.
+cdef struct Note:
+    const uint8_t *start
+    size_t size
+    size_t offset
+    size_t datagram_size
+    Reason reason
+    unsigned int slot
+
+# A priority entry's line in the line buffer.
+cdef struct Mark:
+    size_t offset
+    size_t size
+
+
+cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
+    return <int64_t>(min(seconds, FAR_SEC) * 1e9)
+
+
+cdef class Intake:
+    """Receives, scans and buffers.
+
+    `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
+    `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither looked into nor noted.
+    `flush_count`: entries buffered that are to be handed over.
+    """
+
+    cdef Arena arena
+    cdef readonly Acks acks
+    # Where scanning goes on: in this slot of the arena, in the datagram [start, end) of it, at this byte; NULL before
+    # the datagram's first one.
+    cdef unsigned int slot
+    cdef const uint8_t *start
+    cdef const uint8_t *end
+    cdef const uint8_t *at
+    cdef bint piece_seen
+    cdef size_t datagram_max
+    cdef bint took_all  # the arena was not filled: what came later than its datagrams is for the next turn
+    cdef Piece piece
+
+    cdef uint8_t *lines
+    cdef readonly size_t lines_bytes  # of LINES_BYTES
+    cdef readonly uint64_t buffered  # entries in the line buffer
+    cdef bint is_priority[LEVEL_COUNT]
+    cdef Mark marks[MARKS_MAX]
+    cdef readonly unsigned int mark_count
+    cdef public bint urgent  # a priority entry came, be it a duplicate: it is to be written and acknowledged now
+    cdef Seen seen
+    cdef readonly uint64_t duplicates  # priority entries that came again: acknowledged again, not stored again
+
+    cdef Note notes[NOTES_MAX]
+    cdef readonly unsigned int note_count
+    cdef public unsigned int notes_allowed  # rejects beyond them are counted only
+
+    cdef readonly uint64_t datagrams, datagram_bytes
+    cdef uint64_t levels[LEVEL_COUNT]
+    cdef uint64_t rejected[REASON_COUNT]
+    cdef readonly uint64_t rejects_not_noted
+    cdef int failure  # errno of the socket
+
+    cdef Admission admission
+    cdef readonly Ledger ledger
+    cdef uint64_t now_ms  # of the monotonic clock, read once a burst
+
+    cdef Pace pace
+    cdef uint64_t flush_count
+    cdef pollfd watched[WATCHED_MAX + 1]  # the first one is for the socket
+    cdef unsigned int watched_count
+    cdef int64_t urgent_since_ns
+
+    def __cinit__(self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1):
+        self.datagram_max = datagram_max
+        self.flush_count = flush_count
+        self.admission = admission
+        self.arena = Arena()
+        self.acks = Acks()
+        self.seen = Seen()
+        self.ledger = Ledger(os.urandom(16))
+        self.lines = <uint8_t *>malloc(LINES_BYTES)
+        if self.lines == NULL:
+            raise MemoryError
+        for i in range(<unsigned int>WATCHED_MAX + 1):
+            self.watched[i].events = POLLIN
+        for level in priority:
+            self.is_priority[LEVELS.index(level)] = True
+
+    def __dealloc__(self):
+        free(self.lines)
+
+    def wait_for_more(self, unsigned int longest_usec, size_t receive_buffer, watched):
+        """From now on drains wait up to `longest_usec` for more datagrams, but no longer than the receive buffer's size
+        in bytes allows; what becomes readable of `watched` (file descriptors) ends a wait."""
+        if len(watched) > WATCHED_MAX:
+            raise ValueError(f"{len(watched)} file descriptors to watch instead of {WATCHED_MAX} at the most")
+        self.pace.longest_ns = <int64_t>longest_usec * 1000
+        self.pace.room_bytes = receive_buffer / 2
+        self.watched_count = len(watched) + 1
+        for i, fd in enumerate(watched):
+            self.watched[i + 1].fd = fd
+
+    def drain(self, int fd, double until=0.0, double urgent_from=0.0):
+        """Takes datagrams until none waits (DRAINED), what was taken fills its place (FULL), or the turn is over.
+
+        Up to `until` it also waits for more, and goes on until there is enough to hand over: here rather than in
+        Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
+        `urgent_from`, and so does a file descriptor that is watched. Both are seconds of the monotonic clock.
+        """
+        cdef Status status
+        with nogil:
+            status = self.gather(fd, nanoseconds(until), nanoseconds(urgent_from))
+        if status == SOCKET_FAILED:
+            raise OSError(self.failure, os.strerror(self.failure))
+        return <int>status
+
+    @property
+    def urgent_since(self):
+        """When the wait began, or the drain where there was no wait, that brought the first of the priority entries
+        which made it urgent: none of them came before. Seconds of the monotonic clock."""
+        return self.urgent_since_ns / 1e9
+
+    cdef Status gather(self, int fd, int64_t until_ns, int64_t urgent_from_ns) noexcept nogil:
+        cdef int64_t now = monotonic_ns(), began, wait = 0
+        cdef int64_t end_ns = until_ns  # the latest end
+        cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
+        cdef uint64_t before
+        cdef bint enough = False, was_urgent
+        cdef Status status
+        while True:
+            began = now
+            if wait == 0 and yields(&self.pace, now, end_ns):
+                sched_yield()
+            before, was_urgent = self.datagrams, self.urgent
+            status = self.run(fd)
+            now = monotonic_ns()
+            if wait == 0:
+                woken(&self.pace, now, self.datagrams, self.datagram_bytes)
+            if self.urgent:
+                due_ns = min(due_ns, urgent_from_ns)
+                end_ns = min(end_ns, urgent_from_ns + URGENT_SLACK_NS)
+                if not was_urgent:
+                    self.urgent_since_ns = began
+            if self.buffered >= self.flush_count and not enough:
+                enough = True
+                due_ns = min(due_ns, now + GATHER_NS)
+            if status != SOCKET_EMPTY or self.lines_bytes >= WRITE_BYTES or now >= due_ns:
+                return status
+            wait = worthwhile(&self.pace, now, end_ns, self.datagrams - before) if wait == 0 else 0
+            if wait > 0:
+                if self.wait(wait, NO_SOCKET) == CALLED:
+                    return status
+            elif self.wait(min(end_ns - now, <int64_t>PAUSE_NS), fd) != CAME:
+                return status
+            now = monotonic_ns()
+
+    cdef Woken wait(self, int64_t ns, int fd) noexcept nogil:
+        """Until the time is over, a watched file descriptor calls, or a datagram comes to the socket `fd`."""
+        cdef timespec time
+        cdef int ready
+        time.tv_sec, time.tv_nsec = ns // 1_000_000_000, ns % 1_000_000_000
+        self.watched[0].fd = fd
+        ready = ppoll(self.watched, self.watched_count, &time, NULL)
+        if ready == 0:
+            return QUIET
+        return CAME if ready == 1 and self.watched[0].revents else CALLED
+
+    cdef Status run(self, int fd) noexcept nogil:
+        cdef size_t scanned = 0
+        cdef int got
+        while True:
+            while self.slot < self.arena.filled:
+                if scanned > DRAIN_BYTES:
+                    return TURN_OVER
+                if self.at == NULL:
+                    self.begin_datagram()
+                if not self.take(&scanned):
+                    return HAND_OVER
+                self.at = NULL
+                if self.end == self.arena.datagram(self.slot) + self.arena.size(self.slot):
+                    self.slot += 1
+                    self.end = NULL
+            if self.note_count:  # they point into the arena
+                return HAND_OVER
+            if self.took_all:
+                self.took_all = False
+                return SOCKET_EMPTY
+            if scanned > DRAIN_BYTES:
+                return TURN_OVER
+            if fd == NO_SOCKET:
+                return SOCKET_EMPTY
+            got = self.arena.receive(fd)
+            if got == -1:
+                return SOCKET_EMPTY
+            if got < 0:
+                self.failure = errno
+                return SOCKET_FAILED
+            self.slot = 0
+            self.took_all = <unsigned int>got < self.arena.slot_count
+            self.now_ms = monotonic_ns() // 1_000_000
+
+    cdef inline void begin_datagram(self) noexcept nogil:
+        """The next one of the current slot, which holds several where the kernel hands them over coalesced."""
+        cdef const uint8_t *slot_start = self.arena.datagram(self.slot)
+        cdef size_t size = self.arena.size(self.slot)
+        self.start = slot_start if self.end == NULL else self.end
+        self.end = self.start + min(self.arena.segment_size(self.slot), <size_t>(slot_start + size - self.start))
+
+    cdef bint take(self, size_t *scanned) noexcept nogil:
+        """Takes the current datagram, from where it was left. False: no room for its next piece."""
+        cdef const uint8_t *start = self.start
+        cdef const uint8_t *end = self.end
+        cdef size_t size = min(<size_t>(end - start), self.datagram_max)
+        cdef Piece *piece = &self.piece
+        if self.at == NULL:
+            self.at = start
+            begin(piece)
+            self.piece_seen = False
+            self.datagrams += 1
+            self.datagram_bytes += size
+            scanned[0] += DATAGRAM_COST_BYTES
+            if not self.admission.admits(&self.arena.senders[self.slot]):
+                self.rejected[<int>DENIED] += 1
+                return True
+        if size < <size_t>(end - start):
+            piece.reason = TRUNCATED
+            piece.start, piece.end = start, start + size
+            return self.refuse(piece, start, size)
+        while next_piece(self.at, end, piece):
+            if piece.reason == ACCEPTED:
+                if not self.keep(piece):
+                    return False
+            elif not self.refuse(piece, start, size):
+                return False
+            scanned[0] += piece.next - self.at
+            self.at = piece.next
+            self.piece_seen = True
+        if not self.piece_seen:
+            piece.reason = EMPTY
+            piece.start, piece.end = start, start
+            return self.refuse(piece, start, size)
+        return True
+
+    cdef bint keep(self, const Piece *piece) noexcept nogil:
+        cdef size_t size = piece.end - piece.start + 1
+        cdef uint8_t *line = self.lines + self.lines_bytes
+        cdef uint64_t hash
+        if self.lines_bytes + size > LINES_BYTES:
+            return False
+        if not self.is_priority[<int>piece.level]:
+            store(piece, line)
+        else:
+            if self.mark_count == MARKS_MAX:
+                return False
+            store(piece, line)
+            self.urgent = True
+            if piece.has_sequence:  # without one nobody waits for an ACK, and the same entry again is a new one
+                self.acks.owe(
+                    piece.sequence,
+                    &self.arena.senders[self.slot],
+                    self.arena.messages[self.slot].msg_hdr.msg_namelen,
+                )
+                hash = self.seen.hash(line, size)
+                if self.seen.has(hash):
+                    self.duplicates += 1
+                    self.account(piece)
+                    return True
+                self.seen.add(hash)
+            self.marks[self.mark_count] = Mark(self.lines_bytes, size)
+            self.mark_count += 1
+        self.lines_bytes += size
+        self.buffered += 1
+        self.account(piece)
+        return True
+
+    cdef inline void account(self, const Piece *piece) noexcept nogil:
+        self.levels[<int>piece.level] += 1
+        self.ledger.saw(&self.arena.senders[self.slot], piece.has_sequence, piece.sequence, self.now_ms)
+
+    cdef bint refuse(self, const Piece *piece, const uint8_t *start, size_t datagram_size) noexcept nogil:
+        cdef Note *note = &self.notes[self.note_count]
+        if self.notes_allowed == 0:
+            self.rejects_not_noted += 1
+        elif self.note_count == NOTES_MAX:
+            return False
+        else:
+            note.start = piece.start
+            note.size = piece.end - piece.start
+            note.offset = piece.start - start
+            note.datagram_size = datagram_size
+            note.reason = piece.reason
+            note.slot = self.slot
+            self.note_count += 1
+            self.notes_allowed -= 1
+        self.rejected[<int>piece.reason] += 1
+        return True
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        """The line buffer's content, whole lines; good until `forget_lines` or the next drain."""
+        PyBuffer_FillInfo(buffer, self, self.lines, self.lines_bytes, 1, flags)
+
+    def priority_lines(self, size_t size):
+        """The priority entries' lines among the first `size` bytes, with their line feeds, in order."""
+        cdef unsigned int i
+        found = []
+        for i in range(self.mark_count):
+            if self.marks[i].offset < size:
+                found.append((<const char *>self.lines + self.marks[i].offset)[:self.marks[i].size])
+        return found
+
+    def forget_lines(self, size_t size, uint64_t entries):
+        """The first `size` bytes, which hold that many entries, are in the file or lost."""
+        self.lines_bytes -= size
+        self.buffered -= entries
+        cdef unsigned int i, kept = 0
+        memmove(self.lines, self.lines + size, self.lines_bytes)
+        for i in range(self.mark_count):
+            if self.marks[i].offset >= size:
+                self.marks[kept] = Mark(self.marks[i].offset - size, self.marks[i].size)
+                kept += 1
+        self.mark_count = kept
+
+    def take_acks(self, Acks empty not None):
+        """The ACKs owed so far; from now on they gather in `empty`."""
+        cdef Acks taken = self.acks
+        self.acks = empty
+        return taken
+
+    def remember(self, const uint8_t[::1] lines not None):
+        """Takes the priority entries of whole stored lines for seen: a sender may repeat them."""
+        cdef uint8_t nothing = 0  # stands for the bytes of no lines: C allows no arithmetic on NULL
+        cdef const uint8_t *p = &lines[0] if lines.shape[0] else &nothing
+        cdef const uint8_t *end = p + lines.shape[0]
+        cdef Piece piece
+        cdef uint64_t hash
+        with nogil:
+            begin(&piece)
+            while p != end and next_piece(p, end, &piece):
+                p = piece.next
+                if piece.reason != ACCEPTED or piece.end == end:
+                    continue
+                if self.is_priority[<int>piece.level] and piece.has_sequence:
+                    hash = self.seen.hash(piece.start, piece.end - piece.start + 1)
+                    if not self.seen.has(hash):
+                        self.seen.add(hash)
+
+    def forget_seen(self):
+        """Some entries seen are stored nowhere after all: what comes again is stored again."""
+        self.seen.clear()
+
+    def take_notes(self):
+        """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, bytes)."""
+        cdef unsigned int i
+        cdef Note *note
+        found = []
+        for i in range(self.note_count):
+            note = &self.notes[i]
+            found.append((address_text(&self.arena.senders[note.slot]), REASONS[<int>note.reason], note.offset,
+                          note.datagram_size, (<const char *>note.start)[:note.size]))
+        self.note_count = 0
+        return found
+
+    @property
+    def received(self):
+        """Valid entries so far, by level."""
+        return {name: self.levels[i] for i, name in enumerate(LEVELS)}
+
+    @property
+    def total_received(self):
+        """Valid entries so far."""
+        cdef unsigned int i
+        cdef uint64_t total = 0
+        for i in range(<unsigned int>LEVEL_COUNT):
+            total += self.levels[i]
+        return total
+
+    @property
+    def rejects(self):
+        """Rejected pieces so far, by reason."""
+        return {name: self.rejected[i] for i, name in enumerate(REASONS)}

@@ -1,0 +1,71 @@
+# The account of what never arrived: for each sender, its run of sequences and the gaps in it. It knows addresses and
+# sequences; no sockets, no clock, no Python objects.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastlog.server._address cimport Key
+from fastlog.server._socket cimport Address
+from fastlog.server._runs cimport Run
+
+# What every entry of a sender touches: 64 bytes, one line of the cache.
+cdef struct Sender:
+    Key key
+    # The newest sequence of the current run. `Record.run.newest` is behind it while entries come in order.
+    uint64_t newest
+    uint64_t received
+    uint64_t last_seen_ms
+    # The next sender in the same bucket, or the next free place. Here and below, 0 is none.
+    uint32_t next
+    # Neighbours in the list of all senders by when they were last seen. Place 0 holds the ends of the list: its `older`
+    # is the sender seen last, its `newer` the one not seen for longest.
+    uint32_t newer, older
+    # Of the flags in _ledger.pyx.
+    uint32_t state
+
+# What only gaps, repetitions and restarts touch.
+cdef struct Record:
+    # Gaps of all runs of this sender that turned into losses.
+    uint64_t lost
+    Run run
+    # Another run: one that may turn out to be a restart, or after a restart the one before it.
+    Run other
+
+cdef class Ledger:
+    # The senders and their records, place by place; owned by this object. Place 0 holds no sender.
+    cdef Sender *senders
+    cdef Record *records
+    # First sender of each bucket of the hash table.
+    cdef uint32_t *buckets
+    # What a stranger does not know when choosing addresses.
+    cdef uint64_t secret[2]
+    # Places ever used, the first one given back, and the one of the last call.
+    cdef uint32_t used, free, last
+    # Senders kept now, and those that were retired; a sender that comes again counts anew.
+    cdef uint32_t present
+    cdef uint64_t retired
+    # Of all senders, retired ones included.
+    cdef uint64_t received, lost, missing, repeated, late, restarts
+
+    # Takes note of one valid entry. `now_ms` never goes back.
+    cdef void saw(self, const Address *sender, bint has_sequence, uint64_t sequence, uint64_t now_ms) noexcept nogil
+
+    cdef uint32_t find(self, const Key *key, uint64_t now_ms) noexcept nogil
+    cdef uint32_t add(self, const Key *key, uint64_t bucket, uint64_t now_ms) noexcept nogil
+    cdef void forget(self, uint32_t place) noexcept nogil
+    cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil
+    cdef void link_newest(self, uint32_t place) noexcept nogil
+    cdef void unlink(self, uint32_t place) noexcept nogil
+
+    cdef void account(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
+    cdef void go_on(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
+    cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
+    cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
+    cdef void dismiss(self, Sender *at, Record *record) noexcept nogil
+    cdef void restart(self, Sender *at, Record *record) noexcept nogil
+    cdef void go_back(self, Sender *at, Record *record) noexcept nogil
+    cdef void settle(self, Sender *at, Record *record) noexcept nogil
+    cdef void open_window(self, Sender *at, Record *record) noexcept nogil
+    cdef void lose(self, Record *record, uint64_t count) noexcept nogil
+
+    cdef uint64_t gaps(self, uint32_t place) noexcept nogil
+    cdef list ranked(self, size_t count, uint64_t now_ms, bint by_lost)

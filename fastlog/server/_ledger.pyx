@@ -1,0 +1,423 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The account of what never arrived, for each sender: an address and port. Memory is fixed; nothing here can fail.
+
+A sender's sequences count up by one. The first one seen starts its run, and nothing before it is a gap. A sequence that
+is skipped is `missing` as long as it is less than a window behind the newest, and may still arrive; then it is `lost`.
+One that arrives again within the window is `repeated`. So, for each run whose entries all come within the window:
+
+    newest - first + 1  =  different sequences arrived + lost + missing
+
+A sequence further behind than the window, or more than a jump ahead of the newest, is not of the run. It may be a late
+retransmission, a stray, or a sender that began anew, which is told by what follows: such sequences are kept aside as a
+run of their own. When the sender's run goes on, they were `late`: each was lost or is a repetition, which of the two is
+not known, so no loss is taken back; what truly never arrived is between `lost - late` and `lost`. When some come in a
+row, in whatever order, with at least half of their run arrived, the sender has restarted, and their run with its gaps
+takes the place of the old one. Errors in a row that a silent sender retransmits look the same, so until the new run is
+a window long, the old one can go on, at most a window ahead of where it was; then the new one was late. At the end of
+that time the old run's missing sequences are lost.
+
+What cannot be told: a restart within a window of where the run was (its entries are repetitions), and one that ends
+before the row is full (they are late). Losses before the first and after the last entry of a run leave no trace.
+"""
+
+import socket
+
+from libc.stdint cimport UINT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from posix.stdlib cimport posix_memalign
+
+cimport cython
+
+from fastlog.server._address cimport Key, address_of, hash_of, key_of, same
+from fastlog._linux cimport AF_INET, AF_INET6, htons, ntohl
+from fastlog.server._socket cimport Address, address_text
+from fastlog.server._runs cimport WINDOW_SEQUENCES, Run, advance, begin, fill, in_a_row, mark_window, near
+
+cdef enum:
+    # Senders kept at once, at 408 bytes each 6.7 MB, of which only what was used takes memory: more than a collector
+    # has senders, and few enough to look through in a fraction of a millisecond.
+    PLACES = 16384
+    # Buckets of the hash table: twice the senders, so that most hold one or none.
+    BUCKETS = 2 * PLACES
+    # Senders in one bucket: by chance not even once in the life of a machine; a bound for what nobody thought of.
+    BUCKET_SENDERS_MAX = 16
+    # How far ahead of the newest sequence an entry may come and still mean that all between is lost, in sequences: 10 s
+    # of a sender of 100,000 entries a second. A longer jump is more likely another program than an outage.
+    JUMP_SEQUENCES = 1 << 20
+    # Sequences in a row that make a restart: retransmitted errors seldom have consecutive sequences, a restarted sender
+    # soon has, even when every other entry is lost.
+    RESTART_ROW = 8
+    # Senders retired in one call: some ten microseconds.
+    RETIRED_PER_CALL = 256
+    # Senders that `top` and `worst` tell at the most: more than a page shows.
+    RANKED_MAX = 100
+    # Size of a line of the cache.
+    LINE_BYTES = 64
+
+cdef enum:
+    # The flags of Sender.state. STARTED: there is a run.
+    STARTED = 1
+    # All of the run's sequences in the window arrived, and its bits are not kept.
+    WHOLE = 2
+    # `Record.other` is a run set aside; or it is the run before a restart, which may still go on.
+    ASIDE = 4
+    RETURNABLE = 8
+
+WINDOW = WINDOW_SEQUENCES
+JUMP_MAX = JUMP_SEQUENCES
+RESTART_PROOF = RESTART_ROW
+SENDERS_MAX = PLACES
+RETIRE_MAX = RETIRED_PER_CALL
+
+
+@cython.final
+cdef class Ledger:
+    """The senders' accounts. `secret`: 16 random bytes, which keep strangers from choosing addresses that collide."""
+
+    def __cinit__(self, bytes secret not None):
+        if len(secret) != sizeof(self.secret):
+            raise ValueError(f"the secret has {len(secret)} bytes instead of {sizeof(self.secret)}")
+        memcpy(self.secret, <const char *>secret, sizeof(self.secret))
+        if posix_memalign(<void **>&self.senders, LINE_BYTES, (PLACES + 1) * sizeof(Sender)) != 0:
+            self.senders = NULL
+            raise MemoryError
+        self.records = <Record *>calloc(PLACES + 1, sizeof(Record))
+        self.buckets = <uint32_t *>calloc(BUCKETS, sizeof(uint32_t))
+        if self.records == NULL or self.buckets == NULL:
+            raise MemoryError
+        memset(self.senders, 0, sizeof(Sender))
+        self.senders[0].key.rest = UINT64_MAX  # no address has this key, so place 0 is never found
+
+    def __dealloc__(self):
+        free(self.buckets)
+        free(self.records)
+        free(self.senders)
+
+    cdef void saw(self, const Address *sender, bint has_sequence, uint64_t sequence, uint64_t now_ms) noexcept nogil:
+        cdef Key key = key_of(sender)
+        cdef Sender *at = &self.senders[self.last]
+        if not same(&at.key, &key):
+            self.last = self.find(&key, now_ms)
+            at = &self.senders[self.last]
+        if at.last_seen_ms != now_ms:
+            self.seen_now(self.last, now_ms)
+        at.received += 1
+        self.received += 1
+        if not has_sequence:
+            return
+        if at.state == (STARTED | WHOLE) and sequence - at.newest == 1 and sequence != 0:
+            at.newest = sequence
+        else:
+            self.account(at, &self.records[self.last], sequence)
+
+    # The table of senders
+
+    cdef uint32_t find(self, const Key *key, uint64_t now_ms) noexcept nogil:
+        """The sender's place, which is made if there is none."""
+        cdef uint64_t bucket = hash_of(key, self.secret) % BUCKETS
+        cdef uint32_t place = self.buckets[bucket], end = 0
+        cdef unsigned int steps = 0
+        while place:
+            if same(&self.senders[place].key, key):
+                return place
+            end = place
+            place = self.senders[place].next
+            steps += 1
+        if steps == BUCKET_SENDERS_MAX:
+            self.forget(end)
+        elif self.present == PLACES:
+            self.forget(self.senders[0].newer)
+        return self.add(key, bucket, now_ms)
+
+    cdef uint32_t add(self, const Key *key, uint64_t bucket, uint64_t now_ms) noexcept nogil:
+        cdef uint32_t place = self.free
+        if place:
+            self.free = self.senders[place].next
+        else:
+            self.used += 1
+            place = self.used
+        cdef Sender *at = &self.senders[place]
+        memset(at, 0, sizeof(Sender))
+        at.key = key[0]
+        at.last_seen_ms = now_ms
+        at.next = self.buckets[bucket]
+        self.buckets[bucket] = place
+        self.link_newest(place)
+        self.records[place].lost = 0
+        self.records[place].run.missing = 0  # of the sender that had this place
+        self.present += 1
+        return place
+
+    cdef void forget(self, uint32_t place) noexcept nogil:
+        """Retires a sender: what it still misses is lost, and what it has aside was late."""
+        cdef Sender *at = &self.senders[place]
+        cdef Record *record = &self.records[place]
+        cdef uint32_t *link = &self.buckets[hash_of(&at.key, self.secret) % BUCKETS]
+        if at.state & ASIDE:
+            self.dismiss(at, record)
+        if at.state & RETURNABLE:
+            self.settle(at, record)
+        if at.state & STARTED:
+            self.missing -= record.run.missing
+            self.lose(record, record.run.missing)
+        while link[0] != place:
+            link = &self.senders[link[0]].next
+        link[0] = at.next
+        self.unlink(place)
+        at.received = 0  # an empty place
+        at.next = self.free
+        self.free = place
+        if self.last == place:
+            self.last = 0
+        self.present -= 1
+        self.retired += 1
+
+    cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil:
+        """Once a millisecond for a sender, which is what keeps the list in order."""
+        self.senders[place].last_seen_ms = now_ms
+        if self.senders[0].older != place:
+            self.unlink(place)
+            self.link_newest(place)
+
+    cdef void link_newest(self, uint32_t place) noexcept nogil:
+        cdef uint32_t second = self.senders[0].older
+        self.senders[place].older = second
+        self.senders[place].newer = 0
+        self.senders[second].newer = place
+        self.senders[0].older = place
+
+    cdef void unlink(self, uint32_t place) noexcept nogil:
+        cdef uint32_t newer = self.senders[place].newer, older = self.senders[place].older
+        self.senders[newer].older = older
+        self.senders[older].newer = newer
+
+    # A sender's sequences
+
+    cdef void account(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
+        cdef Run *run = &record.run
+        if not at.state & STARTED:
+            begin(run, sequence)
+            at.newest = sequence
+            at.state = STARTED | WHOLE
+            return
+        run.newest = at.newest
+        if at.state & RETURNABLE and not near(run, sequence) and near(&record.other, sequence):
+            if sequence <= record.other.newest:  # it was on its way during the restart
+                if not fill(&record.other, sequence, &self.missing):
+                    self.repeated += 1
+                return
+            self.go_back(at, record)
+        if sequence > run.newest and sequence - run.newest <= JUMP_SEQUENCES:
+            self.go_on(at, record, sequence)
+        elif sequence <= run.newest and run.newest - sequence < WINDOW_SEQUENCES:
+            self.fill_gap(at, record, sequence)
+        else:
+            self.set_aside(at, record, sequence)
+        if run.missing == 0 and run.newest - run.first >= WINDOW_SEQUENCES - 1:
+            at.state |= WHOLE
+        at.newest = run.newest
+
+    cdef void go_on(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
+        """A newer sequence of the run."""
+        cdef Run *run = &record.run
+        cdef uint64_t missing = run.missing
+        if at.state & ASIDE:
+            self.dismiss(at, record)
+        if at.state & WHOLE and sequence - run.newest == 1:
+            run.newest = sequence
+            run.arrived += 1
+        else:
+            self.open_window(at, record)
+            self.lose(record, advance(run, sequence))
+            self.missing += run.missing - missing
+        if at.state & RETURNABLE and run.newest - run.first >= WINDOW_SEQUENCES:
+            self.settle(at, record)
+
+    cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
+        """A sequence in the run's window, or one just before the run."""
+        cdef Run *run = &record.run
+        if at.state & WHOLE and sequence >= run.first:
+            self.repeated += 1
+            return
+        self.open_window(at, record)
+        if not fill(run, sequence, &self.missing):
+            self.repeated += 1
+
+    cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
+        """A sequence that is not of the run."""
+        cdef Run *other = &record.other
+        cdef uint64_t not_counted = 0
+        if at.state & RETURNABLE:
+            self.settle(at, record)
+        if at.state & ASIDE and near(other, sequence):
+            if sequence > other.newest:
+                other.lost += advance(other, sequence)
+            else:
+                not_counted = other.missing
+                if not fill(other, sequence, &not_counted):
+                    self.repeated += 1
+                    return
+            if other.newest - other.first < 2 * other.arrived and in_a_row(other, sequence, RESTART_ROW) >= RESTART_ROW:
+                self.restart(at, record)
+            return
+        if at.state & ASIDE:
+            self.dismiss(at, record)
+        begin(other, sequence)
+        at.state |= ASIDE
+
+    cdef void dismiss(self, Sender *at, Record *record) noexcept nogil:
+        """What was set aside was no restart."""
+        self.late += record.other.arrived
+        at.state &= ~<uint32_t>ASIDE
+
+    cdef void restart(self, Sender *at, Record *record) noexcept nogil:
+        """What was set aside is the sender's run now, and the old run takes its place."""
+        cdef Run old
+        self.open_window(at, record)
+        old = record.run
+        record.run = record.other
+        record.other = old
+        self.restarts += 1
+        self.missing += record.run.missing
+        self.lose(record, record.run.lost)
+        at.state = STARTED | RETURNABLE
+        if record.run.newest - record.run.first >= WINDOW_SEQUENCES:
+            self.settle(at, record)
+
+    cdef void go_back(self, Sender *at, Record *record) noexcept nogil:
+        """The old run goes on, so there was no restart. The new one is too short to have lost anything yet."""
+        self.missing -= record.run.missing
+        self.late += record.run.arrived
+        record.run = record.other
+        at.state = STARTED
+
+    cdef void settle(self, Sender *at, Record *record) noexcept nogil:
+        """The run before the restart is over."""
+        self.missing -= record.other.missing
+        self.lose(record, record.other.missing)
+        at.state &= ~<uint32_t>RETURNABLE
+
+    cdef void open_window(self, Sender *at, Record *record) noexcept nogil:
+        """From now on the run's bits are kept."""
+        if at.state & WHOLE:
+            mark_window(&record.run)
+            at.state &= ~<uint32_t>WHOLE
+
+    cdef void lose(self, Record *record, uint64_t count) noexcept nogil:
+        record.lost += count
+        self.lost += count
+
+    # For the server, with the GIL
+
+    def totals(self):
+        """Figures of all senders, retired ones included; all but `missing` and `senders` only ever grow."""
+        return {
+            "received": self.received,
+            "lost": self.lost,
+            "missing": self.missing,
+            "repeated": self.repeated,
+            "late": self.late,
+            "restarts": self.restarts,
+            "senders": self.present,
+            "retired": self.retired,
+        }
+
+    def top(self, size_t count, uint64_t now_ms):
+        """The senders kept of whom most entries came, RANKED_MAX at most.
+
+        A sender is (address, received, lost or missing, seconds since the last entry).
+        """
+        return self.ranked(count, now_ms, False)
+
+    def worst(self, size_t count, uint64_t now_ms):
+        """The same by losses, and only senders that have any."""
+        return self.ranked(count, now_ms, True)
+
+    cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
+        cdef Record *record = &self.records[place]
+        cdef uint64_t count = record.lost + record.run.missing
+        if self.senders[place].state & RETURNABLE:  # the run before a restart may still go on, or its gaps be lost
+            count += record.other.missing
+        return count
+
+    cdef list ranked(self, size_t count, uint64_t now_ms, bint by_lost):
+        cdef uint32_t places[RANKED_MAX]
+        cdef uint64_t figures[RANKED_MAX]
+        cdef uint64_t figure
+        cdef uint32_t place
+        cdef size_t size = 0, i
+        cdef Address address
+        cdef Sender *at
+        count = min(count, <size_t>RANKED_MAX)
+        for place in range(1, self.used + 1):
+            at = &self.senders[place]
+            figure = self.gaps(place) if by_lost and at.received else at.received
+            if figure == 0 or count == 0 or (size == count and figure <= figures[size - 1]):
+                continue
+            if size < count:
+                size += 1
+            i = size - 1
+            while i and figures[i - 1] < figure:
+                places[i], figures[i] = places[i - 1], figures[i - 1]
+                i -= 1
+            places[i], figures[i] = place, figure
+        found = []
+        for i in range(size):
+            at = &self.senders[places[i]]
+            address = address_of(&at.key)
+            found.append((address_text(&address), at.received, self.gaps(places[i]),
+                          max(<int64_t>(now_ms - at.last_seen_ms), 0) / 1000.0))
+        return found
+
+    def retire(self, uint64_t now_ms, uint64_t idle_ms):
+        """Retires senders not seen for that long, at most RETIRE_MAX in a call; returns how many."""
+        cdef unsigned int count = 0
+        cdef Sender *at
+        while count < RETIRED_PER_CALL and self.present:
+            at = &self.senders[self.senders[0].newer]
+            if at.last_seen_ms > now_ms or now_ms - at.last_seen_ms < idle_ms:
+                break
+            self.forget(self.senders[0].newer)
+            count += 1
+        return count
+
+    def note(self, str address not None, uint16_t port, sequence, uint64_t now_ms):
+        """What `saw` does, for a sender given as text; `sequence`: None for an entry without. For tests."""
+        cdef Address sender = parsed(address, port)
+        self.saw(&sender, sequence is not None, 0 if sequence is None else sequence, now_ms)
+
+    def saw_many(self, uint32_t senders, uint32_t stride, uint64_t first, uint32_t rounds, uint32_t lose_every=0):
+        """One entry of each of that many senders a round, `stride` senders apart, at 400 entries a millisecond; one
+        entry in `lose_every` does not come. Returns the sequence for the next call. For measurements.
+        """
+        cdef Address sender = parsed("10.0.0.0", 5000)
+        cdef uint32_t network = ntohl(sender.v4.sin_addr.s_addr)
+        cdef uint64_t sequence, count = first * senders
+        cdef uint32_t i
+        with nogil:
+            for sequence in range(first, first + rounds):
+                for i in range(senders):
+                    count += 1
+                    sender.v4.sin_addr.s_addr = ntohl(network + <uint32_t>(<uint64_t>i * stride % senders))
+                    if lose_every == 0 or (count * 0x9e3779b97f4a7c15ULL >> 32) % lose_every != 0:
+                        self.saw(&sender, True, sequence, count // 400)
+        return first + rounds
+
+
+cdef Address parsed(str text, uint16_t port) except *:
+    """Raises OSError if the text is no IPv4 or IPv6 address."""
+    cdef Address address
+    cdef bytes raw
+    memset(&address, 0, sizeof(address))
+    if ":" in text:
+        raw = socket.inet_pton(socket.AF_INET6, text)
+        address.v6.sin6_family = AF_INET6
+        address.v6.sin6_port = htons(port)
+        memcpy(&address.v6.sin6_addr, <const char *>raw, 16)
+    else:
+        raw = socket.inet_pton(socket.AF_INET, text)
+        address.v4.sin_family = AF_INET
+        address.v4.sin_port = htons(port)
+        memcpy(&address.v4.sin_addr, <const char *>raw, 4)
+    return address

@@ -1,0 +1,147 @@
+"""Puts the snapshot together from what the parts count. Called by the loop, between two turns: the counts agree."""
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+
+from fastlog import __version__
+from fastlog.config import Settings, in_force
+from fastlog.server._drain import Intake
+from fastlog.server.logfile import LogFile
+from fastlog.server.meters import DropMeter, RateMeter
+from fastlog.server.writer import Writer
+from fastlog.stats import AckStats, Disk, Health, Losses, Process, ReceiveBuffer, SenderStats, Stats, SyncState
+
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the totals: an hour, for there is room for many
+
+
+class Reporter:
+    """`granted`: bytes of the receive buffer, and `how_to_grant` more. `dropped_before`: the kernel's drops before the
+    start, of a socket that was handed over. Times are of time.monotonic."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        writer: Writer,
+        log: LogFile,
+        sync_mode: str,
+        granted: int,
+        how_to_grant: str,
+        dropped_before: int | None,
+        now: float,
+    ) -> None:
+        self._settings = settings
+        self._in_force = in_force(settings)
+        self._intake = intake
+        self._writer = writer
+        self._log = log
+        self._sync_mode = sync_mode
+        self._granted = granted
+        self._how_to_grant = how_to_grant
+        self._started = now
+        self._rate = RateMeter(now)
+        self._drops = DropMeter(dropped_before)
+
+    def tick(self, now: float, kernel_drops: int | None) -> None:
+        """Takes the counters that rates are made of. To be called at regular times, and before a snapshot."""
+        self._rate.tick(now, self._intake.total_received)
+        self._drops.tick(now, kernel_drops)
+        self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
+
+    @property
+    def rate(self) -> float:
+        """Entries a second over the last few seconds."""
+        return self._rate.now
+
+    def snapshot(self, now: float, kernel_drops: int | None) -> Stats:
+        self.tick(now, kernel_drops)
+        intake, writer, log = self._intake, self._writer, self._log
+        received = intake.received
+        total = intake.total_received
+        gaps = intake.ledger.totals()
+        free, size = self._space()
+        return Stats(
+            health=self._health(now),
+            total_received=total,
+            logs_per_second=self._rate.now,
+            elapsed_seconds=round(now - self._started, 3),
+            level_distribution=received,
+            recent_errors=[msgspec.Raw(line) for line in writer.recent.lines()],
+            stored=writer.stored,
+            duplicates=intake.duplicates,
+            buffered=writer.buffered,
+            rejected=intake.rejects,
+            losses=Losses(kernel_drops=kernel_drops, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost),
+            acks=AckStats(
+                sent=writer.acks_sent,
+                pending=writer.acks_pending,
+                dropped=writer.acks_dropped,
+                latency_ms=writer.latency.summary(),
+            ),
+            datagrams=intake.datagrams,
+            bytes=intake.datagram_bytes,
+            rates=self._rate.rates(),
+            disk=Disk(
+                failure=writer.failure,
+                log_file=os.fsencode(log.path.absolute()).decode("utf-8", "replace"),
+                log_bytes=log.size,
+                log_limit_bytes=log.limit,
+                rotations=log.rotations,
+                free_bytes=free,
+                total_bytes=size,
+                torn_bytes=log.torn,
+                rejects_not_noted=intake.rejects_not_noted,
+            ),
+            sync=SyncState(
+                mode=self._sync_mode,
+                count=writer.syncs,
+                failures=writer.sync_failures,
+                last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
+            ),
+            receive_buffer=ReceiveBuffer(wanted=self._settings.rcvbuf_size, granted=self._granted),
+            senders=gaps["senders"],
+            sender_restarts=gaps["restarts"],
+            top_senders=self._senders(now),
+            process=Process(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=_resident_bytes()),
+            settings=self._in_force,
+            version=__version__,
+        )
+
+    def _senders(self, now: float) -> list[SenderStats]:
+        """Those who sent most, and those of whom most was lost."""
+        ledger, now_ms = self._intake.ledger, int(now * 1000)
+        chosen = {sender[0]: sender for sender in (*ledger.top(10, now_ms), *ledger.worst(10, now_ms))}
+        return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
+
+    def _health(self, now: float) -> Health:
+        reasons, warnings = [], []
+        if self._writer.failure:
+            reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._log.rotation_failure:
+            reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
+        if self._drops.grew_lately(now):
+            reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
+        if self._granted < self._settings.rcvbuf_size:
+            warnings.append(
+                f"receive buffer: wanted {self._settings.rcvbuf_size} bytes, granted {self._granted}; "
+                f"{self._how_to_grant} would grant it"
+            )
+        return Health("degraded" if reasons else "ok", reasons, warnings)
+
+    def _space(self) -> tuple[int | None, int | None]:
+        try:
+            system = os.statvfs(self._log.path.parent)
+        except OSError:
+            return None, None
+        return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+
+
+def _resident_bytes() -> int | None:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+    except OSError:
+        return None

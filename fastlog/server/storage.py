@@ -1,0 +1,152 @@
+"""The seam between the loop and the disk: every change of a file goes through one of these, and nothing else does.
+
+`Storage` syncs with a blocking fdatasync; `AsyncStorage` syncs through the kernel's asynchronous I/O, so that the loop
+never waits for a disk. Tests put a recording or a failing one in their place. All calls raise OSError but the
+completion of a sync, which is told: `done(None)` or `done(error)`.
+"""
+
+import contextlib
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastlog.server._aio import MAX_UNDER_WAY, Aio
+
+FILE_MODE = 0o640  # log lines can hold personal data: not for everybody
+PROBE_NAME = ".fastlog-probe"
+
+Done = Callable[[OSError | None], None]
+
+
+class Storage:
+    """Files by descriptor, directories by path. `mode` names how entries are made durable."""
+
+    mode = "fdatasync, blocking"
+
+    def open(self, path: Path) -> int:
+        """For reading and appending; made if it is not there."""
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
+
+    def close(self, fd: int) -> None:
+        """Never fails: a sync is what tells whether the data is there."""
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """Appends; the bytes taken may be fewer than given."""
+        return os.write(fd, data)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.replace(old, new)
+
+    def unlink(self, path: Path) -> None:
+        os.unlink(path)
+
+    def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
+        """Makes the files' data durable, and the names in the directory; `done` is called before this returns."""
+        try:
+            for fd in files:
+                os.fdatasync(fd)
+            if directory is not None:
+                os.fsync(directory)
+        except OSError as error:
+            done(error)
+        else:
+            done(None)
+
+    def finish(self) -> None:
+        """Waits until every sync under way has ended, and calls their `done`."""
+
+    def shut_down(self) -> None:
+        self.finish()
+
+
+class AsyncStorage(Storage):
+    """`done` is called by `on_ready`, when `source` can be read."""
+
+    mode = "fdatasync, asynchronous"
+
+    def __init__(self) -> None:
+        self._aio = Aio()
+        self._under_way: dict[int, tuple[int, OSError | None, Done]] = {}  # parts left, first error, whom to tell
+        self._waiting: deque[tuple[int, bool, int]] = deque()  # parts that the kernel has no room for yet
+        self._next_tag = 0
+
+    @property
+    def source(self) -> int:
+        return self._aio.eventfd
+
+    def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
+        tag = self._next_tag
+        self._next_tag += 1
+        parts = [(fd, False, tag) for fd in files] + ([] if directory is None else [(directory, True, tag)])
+        self._under_way[tag] = (len(parts), None, done)
+        self._waiting.extend(parts)
+        self._submit()
+
+    def on_ready(self, now: float) -> None:
+        self._tell(self._aio.ended())
+
+    def finish(self) -> None:
+        while self._under_way:
+            self._tell(self._aio.ended(wait=True))
+
+    def shut_down(self) -> None:
+        self.finish()
+        self._aio.close()
+
+    def _submit(self) -> None:
+        refused = []
+        while self._waiting and self._aio.under_way < MAX_UNDER_WAY:
+            fd, is_directory, tag = self._waiting.popleft()
+            try:
+                self._aio.submit(fd, is_directory, tag)
+            except OSError as error:
+                refused.append((tag, error.errno or errno.EIO))
+        if refused:
+            self._tell(refused)
+
+    def _tell(self, ended: list[tuple[int, int]]) -> None:
+        for tag, number in ended:
+            left, error, done = self._under_way.pop(tag)
+            if number and error is None:
+                error = OSError(number, os.strerror(number))
+            if left > 1:
+                self._under_way[tag] = (left - 1, error, done)
+            else:
+                done(error)
+        self._submit()
+
+
+def best_storage(directory: Path) -> tuple[Storage, str | None]:
+    """The asynchronous storage where the directory's file system can do it; else the blocking one, and why."""
+    errors: list[OSError | None] = []
+    probe = directory / PROBE_NAME
+    try:
+        storage = AsyncStorage()
+        try:
+            directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = storage.open(probe)
+            try:
+                storage.sync([fd], directory_fd, errors.append)
+                storage.finish()
+            finally:
+                os.close(directory_fd)
+                storage.close(fd)
+                with contextlib.suppress(OSError):
+                    storage.unlink(probe)
+            if errors == [None]:
+                return storage, None
+            storage.shut_down()
+        except OSError:
+            storage.shut_down()
+            raise
+    except OSError as error:
+        errors.append(error)
+    reason = next((error for error in errors if error), None)
+    return Storage(), str(reason)

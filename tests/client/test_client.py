@@ -1,0 +1,758 @@
+"""`fastlog.Client` against the real server: over a bad network, while the server is away, and in programs that fork, end,
+use signals and asyncio."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from fastlog import Client
+from tests.helpers.bad_network import BadNetwork
+from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, Server, eventually, run_python
+
+
+def entries(server) -> list[dict]:
+    return [json.loads(line) for line in server.whole_log().splitlines()]
+
+
+def messages(server) -> list[str]:
+    return [entry["message"] for entry in entries(server)]
+
+
+class Closing:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def close(self) -> None:
+        """What a test leaves is not waited for."""
+        self._client.close(0)
+
+
+@pytest.fixture
+def client(closing):
+    """A client of a server."""
+
+    def make(server, **options) -> Client:
+        made = Client("127.0.0.1", getattr(server, "port", server), **options)
+        closing(Closing(made))
+        return made
+
+    return make
+
+
+def account(server) -> dict:
+    """What the server tells when it has taken all that was sent before."""
+    server.send([b'{"level":"END","message":"of what was sent"}'])
+    return eventually(server.stats, lambda told: told["level_distribution"]["OTHER"] == 1)
+
+
+@pytest.fixture
+def nobody():
+    """A port at which nothing listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def run_program(text: str, *arguments: object) -> None:
+    run_python("import os, sys, signal, threading\nfrom fastlog import Client\n" + text, *arguments)
+
+
+# Entries
+
+
+def test_an_entry_as_it_is_stored(start, client):
+    server = start()
+    shop = client(server, app="shop", hostname="web1")
+    assert shop.send("ERROR", "disk full", disk="sda", free=0.5, tags=["a", {"b": None}]) is None
+    shop.send_entry({"level": "warn", "message": "m", "host": "other", "app": "x", "timestamp": "then"})
+    assert shop.flush()
+    server.stop()
+    first, second = entries(server)
+    assert first.pop("timestamp").startswith("20")
+    sequence = first.pop("sequence")
+    assert first == {
+        "level": "ERROR", "message": "disk full", "disk": "sda", "free": 0.5, "tags": ["a", {"b": None}],
+        "host": "web1", "app": "shop",
+    }  # fmt: skip
+    assert second == {
+        "level": "warn", "message": "m", "host": "other", "app": "x", "timestamp": "then", "sequence": sequence + 1
+    }  # fmt: skip
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+def cycle() -> list:
+    inner: list = []
+    inner += [inner, inner]
+    return inner
+
+
+def nested(depth: int) -> list:
+    inner: list = []
+    for _ in range(depth):
+        inner = [inner]
+    return inner
+
+
+ODD = [
+    ({"message": 5}, {"message": "5"}),
+    ({"level": None}, {"level": "None"}),
+    ({"message": "half \ud83d, whole \U0001f600, split \ud83d\ude00"}, {"message": "half \ufffd, whole 😀, split 😀"}),
+    ({"message": b"caf\xe9"}, {"message": "caf\ufffd"}),
+    ({"x": float("nan"), "y": float("inf")}, {"x": None, "y": None}),
+    ({"x": 2**70, "y": -(2**70)}, {"x": 2**70, "y": -(2**70)}),
+    ({1: 2, None: 3, ("a", 1): 4, "\udc80": 5}, {"1": 2, "None": 3, "('a', 1)": 4, "\ufffd": 5}),
+    ({"x": {1: {None: "\udc80"}}}, {"x": {"1": {"None": "\ufffd"}}}),
+    ({"x": 1j, "y": ValueError("why"), "z": {3}}, {"x": "1j", "y": "why", "z": [3]}),
+    ({"x": Unprintable()}, {"x": "<Unprintable: str() raised RuntimeError>"}),
+    ({"sequence": "own"}, {"sequence_": "own"}),
+    ({"timestamp": 1.5, "host": None, "app": ["a"]}, {"timestamp": "1.5", "app": "['a']"}),
+    ({"self": 1, "entry": 2, "args": 3}, {"self": 1, "entry": 2, "args": 3}),
+    ({"x": [{}] * 100}, {"x": [{}] * 100}),
+    ({"x": "[" * 100}, {"x": "[" * 100}),
+]
+
+
+def test_odd_entries_are_made_valid(start, client):
+    server = start()
+    odd_client = client(server)
+    for odd, _ in ODD:
+        odd_client.send_entry({"level": "INFO", "message": "m", **odd})
+    assert odd_client.flush()
+    server.stop()
+    stored = entries(server)
+    assert len(stored) == len(ODD)
+    for entry, (_, expected) in zip(stored, ODD, strict=True):
+        assert entry == {**entry, **expected}
+        assert isinstance(entry["sequence"], int)
+
+
+def test_what_is_too_deep_or_endless_becomes_text_where_it_is(start, client):
+    server = start()
+    odd_client = client(server)
+    values = [[cycle()], nested(62), nested(63), nested(5000), [nested(40)] * 3]
+    for number, value in enumerate(values):
+        odd_client.send("INFO", str(number), x=value)
+    assert odd_client.flush()
+    server.stop()
+    assert messages(server) == ["0", "1", "2", "3", "4"]
+    assert [entry.get("x") == value for entry, value in zip(entries(server), values, strict=True)] == [
+        False, True, False, False, True
+    ]  # fmt: skip
+
+
+def test_what_is_hardly_an_entry_is_sent_all_the_same(start, client):
+    server = start()
+    odd_client = client(server)
+    for entry in ({}, [], [("message", "pairs")], None, {"message": {}}):
+        odd_client.send_entry(entry)
+    assert odd_client.flush()
+    server.stop()
+    assert messages(server) == ["", "", "pairs", "None", "{}"]
+
+
+def test_values_are_those_of_the_call(start, client):
+    server = start()
+    mutable_client = client(server)
+    value = ["then"]
+    mutable_client.send("INFO", "m", x=value)
+    value[0] = "later"
+    assert mutable_client.flush()
+    server.stop()
+    assert [entry["x"] for entry in entries(server)] == [["then"]]
+
+
+@pytest.mark.parametrize("datagram_bytes", [None, 1472])
+def test_an_entry_too_long_for_a_datagram_is_shortened(start, client, datagram_bytes):
+    server = start()
+    long = client(server, datagram_bytes=datagram_bytes)
+    long.send("ERROR", "x" * 100_000)
+    assert long.flush()
+    server.stop()
+    [entry] = entries(server)
+    assert (entry["message"][:10], entry["truncated"]) == ("x" * 10, True)
+    assert entry["original_bytes"] > 100_000
+    assert long.stats().truncated == 1
+
+
+def test_entries_are_packed_and_keep_their_order(start, client):
+    server = start()
+    packing = client(server, datagram_bytes=1472)
+    for number in range(1000):
+        packing.send("ERROR" if number % 10 == 0 else "INFO", str(number))
+    assert packing.flush()
+    server.stop()
+    assert messages(server) == [str(number) for number in range(1000)]
+    assert packing.stats().datagrams < 300
+
+
+def test_without_packing_an_entry_is_a_datagram(start, client):
+    server = start()
+    plain = client(server, pack=False)
+    for number in range(100):
+        plain.send("INFO", str(number))
+    assert plain.flush()
+    server.stop()
+    assert "received 100 entries in 100 datagrams" in server.account
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"host": "ä" * 100}, {"port": 0}, {"port": 65536}, {"queue_entries": 0}, {"queue_bytes": 0}, {"send_buffer": 0}, {"window": 0},
+        {"window": 1025}, {"give_up_sec": -1}, {"give_up_sec": float("nan")}, {"pack_delay_sec": 2},
+        {"datagram_bytes": 10}, {"datagram_bytes": 65508}, {"priority_levels": ["LOUD"]}, {"app": "x" * 1001},
+    ],
+)  # fmt: skip
+def test_wrong_arguments_rejected(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Client(**options)
+
+
+# Networks and servers
+
+
+def test_errors_come_through_a_bad_network_once_and_the_rest_is_accounted_for(start, client, closing):
+    seed = 20261125
+    server = start()
+    network = closing(BadNetwork(server.port, seed, drop=0.3, repeat=0.1, reorder=0.1))
+    lossy = client(network, datagram_bytes=1472)
+    lossy.send("ERROR", "first")
+    assert lossy.flush(PATIENCE_SEC)  # what is lost before the first entry that arrives, no server can know
+    for number in range(10_000):
+        if number % 4 == 0:
+            lossy.send("INFO", f"ordinary {number}")
+        lossy.send("ERROR", str(number))
+        if number % 500 == 0:
+            lossy.wait_for_room()
+    assert lossy.flush(100)
+    told = lossy.stats()
+    assert (told.acknowledged, told.given_up, told.dropped) == (10_001, 0, {})
+    assert told.retransmitted > 1000
+    network.close()
+    told = account(server)
+    server.stop()
+    stored = entries(server)
+    errors = [entry["message"] for entry in stored if entry["level"] == "ERROR"]
+    assert sorted(errors) == sorted(["first", *map(str, range(10_000))])
+    ordinary = {entry["message"] for entry in stored if entry["level"] == "INFO"}
+    assert 0 < told["losses"]["sequence_gaps"] == 2_500 - len(ordinary)
+
+
+def test_a_server_that_comes_back_gets_all_that_was_kept(start, client, tmp_path):
+    """With a spill file no priority entry is lost, and every ordinary one is stored or counted as dropped."""
+    server = start()
+    port = str(server.port)
+    patient = client(server, spill=tmp_path / "spill", queue_entries=1000)
+    patient.send("ERROR", "before")
+    assert patient.flush()
+    server.stop()
+    for number in range(4000):
+        patient.send("ERROR", f"error {number}")
+        patient.send("INFO", f"ordinary {number}")
+        if number % 250 == 0:
+            eventually(lambda: patient._outbox.entries[1], lambda queued: queued < 250)
+    patient.flush(0.2)
+    told = patient.stats()
+    assert told.refused > 0
+    assert told.spilled > 3000
+    server = start(SERVER_PORT=port)
+    assert patient.flush(PATIENCE_SEC)
+    told = patient.stats()
+    assert told.acknowledged == 4001
+    assert told.spilled == told.replayed
+    assert set(told.dropped) == {"INFO"}
+    assert list(tmp_path.glob("spill*")) == []
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    stored = messages(server)[:-1]
+    assert len(stored) == len(set(stored)) == 8001 - told.dropped["INFO"]
+    assert {f"error {number}" for number in range(4000)} < set(stored)
+    ordinary = [message for message in stored if message.startswith("ordinary")]
+    assert ordinary == [f"ordinary {number}" for number in range(len(ordinary))]
+
+
+def test_the_next_program_sends_what_is_left(start, client, tmp_path, nobody):
+    program = """
+        client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
+        for number in range(2000): client.send("ERROR", f"{sys.argv[3]} {number}")
+        client.close(0.1)
+        """.replace("\n        ", "\n")
+    for name in ("one", "two"):
+        run_program(program, nobody, tmp_path / "spill", name)
+    assert len(list(tmp_path.glob("spill.*"))) >= 2
+    server = start(SERVER_PORT=str(nobody))
+    heir = client(server, spill=tmp_path / "spill")
+    heir.send("ERROR", "three")
+    assert heir.flush(PATIENCE_SEC)
+    assert list(tmp_path.glob("spill*")) == []
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    stored = messages(server)[:-1]
+    assert len(stored) == 4001
+    assert set(stored) == {"three", *(f"{name} {number}" for name in ("one", "two") for number in range(2000))}
+
+
+def test_what_was_sent_and_not_acknowledged_is_kept_too(start, client, tmp_path, closing):
+    """The ACKs were lost: the server has the entries already, and stores none of them twice."""
+    server = start()
+    deaf = closing(BadNetwork(server.port, 1, drop=0, repeat=0, reorder=0))
+    first = client(deaf, spill=tmp_path / "spill")
+    first.send("ERROR", "acknowledged")
+    assert first.flush()
+    os.kill(server.process.pid, signal.SIGSTOP)
+    for number in range(100):
+        first.send("ERROR", str(number))
+        first.send("INFO", "between")
+    assert not first.close(0.3)
+    deaf.close()
+    os.kill(server.process.pid, signal.SIGCONT)
+    assert [len(path.read_bytes().splitlines()) for path in tmp_path.glob("spill.*")] == [100]
+    heir = client(server, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == 100
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    assert sorted(message for message in messages(server) if message.isdigit()) == sorted(map(str, range(100)))
+
+
+def test_a_replay_over_a_bad_network_looks_like_no_loss(start, client, tmp_path, closing):
+    """What was sent before has gaps in its sequences, where ordinary entries were."""
+    lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}\n' % sequence for sequence in range(5000, 4000, -3)]
+    (tmp_path / "spill.1-a").write_bytes(b"".join(lines))
+    server = start()
+    network = closing(BadNetwork(server.port, 8, drop=0.3, repeat=0.1, reorder=0.1))
+    heir = client(network, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == len(lines)
+    assert account(server)["losses"]["sequence_gaps"] == 0
+
+
+def test_a_torn_line_of_a_spill_file_costs_no_other(start, client, tmp_path):
+    whole = b'{"timestamp":"t","sequence":5,"level":"ERROR","message":"whole"}\n'
+    (tmp_path / "spill.1-a").write_bytes(whole + b'{"timestamp":"t","sequ')
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == 1
+    server.stop()
+    assert messages(server) == ["whole"]
+
+
+def test_a_disk_that_refuses_the_spill_file_is_told_and_entries_stay_in_memory(start, client, tmp_path, nobody):
+    patient = client(nobody, spill=tmp_path / "missing" / "spill")
+    patient.send("ERROR", "sent")
+    eventually(patient.stats, lambda told: told.refused)
+    patient.send("ERROR", "kept")
+    told = eventually(patient.stats, lambda told: told.problem)
+    assert told.problem == f"cannot write to {tmp_path}/missing/spill: No such file or directory"
+    start(SERVER_PORT=str(nobody))
+    assert patient.flush(PATIENCE_SEC)
+
+
+def test_ordinary_entries_wait_for_a_server_that_refuses(start, client, nobody):
+    waiting = client(nobody, queue_entries=100)
+    for number in range(1000):
+        waiting.send("INFO", str(number))
+    eventually(waiting.stats, lambda told: told.refused >= 2)
+    dropped = waiting.stats().dropped["INFO"]
+    server = start(SERVER_PORT=str(nobody))
+    assert waiting.flush(PATIENCE_SEC)
+    server.stop()
+    assert messages(server) == [str(number) for number in range(1000 - dropped)]
+    assert waiting.stats().lost == 0
+
+
+def test_a_full_queue_drops_what_comes_by_lane_and_counts_it_by_level(client, nobody):
+    full = client(nobody, queue_entries=100)
+    for _ in range(300):
+        full.send("INFO", "m")
+        full.send("debug", "m")
+        full.send("LOUD", "m")
+    for _ in range(60):
+        full.send("CRITICAL", "m")
+    told = full.stats()
+    assert "CRITICAL" not in told.dropped
+    assert sum(told.dropped.values()) in (800, 801)  # one more has room if a datagram is under way
+    assert set(told.dropped) == {"INFO", "DEBUG", "OTHER"}
+    full.send("ERROR", "x" * 60_000)
+    bounded = client(nobody, queue_bytes=100_000)
+    for _ in range(10):
+        bounded.send("ERROR", "x" * 60_000)
+    assert bounded.stats().dropped == {"ERROR": 8}
+    assert not full.close(0)
+    assert full.stats().queued == 0
+
+
+def test_a_server_on_this_machine_is_not_sent_more_than_it_has_room_for(start, client):
+    server = start(RCVBUF_SIZE="60000")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    eager = client(server, queue_entries=50_000)
+    for number in range(20_000):
+        eager.send("INFO", str(number))
+    assert not eager.flush(0.3)
+    os.kill(server.process.pid, signal.SIGCONT)
+    assert eager.flush(PATIENCE_SEC)
+    server.stop()
+    assert "dropped by the kernel 0" in server.account
+    assert messages(server) == [str(number) for number in range(20_000)]
+
+
+def test_levels_that_the_server_does_not_acknowledge_hold_up_nothing_for_long(start, client):
+    server = start(PRIORITY_LEVELS="NONE")
+    unheard = client(server, window=2, give_up_sec=60)
+    for number in range(10):
+        unheard.send("ERROR", "unheard")
+        unheard.send("INFO", str(number))
+    eventually(unheard.stats, lambda told: told.sent == 12)
+    eventually(server.stats, lambda told: told["level_distribution"].get("INFO") == 10)
+    unheard.close(0)
+    assert unheard.stats().given_up == 2
+    assert unheard.stats().dropped == {"ERROR": 8}
+
+
+def test_what_is_not_acknowledged_in_time_is_given_up(client, closing):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        hopeful = client(silent.getsockname()[1], give_up_sec=0.2)
+        hopeful.send("ERROR", "lost")
+        assert not hopeful.flush(PATIENCE_SEC)
+        told = hopeful.stats()
+    assert (told.sent, told.given_up, told.acknowledged, told.queued) == (1, 1, 0, 0)
+    assert json.loads(told.given_up_first[0])["message"] == "lost"
+
+
+def test_a_name_that_does_not_resolve_delays_nobody(closing):
+    lost = closing(Client("no.such.host.invalid"))
+    lost.send("ERROR", "m")
+    assert not lost.flush(0.5)
+    told = eventually(lost.stats, lambda told: told.problem)
+    assert told.problem.startswith("cannot find the server 'no.such.host.invalid': ")
+    assert told.queued == 1
+    assert not lost.close(0)
+    assert lost.stats().dropped == {"ERROR": 1}
+
+
+def test_a_name_with_several_addresses_is_served_by_any(start, closing, monkeypatch, nobody):
+    """As where `localhost` means ::1 first, and the server listens on 127.0.0.1 alone."""
+    server = start()
+    addresses = [("127.0.0.1", nobody), ("127.0.0.1", server.port)]
+    found = [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    several = closing(Client("several.example"))
+    several.send("ERROR", "m")
+    assert several.flush(PATIENCE_SEC)
+
+
+def test_ipv6(tmp_path, closing):
+    server = closing(Server(tmp_path, "::1"))
+    six = closing(Client("::1", server.port))
+    for number in range(5000):
+        six.send("ERROR", str(number))
+    assert six.flush(PATIENCE_SEC)
+    server.stop()
+    assert messages(server) == [str(number) for number in range(5000)]
+
+
+def test_strangers_answers_mean_nothing(client):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as odd:
+        odd.bind(("127.0.0.1", 0))
+        odd.settimeout(PATIENCE_SEC)
+        curious = client(odd.getsockname()[1])
+        curious.send("ERROR", "m")
+        datagram, address = odd.recvfrom(65536)
+        sequence = json.loads(datagram)["sequence"]
+        for answer in (
+            b"",
+            b"{}",
+            b"\xff" * 600,
+            b'{"ack":true,"sequence":%d}' % (sequence + 1),
+            b'{"ack":false,"sequence":%d}' % sequence,
+        ):
+            odd.sendto(answer, address)
+        assert not curious.flush(0.1)
+        odd.sendto(b'{"ack":true,"sequence":%d}' % sequence, address)
+        assert curious.flush(PATIENCE_SEC)
+
+
+# Programs
+
+
+def test_a_closed_client_counts_what_comes(start, client):
+    server = start()
+    closed = client(server)
+    closed.send("INFO", "m")
+    assert closed.close()
+    assert closed.close()
+    closed.send("ERROR", "late")
+    assert closed.flush()
+    assert closed.wait_for_room()
+    assert closed.stats().dropped == {"ERROR": 1}
+    server.stop()
+    assert messages(server) == ["m"]
+
+
+def test_a_client_that_nobody_holds_any_more_sends_what_it_has(start):
+    server = start()
+    before = set(os.listdir("/proc/self/fd"))
+    Client(port=server.port).send("INFO", "m")
+    eventually(server.stats, lambda told: told["total_received"] == 1)
+    Client(port=server.port)
+    eventually(lambda: set(os.listdir("/proc/self/fd")), lambda now: now <= before)
+
+
+def test_no_entry_no_thread_no_socket(nobody):
+    before = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    with Client(port=nobody) as idle:
+        assert idle.flush()
+        assert threading.active_count() == before[0]
+        assert len(os.listdir("/proc/self/fd")) == before[1] + 1  # an eventfd
+
+
+def test_the_end_of_a_program_delivers_what_is_queued(start):
+    server = start()
+    run_program(
+        'client = Client(port=int(sys.argv[1]))\nfor n in range(3000): client.send("INFO", str(n))', server.port
+    )
+    run_program('Client(port=int(sys.argv[1])).send("ERROR", "last")\nraise SystemExit(0)', server.port)
+    server.stop()
+    assert messages(server) == [*map(str, range(3000)), "last"]
+
+
+def test_entries_of_atexit_functions_are_delivered(start):
+    server = start()
+    program = """
+        import atexit
+        client = Client(port=int(sys.argv[1]))
+        atexit.register(client.send, "ERROR", "from atexit")
+        """.replace("\n        ", "\n")
+    run_program(program, server.port)
+    server.stop()
+    assert messages(server) == ["from atexit"]
+
+
+def test_the_end_of_a_program_waits_no_longer_than_its_deadline(nobody):
+    run_program(
+        'import fastlog.client.client as c; c.EXIT_SEC = 0.1\nClient(port=int(sys.argv[1])).send("ERROR", "m")', nobody
+    )
+
+
+def test_a_fork_sends_nothing_twice(start):
+    """What was queued at the fork is sent by the parent alone; parent and children go on, each as a sender of its own."""
+    server = start()
+    program = """
+        client = Client(port=int(sys.argv[1]), queue_entries=100_000)
+        for number in range(5000): client.send("INFO", f"queued {number}")
+        for child in range(3):
+            if os.fork() == 0:
+                for number in range(1000): client.send("ERROR", f"child {child} {number}")
+                assert client.flush(20)
+                assert client.stats().acknowledged == client.stats().sent == 1000
+                os._exit(0)
+        for number in range(1000): client.send("ERROR", f"parent {number}")
+        assert client.flush(20)
+        for _ in range(3): assert os.wait()[1] == 0
+        """.replace("\n        ", "\n")
+    run_program(program, server.port)
+    told = eventually(server.stats, lambda told: told["total_received"] == 9000)
+    assert told["duplicates"] == told["losses"]["sequence_gaps"] == 0
+    assert len(told["top_senders"]) == 4
+    server.stop()
+    stored = messages(server)
+    assert len(stored) == len(set(stored)) == 9000
+
+
+def test_forks_while_other_threads_log(start):
+    server = start()
+    program = """
+        client = Client(port=int(sys.argv[1]))
+        done = threading.Event()
+        def log():
+            while not done.is_set(): client.send("INFO", "busy")
+        threads = [threading.Thread(target=log, daemon=True) for _ in range(2)]
+        for thread in threads: thread.start()
+        for child in range(20):
+            if os.fork() == 0:
+                client.send("ERROR", f"child {child}")
+                os._exit(0 if client.flush(20) else 1)
+            assert os.wait()[1] == 0
+        done.set()
+        for thread in threads: thread.join()
+        """.replace("\n        ", "\n")
+    run_program(program, server.port)
+    server.stop()
+    assert {message for message in messages(server) if message != "busy"} == {f"child {n}" for n in range(20)}
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(start, tmp_path, method):
+    """Its children run no atexit functions; what they have queued is delivered all the same."""
+    server = start()
+    (tmp_path / "program.py").write_text(
+        "import multiprocessing, sys\n"
+        "from fastlog import Client\n"
+        "def work(number): Client(port=int(sys.argv[1])).send('ERROR', f'child {number}')\n"
+        "if __name__ == '__main__':\n"
+        "    multiprocessing.set_start_method(sys.argv[2])\n"
+        "    work('parent')\n"
+        "    children = [multiprocessing.Process(target=work, args=(n,)) for n in range(2)]\n"
+        "    for child in children: child.start()\n"
+        "    for child in children: child.join()\n"
+        "    sys.exit(any(child.exitcode for child in children))\n"
+    )
+    arguments = [sys.executable, str(tmp_path / "program.py"), str(server.port), method]
+    subprocess.run(arguments, env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, check=True)
+    server.stop()
+    assert sorted(messages(server)) == ["child 0", "child 1", "child parent"]
+
+
+def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_path, nobody):
+    server = start()
+    (tmp_path / "application.py").write_text(
+        "import os\n"
+        "from fastlog import Client\n"
+        f"client = Client(port={server.port}, app='web')\n"
+        "client.send('ERROR', 'loaded')\n"
+        "def application(environ, start_response):\n"
+        "    client.send('ERROR', environ['PATH_INFO'], pid=os.getpid())\n"
+        "    start_response('200 OK', [])\n"
+        "    return [str(os.getpid()).encode()]\n"
+    )
+    options = ["--workers", "4", "--preload", "--bind", f"127.0.0.1:{nobody}", "--no-control-socket"]
+    gunicorn = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", *options, "application:application"],
+        cwd=tmp_path, env=BASE_ENVIRONMENT, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        booted = (line for line in gunicorn.stderr if b"Booting worker" in line)
+        assert len(list(itertools.islice(booted, 4))) == 4
+        pids = {request(nobody, number) for number in range(200)}
+    finally:
+        gunicorn.terminate()
+        gunicorn.communicate(timeout=PATIENCE_SEC)
+    assert len(pids) > 1
+    server.stop()
+    stored = entries(server)
+    assert sorted(entry["message"] for entry in stored) == sorted(["loaded", *(f"/{n}" for n in range(200))])
+    assert {str(entry["pid"]) for entry in stored if "pid" in entry} == pids
+
+
+def request(port: int, number: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{number}", timeout=PATIENCE_SEC) as answer:
+        return answer.read().decode()
+
+
+def test_signal_handlers_may_log_at_any_moment(start):
+    """Timer signals interrupt `send`, `flush` and the start of the thread; each handler logs, too."""
+    server = start()
+    program = """
+        client = Client(port=int(sys.argv[1]), queue_entries=1_000_000)
+        handled = 0
+        def handler(number, frame):
+            global handled
+            handled += 1
+            client.send("ERROR", f"handler {handled}")
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+        sent = 0
+        while handled < 300:
+            client.send("INFO", "interrupted", number=sent)
+            sent += 1
+            if sent % 1000 == 0: client.flush(0.01)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert client.flush(20)
+        told = client.stats()
+        assert (told.sent, told.acknowledged, told.queued, told.dropped) == (sent + handled, handled, 0, {}), told
+        """.replace("\n        ", "\n")
+    run_program(program, server.port)
+
+
+def test_objects_that_log_while_they_are_encoded(start, client):
+    server = start()
+    inner = client(server)
+
+    class Logs:
+        def __str__(self) -> str:
+            inner.send("INFO", "from str()")
+            return "text"
+
+    inner.send("INFO", "m", value=Logs())
+    assert inner.flush()
+    server.stop()
+    assert messages(server) == ["from str()", "m"]
+
+
+def test_many_threads(start, client):
+    server = start()
+    shared = client(server, queue_entries=100_000)
+
+    def work(thread: int) -> None:
+        for number in range(2000):
+            shared.send("INFO", f"{thread} {number}")
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shared.flush()
+    assert shared.stats().sent == 16_000
+    server.stop()
+    for thread in range(8):
+        mine = [message for message in messages(server) if message.startswith(f"{thread} ")]
+        assert mine == [f"{thread} {number}" for number in range(2000)]
+
+
+def test_asyncio_is_never_blocked(client, nobody):
+    """No server, a full queue: between two steps of another task, `send` is called 1,000 times."""
+    full = client(nobody, queue_entries=10)
+
+    async def main() -> list[float]:
+        times = []
+        for _ in range(20):
+            times.append(time.monotonic())
+            for _ in range(1000):
+                full.send("ERROR", "m")
+            await asyncio.sleep(0)
+        return times
+
+    with asyncio.Runner(debug=True) as runner:
+        runner.get_loop().slow_callback_duration = 5
+        assert len(runner.run(main())) == 20
+
+
+def test_the_package_is_imported_lazily():
+    program = (
+        "import fastlog, sys; assert fastlog.__version__; assert not {'fastlog.client', 'msgspec'} & set(sys.modules)"
+    )
+    run_python(program)
+    with pytest.raises(AttributeError, match="nonsense"):
+        __import__("fastlog").nonsense  # noqa: B018
+
+
+def test_spill_files_of_a_running_program_are_left_alone(start, client, tmp_path, nobody):
+    owner = client(nobody, spill=tmp_path / "spill")
+    for number in range(2000):
+        owner.send("ERROR", str(number))
+    eventually(owner.stats, lambda told: told.spilled)
+    server = start()
+    other = client(server, spill=tmp_path / "spill")
+    other.send("ERROR", "m")
+    assert other.flush(PATIENCE_SEC)
+    assert len(list(tmp_path.glob("spill.*"))) == 1
+    assert account(server)["total_received"] == 2

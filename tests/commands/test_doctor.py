@@ -1,0 +1,255 @@
+"""`fastlog doctor` finds what is wrong with real servers, sockets and disks."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastlog.server.logfile import LogFile
+from fastlog.server.storage import Storage
+from tests.helpers.running import TOKEN, eventually, get, run_fastlog
+from tests.server.test_full_disk import pytestmark as only_root
+from tests.server.test_full_disk import small_disk  # noqa: F401, a fixture
+from tests.server.test_serve import entries
+
+RMEM_MAX = int(Path("/proc/sys/net/core/rmem_max").read_text())
+NOBODY = {"SERVER_PORT": "0", "DASHBOARD_PORT": "9"}  # nobody answers at the discard port
+
+HOLDER = """
+import socket, sys
+holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+holder.bind(("127.0.0.1", 0))
+print(holder.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+CHECKER = """
+import sys
+from pathlib import Path
+from fastlog.commands.checks import check_directory
+finding = check_directory(Path(sys.argv[1]))
+print(finding.status, finding.text, finding.mend, sep="\\n")
+"""
+
+
+def examine(directory, *arguments: str, **environment: str) -> tuple[int, dict[str, dict]]:
+    """The exit code, and the findings by subject."""
+    done = run_fastlog("doctor", "--json", *arguments, cwd=directory, **environment)
+    assert done.stderr == ""
+    return done.returncode, {finding["subject"]: finding for finding in json.loads(done.stdout)}
+
+
+def at(server) -> list[str]:
+    return ["--url", f"http://127.0.0.1:{server.dashboard_port}"]
+
+
+@pytest.fixture
+def free_port():
+    """A UDP port that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
+        trial.bind(("127.0.0.1", 0))
+        return str(trial.getsockname()[1])
+
+
+def test_nothing_is_wrong_with_a_good_server(start, tmp_path, free_port):
+    server = start(SERVER_PORT=free_port, RCVBUF_SIZE="100000", MAX_LOG_SIZE_MB="1")
+    code, found = examine(tmp_path, *at(server))
+    assert (code, {subject for subject in found if found[subject]["status"] == "wrong"}) == (0, set())
+    assert list(found) == [
+        "server", "port", "receive buffer", "kernel drops", "losses", "log directory", "sync", "disk space", "clock"
+    ]  # fmt: skip
+    assert found["port"]["text"] == f"{free_port}/udp: fastlog, pid {server.process.pid}"
+    assert found["receive buffer"]["text"] == "wanted 100000 bytes, granted 100000"
+    assert "fdatasync, asynchronous" in found["sync"]["text"]
+    assert str(tmp_path) in found["log directory"]["text"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rejects.jsonl", "server.log"]  # it left nothing
+
+
+def test_no_server_is_found(tmp_path):
+    code, found = examine(tmp_path, **NOBODY)
+    assert code == 1
+    assert found["server"] == {
+        "subject": "server", "status": "wrong", "text": "none: cannot ask http://127.0.0.1:9/stats: Connection refused", "mend": "fastlog serve"
+    }  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_wants_a_token_is_not_taken_for_none(start, tmp_path, free_port):
+    server = start(SERVER_PORT=free_port, DASHBOARD_TOKEN=TOKEN, MAX_LOG_SIZE_MB="1")
+    code, found = examine(tmp_path, *at(server), SERVER_PORT=free_port, RCVBUF_SIZE="1000", MAX_LOG_SIZE_MB="1")
+    assert (code, found["server"]["status"], found["port"]["status"]) == (0, "unknown", "ok")
+    assert "401: DASHBOARD_TOKEN is asked for" in found["server"]["text"]
+    code, found = examine(tmp_path, *at(server), DASHBOARD_TOKEN=TOKEN)
+    assert found["server"]["status"] == "ok"
+
+
+def test_a_port_in_use_is_found_with_its_user(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        port = holder.stdout.readline().decode().strip()
+        code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": port})
+        assert code == 1
+        assert found["port"]["status"] == "wrong"
+        assert found["port"]["text"] == (
+            f"{port}/udp is in use by pid {holder.pid}: {shlex.join([sys.executable, '-c', HOLDER])[:200]}"
+        )
+        assert (
+            found["port"]["mend"] == f"kill {holder.pid}, or another port: fastlog serve --port {int(port) % 65535 + 1}"
+        )
+    finally:
+        holder.communicate()
+
+
+def test_a_small_limit_of_receive_buffers_is_found_before_the_start(tmp_path):
+    code, found = examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX + 1))
+    assert code == 1
+    assert found["receive buffer"]["status"] == "wrong"
+    assert found["receive buffer"]["text"] == (
+        f"wanted {RMEM_MAX + 1} bytes, a server without CAP_NET_ADMIN would be granted {RMEM_MAX}; "
+        f"net.core.rmem_max is {RMEM_MAX}"
+    )
+    assert found["receive buffer"]["mend"] == (
+        f"sudo sysctl -w net.core.rmem_max={RMEM_MAX + 1}, then restart the server"
+    )
+    assert examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX))[1]["receive buffer"]["status"] == "ok"
+
+
+def test_a_receive_buffer_that_a_server_was_not_granted_is_found(start, tmp_path):
+    """No system grants this one whole: the kernel keeps twice of it in an int."""
+    code, found = examine(tmp_path, *at(start(RCVBUF_SIZE="1073741824")))
+    assert code == 1
+    assert found["receive buffer"]["status"] == "wrong"
+    assert found["receive buffer"]["text"].startswith("wanted 1073741824 bytes, granted ")
+    assert found["receive buffer"]["mend"] == "fastlog serve --rcvbuf-size 1073741823"
+
+
+def test_kernel_drops_are_found(start, tmp_path):
+    server = start(RCVBUF_SIZE="10000")
+    with server.client() as client, server.stopped():
+        for entry in entries(1_000):
+            client.send(entry)
+    drops = eventually(lambda: server.stats()["losses"]["kernel_drops"], bool)
+    code, found = examine(tmp_path, *at(server))
+    assert code == 1
+    assert found["kernel drops"]["status"] == "wrong"
+    assert found["kernel drops"]["text"] == f"{drops} datagrams were dropped, since the receive buffer was full"
+    assert (
+        found["kernel drops"]["mend"] == "sudo sysctl -w net.core.rmem_max=20000 && fastlog serve --rcvbuf-size 20000"
+    )
+    assert found["server"]["status"] == "wrong"  # its health says so, too
+
+
+def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as full,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        full.bind(("127.0.0.1", 0))
+        client.connect(full.getsockname())
+        for _ in range(100):
+            client.send(bytes(1_000))
+        code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": str(full.getsockname()[1])})
+    assert code == 1
+    assert found["kernel drops"]["status"] == "wrong"
+    assert 0 < int(found["kernel drops"]["text"].split()[0]) < 100
+
+
+@only_root
+def test_a_full_disk_is_found(small_disk, closing, tmp_path):  # noqa: F811, the fixture
+    roomy = {**NOBODY, "LOG_DIR": str(small_disk), "MAX_LOG_SIZE_MB": "1", "LOG_BACKUPS": "2", "REJECTS_MAX_MB": "0.1"}
+    code, found = examine(tmp_path, **roomy)
+    assert (found["disk space"]["status"], found["log directory"]["status"]) == ("ok", "note")
+    assert "tmpfs" in found["log directory"]["text"]
+    ballast = small_disk / "ballast"
+    with ballast.open("wb") as file:
+        system = os.statvfs(small_disk)
+        os.posix_fallocate(file.fileno(), 0, system.f_bavail * system.f_frsize)
+    code, found = examine(tmp_path, **roomy)
+    assert code == 1
+    assert found["disk space"]["status"] == "wrong"
+    assert found["disk space"]["text"].startswith("the disk is full; 0 MB free, ")
+    assert found["disk space"]["mend"] == f"sudo du -xh {small_disk} | sort -h | tail"
+    assert found["sync"]["text"].endswith("No space left on device")
+
+
+@only_root
+def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):  # noqa: F811, the fixture
+    code, found = examine(
+        tmp_path, **NOBODY, LOG_DIR=str(small_disk), MAX_LOG_SIZE_MB="1", LOG_BACKUPS="20", REJECTS_MAX_MB="1"
+    )
+    assert code == 1
+    assert found["disk space"]["status"] == "wrong"
+    assert "8 MB free, 0 MB used of the 22 MB that rotation keeps" in found["disk space"]["text"]
+    assert found["disk space"]["mend"] == "fastlog serve --log-backups 6"
+
+
+@only_root
+def test_a_server_whose_disk_refuses_is_found(small_disk, closing, tmp_path, start):  # noqa: F811, the fixture
+    (small_disk / "ballast").write_bytes(bytes((8 << 20) - 8192))
+    server = start(LOG_DIR=str(small_disk), FLUSH_COUNT="10", REJECTS_MAX_MB="0", MAX_LOG_SIZE_MB="1", LOG_BACKUPS="1")
+    server.send(entries(1_000))
+    eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
+    code, found = examine(tmp_path, *at(server))
+    assert code == 1
+    assert found["disk space"]["text"].startswith("the disk refuses entries: ")
+    assert "No space left on device" in found["disk space"]["text"]
+
+
+def test_what_rotation_keeps_is_counted_with_what_is_there(tmp_path):
+    log = LogFile(Storage(), tmp_path, "server.log", 1_000_000, 3)
+    for _ in range(3):
+        log.append(memoryview(b"x" * 999_999 + b"\n"), durable=False)
+    log.close()
+    _, found = examine(tmp_path, **NOBODY, LOG_DIR=".", MAX_LOG_SIZE_MB="1", LOG_BACKUPS="3", REJECTS_MAX_MB="0")
+    assert found["disk space"]["text"].endswith(" 3 MB used of the 4 MB that rotation keeps")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_a_directory_that_may_not_be_written_is_found():
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    if subprocess.run([*nobody, sys.executable, "-c", ""], capture_output=True, check=False).returncode:
+        pytest.skip("another user cannot run this Python: it is in a directory that only root may enter")
+    done = subprocess.run([*nobody, sys.executable, "-c", CHECKER, "/etc/fastlog"], capture_output=True, check=True)
+    assert done.stdout.decode().splitlines() == [
+        "wrong", "user nobody may not write to /etc", "sudo install -d -o nobody /etc/fastlog"
+    ]  # fmt: skip
+
+
+def test_a_client_sees_the_answer_of_its_server(start, tmp_path):
+    server = start()
+    code, found = examine(tmp_path, "--server", "127.0.0.1", "--port", str(server.port))
+    assert code == 0
+    assert found["answer"]["status"] == "ok"
+    assert f"127.0.0.1 port {server.port}/udp stored and acknowledged an entry in " in found["answer"]["text"]
+    entry = json.loads(server.log())
+    assert (entry["app"], entry["level"]) == ("fastlog-doctor", "ERROR")
+
+
+def test_a_client_is_told_that_no_server_is_there(tmp_path, free_port):
+    code, found = examine(tmp_path, "--server", "127.0.0.1", "--port", free_port)
+    assert code == 1
+    assert found["answer"]["text"] == f"nothing listens on 127.0.0.1 port {free_port}/udp"
+    code, found = examine(tmp_path, "--server", "no-such-host.invalid")
+    assert code == 1
+    assert "cannot find the server 'no-such-host.invalid'" in found["answer"]["text"]
+
+
+def test_a_client_is_told_that_a_server_stays_silent(start, tmp_path):
+    server = start(PRIORITY_LEVELS="CRITICAL")
+    code, found = examine(tmp_path, "--server", "127.0.0.1", "--port", str(server.port))
+    assert code == 1
+    assert "a firewall, ALLOW_FROM, or PRIORITY_LEVELS without ERROR" in found["answer"]["text"]
+
+
+def test_findings_are_written_for_people_too(tmp_path):
+    done = run_fastlog("doctor", cwd=tmp_path, **NOBODY)
+    assert done.returncode == 1
+    assert "WRONG   server          none: cannot ask http://127.0.0.1:9/stats: Connection refused\n" in done.stdout
+    assert "                        mend: fastlog serve\n" in done.stdout
+    assert "\nok      kernel drops    none\n" in done.stdout
+    assert "\x1b" not in done.stdout

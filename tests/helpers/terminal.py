@@ -1,0 +1,63 @@
+"""A real terminal, tmux, that runs a command.
+
+Where tmux is missing the tests that need it are skipped, except in CI, where they fail.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC
+
+TMUX = shutil.which("tmux")
+needs_terminal = pytest.mark.skipif(
+    TMUX is None and os.environ.get("CI") != "true", reason="no tmux; on Debian: apt install tmux"
+)
+
+
+class Terminal:
+    """Runs a command in `directory`, with that many columns; what it showed last stays when it has ended."""
+
+    def __init__(self, directory: Path, *command: str, columns: int = 120, **environment: str) -> None:
+        self._tmux = [TMUX, "-S", str(directory / "tmux"), "-f", "/dev/null"]
+        script = directory / "in-terminal"
+        script.write_text(
+            f"trap : INT\ncd {shlex.quote(str(directory))}\n{shlex.join(command)}\n{shlex.join([*self._tmux, 'wait-for', '-S', 'end'])}\nexec cat\n"
+        )
+        self._environment = {**BASE_ENVIRONMENT, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environment}
+        self._run("new", "-d", "-x", str(columns), "-y", "50", "sh", str(script))
+
+    def _run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._tmux, *arguments], check=True, env=self._environment, capture_output=True, timeout=PATIENCE_SEC
+        )
+        return done.stdout.decode()
+
+    def wait(self) -> None:
+        """Until the command has ended."""
+        self._run("wait-for", "end")
+
+    def type(self, keys: str) -> None:
+        self._run("send-keys", keys)
+
+    def screen(self) -> str:
+        """What is shown, with the escapes that it takes to show it."""
+        return self._run("capture-pane", "-p", "-e")
+
+    def title(self) -> str:
+        return self._run("display", "-p", "#{pane_title}")
+
+    def close(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], check=False, env=self._environment, stderr=subprocess.DEVNULL)
+
+
+def plain(text: str) -> str:
+    """Without colours, which are the only escapes allowed."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    assert text.replace("\n", "").isprintable()
+    return text

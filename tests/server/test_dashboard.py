@@ -1,0 +1,329 @@
+"""The dashboard's HTTP side: what the figures say, when health is bad, and who may ask."""
+
+import base64
+import json
+import os
+import re
+import resource
+import socket
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastlog.config import Settings
+from fastlog.server import dashboard
+from fastlog.server.dashboard import HEADERS, Dashboard
+from fastlog.stats import Stats
+from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
+from tests.server.test_serve import ERROR_7, INFO, entries
+
+ROOT = Path(__file__).parents[2]
+
+
+def samples(text: str) -> dict[str, float]:
+    """Prometheus samples by name and labels, as Prometheus would read them."""
+    return {
+        sample.name + "".join(f"[{value}]" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_stats_metrics_and_files_agree_to_the_entry(start, tmp_path):
+    server = start(MAX_LOG_SIZE_MB="0.1", LOG_BACKUPS="100")
+    sent = entries(5_000) + entries(150, "ERROR") + entries(10, "custom")
+    bad = [b"", b"x", b"[1]", b'{"message":"m"}', b'{"level":"INFO","message":"\xff"}'] * 20
+    server.send([datagram for pair in zip(sent, bad * 52, strict=False) for datagram in pair][: 2 * len(bad)])
+    server.send(sent[len(bad) :])
+    told = eventually(server.stats, lambda told: told["total_received"] == len(sent))
+    metrics = samples(get(server.dashboard_port, "/metrics").text)
+
+    assert told["total_received"] == told["stored"] + told["duplicates"] + told["buffered"] + told["losses"]["disk"]
+    assert told["level_distribution"] == {
+        "DEBUG": 0, "INFO": 5_000, "WARNING": 0, "ERROR": 150, "CRITICAL": 0, "OTHER": 10
+    }  # fmt: skip
+    assert {reason: count for reason, count in told["rejected"].items() if count} == {
+        "empty": 20, "syntax": 20, "not_object": 20, "level": 20, "utf8": 20
+    }  # fmt: skip
+    assert told["datagrams"] == len(sent) + len(bad)
+    assert told["losses"]["kernel_drops"] == 0
+    assert told["losses"]["sequence_gaps"] == 0
+    assert told["acks"]["sent"] == 150
+    assert told["disk"]["rotations"] > 2
+    assert len(told["recent_errors"]) == 100
+    assert told["recent_errors"][-1] == json.loads(entries(150, "ERROR")[-1])
+    assert told["recent_errors"][0] == json.loads(entries(150, "ERROR")[50])
+
+    assert metrics["fastlog_received_total[INFO]"] == 5_000
+    assert metrics["fastlog_rejected_total[empty]"] == 20
+    assert metrics["fastlog_stored_total"] == told["stored"]
+    assert metrics["fastlog_datagrams_total"] == told["datagrams"]
+    assert metrics["fastlog_acks_sent_total"] == 150
+    server.stop()
+    assert server.whole_log().count(b"\n") == len(sent)
+    assert len(list(tmp_path.glob("server.log.*"))) == told["disk"]["rotations"]
+    assert len(server.rejects()) == len(bad)
+
+
+def test_stats_holds_to_its_schema(start):
+    server = start()
+    server.send([ERROR_7, INFO, b"bad"])
+    told = eventually(server.stats, lambda told: told["total_received"] == 2)
+    schema = json.loads((ROOT / "docs/stats.schema.json").read_text())
+    jsonschema.validate(told, schema)
+    assert set(told) == set(Stats.__struct_fields__)
+
+
+def test_the_schema_is_the_one_of_the_code():
+    assert json.loads((ROOT / "docs/stats.schema.json").read_text()) == msgspec.json.schema(Stats), "run `make docs`"
+
+
+def test_every_key_of_stats_is_documented():
+    text = (ROOT / "docs/http-api.md").read_text()
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    keys = {key for row in rows for key in re.findall(r"`([a-z_]+)[`.]", row)}
+    assert set(Stats.__struct_fields__) <= keys
+
+
+def test_the_rate_rises_and_falls_to_nothing(start):
+    server = start()
+    assert server.stats()["logs_per_second"] == 0
+    server.send([INFO] * 300)
+    told = eventually(server.stats, lambda told: told["logs_per_second"] > 0)
+    assert told["rates"]["peak"] >= told["logs_per_second"]
+    told = eventually(server.stats, lambda told: told["logs_per_second"] == 0)
+    assert told["total_received"] == 300
+    assert told["rates"]["average"] > 0
+    assert sum(told["rates"]["history"]) == 300
+
+
+def test_figures_nobody_knows_are_null(start):
+    told = start().stats()
+    assert told["acks"]["latency_ms"] == {"p50": None, "p99": None, "max": None}
+    assert told["sync"]["last_ms"] is None
+
+
+def test_the_process_is_told(start):
+    server = start()
+    process = server.stats()["process"]
+    assert process["pid"] == server.process.pid
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert process["resident_bytes"] > 1000 * page
+    metrics = samples(get(server.dashboard_port, "/metrics").text)
+    assert metrics["process_cpu_seconds_total"] >= process["cpu_seconds"] > 0
+    assert metrics["process_resident_memory_bytes"] > 1000 * page
+
+
+def test_ack_latency_is_told(start):
+    server = start()
+    with server.client() as client:
+        client.send(ERROR_7)
+        client.recv(100)
+    latency = eventually(server.stats, lambda told: told["acks"]["sent"] == 1)["acks"]["latency_ms"]
+    assert 0 < latency["p50"] <= latency["p99"] <= latency["max"] < PATIENCE_SEC * 1000
+
+
+def test_health_is_good_at_first(start):
+    response = get(start().dashboard_port, "/health")
+    assert (response.status, response.text) == (200, '{"status":"ok"}')
+
+
+def test_health_tells_a_small_receive_buffer_as_a_warning(start):
+    response = get(start(RCVBUF_SIZE="1073741824").dashboard_port, "/health")
+    assert response.status == 200
+    assert "sysctl -w net.core.rmem_max=1073741824" in json.loads(response.text)["warnings"][0]
+
+
+def test_health_tells_a_full_disk_until_it_is_mended(start):
+    server = start(FLUSH_COUNT="1")
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+    server.send([INFO])
+    response = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
+    assert json.loads(response.text) == {
+        "status": "degraded", "reasons": ["the disk refuses entries: File too large"]
+    }  # fmt: skip
+    assert server.stats()["disk"]["failure"] == "File too large"
+    assert server.stats()["buffered"] == 1
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 200)
+    assert server.stats()["stored"] == 1
+
+
+def test_health_tells_what_the_kernel_dropped(start):
+    server = start(RCVBUF_SIZE="1")
+    with server.client() as client, server.stopped():
+        for _ in range(1_000):
+            client.send(INFO)
+    response = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
+    assert "the kernel dropped datagrams within the last minute" in json.loads(response.text)["reasons"][0]
+    told = server.stats()
+    assert told["losses"]["kernel_drops"] == 1_000 - told["datagrams"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/page.css", "/page.js", "/icon.svg", "/stats", "/metrics", "/health", "/nothing"]
+)
+def test_every_answer_has_the_headers_that_protect_the_page(start, path):
+    response = get(start().dashboard_port, path)
+    assert response.status == (404 if path == "/nothing" else 200)
+    for name, value in HEADERS:
+        assert response.headers[name] == value
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert "Access-Control-Allow-Origin" not in response.headers
+    assert "Server" not in response.headers
+
+
+def test_a_path_that_is_markup_is_answered_as_data(start):
+    response = get(start().dashboard_port, "/%3Cscript%3E")
+    assert response.status == 404
+    assert response.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods_rejected(start, method):
+    response = get(start().dashboard_port, "/stats", method)
+    assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
+
+
+def test_head_is_get_without_a_body(start):
+    response = get(start().dashboard_port, "/health", "HEAD")
+    assert (response.status, response.text, response.headers["Content-Length"]) == (200, "", "15")
+
+
+def test_host_header_of_another_name_rejected(start):
+    server = start(DASHBOARD_NAMES="logs.example, other.example")
+    port = server.dashboard_port
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "[::1",
+        "",
+    ):
+        assert get(port, "/stats", Host=host).status == 403, host
+    for host in (
+        "localhost", f"localhost:{port}", "LOCALHOST", "127.0.0.1", "192.0.2.1:80", "[::1]", f"[::1]:{port}",
+        "logs.example", f"Other.Example:{port}", "logs.example.", socket.gethostname(),
+    ):  # fmt: skip
+        assert get(port, "/stats", Host=host).status == 200, host
+
+
+def test_a_token_is_asked_for_everything_but_health(start):
+    server = start(DASHBOARD_HOST="0.0.0.0", DASHBOARD_TOKEN=TOKEN)
+    port = server.dashboard_port
+
+    def basic(text: str) -> str:
+        return "Basic " + base64.b64encode(text.encode()).decode()
+
+    assert get(port, "/health").status == 200
+    for path in ("/", "/page.js", "/stats", "/metrics", "/nothing"):
+        response = get(port, path)
+        assert response.status == 401
+        assert response.headers["WWW-Authenticate"] == 'Basic realm="fastlog"'
+    for wrong in (
+        "Bearer x",
+        f"Bearer {TOKEN}x",
+        "Bearer",
+        basic("x"),
+        basic("x:y"),
+        "Basic !!",
+        basic(TOKEN),
+        f"Other {TOKEN}",
+    ):
+        assert get(port, "/stats", Authorization=wrong).status == 401, wrong
+    for right in (f"Bearer {TOKEN}", f"bearer {TOKEN}", basic(f"me:{TOKEN}"), basic(f":{TOKEN}")):
+        assert get(port, "/stats", Authorization=right).status == 200, right
+    assert TOKEN not in get(port, "/stats", Authorization=f"Bearer {TOKEN}").text
+
+
+def test_an_open_dashboard_without_a_token_is_refused_with_the_way_out(tmp_path):
+    done = run_fastlog("serve", "--check", "--dashboard-host", "0.0.0.0", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "fastlog: DASHBOARD_HOST='0.0.0.0' (flag) lets others read the log: set DASHBOARD_TOKEN, or "
+        "DASHBOARD_NO_TOKEN=true if something else keeps them out\n"
+    )
+
+
+def test_an_open_dashboard_can_do_without_a_token(start):
+    assert get(start(DASHBOARD_HOST="0.0.0.0", DASHBOARD_NO_TOKEN="true").dashboard_port, "/stats").status == 200
+
+
+def test_a_token_is_never_shown(tmp_path):
+    done = run_fastlog("serve", "--check", cwd=tmp_path, DASHBOARD_TOKEN=TOKEN)
+    assert "DASHBOARD_TOKEN=(hidden)  # environment\n" in done.stdout
+
+
+def test_a_dashboard_port_in_use_ends_the_start(start, tmp_path):
+    server = start()
+    other = tmp_path / "other"
+    other.mkdir()
+    done = run_fastlog("serve", "--port", "0", "--dashboard-port", str(server.dashboard_port), cwd=other)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"fastlog: cannot serve the dashboard on 127.0.0.1 port {server.dashboard_port}/tcp: Address already in use; "
+        "set DASHBOARD_HOST and DASHBOARD_PORT\n"
+    )
+
+
+def test_stalled_browsers_do_not_hold_up_others(start):
+    server = start()
+    stalled = [socket.create_connection(("127.0.0.1", server.dashboard_port)) for _ in range(100)]
+    for connection in stalled:
+        connection.send(b"GET /stats HTTP/1.1\r\n")
+    assert get(server.dashboard_port, "/health").status == 200
+    with server.client() as client:
+        client.send(ERROR_7)
+        client.recv(100)
+    for connection in stalled:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "request_", [b"x" * 20_000, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000, b"\0" * 99]
+)
+def test_a_request_that_is_none_is_answered_or_closed(start, request_):
+    server = start()
+    with socket.create_connection(("127.0.0.1", server.dashboard_port), timeout=PATIENCE_SEC) as connection:
+        connection.sendall(request_ + b"\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100)[:9] in (b"HTTP/1.0 ", b"HTTP/1.1 ", b"")
+    assert get(server.dashboard_port, "/health").status == 200
+
+
+@pytest.fixture
+def quick_limits(monkeypatch):
+    monkeypatch.setattr(dashboard, "REQUEST_SEC", 0.05)
+    monkeypatch.setattr(dashboard, "STALLED_SEC", 0.05)
+
+
+@pytest.fixture
+def alone(start, quick_limits):
+    """A dashboard without a loop behind it: the last snapshot of a server that is gone."""
+    page = Dashboard(Settings(dashboard_port=0), ask=lambda: None)
+    page.publish(msgspec.convert(start().stats(), Stats))
+    page.start()
+    return int(re.search(r":(\d+)/", page.url)[1])
+
+
+def test_health_tells_a_loop_that_hangs(alone):
+    response = eventually(lambda: get(alone, "/health"), lambda response: response.status == 503)
+    assert json.loads(response.text)["reasons"][0].startswith("the server's loop has not answered for ")
+    assert json.loads(get(alone, "/stats").text)["health"]["status"] == "degraded"
+
+
+def test_a_request_sent_byte_by_byte_is_cut_off(alone):
+    with socket.create_connection(("127.0.0.1", alone), timeout=PATIENCE_SEC) as connection:
+        connection.send(b"GET ")
+        assert connection.recv(100) == b""
+
+
+def test_the_servers_descriptors_are_few(start):
+    server = start()
+    for _ in range(300):
+        get(server.dashboard_port, "/stats")
+    assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 40

@@ -1,0 +1,90 @@
+"""What never arrived, by sender: a network that loses a known set, repeats some and changes the order."""
+
+import json
+import random
+import socket
+
+from tests.helpers.running import eventually
+
+
+def through_a_bad_network(rng: random.Random, count: int) -> tuple[list[int], set[int]]:
+    """The sequences that come out of it, in their order, and those that are lost. The first and the last come through:
+    nobody can know of entries before the first or after the last one seen."""
+    lost = {sequence for sequence in range(2, count) if rng.random() < 0.1}
+    out = [sequence for sequence in range(1, count + 1) if sequence not in lost]
+    out += [sequence for sequence in out[1:] if rng.random() < 0.05]  # repeated
+    # by at most 200 places, well within the window
+    return sorted(out, key=lambda sequence: sequence + rng.uniform(0, 200) * (sequence > 1)), lost
+
+
+def test_gaps_are_what_the_network_lost_for_every_sender(start):
+    seed = random.randrange(2**32)
+    rng = random.Random(seed)
+    server = start()
+    senders = []
+    for count in (50, 900, 5_000, 5_000, 1):
+        client = server.client()
+        first = rng.randrange(2**63)
+        out, lost = through_a_bad_network(rng, count)
+        senders.append((client, [first + sequence for sequence in out], len(lost)))
+    total = sum(len(out) for _, out, _ in senders)
+    lost = sum(count for _, _, count in senders)
+    server.send_from((client, entry(sequence)) for client, sequence in interleaved(rng, senders))
+    told = eventually(server.stats, lambda told: told["total_received"] == total)
+    assert told["losses"]["sequence_gaps"] == lost, f"seed {seed}"
+    by_address = {sender["address"]: sender for sender in told["top_senders"]}
+    for client, out, count in senders:
+        sender = by_address["{}:{}".format(*client.getsockname())]
+        assert (sender["received"], sender["lost"]) == (len(out), count), f"seed {seed}"
+        client.close()
+
+
+def interleaved(rng: random.Random, senders):
+    left = [(client, iter(out)) for client, out, _ in senders]
+    while left:
+        client, out = rng.choice(left)
+        for sequence in out:
+            yield client, sequence
+            break
+        else:
+            left.remove((client, out))
+
+
+def entry(sequence: int) -> bytes:
+    return json.dumps({"level": "INFO", "message": "m", "sequence": sequence}).encode()
+
+
+def test_entries_without_a_sequence_have_no_gaps(start):
+    server = start()
+    server.send([b'{"level":"INFO","message":"m"}'] * 100)
+    told = eventually(server.stats, lambda told: told["total_received"] == 100)
+    assert told["losses"]["sequence_gaps"] == 0
+    assert [(sender["received"], sender["lost"]) for sender in told["top_senders"]] == [(100, 0)]
+
+
+def test_what_the_kernel_dropped_is_a_gap_too(start):
+    """Both counters tell of the same datagrams, each in its own terms."""
+    server = start(RCVBUF_SIZE="1")
+    with server.client() as client:
+        client.send(entry(1))
+        eventually(server.stats, lambda told: told["total_received"] == 1)
+        with server.stopped():
+            for sequence in range(2, 2_001):
+                client.send(entry(sequence))
+        eventually(server.queued, lambda queued: queued == 0)
+        client.send(entry(2_001))
+        told = eventually(server.stats, lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
+    assert told["losses"]["sequence_gaps"] == told["losses"]["kernel_drops"] == 2_001 - told["total_received"]
+    assert told["losses"]["kernel_drops"] > 0
+
+
+def test_a_restarted_sender_begins_anew(start):
+    server = start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", server.port))
+        for sequence in [*range(1, 3_001), *range(1, 2_001)]:
+            client.send(entry(sequence))
+            if sequence % 100 == 0:
+                eventually(server.queued, lambda queued: queued == 0)
+    told = eventually(server.stats, lambda told: told["total_received"] == 5_000)
+    assert told["losses"]["sequence_gaps"] == 0

@@ -1,0 +1,180 @@
+"""The dashboard's page in a real browser, before a real server.
+
+Needs Debian's chromium. Where it is missing these tests are skipped, except in CI, where they fail.
+"""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.helpers.running import PATIENCE_SEC, Server
+from tests.server.test_serve import INFO
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("CI") != "true", reason="no browser; on Debian: apt install chromium"
+)
+pytestmark = [needs_browser, pytest.mark.xdist_group("browser")]
+
+expect.set_options(timeout=PATIENCE_SEC * 1000)
+
+HOSTILE = ['<img src=x onerror="window.harmed = 1">', "</script><script>window.harmed = 1</script>"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+                  "--disable-background-networking", "--disable-component-update"],
+        )  # fmt: skip
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that fails the test for every complaint in its console and every request to another host."""
+    context = browser.new_context()
+    page = context.new_page()
+    page.complaints = []
+    page.hosts = set()
+    page.on("console", lambda message: message.type in ("error", "warning") and page.complaints.append(message.text))
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("request", lambda request: page.hosts.add(request.url.split("/")[2]))
+    yield page
+    assert page.complaints == []
+    assert len(page.hosts) == 1
+    context.close()
+
+
+@pytest.fixture
+def open_page(page):
+    """Opens a server's page; when this returns, the page shows the server's figures."""
+
+    def open_it(server):
+        page.goto(f"http://127.0.0.1:{server.dashboard_port}/")
+        expect(page.locator("#total")).not_to_have_text("\u2013")
+        return page
+
+    return open_it
+
+
+def digits(text: str) -> str:
+    return "".join(character for character in text if character.isdigit())
+
+
+def shows(page, selector: str, text: str) -> None:
+    """Waits until an element's digits are these, whatever separates thousands."""
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector).textContent.replace(/\\D/g, '') === text",
+        arg=[selector, text],
+    )
+
+
+def error(number: int, **fields: str) -> bytes:
+    return json.dumps({"level": "ERROR", "message": f"error {number}", "sequence": number, **fields}).encode()
+
+
+def test_the_figures_follow_what_is_sent(start, open_page):
+    server = start()
+    page = open_page(server)
+    shows(page, "#total", "0")
+    assert page.locator(".lost").count() == 0
+    server.send([INFO] * 1_200 + [error(7), error(8)] + [b"bad"] * 3)
+    shows(page, "#total", "1202")
+    shows(page, "#loss-rejected", "3")
+    page.wait_for_selector("#loss-rejected.lost")
+    assert page.locator(".lost").count() == 1
+    assert digits(page.locator("#levels [data-level=ERROR] .amount").inner_text()) == "2"
+    assert page.locator("#errors tr").count() == 2
+    assert page.locator("#loss-network").inner_text() == "0"
+    assert page.locator("#senders tr").count() == 1
+    server.send([INFO])
+    shows(page, "#total", "1203")
+    assert page.locator("#uptime").inner_text() != "\u2013"
+
+
+def test_log_text_is_shown_as_text(start, open_page):
+    server = start()
+    page = open_page(server)
+    server.send(error(n, message=text, app=text, host=text, timestamp=text) for n, text in enumerate(HOSTILE))
+    page.wait_for_selector("#errors tr")
+    rows = page.locator("#errors tr")
+    for row, text in zip((1, 0), HOSTILE, strict=True):  # the newest on top
+        for column in ("timestamp", "app", "host", "message"):
+            assert text in rows.nth(row).locator(f".{column}").first.text_content()
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("#errors img, #errors script").count() == 0
+
+
+def test_a_sequence_is_shown_exactly(start, open_page):
+    server = start()
+    page = open_page(server)
+    server.send([error(18446744073709551615), error(9007199254740993)])
+    page.wait_for_selector("#errors tr")
+    assert [digits(text) for text in page.locator("#errors .sequence").all_inner_texts()] == [
+        "9007199254740993", "18446744073709551615"
+    ]  # fmt: skip
+
+
+def test_the_filter_keeps_what_matches_and_stays_while_entries_come(start, open_page):
+    server = start()
+    page = open_page(server)
+    server.send([error(1, app="shop"), error(2, app="web"), error(3, app="shop")])
+    page.wait_for_selector("#errors tr >> nth=2")
+    page.keyboard.press("/")
+    page.keyboard.type("SHOP")
+    assert page.locator("#errors tr:visible").count() == 2
+    server.send([error(4, app="web"), error(5, app="shop")])
+    page.wait_for_selector("#errors tr >> nth=4", state="attached")
+    assert page.locator("#errors tr:visible").count() == 3
+    assert page.locator("#filter").input_value() == "SHOP"
+    page.keyboard.press("Escape")
+    assert page.locator("#errors tr:visible").count() == 5
+
+
+def test_the_page_survives_a_restart_of_the_server(start, tmp_path, open_page, closing):
+    server = start()
+    server.send([INFO] * 5)
+    page = open_page(server)
+    shows(page, "#total", "5")
+    server.stop()
+    expect(page.locator("#banner")).to_have_text(re.compile("^No answer since "))
+    assert page.title() == "offline · fastlog"
+    # a server that is gone makes the browser complain of failed requests, and of nothing else
+    assert all("ERR_CONNECTION_REFUSED" in complaint for complaint in page.complaints)
+    again = closing(Server(tmp_path, DASHBOARD_PORT=str(server.dashboard_port)))
+    again.send([INFO])
+    shows(page, "#total", "1")
+    expect(page.locator("#banner")).to_have_text("")
+    page.complaints.clear()
+
+
+def test_a_token_is_asked_for_by_the_browser(start, browser):
+    server = start(DASHBOARD_TOKEN="correct-horse-battery-staple")
+    context = browser.new_context(http_credentials={"username": "me", "password": "correct-horse-battery-staple"})
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{server.dashboard_port}/")
+    server.send([INFO] * 3)
+    shows(page, "#total", "3")
+    context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_sticks_out_at_any_width(start, browser, scheme, width):
+    server = start(RCVBUF_SIZE="1073741824")
+    long = "x" * 3000
+    server.send([INFO, b"bad", error(1, app=long, host=long, message=long, timestamp=long), error(2)])
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{server.dashboard_port}/")
+    page.wait_for_selector("#errors tr >> nth=1")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()

@@ -1,0 +1,291 @@
+"""Under a service manager: the socket that it hands over, and what it is told. The tests play the manager, and the
+server is the real one."""
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from fastlog.server.listener import UDP_GRO
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, get
+
+INFO = b'{"level":"INFO","message":"m"}'
+QUEUED_MAX_BYTES = 50_000  # in the kernel at once: less than the smallest receive buffer that a system grants
+
+# Gives the socket to a command as systemd does: as descriptor 3, told by variables that name the command's own pid.
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+# The server with no time for a turn or for its end: whatever it has begun is cut short where it can be.
+HURRIED = """
+import sys
+from fastlog import cli
+from fastlog.server import server
+server.TURN_SEC = server.END_DRAIN_SEC = -1.0
+sys.exit(cli.main(["serve"]))
+"""
+
+
+class Manager(socket.socket):
+    """The service manager's end of NOTIFY_SOCKET."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.settimeout(PATIENCE_SEC)
+        self.bind(address)
+
+    def told(self) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in self.recv(4096).decode().splitlines())
+
+    def told_about(self, variable: str) -> dict[str, str]:
+        """The next message that sets the variable."""
+        while variable not in (message := self.told()):
+            pass
+        return message
+
+    def all_told(self) -> list[dict[str, str]]:
+        """The messages that wait."""
+        messages = []
+        self.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                messages.append(self.told())
+        self.settimeout(PATIENCE_SEC)
+        return messages
+
+
+@pytest.fixture
+def manager(tmp_path, closing):
+    return closing(Manager(str(tmp_path / "notify")))
+
+
+@pytest.fixture
+def udp_socket(closing):
+    return closing(bound())
+
+
+def bound(kind: int = socket.SOCK_DGRAM, host: str = "127.0.0.1") -> socket.socket:
+    sock = socket.socket(socket.AF_INET, kind)
+    sock.bind((host, 0))
+    return sock
+
+
+@pytest.fixture
+def take_over(tmp_path, closing):
+    """Starts a server that is given this socket."""
+
+    def start(sock: socket.socket, command: list[str] = [*FASTLOG, "serve"], **settings: str) -> Server:  # noqa: B006
+        launch = [sys.executable, "-c", HAND_OVER, str(sock.fileno()), *command]
+        return closing(Server(tmp_path, command=launch, pass_fds=[sock.fileno()], **settings))
+
+    return start
+
+
+def numbered(count: int) -> list[bytes]:
+    levels = (b"INFO", b"ERROR", b"DEBUG", b"INFO")
+    return [b'{"sequence":%d,"level":"%b","message":"m"}' % (n, levels[n % 4]) for n in range(count)]
+
+
+def test_no_entry_is_lost_or_repeated_by_restarts_under_load(udp_socket, take_over):
+    sent = numbered(40_000)
+    port = udp_socket.getsockname()[1]
+    server = take_over(udp_socket)
+    assert server.port == port
+    assert any("the service manager handed over the socket" in message for message in server.messages)
+    assert udp_socket.getsockopt(socket.IPPROTO_UDP, UDP_GRO) == 1
+
+    restarts = 4
+    quarter_sent = [threading.Event() for _ in range(restarts)]
+
+    def send() -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port))
+            for number, datagram in enumerate(sent):
+                if number % 100 == 0:
+                    while server.queued() > QUEUED_MAX_BYTES:
+                        os.sched_yield()
+                if number % (len(sent) // (restarts + 1)) == 0 and number:
+                    quarter_sent[number // (len(sent) // (restarts + 1)) - 1].set()
+                client.send(datagram)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    accounts = []
+    for stage in quarter_sent:
+        assert stage.wait(PATIENCE_SEC)
+        assert server.stop() == 0
+        accounts.append(server.account)
+        server = take_over(udp_socket)
+    sender.join()
+    server.stop()
+    assert server.whole_log() == b"".join(entry + b"\n" for entry in sent)
+    received = [int(re.search(r"received (\d+) entries", account)[1]) for account in [*accounts, server.account]]
+    assert sum(received) == len(sent)
+    assert all(received)
+
+
+def test_what_was_taken_from_the_socket_is_stored_when_the_time_for_the_end_is_over(udp_socket, take_over):
+    """It is in no kernel's buffer any more: the next server cannot take it."""
+    server = take_over(udp_socket, [sys.executable, "-c", HURRIED])
+    # In one burst many more rejects than are noted before they are written out: drains end in the middle of it.
+    datagrams = [b"{bad\n" * 40 + entry for entry in numbered(60)]
+    server.signal(signal.SIGSTOP)
+    with server.client() as client:
+        for datagram in datagrams:
+            client.send(datagram)
+    server.signal(signal.SIGTERM)
+    server.signal(signal.SIGCONT)
+    server.wait()
+    taken_first = server.log().count(b"\n")
+    take_over(udp_socket).stop()
+    assert server.log() == b"".join(entry + b"\n" for entry in numbered(60))
+    assert taken_first > 0
+
+
+def test_a_socket_meant_for_another_process_is_left_alone(start):
+    server = start(LISTEN_FDS="1", LISTEN_PID="1")
+    server.send([INFO])
+    server.stop()
+    assert server.log() == INFO + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: bound(socket.SOCK_STREAM), "is AF_INET SOCK_STREAM, and no bound UDP socket"),
+        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), "is AF_UNIX SOCK_DGRAM, and no bound UDP socket"),
+        (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "AF_INET SOCK_DGRAM without an address"),
+        (lambda: Path("/dev/null").open("rb"), "descriptor 3 is no socket"),  # noqa: SIM115
+    ],
+)
+def test_anything_but_a_bound_udp_socket_is_refused(tmp_path, closing, make, said):
+    refused = refused_start(tmp_path, closing(make()).fileno(), HAND_OVER)
+    assert said in refused
+
+
+@pytest.mark.parametrize("count", ["0", "2", "-1", "x", ""])
+def test_any_other_number_of_sockets_is_refused(tmp_path, udp_socket, count):
+    refused = refused_start(tmp_path, udp_socket.fileno(), HAND_OVER.replace('LISTEN_FDS="1"', f'LISTEN_FDS="{count}"'))
+    assert refused == (
+        f"fastlog: LISTEN_FDS='{count}': one socket can be taken over; leave one ListenDatagram= in the socket unit\n"
+    )
+
+
+def refused_start(directory: Path, fd: int, launcher: str) -> str:
+    command = [sys.executable, "-c", launcher, str(fd), *FASTLOG, "serve", "--log-dir", ".", "--dashboard-port", "0"]
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        pass_fds=[fd],
+        env=BASE_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SEC,
+    )
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_the_receive_buffer_of_a_socket_handed_over_is_left_as_it_is(udp_socket, take_over):
+    udp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+    server = take_over(udp_socket, RCVBUF_SIZE="50000")
+    assert "fastlog: receive buffer: wanted 50000 bytes, granted 100000" in server.messages
+    server.stop()
+    server = take_over(udp_socket, RCVBUF_SIZE="200000")
+    assert any("granted 100000" in m and "To grant it: ReceiveBuffer=200000" in m for m in server.messages)
+    server.stop()
+
+
+def test_drops_before_the_start_are_told_and_no_reason_for_alarm(udp_socket, take_over):
+    udp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(200):
+            client.sendto(INFO, udp_socket.getsockname())
+    server = take_over(udp_socket)
+    told = next(message for message in server.messages if "handed over" in message)
+    dropped = int(re.search(r"drops: (\d+)$", told)[1])
+    assert 100 < dropped < 200
+    assert get(server.dashboard_port, "/health").status == 200
+    server.stop()
+    assert f"received {200 - dropped} entries" in server.account
+    assert f"dropped by the kernel {dropped}" in server.account
+
+
+def test_the_manager_is_told_of_start_reload_and_end(start, manager):
+    server = start(NOTIFY_SOCKET=manager.getsockname())
+    assert manager.told() == {
+        "READY": "1",
+        "STATUS": "ok: 0 entries/s, 0 received; lost: 0 in the kernel, 0 to the disk",
+    }
+    assert manager.told()["WATCHDOG"] == "1"
+    with server.client() as client:  # acknowledged: the loop runs
+        client.send(b'{"level":"ERROR","message":"m","sequence":1}')
+        client.recv(100)
+    server.signal(signal.SIGHUP)
+    reloading = manager.told_about("RELOADING")
+    assert list(reloading) == ["RELOADING", "MONOTONIC_USEC"]
+    assert 0 < int(reloading["MONOTONIC_USEC"]) / 1e6 < float(Path("/proc/uptime").read_text().split()[0]) + 1
+    assert "READY" in manager.told()
+    server.signal(signal.SIGTERM)
+    assert manager.told_about("STOPPING") == {"STOPPING": "1", "STATUS": "writing out what it has"}
+    assert server.wait() == 0
+
+
+def test_a_manager_on_an_abstract_socket_is_told(start, closing):
+    name = f"fastlog-test-{os.getpid()}"
+    manager = closing(Manager("\0" + name))
+    server = start(NOTIFY_SOCKET="@" + name)
+    assert "READY" in manager.told()
+    server.stop()
+
+
+def test_a_manager_that_cannot_be_told_is_said_once_and_ends_nothing(start, tmp_path):
+    server = start(NOTIFY_SOCKET=str(tmp_path / "nobody"), WATCHDOG_USEC="1000")
+    server.send([INFO])
+    assert server.stop() == 0
+    told = [message for message in server.messages if "service manager" in message]
+    assert told == ["fastlog: cannot tell the service manager READY=1: No such file or directory"]
+    assert server.log() == INFO + b"\n"
+
+    server = start(NOTIFY_SOCKET="vsock:2:1")
+    assert any("NOTIFY_SOCKET='vsock:2:1' is no path and no abstract socket" in m for m in server.messages)
+    assert server.stop() == 0
+
+
+def test_the_watchdog_is_fed_by_the_loop(start, manager, tmp_path, closing):
+    """A loop that hangs feeds it no more, whatever the dashboard's thread still does."""
+    server = start(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="20000", FLUSH_COUNT="1")
+    for _ in range(10):
+        manager.told_about("WATCHDOG")
+    # The log file becomes a pipe that nobody reads: the write hangs as on a disk that does not answer.
+    (tmp_path / "server.log").unlink()
+    os.mkfifo(tmp_path / "server.log")
+    pipe = closing((tmp_path / "server.log").open("rb+", buffering=0))
+    has_room = select.poll()
+    has_room.register(pipe, select.POLLOUT)
+    server.signal(signal.SIGHUP)
+    manager.told_about("RELOADING")
+    manager.told_about("READY")
+    server.send([b'{"level":"INFO","message":"%b"}' % (b"x" * 20_000)] * 10)
+    while has_room.poll(0):
+        manager.all_told()
+    manager.all_told()
+    for _ in range(3):
+        server.stats()
+    assert manager.all_told() == []
+
+
+def test_a_watchdog_of_another_process_is_not_fed_more_often(start, manager):
+    start(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="1000", WATCHDOG_PID="1").stop()
+    assert sum("WATCHDOG" in message for message in manager.all_told()) == 1

@@ -1,0 +1,331 @@
+"""What is shipped beside the code, held against the code: the image, the compose file, and contrib/.
+
+Needs Debian's logrotate, lnav, prometheus and systemd. Where one of them is missing its tests are skipped, except in
+CI, where they fail.
+"""
+
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+import yaml
+from dockerfile_parse import DockerfileParser
+from dotenv.variables import parse_variables
+from prometheus_client.parser import text_string_to_metric_families
+
+from fastlog.cli import _parser
+from fastlog.config import describe, load
+from tests.helpers.running import PATIENCE_SEC, Server, get
+
+ROOT = Path(__file__).parents[2]
+CONTRIB = ROOT / "contrib"
+VARIABLES = {setting.variable for setting in describe()}
+NOT_OURS = {"PATH", "BASE"}  # variables of the Dockerfile and the compose file that are no settings
+ERROR = b'{"level":"ERROR","message":"m","sequence":1}'
+
+
+def needs(tool: str):
+    return pytest.mark.skipif(
+        shutil.which(tool) is None and os.environ.get("CI") != "true", reason=f"no {tool}; see .ci/run for its package"
+    )
+
+
+def run(*command: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SEC, check=False, **options)
+
+
+# The image
+
+
+@pytest.fixture(scope="module")
+def dockerfile() -> list[dict[str, str]]:
+    """Its instructions."""
+    parsed = DockerfileParser(fileobj=io.BytesIO((ROOT / "Dockerfile").read_bytes())).structure
+    return [step for step in parsed if step["instruction"] != "COMMENT"]
+
+
+@pytest.fixture(scope="module")
+def final_stage(dockerfile) -> list[dict[str, str]]:
+    """Those of the stage that becomes the image."""
+    return dockerfile[max(number for number, step in enumerate(dockerfile) if step["instruction"] == "FROM") :]
+
+
+def value(steps: list[dict[str, str]], instruction: str) -> str:
+    (found,) = [step["value"] for step in steps if step["instruction"] == instruction]
+    return found
+
+
+def environment_of(steps: list[dict[str, str]]) -> dict[str, str]:
+    return dict(pair.split("=", 1) for pair in value(steps, "ENV").split())
+
+
+def test_the_image_sets_only_settings_that_there_are(final_stage):
+    settings = {name: text for name, text in environment_of(final_stage).items() if name not in NOT_OURS}
+    assert set(settings) <= VARIABLES
+    load({}, settings, Path("/nonexistent"))
+
+
+def test_the_image_runs_the_server_as_a_user_of_its_own_that_gets_its_signals(final_stage):
+    assert value(final_stage, "USER") == "fastlog"
+    assert value(final_stage, "STOPSIGNAL") == "SIGTERM"
+    command = [*json.loads(value(final_stage, "ENTRYPOINT")), *json.loads(value(final_stage, "CMD"))]  # no shell
+    assert command == ["fastlog", "serve"]
+    _parser().parse_args(command[1:])
+
+
+def test_the_image_publishes_the_ports_and_the_volume_of_the_settings(final_stage):
+    defaults = {setting.variable: setting.default for setting in describe()}
+    assert value(final_stage, "EXPOSE") == f"{defaults['SERVER_PORT']}/udp {defaults['DASHBOARD_PORT']}/tcp"
+    assert value(final_stage, "VOLUME") == environment_of(final_stage)["LOG_DIR"]
+    made = next(step["value"] for step in final_stage if step["instruction"] == "RUN")
+    assert f"--owner fastlog --group fastlog --mode 0750 {environment_of(final_stage)['LOG_DIR']}" in made
+
+
+def test_what_the_image_copies_is_there_and_not_ignored(dockerfile):
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    for step in dockerfile:
+        if step["instruction"] == "COPY" and "--from" not in step["value"]:
+            for source in step["value"].split()[:-1]:
+                assert (ROOT / source).exists(), source
+                assert source not in ignored
+
+
+def test_the_health_check_tells_a_healthy_server_from_none(final_stage, start, tmp_path):
+    command = json.loads(re.search(r"CMD (\[.*\])", value(final_stage, "HEALTHCHECK"))[1])
+    server = start()
+    environment = {"PATH": os.environ["PATH"], "DASHBOARD_PORT": str(server.dashboard_port)}
+    healthy = run(*command, env=environment)
+    assert healthy.returncode == 0, healthy.stderr
+    assert json.loads(healthy.stdout)["status"] == "ok"
+    server.stop()
+    assert run(*command, env=environment).returncode != 0
+
+
+# The compose file
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict:
+    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def resolved(text: str, environment: dict[str, str]) -> str:
+    """With its variables put in, as compose does."""
+    return "".join(atom.resolve(environment) for atom in parse_variables(text))
+
+
+def server_settings(compose: dict, **environment: str):
+    given = compose["services"]["udp-server"]["environment"]
+    settings, _ = load({}, {name: resolved(text, environment) for name, text in given.items()}, Path("/nonexistent"))
+    return settings
+
+
+def test_every_setting_is_either_fixed_for_the_container_or_taken_from_the_user(compose):
+    given = compose["services"]["udp-server"]["environment"]
+    assert set(given) == VARIABLES
+    for name, text in given.items():
+        assert "$" not in text or text == f"${{{name}:-}}"
+    settings = server_settings(compose, FLUSH_COUNT="7", PRIORITY_LEVELS="NONE", DASHBOARD_TOKEN="x" * 16)
+    assert settings.flush_count == 7
+    assert settings.priority_levels == ()
+    assert settings.dashboard_token == "x" * 16
+    assert server_settings(compose).flush_count == 100
+
+
+def test_every_service_names_only_settings_that_there_are(compose):
+    for service in compose["services"].values():
+        assert set(service.get("environment", {})) <= VARIABLES
+    used = set(re.findall(r"\$\{(\w+)", (ROOT / "docker-compose.yml").read_text()))
+    assert used - NOT_OURS <= VARIABLES
+
+
+def test_the_dashboard_is_published_to_this_machine_alone(compose):
+    settings = server_settings(compose)
+    udp, dashboard = compose["services"]["udp-server"]["ports"]
+    assert resolved(udp, {}) == f"5514:{settings.server_port}/udp"
+    assert resolved(dashboard, {}) == f"127.0.0.1:8080:{settings.dashboard_port}/tcp"
+    assert resolved(dashboard, {"DASHBOARD_PORT": "9"}).startswith("127.0.0.1:9:")
+    assert settings.dashboard_host == settings.server_host == "0.0.0.0"
+    assert settings.dashboard_no_token
+    assert "udp-server" in settings.dashboard_names
+
+
+def test_the_logs_are_on_a_volume_that_survives(compose, final_stage):
+    (mount,) = compose["services"]["udp-server"]["volumes"]
+    name, path = mount.split(":")
+    assert name in compose["volumes"]
+    assert path == server_settings(compose).log_dir == value(final_stage, "VOLUME")
+
+
+def test_the_services_besides_the_server_start_only_when_asked_for(compose):
+    profiles = {name: service.get("profiles") for name, service in compose["services"].items()}
+    assert profiles == {
+        "udp-server": None,
+        "udp-client": ["udp-client"],
+        "loadtest": ["loadtest"],
+        "tests": ["tests"],
+    }
+    for name in ("udp-client", "loadtest"):
+        _parser().parse_args(compose["services"][name]["command"])
+    assert f"AS {compose['services']['tests']['build']['target']}\n" in (ROOT / "Dockerfile").read_text()
+
+
+def test_make_calls_only_services_that_there_are(compose):
+    commands = re.findall(r"\$\(COMPOSE\) .*", (ROOT / "Makefile").read_text())
+    words = {word for command in commands for word in re.findall(r"(?<=[ ])(?:udp-\w+|tests|loadtest)\b", command)}
+    assert words == set(compose["services"])
+
+
+# The service manager
+
+
+@needs("systemd-analyze")
+def test_the_units_are_sound_and_closed_to_the_rest_of_the_system(tmp_path):
+    for path in (CONTRIB / "systemd").iterdir():
+        text = path.read_text().replace("/opt/fastlog/bin/fastlog", shutil.which("true"))
+        (tmp_path / path.name).write_text(text)
+    units = ["./fastlog.service", "./fastlog.socket"]
+    verified = run("systemd-analyze", "verify", *units, cwd=tmp_path)
+    told = [line for line in verified.stderr.splitlines() if str(tmp_path) in line]
+    # systemd before 253, for which the unit names another type first
+    assert [line for line in told if not line.endswith("Failed to parse service type, ignoring: notify-reload")] == []
+    assert verified.returncode == 0
+    # in tenths of the exposure level: 15 is 1.5, of 10
+    judged = run("systemd-analyze", "security", "--offline=true", "--threshold=15", units[0], cwd=tmp_path)
+    assert judged.returncode == 0, judged.stdout[-300:]
+
+
+def test_the_units_agree_with_the_settings():
+    service = (CONTRIB / "systemd" / "fastlog.service").read_text()
+    assert set(re.findall(r"^Environment=(\w+)=", service, re.MULTILINE)) <= VARIABLES
+    defaults = {setting.variable: setting.default for setting in describe()}
+    socket = (CONTRIB / "systemd" / "fastlog.socket").read_text()
+    assert f"ListenDatagram={defaults['SERVER_PORT']}\n" in socket
+    assert f"ReceiveBuffer={defaults['RCVBUF_SIZE']}\n" in socket
+
+
+# logrotate
+
+
+@needs("logrotate")
+def test_no_line_is_lost_or_repeated_when_logrotate_rotates_under_load(start, tmp_path):
+    server = start(MAX_LOG_SIZE_MB="1000000", FLUSH_COUNT="1")
+    snippet = (CONTRIB / "logrotate" / "fastlog").read_text()
+    signalled = "systemctl kill --kill-who=main --signal=HUP fastlog.service"
+    assert signalled in snippet
+    assert "set MAX_LOG_SIZE_MB=1000000" in snippet
+    config = tmp_path / "logrotate.conf"
+    config.write_text(
+        snippet.replace(signalled, f"kill -HUP {server.process.pid}").replace("/var/log/fastlog", str(tmp_path))
+    )
+    config.chmod(0o644)
+    tmp_path.chmod(0o755)  # logrotate trusts no directory that others may write to
+    numbers = iter(range(10**9))
+    enough = threading.Event()
+
+    def send() -> None:
+        def datagrams():
+            while not enough.is_set():
+                yield b'{"sequence":%d,"level":"INFO","message":"m"}' % next(numbers)
+
+        server.send(datagrams())
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for _ in range(6):
+            while not (tmp_path / "server.log").stat().st_size:
+                os.sched_yield()
+            done = run("logrotate", "--force", "--state", str(tmp_path / "state"), str(config))
+            assert done.returncode == 0, done.stderr
+            server.wait_for_message("SIGHUP: going on in ")
+    finally:
+        enough.set()
+        sender.join()
+    server.stop()
+    archives = sorted(tmp_path.glob("server.log.[0-9]*"), key=lambda path: -int(path.name.split(".")[2]))
+    assert [path.suffix for path in archives] == [".gz"] * 5 + [".1"]
+    read = [gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes() for path in archives]
+    stored = b"".join([*read, server.log()])
+    assert stored == b"".join(b'{"sequence":%d,"level":"INFO","message":"m"}\n' % n for n in range(next(numbers)))
+    assert all(read)
+
+
+# Other tools
+
+
+@pytest.fixture(scope="module")
+def metric_names(tmp_path_factory) -> set[str]:
+    """Those that a server tells once it has acknowledged something."""
+    server = Server(tmp_path_factory.mktemp("metrics"))
+    try:
+        with server.client() as client:
+            client.send(ERROR)
+            client.recv(100)
+        names: set[str] = set()
+        while "fastlog_ack_latency_seconds" not in names:  # the answers are half a second old
+            families = text_string_to_metric_families(get(server.dashboard_port, "/metrics").text)
+            names = {sample.name for family in families for sample in family.samples}
+    finally:
+        server.signal(signal.SIGTERM)
+        server.wait()
+        server.close()
+    return names
+
+
+def test_the_alerts_name_only_metrics_that_there_are(metric_names):
+    rules = yaml.safe_load((CONTRIB / "prometheus" / "fastlog.rules.yml").read_text())["groups"][0]["rules"]
+    used = {name for rule in rules for name in re.findall(r"\bfastlog_\w+", rule["expr"])}
+    assert used <= metric_names
+    operations = (ROOT / "docs" / "operations.md").read_text()
+    assert [rule["alert"] for rule in rules if f"`{rule['alert']}`" not in operations] == []
+
+
+@needs("promtool")
+def test_the_alerts_are_what_prometheus_understands():
+    checked = run("promtool", "check", "rules", str(CONTRIB / "prometheus" / "fastlog.rules.yml"))
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+
+
+@needs("promtool")
+def test_the_alerts_fire_for_a_loss_and_are_silent_without():
+    checked = run("promtool", "test", "rules", str(ROOT / "tests" / "alerts.yml"))
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+
+
+def test_the_grafana_dashboard_shows_only_metrics_that_there_are(metric_names):
+    dashboard = json.loads((CONTRIB / "grafana" / "fastlog.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    queries += [variable["definition"] for variable in dashboard["templating"]["list"] if "definition" in variable]
+    used = {name for query in queries for name in re.findall(r"\bfastlog_\w+", query)}
+    assert len(used) > 10
+    assert used <= metric_names
+    numbers = [panel["id"] for panel in dashboard["panels"]]
+    assert len(set(numbers)) == len(numbers)
+
+
+@needs("lnav")
+def test_lnav_reads_the_log(tmp_path):
+    formats = tmp_path / "config" / "formats" / "fastlog"
+    formats.mkdir(parents=True)
+    shutil.copy(CONTRIB / "lnav" / "fastlog.json", formats)
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TERM": "dumb"}
+    lnav = ["lnav", "-I", str(tmp_path / "config")]
+    checked = run(*lnav, "-C", env=environment)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    (tmp_path / "server.log").write_text(
+        '{"timestamp":"2026-11-24T07:00:00.123456Z","sequence":7,"app":"x","level":"ERROR","message":"a","host":"h"}\n'
+        '{"timestamp":"2026-11-24T07:00:01Z","level":"warn","message":"b"}\n'
+        '{"timestamp":"2026-11-24T07:00:02Z","level":"custom","message":"c","extra":[1]}\n'
+    )
+    query = ";select log_level, app, sequence, log_body from fastlog_log"
+    shown = run(*lnav, "-n", "-c", query, "-c", ":write-csv-to -", "server.log", env=environment, cwd=tmp_path)
+    assert shown.stdout.splitlines()[-3:] == ["error,x,7,a", "warning,<NULL>,<NULL>,b", "info,<NULL>,<NULL>,c"], shown

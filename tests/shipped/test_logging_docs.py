@@ -1,0 +1,62 @@
+"""The examples of docs/python-logging.md, run as they stand but for the port."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.running import run_python
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "python-logging.md"
+EXAMPLES = re.findall(r"^## (\S+)$|^```python\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def examples() -> dict[str, str]:
+    found, title, number = {}, "", 0
+    for heading, code in EXAMPLES:
+        title, number = (heading, 0) if heading else (title, number + 1)
+        if code:
+            found[f"{title} {number}"] = code
+    return found
+
+
+# What follows an example that only sets something, as the program that reads it does.
+READERS = {
+    "Django 1": 'import logging.config\nlogging.config.dictConfig(LOGGING)\nlogging.getLogger("shop").info("paid")\n',
+    "gunicorn 1": """
+from gunicorn.app.base import BaseApplication
+class Application(BaseApplication):
+    def load_config(self):
+        for name in ("workers", "preload_app", "logconfig_dict"):
+            self.cfg.set(name, globals()[name])
+        self.cfg.set("bind", "127.0.0.1:0")
+        self.cfg.set("when_ready", lambda arbiter: arbiter.halt())
+    def load(self):
+        return lambda environment, start_response: []
+Application().run()
+""",
+}
+EXPECTED = {
+    "logging 1": {"level": "INFO", "message": "paid", "order": 1093, "app": "shop", "logger": "root"},
+    "logging 2": {"level": "ERROR", "message": "timed out after 30 s", "app": "shop", "logger": "shop.payment"},
+    "Django 1": {"level": "INFO", "message": "paid", "app": "shop", "logger": "shop"},
+    "gunicorn 1": {"level": "INFO", "message": "Using worker: sync", "app": "shop", "logger": "gunicorn.error"},
+    "structlog 1": {"level": "INFO", "message": "paid", "order": 1093, "app": "shop"},
+    "loguru 1": {"level": "INFO", "message": "paid", "order": 1093, "app": "shop", "logger": "__main__"},
+}
+
+
+def test_every_example_is_here():
+    assert list(examples()) == list(EXPECTED)
+
+
+@pytest.mark.parametrize("example", EXPECTED)
+def test_example(start, example):
+    server = start()
+    code = examples()[example].replace("5514", str(server.port)) + READERS.get(example, "")
+    done = run_python(code, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    server.stop()
+    entries = [json.loads(line) for line in server.log().splitlines()]
+    assert any(EXPECTED[example].items() <= entry.items() for entry in entries), entries

@@ -1,0 +1,79 @@
+"""What a line of standard input becomes."""
+
+import json
+
+import pytest
+
+from fastlog.client.lines import guess_level, json_entry
+
+
+@pytest.mark.parametrize(
+    ("line", "level"),
+    [
+        ("2026-11-24 07:00:00,123 ERROR shop.orders: failed", "ERROR"),
+        ("[error] 17#0: upstream timed out", "ERROR"),
+        ("time=2026-11-24 level=warn msg=slow", "WARN"),
+        ('{"level": "debug", "msg": "x"}', "DEBUG"),
+        ("warning: unused variable", "WARNING"),
+        ("<3>disk failure", "ERROR"),
+        ("<6>started", "INFO"),
+        ("2026-11-24 | INFO | web | ready", "INFO"),
+        ("FATAL: the database system is shutting down", "FATAL"),
+        ("panic: runtime error", "PANIC"),
+        ("Nov 24 07:00:00 web1 sshd[7]: error: no route to host", "ERROR"),
+        ("no error here", None),
+        ("result: error code 5", None),
+        ("an informational text", None),
+        ("ERRORS: 0", None),
+        ("NO-ERROR", None),
+        ("x" * 200 + " ERROR", None),
+        ("", None),
+    ],
+)
+def test_guessed_levels(line, level):
+    assert guess_level(line) == level
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"level":"INFO","message":"m"}',
+        b' {"level" : "ERROR", "message":"\\u00e4", "n":1e400, "deep":{"a":[1.0]}, "level":"warn"} ',
+        '{"message":"ä","level":"LOUD","timestamp":"t","host":"h","app":"a"}'.encode(),
+    ],
+)
+def test_an_entry_is_passed_through_byte_by_byte(line):
+    assert json_entry(line, "INFO", False).body == line.strip()
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b'{"message":"m","n":1.50}', b'{"level":"NOTICE","message":"m","n":1.50}'),
+        (b'{"level":"INFO","message":"m","sequence":7}', b'{"level":"INFO","message":"m","sequence_":7}'),
+        (b'{"msg":"m","level":30}', b'{"level":"NOTICE","message":"m","level_":30}'),
+        (b'{"event":"m","level":"info"}', b'{"level":"info","message":"m"}'),
+        (b'{"message":"m","host":null,"app":5}', b'{"level":"NOTICE","message":"m","host":"null","app":"5"}'),
+        (b'{"message":"[error] m"}', b'{"level":"ERROR","message":"[error] m"}'),
+    ],
+)
+def test_what_is_missing_or_in_the_way_is_mended_and_values_stay(line, expected):
+    assert json_entry(line, "NOTICE", True).body == expected
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"text", b"[]", b"5", b"{}", b'{"level":"INFO"}', b'{"level":"INFO","message":5}', b'{"message":"m"', b"\xff",
+        b'{"message":"\\ud800"}', b'{"message":"\xff"}', b'{"message":"m"} tail', b'{"message":NaN}',
+        b'{"message":"m","x":' + b"[" * 64 + b"]" * 64 + b"}", b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_what_is_no_entry(line):
+    assert json_entry(line, "INFO", True) is None
+
+
+def test_fields_that_are_there_are_not_added():
+    entry = json_entry(b'{"message":"m","timestamp":"t"}', "INFO", False)
+    assert json.loads(entry.body)["timestamp"] == "t"
+    assert entry.present == 1

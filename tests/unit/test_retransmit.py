@@ -1,0 +1,99 @@
+"""When entries are sent again: the numbers of RFC 6298, Karn's rule, and one at a time to a silent server."""
+
+import math
+
+import pytest
+
+from fastlog.client import retransmit
+from fastlog.client.retransmit import JITTER, LONGEST_TIMEOUT_SEC, SILENT_AFTER, STEADY, Flow, Timeout
+
+
+def test_the_time_out_is_that_of_rfc_6298():
+    timeout = Timeout()
+    assert timeout.seconds == retransmit.FIRST_TIMEOUT_SEC
+    timeout.measured(0.1)
+    assert (timeout.round_trip, timeout.seconds) == (0.1, pytest.approx(0.1 + 4 * 0.05))
+    timeout.measured(0.2)
+    variation = 0.05 * 3 / 4 + 0.1 / 4
+    assert timeout.round_trip == pytest.approx(0.1 * 7 / 8 + 0.2 / 8)
+    assert timeout.seconds == pytest.approx(timeout.round_trip + 4 * variation)
+
+
+def test_the_time_out_has_limits():
+    timeout = Timeout()
+    for _ in range(100):
+        timeout.measured(0.0001)
+    assert timeout.seconds == retransmit.SHORTEST_TIMEOUT_SEC
+    for _ in range(100):
+        timeout.ran_out()
+    assert timeout.seconds == LONGEST_TIMEOUT_SEC
+
+
+def test_a_repeated_entry_measures_nothing():
+    repeated = Flow()
+    repeated.sent(1, 0, 1, b"a", 0.0)
+    [sent] = repeated.due(10.0)
+    repeated.sent_again(sent, 10.0)
+    assert repeated.acknowledged(1, 10.001) is sent
+    assert repeated.timeout.round_trip is None
+    assert repeated.acknowledged(1, 10.002) is None
+    assert repeated.next_at == math.inf or repeated.due(math.inf) == []
+
+
+def test_time_outs_are_jittered_double_and_start_anew_with_an_ack():
+    lost = Flow()
+    lost.sent(1, 0, 1, b"a", 0.0)
+    now, waits = 0.0, []
+    for _ in range(SILENT_AFTER - 1):
+        due_at = lost.next_at
+        assert lost.due(due_at - 0.001) == []
+        [sent] = lost.due(due_at)
+        waits.append(due_at - now)
+        now = due_at
+        lost.sent_again(sent, now)
+    for number, wait in enumerate(waits):
+        expected = min(0.5 * 2 ** max(0, number - STEADY), LONGEST_TIMEOUT_SEC)
+        assert expected <= wait <= expected * (1 + JITTER)
+    lost.sent(2, 0, 1, b"b", now)
+    assert lost.acknowledged(2, now + 0.1)
+    assert lost.timeout.doublings == 0
+
+
+def test_many_time_outs_at_once_count_once():
+    lost = Flow()
+    for sequence in range(100):
+        lost.sent(sequence, 0, 1, b"a", 0.0)
+    for sent in lost.due(1.0):
+        lost.sent_again(sent, 1.0)
+    for sent in lost.due(2.0):
+        lost.sent_again(sent, 2.0)
+    assert not lost.silent
+    assert lost.timeout.doublings == 0
+
+
+def test_a_silent_server_is_asked_with_the_newest_entry_until_it_answers():
+    silent = Flow()
+    for sequence in range(10):
+        silent.sent(sequence, 0, 1, b"a", 0.0)
+    now = 0.0
+    while not silent.silent:
+        now += 100
+        for sent in silent.due(now):
+            silent.sent_again(sent, now)
+    for _ in range(5):
+        assert silent.due(silent.next_at - 0.001) == []
+        now = silent.next_at
+        [sent] = silent.due(now)
+        assert sent.sequence == 9
+        silent.sent_again(sent, now)
+        assert silent.next_at <= now + LONGEST_TIMEOUT_SEC * (1 + JITTER)
+    assert silent.acknowledged(9, now)
+    assert [sent.sequence for sent in silent.due(now)] == list(range(9))
+
+
+def test_entries_are_given_up_by_their_age():
+    old = Flow()
+    for sequence in range(10):
+        old.sent(sequence, 0, 1, b"a", float(sequence))
+    assert [sent.sequence for sent in old.given_up(4.0)] == [0, 1, 2, 3, 4]
+    assert list(old.pending) == [5, 6, 7, 8, 9]

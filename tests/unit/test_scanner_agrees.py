@@ -1,0 +1,121 @@
+"""The scanner against the reference decoder on any bytes, and both against the standard library's JSON.
+
+FASTLOG_FUZZ_FACTOR=20 makes it run that many times as many cases.
+"""
+
+import json
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from fastlog._parse import scan
+from fastlog.entry import level_of
+from tests.unit.test_scanner import decode
+
+FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
+
+
+def cases(count: int):
+    """Settings for a test of that many cases. The three below are 105,000 together."""
+    return settings(
+        max_examples=count * FACTOR,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+    )
+
+
+# What datagrams are made of, and what breaks them.
+TOKENS = [
+    *(bytes([c]) for c in b'{}[],:"\\ \t\r\n-+.eE0179/x'),
+    b"\x00", b"\x1f", b"\x7f", b"\x80", b"\xff", b"\xc3\xa9", b"\xc3", b"\xe2\x82\xac", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80",
+    b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\u0041", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\n", b'\\"', b"\\u00",
+    b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
+    b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
+    b'"INFO"', b'"err"', b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
+    b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
+]  # fmt: skip
+tokens = st.sampled_from(TOKENS)
+
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8)
+)  # fmt: skip
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+)
+entries = st.builds(
+    lambda level, message, more, indent, ascii_only: json.dumps(
+        {"level": level, "message": message, **more}, indent=indent, ensure_ascii=ascii_only
+    ).encode(),
+    st.sampled_from(["INFO", "error", "Fatal", "custom"]),
+    st.text(max_size=40),
+    st.dictionaries(
+        st.sampled_from(["sequence", "timestamp", "app", "host", "level", "x"]), scalars | values, max_size=4
+    ),
+    st.sampled_from([None, None, 0, 1]),
+    st.booleans(),
+)
+edits = st.lists(
+    st.tuples(st.integers(0, 400), st.sampled_from(["insert", "replace", "delete", "cut"]), tokens), max_size=3
+)
+
+
+def edited(data: bytes, changes: list[tuple[int, str, bytes]]) -> bytes:
+    for at, change, token in changes:
+        at %= len(data) + 1
+        if change == "insert":
+            data = data[:at] + token + data[at:]
+        elif change == "replace":
+            data = data[:at] + token + data[at + len(token) :]
+        elif change == "delete":
+            data = data[:at] + data[at + len(token) :]
+        else:
+            data = data[:at]
+    return data
+
+
+mutated = st.builds(edited, entries, edits)
+separators = st.sampled_from([b"\n", b"\n", b"\r\n", b" ", b"", b"\n\n", b"x\n"])
+datagrams = st.lists(st.tuples(mutated, separators), min_size=1, max_size=3).map(
+    lambda parts: b"".join(part for pair in parts for part in pair)
+)
+
+
+def no_constant(name):
+    raise ValueError(name)
+
+
+def check(datagram: bytes) -> None:
+    found = scan(datagram)
+    assert found == decode(datagram)
+    for reason, level, sequence, start, end, line in found:
+        if line:
+            assert line.count(b"\n") == 1
+            value = json.loads(line)
+            assert level_of(value["level"]) == level
+            assert isinstance(value["message"], str)
+            assert value.get("sequence") == sequence
+        elif reason == "syntax":
+            with pytest.raises(ValueError, match=r"."):
+                json.loads(datagram[start:end].decode("utf-8", "surrogateescape"), parse_constant=no_constant)
+
+
+@cases(45_000)
+@given(st.binary(max_size=200))
+def test_any_bytes(datagram):
+    check(datagram)
+
+
+@cases(40_000)
+@given(st.lists(tokens, max_size=40).map(b"".join))
+def test_any_tokens(datagram):
+    check(datagram)
+
+
+@cases(20_000)
+@given(datagrams)
+def test_mutated_entries(datagram):
+    check(datagram)

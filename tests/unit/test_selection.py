@@ -1,0 +1,240 @@
+"""The fast selection is the one that decoding every line would make.
+
+FASTLOG_FUZZ_FACTOR=20 makes it try that many times as many logs.
+"""
+
+import json
+import os
+import re
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastlog.entry import decode, level_of
+from fastlog.errors import ConfigError
+from fastlog.logs.selection import Selection, parse_level, parse_pattern, parse_since, time_of
+
+FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
+SINCE = datetime(2026, 11, 24, 7, 0, 0, 500_000, tzinfo=UTC)
+RANKS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+# What entries and conditions are made of: few, so that they meet, and full of what JSON writes in more than one way.
+WORDS = [
+    "a",
+    "ab",
+    "shop",
+    "Shop",
+    "sHop kö",
+    'say "hi"',
+    "a/b",
+    "\\u0061",
+    "\u017f\u212a",
+    "x=1",
+    "\x7f\n\t",
+    "level",
+    "timestamp",
+    "{",
+    "",
+]
+PATTERNS = [
+    "ab", "shop", "(?i)shop", "(?i)SK", "ö", "x=1", "app=shop", "k=", "a|shop", "(ab|hi)", 'y "h', "a/b", r"\\u", "[as]b?", "^$", "b{2}",
+    "(?i:S)hop", "s(?=h)", "1", r"\d", "level", r'"', "host", "\x7f", "a b", "=", "(?x) s h op", "hidden", "null",
+]  # fmt: skip
+LEVELS = ["DEBUG", "info", "Warn", "ERROR", "err", "FATAL", "notice", "audit", "", "ERR ", "INFOX"]
+TIMES = [
+    "2026-11-24T07:00:00Z", "2026-11-24T07:00:00.500000Z", "2026-11-24T06:59:59.999999Z", "2026-11-24T07:00:01Z", "2020-02-29T00:00:00Z",
+    "2021-02-29T00:00:00Z", "2020-13-01T00:00:00Z", "2020-04-31T00:00:00Z", "2020-01-01T24:00:00Z", "2020-01-01T00:00:60Z", "0000-01-01T00:00:00Z",
+    "2020-01-01T00:00:00.Z", "2020-01-01T00:00:00.1234567890123Z", "2026-11-24T08:00:00+02:00", "2026-11-24T08:00:00+00:30", "2020-01-01", "yesterday", "",
+    "2020-01-01T00:00:00", "2020-01-01T00:00:00Zx", "2020-01-01t00:00:00z",
+]  # fmt: skip
+words = st.sampled_from(WORDS)
+times = st.sampled_from(TIMES)
+levels = st.sampled_from(LEVELS)
+KEYS = {
+    "level": levels,
+    "message": words,
+    "timestamp": times,
+    "app": words,
+    "host": words,
+    "k": st.one_of(
+        words,
+        st.integers(0, 3),
+        st.none(),
+        st.fixed_dictionaries({}, optional={"app": words, "message": words, "level": levels, "timestamp": times}),
+        st.lists(words, max_size=2),
+    ),
+    "hidden": words,
+    '"app': words,
+    "\\app": words,
+}
+
+
+@st.composite
+def strings(draw, text: str) -> str:
+    """A string as JSON may write it."""
+    way = draw(st.sampled_from(["plain", "plain", "ascii", "escaped"]))
+    if way == "escaped":
+        return (
+            '"' + "".join(f"\\u{ord(c):04x}" if draw(st.booleans()) or c in '"\\' or c < " " else c for c in text) + '"'
+        )
+    return json.dumps(text, ensure_ascii=way == "ascii").replace("/", draw(st.sampled_from(["/", "\\/"])))
+
+
+@st.composite
+def lines(draw) -> bytes:
+    """An entry as it is stored: keys in any order, now and then one twice."""
+    keys = draw(st.lists(st.sampled_from(["level", "message", "timestamp", "app", "host", *KEYS]), max_size=6))
+    parts = []
+    for key in draw(st.permutations(["level", "message", *keys])):
+        value = draw(KEYS[key])
+        space = draw(st.sampled_from(["", "", " ", "\t"]))
+        text = draw(strings(value)) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        parts.append(f"{draw(strings(key))}{space}:{space}{text}")
+    return ("{" + ",".join(parts) + "}").encode()
+
+
+OLD, NEW = '"timestamp":"2020-01-01T00:00:00Z"', '"timestamp":"2026-11-24T07:00:01Z"'
+
+
+@pytest.mark.parametrize(
+    ("more", "condition", "wanted"),
+    [
+        ('"app":"shop"', {"app": "shop"}, True),
+        ('"app" :\t"shop"', {"app": "shop"}, True),
+        ('"app":"shop2"', {"app": "shop"}, False),
+        ('"k":{"app":"shop"}', {"app": "shop"}, False),
+        ('"k":["app","shop"]', {"app": "shop"}, False),
+        ('"k":"app","shop":"shop"', {"app": "shop"}, False),
+        ('"\\"app":"shop"', {"app": "shop"}, False),
+        ('"app":"shop","app":"web"', {"app": "shop"}, False),
+        ('"app":"web","app":"shop"', {"app": "shop"}, True),
+        ('"app":"shop","\\u0061pp":"web"', {"app": "shop"}, False),
+        ('"\\u0061pp":"shop"', {"app": "shop"}, True),
+        ('"app":"sh\\u006fp"', {"app": "shop"}, True),
+        ('"app":"a\\/b"', {"app": "a/b"}, True),
+        ('"app":""', {"app": ""}, True),
+        ('"k":1', {"app": ""}, False),
+        ('"message":"shop","message":"m"', {"pattern": "shop"}, False),
+        ('"message":"m","k":"x","message":"a shop"', {"pattern": "shop"}, True),
+        ('"message":"ab","app":"shop","host":"h"', {"pattern": "ab", "app": "web"}, False),
+        ('"message":"SHOP"', {"pattern": "(?i)shop"}, True),
+        ('"message":"\u017fhop"', {"pattern": "(?i)shop"}, True),
+        ('"k":"b"', {"pattern": "k=b"}, True),
+        ('"level":"ERROR"', {"level": "ERROR"}, True),
+        ('"le\\u0076el":"ERROR"', {"level": "ERROR"}, True),
+        ('"level":"\\u0045RROR"', {"level": "ERROR"}, True),
+        ('"level":"fatal"', {"level": "ERROR"}, True),
+        ('"level":"ERROR","level":"INFO"', {"level": "ERROR"}, False),
+        ('"k":{"level":"ERROR"}', {"level": "ERROR"}, False),
+        ('"k":{"level":"INFO"},"level":"ERROR"', {"level": "ERROR"}, True),
+        ('"level":"audit"', {"level": "OTHER"}, True),
+        ('"level":"audit"', {"level": "DEBUG"}, False),
+        (OLD, {"since": SINCE}, False),
+        (NEW, {"since": SINCE}, True),
+        ('"k":1', {"since": SINCE}, True),
+        (f"{OLD},{NEW}", {"since": SINCE}, True),
+        (f"{NEW},{OLD}", {"since": SINCE}, False),
+        (f'{NEW},"k":{{{OLD}}}', {"since": SINCE}, True),
+        (f'{OLD},"time\\u0073tamp":"2026-11-24T07:00:01Z"', {"since": SINCE}, True),
+        ('"timestamp":"2020-04-31T00:00:00Z"', {"since": SINCE}, True),
+        ('"timestamp":"2020-01-01T24:00:01Z"', {"since": SINCE}, True),
+        ('"timestamp":"2020-01-01T00:00:00+00:00"', {"since": SINCE}, False),
+    ],
+)
+def test_what_entries_say_in_other_words(more, condition, wanted):
+    condition = {**condition, **({"pattern": re.compile(condition["pattern"])} if "pattern" in condition else {})}
+    line = f'{{"level":"INFO","message":"m",{more}}}\n'.encode()
+    assert decode(line)[0].reason is None
+    assert Selection(**condition).runs(bytearray(line), 0, len(line)) == ([(0, len(line))] if wanted else [])
+
+
+def is_wanted(line: bytes, level, app, host, since, pattern) -> bool:
+    """What `fastlog tail --help` says, on the decoded entry."""
+    entry = json.loads(line)
+    name = level_of(entry["level"])
+    if level is not None and name != level and (level == "OTHER" or name not in RANKS[RANKS.index(level) :]):
+        return False
+    if (app is not None and entry.get("app") != app) or (host is not None and entry.get("host") != host):
+        return False
+    if since is not None:
+        time = time_of(entry.get("timestamp", ""))
+        if time is not None and time < since:
+            return False
+    if pattern is None:
+        return True
+    others = {key: value for key, value in entry.items() if key != "message"}
+    texts = [
+        f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for key, value in others.items()
+    ]
+    return any(re.search(pattern, text) for text in [entry["message"], *texts])
+
+
+@given(
+    log=st.lists(lines(), max_size=12),
+    level=st.none() | st.sampled_from([*RANKS, "OTHER"]),
+    app=st.none() | words,
+    host=st.none() | words,
+    since=st.none() | st.just(SINCE),
+    pattern=st.none() | st.sampled_from(PATTERNS),
+)
+@settings(max_examples=100 * FACTOR, deadline=None)
+def test_the_first_look_and_the_second_select_what_a_plain_decode_does(log, level, app, host, since, pattern):
+    assert all(decode(line)[0].reason is None for line in log)
+    block = bytearray(b"".join(line + b"\n" for line in log))
+    selection = Selection(
+        level=level, app=app, host=host, since=since, pattern=parse_pattern(pattern) if pattern is not None else None
+    )
+    selected = b"".join(block[start:end] for start, end in selection.runs(block, 0, len(block)))
+    assert selected.splitlines() == [line for line in log if is_wanted(line, level, app, host, since, pattern)]
+
+
+@given(st.lists(st.one_of(lines(), st.binary(max_size=40).filter(lambda line: b"\n" not in line)), max_size=8))
+def test_what_is_no_entry_is_shown_only_where_nothing_is_asked_for(log):
+    block = bytearray(b"".join(line + b"\n" for line in log))
+
+    def selected(selection):
+        return [
+            line for start, end in selection.runs(block, 0, len(block)) for line in block[start : end - 1].split(b"\n")
+        ]
+
+    entries = [line for line in log if [piece.reason for piece in decode(line)] == [None] and line[:1] == b"{"]
+    assert selected(Selection()) == log
+    assert selected(Selection(entries_only=True)) == [line for line in entries if line.strip() == line]
+    assert selected(Selection(level="DEBUG")) == [
+        line for line in entries if line.strip() == line and decode(line)[0].level != "OTHER"
+    ]
+
+
+def test_two_entries_on_a_line_are_none():
+    line = bytearray(b'{"level":"INFO","message":"m"}{"level":"INFO","message":"m"}\n')
+    assert Selection().runs(line, 0, len(line)) == [(0, len(line))]
+    assert Selection(level="INFO").runs(line, 0, len(line)) == []
+
+
+def test_since_is_a_duration_or_a_time():
+    now = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
+    assert parse_since("90s", now) == datetime(2026, 11, 24, 6, 58, 30, tzinfo=UTC)
+    assert parse_since("10m", now) == datetime(2026, 11, 24, 6, 50, tzinfo=UTC)
+    assert parse_since("1d", now) == datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
+    assert parse_since("1w", now) == datetime(2026, 11, 17, 7, 0, tzinfo=UTC)
+    assert parse_since("2026-11-24T08:00:00+02:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
+    assert parse_since("2026-11-24 06:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
+    for wrong in ("", "10", "m", "-1m", "1y", "999999999w", "0001-01-01T00:00:00+23:00", "tomorrow"):
+        with pytest.raises(ConfigError, match="--since"):
+            parse_since(wrong, now)
+
+
+def test_levels_have_the_names_that_entries_may_use():
+    assert [parse_level(name) for name in ("error", "Warn", "panic", "OTHER")] == [
+        "ERROR",
+        "WARNING",
+        "CRITICAL",
+        "OTHER",
+    ]
+    with pytest.raises(ConfigError, match="--level audit: must be one of DEBUG, INFO"):
+        parse_level("audit")
+    with pytest.raises(ConfigError, match="--grep \\(: no regular expression"):
+        parse_pattern("(")
