@@ -19,11 +19,11 @@ run: build  ## start the server in the background, and say where it listens and 
 	mkdir -p $(RUN); \
 	setsid $(BIN)/fastlog serve < /dev/null > $(RUN)/messages 2>&1 & echo $$! > $(RUN)/pid; \
 	for i in $$(seq 200); do \
-	  grep -q 'listening on' $(RUN)/messages && break; \
+	  grep -q '^fastlog: ready ' $(RUN)/messages && break; \
 	  [ -n "$(SERVER_PID)" ] || [ $$i -lt 20 ] || break; \
 	  sleep 0.05; \
 	done; \
-	cat $(RUN)/messages; grep -q 'listening on' $(RUN)/messages
+	cat $(RUN)/messages; grep -q '^fastlog: ready ' $(RUN)/messages
 
 stop:  ## end that server; it writes out what it has
 	@pid=$(SERVER_PID); if [ -z "$$pid" ]; then echo "fastlog does not run"; exit 0; fi; \
@@ -36,7 +36,7 @@ loadtest: build  ## send 10,000 entries to it, 4 clients and 1,000 a second toge
 	$(BIN)/fastlog loadtest --logs 10000 --clients 4 --rate 1000
 
 logs:  ## follow its log file
-	@log="$$(sed -n 's/.*writing to //p' $(RUN)/messages)"; \
+	@log="$$(sed -n 's/^fastlog: ready .* log=//p' $(RUN)/messages)"; \
 	$(BIN)/fastlog tail -f -n 20 --log-dir "$$(dirname "$$log")" --log-filename "$$(basename "$$log")"
 
 build: $(VENV)/built  ## make .venv and compile

@@ -3,6 +3,7 @@ import signal
 import pytest
 
 from tests.helpers.running import Follower, Server
+from tests.helpers.small_disk import small_disk as small_disk
 
 # A shell has what it runs in the background ignore it, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

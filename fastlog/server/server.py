@@ -201,7 +201,10 @@ class Server:
         if self._inherited:
             drops = "unknown" if self._dropped_before is None else self._dropped_before
             say(f"the service manager handed over the socket, in place of SERVER_HOST and SERVER_PORT; drops: {drops}")
-        say(f"listening on {address_text(self._socket)}/udp, writing to {self._log.path.absolute()}")
+        address, log = address_text(self._socket), self._log.path.absolute()
+        say(f"listening on {address}/udp, writing to {log}")
+        # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
+        say(f"ready udp={address} http={self._dashboard.url} log={log}")
 
     def _end(self) -> int:
         """Takes what the kernel still holds, makes all of it durable, acknowledges, and gives the account."""

@@ -12,10 +12,9 @@ import pytest
 
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from tests.helpers.entries import entries
 from tests.helpers.running import TOKEN, eventually, get, run_fastlog
-from tests.server.test_full_disk import pytestmark as only_root
-from tests.server.test_full_disk import small_disk  # noqa: F401, a fixture
-from tests.server.test_serve import entries
+from tests.helpers.small_disk import only_root
 
 RMEM_MAX = int(Path("/proc/sys/net/core/rmem_max").read_text())
 NOBODY = {"SERVER_PORT": "0", "DASHBOARD_PORT": "9"}  # nobody answers at the discard port
@@ -160,7 +159,7 @@ def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
 
 
 @only_root
-def test_a_full_disk_is_found(small_disk, closing, tmp_path):  # noqa: F811, the fixture
+def test_a_full_disk_is_found(small_disk, closing, tmp_path):
     roomy = {**NOBODY, "LOG_DIR": str(small_disk), "MAX_LOG_SIZE_MB": "1", "LOG_BACKUPS": "2", "REJECTS_MAX_MB": "0.1"}
     code, found = examine(tmp_path, **roomy)
     assert (found["disk space"]["status"], found["log directory"]["status"]) == ("ok", "note")
@@ -178,7 +177,7 @@ def test_a_full_disk_is_found(small_disk, closing, tmp_path):  # noqa: F811, the
 
 
 @only_root
-def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):  # noqa: F811, the fixture
+def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):
     code, found = examine(
         tmp_path, **NOBODY, LOG_DIR=str(small_disk), MAX_LOG_SIZE_MB="1", LOG_BACKUPS="20", REJECTS_MAX_MB="1"
     )
@@ -189,7 +188,7 @@ def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):  # noqa:
 
 
 @only_root
-def test_a_server_whose_disk_refuses_is_found(small_disk, closing, tmp_path, start):  # noqa: F811, the fixture
+def test_a_server_whose_disk_refuses_is_found(small_disk, closing, tmp_path, start):
     (small_disk / "ballast").write_bytes(bytes((8 << 20) - 8192))
     server = start(LOG_DIR=str(small_disk), FLUSH_COUNT="10", REJECTS_MAX_MB="0", MAX_LOG_SIZE_MB="1", LOG_BACKUPS="1")
     server.send(entries(1_000))

@@ -21,7 +21,7 @@ from fastlog.loadtest.run import Plan, Target, measure
 from fastlog.loadtest.search import CONFIRMATIONS_MAX, STEPS_MAX, SearchError, find_max
 from fastlog.stats import Latency
 from fastlog.stats_client import Figures, Inquiry
-from tests.commands.test_send import LossyWay
+from tests.helpers.lossy_relay import LossyRelay
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
 
 TOKEN = "correct-horse-battery-staple"
@@ -156,7 +156,9 @@ def test_rejects_are_accounted_for(start, settings, reason, count):
 def test_what_is_lost_on_the_way_is_told_apart_and_errors_come_again(start, closing):
     """The way loses three ordinary datagrams and an ERROR, the last one, there, and an ACK on its way back."""
     server = start()
-    way = closing(LossyWay(server.port, lambda way, number: number in (3, 4, 5, 49) if way == "there" else number == 0))
+    way = closing(
+        LossyRelay(server.port, lambda way, number: number in (3, 4, 5, 49) if way == "there" else number == 0)
+    )
     relayed = ["--logs", "50", "--rate", "0", "--clients", "1", "--error-share", "0.02", "--port", str(way.port)]
     code, report = loadtest(server, *relayed)
     sending, outcome = report["sending"], report["outcome"]

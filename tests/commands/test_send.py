@@ -7,59 +7,11 @@ import select
 import signal
 import socket
 import subprocess
-import threading
 
 import pytest
 
+from tests.helpers.lossy_relay import LossyRelay
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
-
-
-class LossyWay:
-    """A UDP relay to the server that loses the datagrams a predicate names, by direction and running number."""
-
-    def __init__(self, port: int, loses) -> None:
-        self._loses = loses
-        self._server = ("127.0.0.1", port)
-        self._front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._front.bind(("127.0.0.1", 0))
-        self._back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._back.connect(self._server)
-        self.port = self._front.getsockname()[1]
-        self.forwarded: list[bytes] = []
-        self._client = None
-        self._threads = [threading.Thread(target=target) for target in (self._to_server, self._to_client)]
-        for thread in self._threads:
-            thread.start()
-
-    def _to_server(self) -> None:
-        number = 0
-        while True:
-            datagram, self._client = self._front.recvfrom(65536)
-            if datagram == b"end":
-                return
-            if not self._loses("there", number):
-                self.forwarded.append(datagram)
-                self._back.send(datagram)
-            number += 1
-
-    def _to_client(self) -> None:
-        number = 0
-        while True:
-            datagram = self._back.recv(65536)
-            if not datagram:
-                return
-            if not self._loses("back", number):
-                self._front.sendto(datagram, self._client)
-            number += 1
-
-    def close(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closer:
-            closer.sendto(b"end", ("127.0.0.1", self.port))
-        self._back.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join(PATIENCE_SEC)
-        self._front.close()
-        self._back.close()
 
 
 def test_one_message(start, tmp_path):
@@ -184,7 +136,7 @@ def test_a_message_that_is_no_utf8_is_made_valid(start, tmp_path):
 def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closing):
     """The first three datagrams are lost on their way there, and the first ACK on its way back."""
     server = start()
-    way = closing(LossyWay(server.port, lambda way, number: number < (3 if way == "there" else 1)))
+    way = closing(LossyRelay(server.port, lambda way, number: number < (3 if way == "there" else 1)))
     done = run_fastlog("send", "--level", "ERROR", "--port", str(way.port), cwd=tmp_path, stdin=b"a\nb\nc\nd\n")
     assert done.returncode == 0
     assert "4 sent" in done.stderr
@@ -197,7 +149,7 @@ def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closin
 
 def test_what_is_not_acknowledged_is_told(start, tmp_path, closing):
     server = start()
-    way = closing(LossyWay(server.port, lambda way, number: way == "back"))
+    way = closing(LossyRelay(server.port, lambda way, number: way == "back"))
     done = run_fastlog(
         "send", "lost ack", "--level", "ERROR", "--timeout", "0.3", "--port", str(way.port), cwd=tmp_path
     )  # fmt: skip

@@ -9,8 +9,8 @@ import threading
 import pytest
 
 from fastlog.logs.log_reader import BLOCK_BYTES, Follower
+from tests.helpers.entries import ERROR_7, INFO, entries, lines
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
-from tests.server.test_serve import ERROR_7, INFO, entries, lines
 
 FULL = (
     b'{"timestamp":"2026-11-24T07:00:00Z","sequence":7,"level":"warn","app":"shop","host":"node-1","message":"paid\\u0021 late",'

@@ -2,9 +2,9 @@
 
 import re
 
+from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import FASTLOG, TOKEN, eventually, run_fastlog
 from tests.helpers.terminal import Terminal, needs_terminal, plain
-from tests.server.test_serve import ERROR_7, INFO, entries
 
 RED = re.compile(r"\x1b\[(?:[0-9]+;)*(?:31|91|41)[;m]")
 

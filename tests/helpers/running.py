@@ -95,10 +95,8 @@ class Server:
                 **settings,
             },
         )
-        ready = self.wait_for_message("listening on ")
-        dashboard = next(message for message in self.messages if "dashboard at " in message)
-        self.dashboard_port = int(re.search(r":(\d+)/$", dashboard)[1])
-        self.port = int(re.search(r"listening on \S+:(\d+)/udp", ready)[1])
+        ready = self.wait_for_message("fastlog: ready ")
+        self.port, self.dashboard_port = map(int, re.search(r"udp=\S+:(\d+) http=\S+:(\d+)/ log=", ready).groups())
 
     def wait_for_message(self, text: str) -> str:
         """The next message that holds `text`; those before it are kept in `messages`."""

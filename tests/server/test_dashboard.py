@@ -17,8 +17,8 @@ from fastlog.config import Settings
 from fastlog.server import dashboard
 from fastlog.server.dashboard import HEADERS, Dashboard
 from fastlog.stats import Stats
+from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
-from tests.server.test_serve import ERROR_7, INFO, entries
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,25 +1,10 @@
-"""A file system that is really full: a small one in memory, mounted for the test. Only root can do that."""
+"""A file system that is really full."""
 
-import os
-import subprocess
-
-import pytest
-
+from tests.helpers.entries import entries
 from tests.helpers.running import Server, eventually, get
-from tests.server.test_serve import entries
+from tests.helpers.small_disk import SIZE, only_root
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
-
-SIZE = 8 << 20
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(directory)], check=True)
-    yield directory
-    subprocess.run(["umount", "--lazy", str(directory)], check=True)
+pytestmark = only_root
 
 
 def test_a_full_disk_is_filled_told_and_recovered_from_with_every_entry_in_the_account(small_disk, closing):

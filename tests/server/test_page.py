@@ -11,8 +11,8 @@ import shutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from tests.helpers.entries import INFO
 from tests.helpers.running import PATIENCE_SEC, Server
-from tests.server.test_serve import INFO
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(

@@ -12,21 +12,8 @@ import struct
 
 import pytest
 
+from tests.helpers.entries import ERROR_7, INFO, entries, lines
 from tests.helpers.running import PATIENCE_SEC, Server, run_fastlog
-
-ERROR_7 = b'{"timestamp":"2026-11-24T07:00:00.000000Z","sequence":7,"app":"x","level":"ERROR","message":"disk full","host":"h"}'
-INFO = b'{"level":"INFO","message":"m"}'
-
-
-def entries(count: int, level: str = "INFO", size: int = 60) -> list[bytes]:
-    return [
-        b'{"sequence":%d,"level":"%b","message":"%b"}' % (number, level.encode(), b"x" * (number * 7 % size))
-        for number in range(count)
-    ]
-
-
-def lines(datagrams: list[bytes]) -> bytes:
-    return b"".join(datagram + b"\n" for datagram in datagrams)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
