@@ -7,16 +7,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fastlog.config import Settings
 from fastlog.errors import ConfigError, FastlogError
 from fastlog.stats import Losses, Process, SenderStats, Stats
 
 TIMEOUT_SEC = 5.0  # for an answer: the dashboard's thread lets the server's loop go first
 SNAPSHOT_PATIENCE_SEC = 5.0  # for a new snapshot: the loop makes one when it is asked, unless it hangs
 ASK_AGAIN_SEC = 0.15  # between two looks for a new snapshot: each of them costs the server some time
-
-
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is asked at this one
 
 T = TypeVar("T")
 
@@ -43,16 +39,6 @@ class Figures(msgspec.Struct, frozen=True):
 
 class _Refusal(msgspec.Struct):
     error: str
-
-
-def dashboard_of(settings: Settings) -> str:
-    """Where a server of these settings has its dashboard, as seen from its own machine."""
-    return dashboard_at(ANYWHERE.get(settings.dashboard_host, settings.dashboard_host), settings.dashboard_port)
-
-
-def dashboard_at(host: str, port: int) -> str:
-    """The URL of a dashboard."""
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class Inquiry:

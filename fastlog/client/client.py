@@ -21,11 +21,12 @@ from typing import Self
 
 import msgspec
 
-from fastlog.client._outbox import ADDED_MAX_BYTES, DATAGRAM_MAX_BYTES, Outbox
+from fastlog.addresses import ascii_name
+from fastlog.client._outbox import ADDED_MAX_BYTES, Outbox
 from fastlog.client.encode import encode, index_of, prepare, text_of
-from fastlog.client.link import ascii_name
 from fastlog.client.worker import Options, Worker
 from fastlog.entry import ALIASES, LEVELS
+from fastlog.limits import DATAGRAM_MAX_BYTES, SEQUENCE_WINDOW
 
 QUEUE_BYTES = 16 << 20  # of each lane: what an application can spare while its log server is away
 PACK_DELAY_SEC = 0.005  # nobody reads a log faster
@@ -91,7 +92,7 @@ class Client:
         send_buffer: int = 1_048_576,
         queue_entries: int = 10_000,
         queue_bytes: int = QUEUE_BYTES,
-        window: int = 1024,
+        window: int = SEQUENCE_WINDOW,
         give_up_sec: float = GIVE_UP_SEC,
         spill: str | os.PathLike[str] | None = None,
         pack: bool = True,
@@ -111,8 +112,8 @@ class Client:
         ):
             if value < 1:
                 raise ValueError(f"{name} is {value}: must be at least 1")
-        if not 1 <= window <= 1024:
-            raise ValueError(f"window is {window}: must be from 1 to 1024")
+        if not 1 <= window <= SEQUENCE_WINDOW:
+            raise ValueError(f"window is {window}: must be from 1 to {SEQUENCE_WINDOW}")
         if not (give_up_sec >= 0 and 0 <= pack_delay_sec <= 1):
             raise ValueError(
                 f"give_up_sec is {give_up_sec}, pack_delay_sec is {pack_delay_sec}: the first must be at least 0, "

@@ -7,18 +7,16 @@ import re
 import socket
 import struct
 import threading
-from typing import Any
 
-from fastlog.client._outbox import DATAGRAM_MAX_BYTES
-from fastlog.errors import FastlogError
+from fastlog.addresses import Address, AddressError, is_numeric, resolve
+from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, OVERHEAD_MOST_BYTES, SEQUENCE_WINDOW
 
-RECEIVE_BUFFER_BYTES = 1 << 20  # for the ACKs of a whole window at once, each of which takes 768 bytes of it
+RECEIVE_BUFFER_BYTES = SEQUENCE_WINDOW * (OVERHEAD_LEAST_BYTES + 256)  # for the ACKs of a whole window at once
 ACKS_PER_TURN = 4096  # so that whoever floods the socket does not keep the thread
 LOCAL_PACK_BYTES = 16_384  # of one datagram on this machine: larger ones gain nothing more and waste receive buffer
 IPV6_PACK_BYTES = 1_232  # where the path is unknown: what every IPv6 link carries (RFC 8200), less the headers
 IPV4_PACK_BYTES = 1_472  # where the path is unknown: Ethernet, less the headers
 ROOM_UNKNOWN_BYTES = 1 << 30  # the server is elsewhere, or the kernel does not tell: nothing to wait for
-DATAGRAM_OVERHEAD_BYTES = 1_280  # of a receive buffer, besides the datagram itself, at the most
 
 IP_MTU = 14  # of linux/in.h; the socket module does not name it
 IPV6_MTU = 24  # of linux/in6.h
@@ -33,42 +31,7 @@ _PORTS = struct.Struct("!HH")
 _NOWHERE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
 _MEMINFO = struct.Struct("=HH II")  # length, type, bytes in the receive buffer, its size
 
-# (family, address) as the socket module takes them
-Address = tuple[int, Any]
-
 _ACK = re.compile(rb'\s*\{\s*"ack"\s*:\s*true\s*,\s*"sequence"\s*:\s*([0-9]{1,20})\s*\}\s*')
-
-
-class AddressError(FastlogError):
-    """The server's name does not resolve, or it cannot be reached from here at all."""
-
-
-def ascii_name(host: str) -> str:
-    """A host name as the resolver takes it. Raises UnicodeError if it is none.
-
-    `socket` would do it at the look-up, in the client's thread, and import a module for it: if the program forks just
-    then, the child can never import that module again, nor look up anything."""
-    return host if host.isascii() else host.encode("idna").decode()
-
-
-def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
-    """The server's addresses, in the system's order. May take as long as the system's resolver does. Raises
-    AddressError."""
-    try:
-        name = ascii_name(host).encode()  # bytes are passed on as they are
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        raise AddressError(f"cannot find the server {host!r}: {reason}") from error
-    return [(int(family), address) for family, _, _, _, address in found]
-
-
-def is_numeric(host: str) -> bool:
-    try:
-        resolve(host, 0, socket.AI_NUMERICHOST)
-    except AddressError:
-        return False
-    return True
 
 
 class Lookup:
@@ -164,7 +127,7 @@ class Link:
     @staticmethod
     def cost_of(size: int) -> int:
         """Bytes that a datagram of that size takes of a receive buffer at the most."""
-        return 2 * size + DATAGRAM_OVERHEAD_BYTES
+        return 2 * size + OVERHEAD_MOST_BYTES
 
     def acks(self) -> tuple[list[int], int]:
         """The sequences acknowledged since the last call, and how many refusals came with them."""

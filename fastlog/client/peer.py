@@ -8,7 +8,8 @@ refusal may be of any datagram under way, and what was in it is lost. The flow i
 import errno
 import math
 
-from fastlog.client.link import Address, Link, Lookup
+from fastlog.addresses import Address
+from fastlog.client.link import Link, Lookup
 from fastlog.client.retransmit import Flow
 
 REFUSED_FIRST_SEC = 0.05  # before the next try after a refusal; doubles

@@ -13,11 +13,10 @@ import random
 
 import msgspec
 
-FIRST_TIMEOUT_SEC = 0.5  # before a round trip was measured: most disks have synced by then
+from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, TIMEOUT_JITTER
+
 SHORTEST_TIMEOUT_SEC = 0.02  # a needless repetition is cheap; RFC 6298 says 1 s, for TCP over any path
-LONGEST_TIMEOUT_SEC = 5.0  # so that a server that comes back is noticed soon
 GRANULARITY_SEC = 0.001  # of the clock and of the thread that reads the ACKs
-JITTER = 0.2  # share by which a time-out is longer, so that many clients do not repeat in step
 STEADY = 2  # time-outs in a row without any ACK before they double: the last entries of a lossy way come through sooner
 SILENT_AFTER = 6  # time-outs in a row without any ACK: what is lost by chance has come through by then
 
@@ -153,7 +152,7 @@ class Flow:
         return found
 
     def _set(self, sequence: int, now: float) -> None:
-        at = now + self.timeout.seconds * random.uniform(1, 1 + JITTER)
+        at = now + self.timeout.seconds * random.uniform(1, 1 + TIMEOUT_JITTER)
         if self.silent:
             self.next_at = at
             return

@@ -16,13 +16,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from fastlog.addresses import Address
 from fastlog.client._outbox import Item
-from fastlog.client.link import Address, Link
+from fastlog.client.link import Link
 from fastlog.client.retransmit import Flow
+from fastlog.limits import SEQUENCE_WINDOW
 
 SPILL_MAX_BYTES = 1 << 30  # of one file: an outage of a day at 12 kB/s of errors; beyond, entries wait in memory
 READ_BYTES = 1 << 18  # of a file at once
-REPLAY_WINDOW = 1_000  # entries unacknowledged at once: within the 1,024 sequences that the server's account reaches
 FIRST_SEQUENCE_BYTES = 6  # of randomness where a file's sequence starts: 48 bits, which every JSON reader keeps
 
 _SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is the client's own
@@ -138,7 +139,7 @@ class Replay:
             flow.sent_again(sent, now)
             counts.retransmitted += 1
         # The first entry goes alone until it is acknowledged, so that it is the first one that the server sees.
-        while may_begin and not flow.silent and len(flow.pending) < (REPLAY_WINDOW if flow.heard else 1):
+        while may_begin and not flow.silent and len(flow.pending) < (SEQUENCE_WINDOW if flow.heard else 1):
             self._next = self._next or self.file.next()
             if self._next is None:
                 return not flow.pending

@@ -23,8 +23,8 @@ from fastlog.client._outbox import LINGERING, SLEEPING, Item, Outbox
 from fastlog.client.peer import Way
 from fastlog.client.retransmit import Flow, Sent
 from fastlog.client.spill import FIRST_SEQUENCE_BYTES, Spill
+from fastlog.limits import SEQUENCE_WINDOW
 
-SEQUENCES_AHEAD = 1024  # of the oldest unacknowledged one: as far behind the newest as the server's account reaches
 HOLD_SEC = 10.0  # for which an unacknowledged entry holds back new ones that would be too far ahead of it
 HOLD_UNHEARD_SEC = 1.0  # the same while the server has acknowledged nothing yet: it may acknowledge no such level
 DATAGRAMS_PER_TURN = 64  # before ACKs and times are looked at again
@@ -270,12 +270,12 @@ class Worker:
             self._overtaken, self._at = [], 0
         if self._at == len(self._ready):
             return False
-        most, hold_until = SEQUENCES_AHEAD, -math.inf
+        most, hold_until = SEQUENCE_WINDOW, -math.inf
         if self.flow.pending:
             oldest = self.flow.oldest()
             hold_until = oldest.first_at + (HOLD_SEC if self.flow.heard else HOLD_UNHEARD_SEC)
             if now < hold_until:
-                most = oldest.sequence + SEQUENCES_AHEAD - self._sequence
+                most = oldest.sequence + SEQUENCE_WINDOW - self._sequence
         if most <= 0 or (not room and self._ready[self._at].priority):
             if now < hold_until:
                 self._send_at = hold_until

@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from fastlog.addresses import AddressError, resolve
 from fastlog.client.client import Client
-from fastlog.client.link import AddressError, resolve
 from fastlog.commands.udp_sockets import UdpSocket
 from fastlog.config import Settings, in_force
 from fastlog.server.listener import receive_buffer

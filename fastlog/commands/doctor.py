@@ -4,12 +4,13 @@ import argparse
 
 import msgspec
 
+from fastlog.addresses import dashboard_url
 from fastlog.commands import checks
 from fastlog.commands.checks import Finding
 from fastlog.commands.terminal import PLAIN, visible, wants_colours
 from fastlog.commands.udp_sockets import sockets_on
 from fastlog.config import Settings
-from fastlog.stats_client import Inquiry, UnreachableError, dashboard_of
+from fastlog.stats_client import Inquiry, UnreachableError
 
 COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "wrong": "\x1b[1;31m"}
 
@@ -31,7 +32,7 @@ def _client_side(host: str, settings: Settings) -> list[Finding]:
 
 
 def _server_side(url: str | None, settings: Settings) -> list[Finding]:
-    inquiry = Inquiry(url or dashboard_of(settings), settings.dashboard_token)
+    inquiry = Inquiry(url or dashboard_url(settings.dashboard_host, settings.dashboard_port), settings.dashboard_token)
     stats, why_silent = None, ""
     try:
         stats = inquiry.everything()

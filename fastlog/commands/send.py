@@ -8,9 +8,10 @@ import time
 
 import msgspec
 
+from fastlog.addresses import AddressError, resolve
 from fastlog.client.client import Client, ClientStats
 from fastlog.client.lines import guess_level, json_entry, read_lines
-from fastlog.client.link import AddressError, Link, resolve
+from fastlog.client.link import Link
 from fastlog.config import Settings
 from fastlog.errors import FastlogError, say
 
@@ -80,7 +81,7 @@ def _find_server(host: str, settings: Settings) -> None:
     try:
         Link(address, settings.sndbuf_size).close()
     except OSError as error:
-        raise AddressError(f"cannot find the server {host!r}: {error.strerror}") from error
+        raise AddressError(host, error.strerror) from error
 
 
 def _send_lines(client: Client, level: str, is_json: bool, guess: bool) -> None:

@@ -11,10 +11,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fastlog.addresses import dashboard_url
 from fastlog.commands.terminal import visible
 from fastlog.config import Settings
 from fastlog.stats import Stats
-from fastlog.stats_client import Inquiry, UnreachableError, dashboard_of
+from fastlog.stats_client import Inquiry, UnreachableError
 
 REFRESH_SEC = 1.0  # the server shows a snapshot for half of it
 HISTORY_COLUMNS = 60  # seconds of the rate's history shown
@@ -26,7 +27,8 @@ LOSS = "bold red"  # and nothing else is red
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for until SIGINT or SIGTERM; returns the exit code."""
-    inquiry = Inquiry(options.url or dashboard_of(settings), settings.dashboard_token)
+    url = options.url or dashboard_url(settings.dashboard_host, settings.dashboard_port)
+    inquiry = Inquiry(url, settings.dashboard_token)
     console = Console(highlight=False, emoji=False, markup=False)
     if options.once or not sys.stdout.isatty():
         console.print(_page(inquiry.url, inquiry.everything(), None))

@@ -2,6 +2,10 @@ from array import array
 
 SEQUENCE_DIGITS: int
 TICK_SEC: float
+ACK_ROOM_BYTES: int
+FIRST_TIMEOUT_MS: int
+LONGEST_TIMEOUT_MS: int
+JITTER_PERMILLE: int
 
 class Client:
     def __init__(self, fd: int, entries: list[tuple[bytes, int, bool]], first: int, give_up_ns: int) -> None: ...

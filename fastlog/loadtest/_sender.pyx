@@ -26,16 +26,13 @@ cdef enum:
     DIGITS = 16
     # Datagrams of one sendmmsg call: the call itself does not show any more.
     BATCH = 64
-    # ACKs of one recvmmsg call, and room for one: {"ack":true,"sequence":18446744073709551615} and what is no ACK.
+    # ACKs of one recvmmsg call.
     ACKS_PER_CALL = 64
-    ACK_ROOM_BYTES = 64
     # What every ACK begins with: {"ack":true,"sequence":
     ACK_HEAD_BYTES = 23
+    NS_PER_MS = 1_000_000
     # Between two batches of a fast client, ns: short for a receive buffer, long for a processor.
     TICK_NS = 1_000_000
-    # An entry is sent again after this time, ns, then after twice as long, and so on up to the longest.
-    FIRST_TIMEOUT_NS = 500_000_000
-    LONGEST_TIMEOUT_NS = 5_000_000_000
     # Between two looks at what is due again, ns: each of them goes through everything that waits.
     LOOK_NS = 10_000_000
     # Entries sent again in one look: those of a stopped server come back over some time, and others are sent meanwhile.
@@ -47,6 +44,16 @@ cdef enum:
     PENDING_FIRST = 1 << 10
     # Latencies kept of one client, the first ones; 16 MiB.
     LATENCIES_MAX = 1 << 22
+
+# Shared with others: fastlog/limits.py.
+cpdef enum:
+    # Room for an ACK, and for the start of what is not an ACK.
+    ACK_ROOM_BYTES = 64
+    # An entry is sent again after this time, ms, then after twice as long, and so on up to the longest.
+    FIRST_TIMEOUT_MS = 500
+    LONGEST_TIMEOUT_MS = 5_000
+    # The most by which a time-out is longer, so that many clients do not retransmit in step, in thousandths.
+    JITTER_PERMILLE = 200
 
 SEQUENCE_DIGITS = DIGITS
 TICK_SEC = TICK_NS / 1e9
@@ -307,18 +314,18 @@ cdef class Client:
         pending.sent_at = now
         pending.entry = entry
         pending.done = False
-        pending.timeout = FIRST_TIMEOUT_NS
+        pending.timeout = FIRST_TIMEOUT_MS * <uint64_t>NS_PER_MS
         self.set_due(pending, now)
         self.look_at = min(self.look_at, pending.due_at)
 
     cdef void set_due(self, Pending *pending, uint64_t now) noexcept nogil:
-        """With a fifth of jitter, so that many clients do not repeat in step."""
+        """When the entry is sent again, if no ACK comes: after its time-out, with jitter."""
         self.jitter ^= self.jitter << 13
         self.jitter ^= self.jitter >> 17
         self.jitter ^= self.jitter << 5
-        pending.due_at = now + pending.timeout * (820 + self.jitter % 360) // 1000
+        pending.due_at = now + pending.timeout * (1000 + self.jitter % (JITTER_PERMILLE + 1)) // 1000
         pending.due_at = min(pending.due_at, pending.sent_at + self.give_up)
-        pending.timeout = min(pending.timeout * 2, <uint64_t>LONGEST_TIMEOUT_NS)
+        pending.timeout = min(pending.timeout * 2, LONGEST_TIMEOUT_MS * <uint64_t>NS_PER_MS)
 
     cdef void repeat(self, uint64_t now) noexcept nogil:
         """Sends again what is due, gives up what has waited for too long, and looks when to look again."""

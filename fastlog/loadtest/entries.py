@@ -12,10 +12,10 @@ from pathlib import Path
 import msgspec
 
 from fastlog._parse import scan
-from fastlog.client._outbox import DATAGRAM_MAX_BYTES
 from fastlog.client.lines import guess_level
 from fastlog.entry import ALIASES
 from fastlog.errors import ConfigError
+from fastlog.limits import DATAGRAM_MAX_BYTES
 from fastlog.loadtest._sender import SEQUENCE_DIGITS
 
 POOL_ENTRIES = 20_000  # made up for one run, 5 MB; a longer run takes them in turn

@@ -16,16 +16,15 @@ from time import monotonic, monotonic_ns
 
 import msgspec
 
-from fastlog.client.link import AddressError, resolve
+from fastlog.addresses import AddressError, dashboard_url, local_address, resolve
 from fastlog.config import Settings
 from fastlog.errors import FastlogError, say
 from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Client
 from fastlog.loadtest.entries import ERROR_SHARE, POOL_ENTRIES, Prepared, made_up, picked, read_corpus
 from fastlog.loadtest.report import Outcome, Report, Sending, as_text, reconcile, report, restarted
 from fastlog.loadtest.search import RUN_SEC, find_max
-from fastlog.server.listener import address_text
 from fastlog.stats import Latency
-from fastlog.stats_client import Figures, Inquiry, UnreachableError, dashboard_at
+from fastlog.stats_client import Figures, Inquiry, UnreachableError
 
 START_SEC = 0.02  # until the first entry: the threads are there by then
 LATE_SHARE, LATE_SEC = 0.1, 0.1  # by which a run at a pace may last longer, to make up for what was late
@@ -109,7 +108,7 @@ class Lines:
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Does what the command line asks for; returns the exit code."""
-    dashboard = options.dashboard or dashboard_at(options.server, settings.dashboard_port)
+    dashboard = options.dashboard or dashboard_url(options.server, settings.dashboard_port)
     inquiry = Inquiry(dashboard, settings.dashboard_token)
     target = Target(options.server, settings.server_port, settings.sndbuf_size, options.timeout)
     lines = Lines(options)
@@ -185,7 +184,7 @@ def measure(
         interrupted = _run_clients(clients, plan, before is not None, notes, watch)
         sending = _sum_up(clients, target, plan, interrupted)
         outcome = (
-            _settled(sending, [address_text(sock) for sock in sockets], before, inquiry, notes) if before else None
+            _settled(sending, [local_address(sock) for sock in sockets], before, inquiry, notes) if before else None
         )
     finally:
         for sock in sockets:
@@ -327,7 +326,7 @@ def _connect(target: Target) -> socket.socket:
             sock.close()
             raise
     except OSError as error:
-        raise AddressError(f"cannot find the server {target.host!r}: {error.strerror}") from error
+        raise AddressError(target.host, error.strerror) from error
     return sock
 
 

@@ -8,6 +8,7 @@ from fastlog.server.rejects import Note
 
 DRAINED: int
 FULL: int
+DATAGRAM_OVERHEAD_BYTES: int
 RECEIVE_NOTHING: int
 
 class Intake(Buffer):

@@ -19,7 +19,7 @@ from fastlog._clock cimport monotonic_ns
 from fastlog.server._ledger cimport Ledger
 from fastlog._linux cimport POLLIN, pollfd, ppoll, sched_yield
 from fastlog.server._socket cimport Acks, Admission, Arena, address_text
-from fastlog.server._coalesce cimport Pace, woken, worthwhile, yields
+from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD, Pace, woken, worthwhile, yields
 from fastlog.server._stored cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
@@ -73,6 +73,7 @@ cdef enum Status:
 cdef double FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
 DRAINED = SOCKET_EMPTY
 FULL = HAND_OVER
+DATAGRAM_OVERHEAD_BYTES = DATAGRAM_OVERHEAD
 RECEIVE_NOTHING = NO_SOCKET  # in place of a socket: only what the arena holds is taken
 
 # Rejected input in the arena.

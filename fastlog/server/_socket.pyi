@@ -1,6 +1,8 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
+ACK_ROOM_BYTES: int
+
 class Admission:
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None: ...
 

@@ -49,8 +49,10 @@ cdef enum:
     ACKS_FIRST = 1024
     # ACKs of one sendmmsg call.
     ACKS_PER_CALL = 64
-    # {"ack":true,"sequence":18446744073709551615} and a NUL.
-    ACK_BYTES = 48
+
+cpdef enum:
+    # The longest ACK, {"ack":true,"sequence":18446744073709551615}, and a NUL.
+    ACK_ROOM_BYTES = 48
 
 
 cdef class Arena:
@@ -182,7 +184,7 @@ cdef class Acks:
     cdef void send_all(self, int fd) noexcept nogil:
         cdef mmsghdr messages[ACKS_PER_CALL]
         cdef iovec vectors[ACKS_PER_CALL]
-        cdef char text[ACKS_PER_CALL][ACK_BYTES]
+        cdef char text[ACKS_PER_CALL][ACK_ROOM_BYTES]
         cdef unsigned int done = 0, size, i
         cdef int taken
         cdef Ack *ack
@@ -193,7 +195,7 @@ cdef class Acks:
                 ack = &self.owed[done + i]
                 vectors[i].iov_base = text[i]
                 vectors[i].iov_len = snprintf(
-                    text[i], ACK_BYTES, b'{"ack":true,"sequence":%llu}', <unsigned long long>ack.sequence
+                    text[i], ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}', <unsigned long long>ack.sequence
                 )
                 messages[i].msg_hdr.msg_iov = &vectors[i]
                 messages[i].msg_hdr.msg_iovlen = 1

@@ -22,6 +22,7 @@ import waitress.parser
 import waitress.server
 from waitress import wasyncore
 
+from fastlog.addresses import local_address
 from fastlog.config import Settings
 from fastlog.errors import StartError, say
 from fastlog.stats import Health, Stats
@@ -92,8 +93,7 @@ class Dashboard:
 
     @property
     def url(self) -> str:
-        host, port = self._socket.getsockname()[:2]
-        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+        return f"http://{local_address(self._socket)}/"
 
     def publish(self, stats: Stats) -> None:
         """The one way in: what is shown from now on."""

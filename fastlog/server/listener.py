@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 
+from fastlog.addresses import AddressError, resolve
 from fastlog.errors import StartError
 
 # Of asm-generic/socket.h; the socket module does not name them.
@@ -17,13 +18,10 @@ _MEMINFO = struct.Struct("=9I")  # nine counters; the ninth, SK_MEMINFO_DROPS, h
 def listen(host: str, port: int, receive_buffer: int) -> socket.socket:
     """A non-blocking UDP socket bound to `host` and `port`. Raises StartError."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no host name"
-        raise StartError(f"SERVER_HOST={host!r}: {reason}") from error
-    sock = socket.socket(family, kind, protocol)
+        family, address = resolve(host, port, socket.AI_PASSIVE)[0]
+    except AddressError as error:
+        raise StartError(f"SERVER_HOST={host!r}: {error.reason}") from error
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -55,11 +53,6 @@ def take_coalesced(sock: socket.socket) -> None:
     """Has the kernel hand over datagrams that came coalesced as they are, several at once."""
     with contextlib.suppress(OSError):  # before Linux 5.0 the kernel hands over each datagram alone: slower, no less
         sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-
-
-def address_text(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _ask_receive_buffer(sock: socket.socket, size: int) -> None:

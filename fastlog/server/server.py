@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+from fastlog.addresses import local_address
 from fastlog.config import Settings, networks
 from fastlog.errors import StartError, say
 from fastlog.server._drain import DRAINED, FULL, RECEIVE_NOTHING, Intake
 from fastlog.server._socket import Admission
 from fastlog.server.dashboard import Dashboard
-from fastlog.server.listener import address_text, kernel_drops, listen, receive_buffer, take_coalesced
+from fastlog.server.listener import kernel_drops, listen, receive_buffer, take_coalesced
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
@@ -201,7 +202,7 @@ class Server:
         if self._inherited:
             drops = "unknown" if self._dropped_before is None else self._dropped_before
             say(f"the service manager handed over the socket, in place of SERVER_HOST and SERVER_PORT; drops: {drops}")
-        address, log = address_text(self._socket), self._log.path.absolute()
+        address, log = local_address(self._socket), self._log.path.absolute()
         say(f"listening on {address}/udp, writing to {log}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
         say(f"ready udp={address} http={self._dashboard.url} log={log}")

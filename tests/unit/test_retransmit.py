@@ -5,12 +5,13 @@ import math
 import pytest
 
 from fastlog.client import retransmit
-from fastlog.client.retransmit import JITTER, LONGEST_TIMEOUT_SEC, SILENT_AFTER, STEADY, Flow, Timeout
+from fastlog.client.retransmit import SILENT_AFTER, STEADY, Flow, Timeout
+from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, TIMEOUT_JITTER
 
 
 def test_the_time_out_is_that_of_rfc_6298():
     timeout = Timeout()
-    assert timeout.seconds == retransmit.FIRST_TIMEOUT_SEC
+    assert timeout.seconds == FIRST_TIMEOUT_SEC
     timeout.measured(0.1)
     assert (timeout.round_trip, timeout.seconds) == (0.1, pytest.approx(0.1 + 4 * 0.05))
     timeout.measured(0.2)
@@ -53,7 +54,7 @@ def test_time_outs_are_jittered_double_and_start_anew_with_an_ack():
         lost.sent_again(sent, now)
     for number, wait in enumerate(waits):
         expected = min(0.5 * 2 ** max(0, number - STEADY), LONGEST_TIMEOUT_SEC)
-        assert expected <= wait <= expected * (1 + JITTER)
+        assert expected <= wait <= expected * (1 + TIMEOUT_JITTER)
     lost.sent(2, 0, 1, b"b", now)
     assert lost.acknowledged(2, now + 0.1)
     assert lost.timeout.doublings == 0
@@ -86,7 +87,7 @@ def test_a_silent_server_is_asked_with_the_newest_entry_until_it_answers():
         [sent] = silent.due(now)
         assert sent.sequence == 9
         silent.sent_again(sent, now)
-        assert silent.next_at <= now + LONGEST_TIMEOUT_SEC * (1 + JITTER)
+        assert silent.next_at <= now + LONGEST_TIMEOUT_SEC * (1 + TIMEOUT_JITTER)
     assert silent.acknowledged(9, now)
     assert [sent.sequence for sent in silent.due(now)] == list(range(9))
 

@@ -1,0 +1,83 @@
+"""Host names, ports and addresses: looked up, taken apart, and written as text."""
+
+import socket
+from typing import Any
+
+from fastlog.errors import FastlogError
+
+# (family, address) as the socket module takes them
+Address = tuple[int, Any]
+
+# A server that listens on all addresses is reached from its own machine at this one.
+LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+class AddressError(FastlogError):
+    """A server's name does not resolve, or its address cannot be reached from here; `reason` says why."""
+
+    def __init__(self, host: str, reason: str | None) -> None:
+        self.reason = reason or "unknown error"  # an OSError may have no text
+        super().__init__(f"cannot find the server {host!r}: {self.reason}")
+
+
+def ascii_name(host: str) -> str:
+    """A host name as the resolver takes it. Raises UnicodeError if `host` cannot be a host name.
+
+    The socket module would convert the name during the look-up, and import the codec for that. A program that forks
+    while the client's thread imports it leaves the child with a lock on the import that nobody releases."""
+    return host if host.isascii() else host.encode("idna").decode()
+
+
+def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
+    """The addresses of a name for UDP, in the system's order. Waits as long as the system's resolver does. `flags` are
+    those of getaddrinfo. Raises AddressError."""
+    try:
+        name = ascii_name(host).encode()  # bytes are passed on as they are
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a valid host name"
+        raise AddressError(host, reason) from error
+    return [(int(family), address) for family, _, _, _, address in found]
+
+
+def is_numeric(host: str) -> bool:
+    """Whether `host` is an address, which needs no look-up."""
+    try:
+        resolve(host, 0, socket.AI_NUMERICHOST)
+    except AddressError:
+        return False
+    return True
+
+
+def join_host_port(host: str, port: int) -> str:
+    """`host:port`, or `[host]:port` for an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_host_port(text: str, default_port: int) -> tuple[str, int]:
+    """The host and the port of `host`, `host:port`, `[host]:port` or a plain IPv6 address. Raises ValueError."""
+    host, colon, port = text, "", ""
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        colon, port = rest[:1], rest[1:]
+        if not bracket or colon not in ("", ":"):
+            raise ValueError(f"{text!r} is not an address: expected [IPv6 address]:port")
+    elif text.count(":") == 1:
+        host, colon, port = text.partition(":")
+    if not host:
+        raise ValueError(f"{text!r} has no host")
+    if not colon:
+        return host, default_port
+    if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError(f"invalid port {port!r}: expected a number from 1 to 65535")
+    return host, int(port)
+
+
+def local_address(sock: socket.socket) -> str:
+    """The address that a socket is bound to, as text."""
+    return join_host_port(*sock.getsockname()[:2])
+
+
+def dashboard_url(host: str, port: int) -> str:
+    """The URL of the dashboard that a server serves at that address."""
+    return f"http://{join_host_port(LOOPBACK_OF_ANY.get(host, host), port)}"
