@@ -13,11 +13,11 @@ from fastlog.errors import StartError, say
 from fastlog.server._drain import DRAINED, FULL, RECEIVE_NOTHING, Intake
 from fastlog.server._socket import Admission
 from fastlog.server.dashboard import Dashboard
-from fastlog.server.listener import address_text, kernel_drops, listen, receive_buffer, take_coalesced
+from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
-from fastlog.server.service_manager import ServiceManager, handed_over, status_line
+from fastlog.server.service_manager import ServiceManager, status_line
 from fastlog.server.snapshot import Reporter
 from fastlog.server.storage import AsyncStorage, Storage, best_storage
 from fastlog.server.writer import Writer
@@ -43,21 +43,15 @@ class Server:
         )
         self._rejects = RejectsFile(directory, int(settings.rejects_max_mb * MB)) if settings.rejects_max_mb else None
         self._manager = ServiceManager(os.environ, self._status)
-        inherited = handed_over(os.environ)
-        self._socket = inherited or listen(settings.server_host, settings.server_port, settings.rcvbuf_size)
-        take_coalesced(self._socket)
-        self._inherited = inherited is not None
-        self._dropped_before = kernel_drops(self._socket) if inherited else 0
-        self._granted = receive_buffer(self._socket)
-        self._receiving = True
-        where = "ReceiveBuffer=" if inherited else "sysctl -w net.core.rmem_max="
-        self._how_to_grant = f"{where}{settings.rcvbuf_size}"
+        self._listener = Listener.take_over(os.environ, settings.rcvbuf_size) or Listener.bind(
+            settings.server_host, settings.server_port, settings.rcvbuf_size
+        )
         self._intake = Intake(
             settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
         )
 
         self._loop = Loop()
-        self._loop.on_readable(self._socket, self._on_readable)
+        self._loop.on_readable(self._listener.socket, self._on_readable)
         self._go_on = self._loop.deadline(self._turn)
         self._flush_due = self._loop.deadline(self._on_flush_due)
         self._refill_notes = self._loop.deadline(self._on_refill_notes)
@@ -67,13 +61,15 @@ class Server:
         self._dashboard = Dashboard(settings, self._loop.from_thread(self._on_snapshot_asked))
         if isinstance(self._storage, AsyncStorage):
             self._loop.on_readable(self._storage.source, self._storage.on_ready)
-        self._intake.wait_for_more(settings.coalesce_usec, self._granted, self._loop.sources_but(self._socket))
+        self._intake.wait_for_more(
+            settings.coalesce_usec, self._listener.granted, self._loop.sources_but(self._listener.socket)
+        )
         for content in self._log.newest(REMEMBERED_BYTES):
             self._intake.remember(content)
         self._writer = Writer(
             self._intake,
             self._log,
-            self._socket,
+            self._listener.socket,
             self._loop,
             wait_for_disk=settings.priority_sync == "durable",
             recent=settings.max_errors,
@@ -82,15 +78,7 @@ class Server:
         now = time.monotonic()
         self._on_refill_notes(now)
         self._reporter = Reporter(
-            settings,
-            self._intake,
-            self._writer,
-            self._log,
-            self._sync_mode(),
-            self._granted,
-            self._how_to_grant,
-            self._dropped_before,
-            now,
+            settings, self._listener, self._intake, self._writer, self._log, self._sync_mode(), now
         )
         self._on_tick_due(now)
         self._on_snapshot_asked(now)
@@ -116,7 +104,7 @@ class Server:
         may be waited for."""
         intake, writer = self._intake, self._writer
         while True:
-            fd = self._socket.fileno() if self._receiving else RECEIVE_NOTHING
+            fd = self._listener.fileno() if self._listener.receiving else RECEIVE_NOTHING
             status = intake.drain(fd, until, writer.next_sync_at)
             until = 0.0
             if intake.note_count:
@@ -149,16 +137,16 @@ class Server:
         self._intake.notes_allowed = NOTES_PER_SEC if self._rejects else 0
 
     def _on_tick_due(self, now: float) -> None:
-        self._reporter.tick(now, kernel_drops(self._socket))
+        self._reporter.tick(now)
         self._dashboard.loop_seen_at = now
         self._dashboard.loop_busy = self._reporter.rate > BUSY_RATE
         self._tick_due.set(now + TICK_SEC)
 
     def _on_snapshot_asked(self, now: float) -> None:
-        self._dashboard.publish(self._reporter.snapshot(now, kernel_drops(self._socket)))
+        self._dashboard.publish(self._reporter.snapshot(now))
 
     def _status(self) -> str:
-        return status_line(self._reporter.snapshot(time.monotonic(), kernel_drops(self._socket)))
+        return status_line(self._reporter.snapshot(time.monotonic()))
 
     def _on_manager_due(self, now: float) -> None:
         if self._manager.every_sec is not None:
@@ -180,28 +168,27 @@ class Server:
         return self._storage.mode if self._settings.priority_sync == "durable" else "none: acknowledged when written"
 
     def _introduce(self) -> None:
-        settings = self._settings
+        settings, listener = self._settings, self._listener
         if self._log.torn:
             path = self._log.path
             say(f"{path} ended in an unfinished line; its {self._log.torn} bytes are in {path}.torn now")
-        wanted = settings.rcvbuf_size
-        if self._granted < wanted:
+        if listener.granted < listener.wanted:
             say(
-                f"receive buffer: wanted {wanted} bytes, granted {self._granted}; bursts may be lost in the kernel. "
-                f"To grant it: {self._how_to_grant}"
+                f"receive buffer: wanted {listener.wanted} bytes, granted {listener.granted}; bursts may be lost "
+                f"in the kernel. To grant it: {listener.how_to_grant}"
             )
         else:
-            say(f"receive buffer: wanted {wanted} bytes, granted {self._granted}")
+            say(f"receive buffer: wanted {listener.wanted} bytes, granted {listener.granted}")
         if settings.priority_levels:
             after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
             if self._why_blocking:
                 say(f"syncs block the server: {settings.log_dir} has no asynchronous ones ({self._why_blocking})")
         say(f"dashboard at {self._dashboard.url}")
-        if self._inherited:
-            drops = "unknown" if self._dropped_before is None else self._dropped_before
+        if listener.handed_over:
+            drops = "unknown" if listener.dropped_before is None else listener.dropped_before
             say(f"the service manager handed over the socket, in place of SERVER_HOST and SERVER_PORT; drops: {drops}")
-        address, log = address_text(self._socket), self._log.path.absolute()
+        address, log = listener.address, self._log.path.absolute()
         say(f"listening on {address}/udp, writing to {log}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
         say(f"ready udp={address} http={self._dashboard.url} log={log}")
@@ -210,14 +197,14 @@ class Server:
         """Takes what the kernel still holds, makes all of it durable, acknowledges, and gives the account."""
         self._manager.stopping()
         started = time.monotonic()
-        drops = kernel_drops(self._socket)
+        drops = self._listener.drops()
         while True:
             self._go_on.clear()
             self._turn(time.monotonic())
             if self._go_on.at == math.inf:
                 break
             if time.monotonic() - started > END_DRAIN_SEC:
-                self._receiving = False  # what was taken from the socket is handed on to its end
+                self._listener.receiving = False  # what was taken from the socket is handed on to its end
         code = 0
         try:
             self._writer.finish(started)
@@ -234,7 +221,7 @@ class Server:
             f"lost to the disk {self._writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
             + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {self._writer.acks_sent}"
         )
-        self._socket.close()
+        self._listener.close()
         self._log.close()
         self._storage.shut_down()
         if self._rejects:
