@@ -8,11 +8,9 @@ import msgspec
 
 from fastlog import __version__
 from fastlog.config import Settings, in_force
-from fastlog.server._drain import Intake
 from fastlog.server.listener import Listener
-from fastlog.server.logfile import LogFile
 from fastlog.server.meters import DropMeter, RateMeter
-from fastlog.server.writer import Writer
+from fastlog.server.pipeline import Pipeline
 from fastlog.stats import AckStats, Disk, Health, Losses, Process, ReceiveBuffer, SenderStats, Stats, SyncState
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -22,21 +20,12 @@ SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the tota
 class Reporter:
     """Times are in seconds of time.monotonic."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        listener: Listener,
-        intake: Intake,
-        writer: Writer,
-        log: LogFile,
-        sync_mode: str,
-        now: float,
-    ) -> None:
+    def __init__(self, settings: Settings, listener: Listener, pipeline: Pipeline, sync_mode: str, now: float) -> None:
         self._in_force = in_force(settings)
         self._listener = listener
-        self._intake = intake
-        self._writer = writer
-        self._log = log
+        self._intake = pipeline.intake
+        self._writer = pipeline.writer
+        self._log = pipeline.log
         self._sync_mode = sync_mode
         self._started = now
         self._rate = RateMeter(now)

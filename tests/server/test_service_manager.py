@@ -31,8 +31,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 HURRIED = """
 import sys
 from fastlog import cli
-from fastlog.server import server
-server.TURN_SEC = server.END_DRAIN_SEC = -1.0
+from fastlog.server import pipeline
+pipeline.TURN_SEC = pipeline.END_DRAIN_SEC = -1.0
 sys.exit(cli.main(["serve"]))
 """
 
