@@ -9,12 +9,12 @@ from time import monotonic
 import pytest
 from conftest import BURST
 
-from fastlog.server._drain import Intake
-from fastlog.server._socket import Admission
+from fastlog.config import Settings
+from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
+from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import Storage, best_storage
-from fastlog.server.writer import Writer
 
 BACKUPS = 10
 
@@ -52,16 +52,16 @@ def test_rotation(measure, log):
 
 
 class PriorityPath:
-    """The priority path as the server wires it, a step at a time."""
+    """The server's pipeline, a turn at a time: each writes what it took."""
 
-    def __init__(self, sockets, log, storage, wait_for_disk):
-        self.receiver, self.sender = sockets
+    def __init__(self, sockets, log, storage, mode):
+        receiver, self.sender = sockets
         self.sender.setblocking(False)
         self.loop = Loop()
-        self.log = log
         self.storage = storage
-        self.intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
-        self.writer = Writer(self.intake, log, self.receiver, self.loop, wait_for_disk, 100, syncs_apart_sec=0.0)
+        settings = Settings(priority_sync=mode, flush_count=1, rejects_max_mb=0)
+        self.pipeline = Pipeline(settings, log, Listener(receiver, 4 << 20), self.loop, syncs_apart_sec=0.0)
+        self.writer = self.pipeline.writer
 
     def send(self, datagrams):
         """Sends, after it has read the ACKs of the round before."""
@@ -73,8 +73,7 @@ class PriorityPath:
                 self.sender.send(datagram)
 
     def take(self):
-        self.intake.drain(self.receiver.fileno())
-        self.writer.flush(monotonic())
+        self.pipeline.turn(monotonic())
         self.storage.finish()
 
     def close(self):
@@ -86,9 +85,9 @@ def path(sockets, log, tmp_path):
     """A path whose ACKs wait for the disk, or do not."""
     opened = []
 
-    def open_path(wait_for_disk):
+    def open_path(mode):
         storage, _ = best_storage(tmp_path)
-        opened.append(PriorityPath(sockets, log(storage=storage), storage, wait_for_disk))
+        opened.append(PriorityPath(sockets, log(storage=storage), storage, mode))
         return opened[-1]
 
     yield open_path
@@ -100,7 +99,7 @@ def path(sockets, log, tmp_path):
 @pytest.mark.parametrize("mode", ["durable", "written"])
 @pytest.mark.parametrize("group", [1, 64, 1000])
 def test_priority_path(measure, path, errors, mode, group):
-    path = path(mode == "durable")
+    path = path(mode)
     rounds = 100
     batches = iter([errors(group) for _ in range(rounds + 1)])
     measure(path.take, count=group, rounds=rounds, setup=lambda: path.send(next(batches)), unit="ERROR")
@@ -108,7 +107,7 @@ def test_priority_path(measure, path, errors, mode, group):
 
 
 def test_priority_path_of_retransmissions(measure, path, errors):
-    path = path(True)
+    path = path("durable")
     again = errors(1000)
     measure(path.take, count=1000, rounds=50, setup=lambda: path.send(again), unit="ERROR")
     assert path.writer.stored == 1000
@@ -116,7 +115,7 @@ def test_priority_path_of_retransmissions(measure, path, errors):
 
 
 def test_priority_path_of_one_error_among_ordinary_entries(measure, path, corpus, errors):
-    path = path(True)
+    path = path("durable")
     rounds = 100
     rest = itertools.repeat(corpus[: BURST - 1])
     measure(path.take, count=BURST, rounds=rounds, setup=lambda: path.send([*next(rest), *errors(1)]))

@@ -1,58 +1,119 @@
-"""The listening socket: bound, its receive buffer as large as the system allows, and what the kernel tells of it."""
+"""A receiving socket: bound here or taken over from a service manager, and what the kernel reports about it.
+
+A socket that is taken over keeps the receive buffer that it was made with; one that is bound here asks for its own.
+"""
 
 import contextlib
+import os
 import socket
 import struct
+from collections.abc import Mapping
 
-from fastlog.addresses import AddressError, resolve
+from fastlog.addresses import AddressError, local_address, resolve
 from fastlog.errors import StartError
 
-# Of asm-generic/socket.h; the socket module does not name them.
+# The numbers are from asm-generic/socket.h and linux/udp.h; Python's socket module has no names for them.
 SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
-UDP_GRO = 104  # of linux/udp.h
+UDP_GRO = 104
 
-_MEMINFO = struct.Struct("=9I")  # nine counters; the ninth, SK_MEMINFO_DROPS, has the datagrams dropped (sock_diag.h)
+FIRST_HANDED_OVER = 3  # descriptor of the first socket handed over: SD_LISTEN_FDS_START of sd_listen_fds(3)
+_MEMINFO = struct.Struct("=9I")  # nine counters; the ninth, SK_MEMINFO_DROPS, counts dropped datagrams (sock_diag.h)
 
 
-def listen(host: str, port: int, receive_buffer: int) -> socket.socket:
-    """A non-blocking UDP socket bound to `host` and `port`. Raises StartError."""
-    try:
-        family, address = resolve(host, port, socket.AI_PASSIVE)[0]
-    except AddressError as error:
-        raise StartError(f"SERVER_HOST={host!r}: {error.reason}") from error
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+class Listener:
+    """`wanted`: bytes of the receive buffer that the settings ask for."""
+
+    def __init__(self, sock: socket.socket, wanted: int, *, handed_over: bool = False) -> None:
+        self.socket = sock
+        self.handed_over = handed_over
+        self.receiving = True  # False: only what is in memory already is handed on
+        self.wanted = wanted
+        self.granted = receive_buffer(sock)
+        self.how_to_grant = f"{'ReceiveBuffer=' if handed_over else 'sysctl -w net.core.rmem_max='}{wanted}"
+        self.dropped_before = self.drops() if handed_over else 0  # a socket may be older than this process
+        with contextlib.suppress(
+            OSError
+        ):  # before Linux 5.0 the kernel hands over each datagram alone: slower, no less
+            sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+
+    @classmethod
+    def bind(cls, host: str, port: int, wanted: int) -> "Listener":
+        """Binds a socket to `host` and `port`. Raises StartError."""
+        try:
+            family, address = resolve(host, port, socket.AI_PASSIVE)[0]
+        except AddressError as error:
+            raise StartError(f"SERVER_HOST={host!r}: {error.reason}") from error
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            sock.setblocking(False)
+            _ask_receive_buffer(sock, wanted)
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            raise StartError(
+                f"cannot listen on {host} port {port}/udp: {error.strerror}; set SERVER_HOST and SERVER_PORT"
+            ) from error
+        return cls(sock, wanted)
+
+    @classmethod
+    def take_over(cls, environment: Mapping[str, str], wanted: int) -> "Listener | None":
+        """Takes the bound socket that the service manager keeps for this process, by the protocol of sd_listen_fds(3).
+
+        Returns None if there is none. Raises StartError.
+        """
+        if environment.get("LISTEN_PID") != str(os.getpid()):
+            return None
+        count = environment.get("LISTEN_FDS", "")
+        if count != "1":
+            raise StartError(
+                f"LISTEN_FDS={count!r}: fastlog takes over exactly one socket; "
+                "leave one ListenDatagram= in the socket unit"
+            )
+        try:
+            sock = socket.socket(fileno=FIRST_HANDED_OVER)
+        except OSError as error:
+            raise StartError(
+                f"LISTEN_FDS=1, but descriptor {FIRST_HANDED_OVER} is not a socket: {error.strerror}"
+            ) from error
+        os.set_inheritable(FIRST_HANDED_OVER, False)
+        protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
+        is_udp = sock.family in (socket.AF_INET, socket.AF_INET6) and protocol == socket.IPPROTO_UDP
+        if not is_udp or sock.getsockname()[1] == 0:
+            kind = f"{sock.family.name} {sock.type.name}" + (" without an address" if is_udp else "")
+            sock.close()
+            raise StartError(
+                f"the socket handed over (LISTEN_FDS) is {kind}, not a bound UDP socket; "
+                "use ListenDatagram=PORT in the socket unit"
+            )
         sock.setblocking(False)
-        _ask_receive_buffer(sock, receive_buffer)
-        sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise StartError(
-            f"cannot listen on {host} port {port}/udp: {error.strerror}; set SERVER_HOST and SERVER_PORT"
-        ) from error
-    return sock
+        return cls(sock, wanted, handed_over=True)
+
+    @property
+    def address(self) -> str:
+        """`192.0.2.1:514` or `[2001:db8::1]:514`."""
+        return local_address(self.socket)
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def drops(self) -> int | None:
+        """Datagrams that the kernel has dropped at this socket since it was made; None before Linux 4.12, which does
+        not report them."""
+        try:
+            return int(_MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8])
+        except (OSError, struct.error):
+            return None
+
+    def close(self) -> None:
+        self.socket.close()
 
 
 def receive_buffer(sock: socket.socket) -> int:
     """Bytes granted, in the terms of SO_RCVBUF: the kernel doubles what it was asked for, to have room for its own."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
-
-
-def kernel_drops(sock: socket.socket) -> int | None:
-    """Datagrams that the kernel dropped at this socket since it was made; None where it does not tell (before 4.12)."""
-    try:
-        return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8])
-    except (OSError, struct.error):
-        return None
-
-
-def take_coalesced(sock: socket.socket) -> None:
-    """Has the kernel hand over datagrams that came coalesced as they are, several at once."""
-    with contextlib.suppress(OSError):  # before Linux 5.0 the kernel hands over each datagram alone: slower, no less
-        sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
 
 
 def _ask_receive_buffer(sock: socket.socket, size: int) -> None:

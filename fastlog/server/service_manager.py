@@ -1,8 +1,8 @@
-"""What a service manager such as systemd is told, and the socket that it hands over.
+"""What a service manager such as systemd is told.
 
-The protocols are sd_notify(3) and sd_listen_fds(3). Nothing of this happens unless their variables are set. They are
-written out here: of the libraries, those that are maintained either cannot say that a reload began or bring libsystemd
-and its compressors along, and none gives up on a manager that does not listen.
+The protocol is sd_notify(3); without its variables in the environment, nothing happens. It is written out here: of the
+libraries, those that are maintained either cannot say that a reload began or bring libsystemd and its compressors, and
+none gives up on a manager that does not listen. `listener.py` takes over the socket that a manager keeps.
 """
 
 import os
@@ -10,10 +10,9 @@ import socket
 from collections.abc import Callable, Mapping
 from time import monotonic_ns
 
-from fastlog.errors import StartError, say
+from fastlog.errors import say
 from fastlog.stats import Stats
 
-FIRST_HANDED_OVER = 3  # descriptor of the first socket handed over: SD_LISTEN_FDS_START
 STATUS_SEC = 10.0  # between two lines of status: for whoever looks, and nothing that a manager has to read often
 SEND_SEC = 1.0  # for which a manager that does not read may hold up a start, a reload or the end
 
@@ -83,33 +82,6 @@ def status_line(stats: Stats) -> str:
         f"{'unknown' if drops is None else drops} in the kernel, {stats.losses.disk} to the disk"
     )
     return "; ".join([f"{stats.health.status}: {figures}", *stats.health.reasons])
-
-
-def handed_over(environment: Mapping[str, str]) -> socket.socket | None:
-    """The bound UDP socket that the service manager keeps for this process; None: there is none. Raises StartError."""
-    if environment.get("LISTEN_PID") != str(os.getpid()):
-        return None
-    count = environment.get("LISTEN_FDS", "")
-    if count != "1":
-        raise StartError(
-            f"LISTEN_FDS={count!r}: one socket can be taken over; leave one ListenDatagram= in the socket unit"
-        )
-    try:
-        sock = socket.socket(fileno=FIRST_HANDED_OVER)
-    except OSError as error:
-        raise StartError(f"LISTEN_FDS=1, but descriptor {FIRST_HANDED_OVER} is no socket: {error.strerror}") from error
-    os.set_inheritable(FIRST_HANDED_OVER, False)
-    protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
-    is_udp = sock.family in (socket.AF_INET, socket.AF_INET6) and protocol == socket.IPPROTO_UDP
-    if not is_udp or sock.getsockname()[1] == 0:
-        kind = f"{sock.family.name} {sock.type.name}" + (" without an address" if is_udp else "")
-        sock.close()
-        raise StartError(
-            f"the socket handed over (LISTEN_FDS) is {kind}, and no bound UDP socket; "
-            "use ListenDatagram=PORT in the socket unit"
-        )
-    sock.setblocking(False)
-    return sock
 
 
 def _watchdog_sec(environment: Mapping[str, str]) -> float:

@@ -8,10 +8,9 @@ import msgspec
 
 from fastlog import __version__
 from fastlog.config import Settings, in_force
-from fastlog.server._drain import Intake
-from fastlog.server.logfile import LogFile
+from fastlog.server.listener import Listener
 from fastlog.server.meters import DropMeter, RateMeter
-from fastlog.server.writer import Writer
+from fastlog.server.pipeline import Pipeline
 from fastlog.stats import AckStats, Disk, Health, Losses, Process, ReceiveBuffer, SenderStats, Stats, SyncState
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -19,37 +18,23 @@ SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the tota
 
 
 class Reporter:
-    """`granted`: bytes of the receive buffer, and `how_to_grant` more. `dropped_before`: the kernel's drops before the
-    start, of a socket that was handed over. Times are of time.monotonic."""
+    """Times are in seconds of time.monotonic."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        intake: Intake,
-        writer: Writer,
-        log: LogFile,
-        sync_mode: str,
-        granted: int,
-        how_to_grant: str,
-        dropped_before: int | None,
-        now: float,
-    ) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, listener: Listener, pipeline: Pipeline, sync_mode: str, now: float) -> None:
         self._in_force = in_force(settings)
-        self._intake = intake
-        self._writer = writer
-        self._log = log
+        self._listener = listener
+        self._intake = pipeline.intake
+        self._writer = pipeline.writer
+        self._log = pipeline.log
         self._sync_mode = sync_mode
-        self._granted = granted
-        self._how_to_grant = how_to_grant
         self._started = now
         self._rate = RateMeter(now)
-        self._drops = DropMeter(dropped_before)
+        self._drops = DropMeter(listener.dropped_before)
 
-    def tick(self, now: float, kernel_drops: int | None) -> None:
+    def tick(self, now: float) -> None:
         """Takes the counters that rates are made of. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
-        self._drops.tick(now, kernel_drops)
+        self._drops.tick(now, self._listener.drops())
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
 
     @property
@@ -57,8 +42,8 @@ class Reporter:
         """Entries a second over the last few seconds."""
         return self._rate.now
 
-    def snapshot(self, now: float, kernel_drops: int | None) -> Stats:
-        self.tick(now, kernel_drops)
+    def snapshot(self, now: float) -> Stats:
+        self.tick(now)
         intake, writer, log = self._intake, self._writer, self._log
         received = intake.received
         total = intake.total_received
@@ -75,7 +60,9 @@ class Reporter:
             duplicates=intake.duplicates,
             buffered=writer.buffered,
             rejected=intake.rejects,
-            losses=Losses(kernel_drops=kernel_drops, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost),
+            losses=Losses(
+                kernel_drops=self._drops.count, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost
+            ),
             acks=AckStats(
                 sent=writer.acks_sent,
                 pending=writer.acks_pending,
@@ -102,7 +89,7 @@ class Reporter:
                 failures=writer.sync_failures,
                 last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
             ),
-            receive_buffer=ReceiveBuffer(wanted=self._settings.rcvbuf_size, granted=self._granted),
+            receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=gaps["senders"],
             sender_restarts=gaps["restarts"],
             top_senders=self._senders(now),
@@ -125,10 +112,11 @@ class Reporter:
             reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
         if self._drops.grew_lately(now):
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
-        if self._granted < self._settings.rcvbuf_size:
+        listener = self._listener
+        if listener.granted < listener.wanted:
             warnings.append(
-                f"receive buffer: wanted {self._settings.rcvbuf_size} bytes, granted {self._granted}; "
-                f"{self._how_to_grant} would grant it"
+                f"receive buffer: wanted {listener.wanted} bytes, granted {listener.granted}; "
+                f"{listener.how_to_grant} would grant it"
             )
         return Health("degraded" if reasons else "ok", reasons, warnings)
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
-from fastlog.server._drain import DRAINED, Intake
-from fastlog.server._socket import Admission
+from fastlog.config import Settings
+from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
+from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import Storage
-from fastlog.server.writer import Writer
 
 
 class PatientStorage(Storage):
@@ -144,7 +144,7 @@ class FailingStorage(PatientStorage):
 
 
 class Way:
-    """The way of a datagram over a storage: a real socket, the intake, the writer, the log file."""
+    """The server's pipeline over a storage, with a sender before it. Every turn writes what it took."""
 
     def __init__(
         self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, syncs_apart_sec: float = 0.0
@@ -153,24 +153,24 @@ class Way:
         self.directory = directory
         self.sent: list[bytes] = []
         self.acked: list[int] = []
-        self._server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._server.bind(("127.0.0.1", 0))
+        self.listener = Listener.bind("127.0.0.1", 0, 1 << 20)
         self._client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._client.connect(self._server.getsockname())
-        self.intake = Intake(65536, ["ERROR"], Admission([]))
+        self._client.connect(self.listener.socket.getsockname())
         self.log = LogFile(storage, directory, "server.log", limit, backups)
         self.loop = Loop()
-        self.writer = Writer(
-            self.intake, self.log, self._server, self.loop, True, recent=10, syncs_apart_sec=syncs_apart_sec
+        settings = Settings(
+            log_dir=str(directory), priority_levels=("ERROR",), max_errors=10, flush_count=1, rejects_max_mb=0
         )
+        self.pipeline = Pipeline(settings, self.log, self.listener, self.loop, syncs_apart_sec)
+        self.intake = self.pipeline.intake
+        self.writer = self.pipeline.writer
 
     def send(self, *entries: bytes) -> None:
         """Sends entries, one burst, and lets the server take them as one turn of its loop does."""
         for entry in entries:
             self.sent.append(entry)
             self._client.send(entry)
-        assert self.intake.drain(self._server.fileno()) == DRAINED
-        self.writer.flush(monotonic())
+        self.pipeline.turn(monotonic())
         self.read_acks()
 
     def retry(self) -> None:
@@ -198,9 +198,9 @@ class Way:
 
     def close(self) -> None:
         self.storage.finish()
-        self.log.close()
+        self.pipeline.close()
         self.loop.close()
-        self._server.close()
+        self.listener.close()
         self._client.close()
 
 

@@ -31,8 +31,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 HURRIED = """
 import sys
 from fastlog import cli
-from fastlog.server import server
-server.TURN_SEC = server.END_DRAIN_SEC = -1.0
+from fastlog.server import pipeline
+pipeline.TURN_SEC = pipeline.END_DRAIN_SEC = -1.0
 sys.exit(cli.main(["serve"]))
 """
 
@@ -163,10 +163,10 @@ def test_a_socket_meant_for_another_process_is_left_alone(start):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: bound(socket.SOCK_STREAM), "is AF_INET SOCK_STREAM, and no bound UDP socket"),
-        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), "is AF_UNIX SOCK_DGRAM, and no bound UDP socket"),
+        (lambda: bound(socket.SOCK_STREAM), "is AF_INET SOCK_STREAM, not a bound UDP socket"),
+        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), "is AF_UNIX SOCK_DGRAM, not a bound UDP socket"),
         (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "AF_INET SOCK_DGRAM without an address"),
-        (lambda: Path("/dev/null").open("rb"), "descriptor 3 is no socket"),  # noqa: SIM115
+        (lambda: Path("/dev/null").open("rb"), "descriptor 3 is not a socket"),  # noqa: SIM115
     ],
 )
 def test_anything_but_a_bound_udp_socket_is_refused(tmp_path, closing, make, said):
@@ -178,7 +178,7 @@ def test_anything_but_a_bound_udp_socket_is_refused(tmp_path, closing, make, sai
 def test_any_other_number_of_sockets_is_refused(tmp_path, udp_socket, count):
     refused = refused_start(tmp_path, udp_socket.fileno(), HAND_OVER.replace('LISTEN_FDS="1"', f'LISTEN_FDS="{count}"'))
     assert refused == (
-        f"fastlog: LISTEN_FDS='{count}': one socket can be taken over; leave one ListenDatagram= in the socket unit\n"
+        f"fastlog: LISTEN_FDS='{count}': fastlog takes over exactly one socket; leave one ListenDatagram= in the socket unit\n"
     )
 
 

@@ -169,7 +169,7 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
     for entry in ordinary:
         way._client.send(entry)
         way.sent.append(entry)
-        while way.intake.drain(way._server.fileno()):
+        while way.intake.drain(way.listener.fileno()):
             way.writer.make_room(0)
     way.send(error(2))
     assert 0 < way.writer.lost < 80

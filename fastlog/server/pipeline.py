@@ -1,0 +1,128 @@
+"""The way of a datagram, wired once: listener → intake → writer → log file, and what was rejected → rejects.jsonl.
+
+Its turn decides when: how long to wait for more datagrams, when to flush, when enough was done for one turn. It knows
+neither the dashboard nor signals.
+"""
+
+import math
+from pathlib import Path
+from time import monotonic
+
+from fastlog.config import Settings, networks
+from fastlog.server._drain import DRAINED, FULL, RECEIVE_NOTHING, Intake
+from fastlog.server._socket import Admission
+from fastlog.server.listener import Listener
+from fastlog.server.logfile import LogFile
+from fastlog.server.loop import Loop
+from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
+from fastlog.server.writer import SYNCS_APART_SEC, Writer
+
+MB = 1_000_000
+TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
+END_DRAIN_SEC = 1.0  # receiving ends after it: enough to empty any receive buffer, and an end even under a flood
+REMEMBERED_BYTES = 64_000_000  # of the newest log: its priority entries may be sent again; read in a tenth of a second
+
+
+class Pipeline:
+    """Turns run when `loop` says that datagrams wait, and flushes when their time has come.
+
+    Whatever else ends a wait for more datagrams must be registered with the loop before.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: LogFile,
+        listener: Listener,
+        loop: Loop,
+        syncs_apart_sec: float = SYNCS_APART_SEC,
+    ) -> None:
+        self.intake = Intake(
+            settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
+        )
+        self.writer = Writer(
+            self.intake,
+            log,
+            listener.socket,
+            loop,
+            wait_for_disk=settings.priority_sync == "durable",
+            recent=settings.max_errors,
+            syncs_apart_sec=syncs_apart_sec,
+        )
+        self.log = log
+        cap = int(settings.rejects_max_mb * MB)
+        self._rejects = RejectsFile(Path(settings.log_dir), cap) if cap else None
+        self._listener = listener
+        self._loop = loop
+        self._flush_count = settings.flush_count
+        self._flush_timeout_sec = settings.flush_timeout_sec
+        self._next_turn = loop.deadline(self.turn)
+        self._flush_due = loop.deadline(self._on_flush_due)
+        self._allow_notes = loop.deadline(self._on_allow_notes)
+        self._on_allow_notes(monotonic())
+        loop.on_readable(listener.socket, self._on_readable)
+        self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
+        for lines in log.newest(REMEMBERED_BYTES):
+            self.intake.remember(lines)
+
+    def turn(self, now: float, until: float = 0.0) -> None:
+        """Drains the socket and hands on what was taken, until nothing waits or the turn is over. Up to `until`, the
+        first drain waits for more."""
+        intake, writer = self.intake, self.writer
+        while True:
+            fd = self._listener.fileno() if self._listener.receiving else RECEIVE_NOTHING
+            status = intake.drain(fd, until, writer.next_sync_at)
+            until = 0.0
+            if intake.note_count:
+                self._write_rejects(now)
+            elif status == FULL:
+                writer.make_room(monotonic())
+            if intake.buffered >= self._flush_count:
+                writer.flush(monotonic())
+            elif intake.urgent:
+                writer.flush_urgent(monotonic())
+            if status == DRAINED:
+                break
+            if monotonic() - now > TURN_SEC:
+                self._next_turn.set(now)
+                break
+        if not intake.buffered:
+            self._flush_due.clear()
+        else:
+            self._flush_due.set_if_clear(now + self._flush_timeout_sec)
+
+    def finish(self) -> bool:
+        """Takes what the kernel still holds, makes all of it durable and acknowledges it. What is in no file then is
+        lost. Returns whether the disk took everything; raises OSError if it could not be synced."""
+        began = monotonic()
+        while True:
+            self._next_turn.clear()
+            self.turn(monotonic())
+            if self._next_turn.at == math.inf:
+                break
+            if monotonic() - began > END_DRAIN_SEC:
+                self._listener.receiving = False  # what was taken from the socket is handed on to its end
+        try:
+            self.writer.finish(began)
+        finally:
+            self.writer.give_up()
+        return not self.writer.failure
+
+    def close(self) -> None:
+        self.log.close()
+        if self._rejects:
+            self._rejects.close()
+
+    def _on_readable(self, now: float) -> None:
+        self.turn(now, min(self._loop.next_at, now + self._flush_timeout_sec))
+
+    def _on_flush_due(self, now: float) -> None:
+        self.writer.flush(now)
+
+    def _write_rejects(self, now: float) -> None:
+        if self._rejects:
+            self._rejects.write(self.intake.take_notes())
+            self._allow_notes.set_if_clear(now + 1.0)
+
+    def _on_allow_notes(self, now: float) -> None:
+        self.intake.notes_allowed = NOTES_PER_SEC if self._rejects else 0
