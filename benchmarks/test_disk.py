@@ -11,6 +11,7 @@ from conftest import BURST
 
 from fastlog.server._drain import Intake
 from fastlog.server._socket import Admission
+from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.storage import Storage, best_storage
@@ -61,7 +62,8 @@ class PriorityPath:
         self.log = log
         self.storage = storage
         self.intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]))
-        self.writer = Writer(self.intake, log, self.receiver, self.loop, wait_for_disk, 100, syncs_apart_sec=0.0)
+        commit = Commit(self.intake, self.receiver, wait_for_disk, SyncPace(0.0))
+        self.writer = Writer(self.intake, log, commit, self.loop, 100)
 
     def send(self, datagrams):
         """Sends, after it has read the ACKs of the round before."""
@@ -104,7 +106,7 @@ def test_priority_path(measure, path, errors, mode, group):
     rounds = 100
     batches = iter([errors(group) for _ in range(rounds + 1)])
     measure(path.take, count=group, rounds=rounds, setup=lambda: path.send(next(batches)), unit="ERROR")
-    assert path.writer.stored == path.writer.acks_sent == group * (rounds + 1)
+    assert path.writer.stored == path.writer.commit.acks_sent == group * (rounds + 1)
 
 
 def test_priority_path_of_retransmissions(measure, path, errors):
@@ -112,7 +114,7 @@ def test_priority_path_of_retransmissions(measure, path, errors):
     again = errors(1000)
     measure(path.take, count=1000, rounds=50, setup=lambda: path.send(again), unit="ERROR")
     assert path.writer.stored == 1000
-    assert path.writer.acks_sent == 1000 * 51
+    assert path.writer.commit.acks_sent == 1000 * 51
 
 
 def test_priority_path_of_one_error_among_ordinary_entries(measure, path, corpus, errors):
@@ -121,4 +123,4 @@ def test_priority_path_of_one_error_among_ordinary_entries(measure, path, corpus
     rest = itertools.repeat(corpus[: BURST - 1])
     measure(path.take, count=BURST, rounds=rounds, setup=lambda: path.send([*next(rest), *errors(1)]))
     assert path.writer.stored == BURST * (rounds + 1)
-    assert path.writer.acks_sent == rounds + 1
+    assert path.writer.commit.acks_sent == rounds + 1

@@ -12,6 +12,7 @@ from fastlog.config import Settings, networks
 from fastlog.errors import StartError, say
 from fastlog.server._drain import DRAINED, FULL, RECEIVE_NOTHING, Intake
 from fastlog.server._socket import Admission
+from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.listener import address_text, kernel_drops, listen, receive_buffer, take_coalesced
 from fastlog.server.logfile import LogFile
@@ -70,14 +71,8 @@ class Server:
         self._intake.wait_for_more(settings.coalesce_usec, self._granted, self._loop.sources_but(self._socket))
         for content in self._log.newest(REMEMBERED_BYTES):
             self._intake.remember(content)
-        self._writer = Writer(
-            self._intake,
-            self._log,
-            self._socket,
-            self._loop,
-            wait_for_disk=settings.priority_sync == "durable",
-            recent=settings.max_errors,
-        )
+        commit = Commit(self._intake, self._socket, settings.priority_sync == "durable", SyncPace())
+        self._writer = Writer(self._intake, self._log, commit, self._loop, settings.max_errors)
 
         now = time.monotonic()
         self._on_refill_notes(now)
@@ -117,7 +112,7 @@ class Server:
         intake, writer = self._intake, self._writer
         while True:
             fd = self._socket.fileno() if self._receiving else RECEIVE_NOTHING
-            status = intake.drain(fd, until, writer.next_sync_at)
+            status = intake.drain(fd, until, writer.commit.next_sync_at)
             until = 0.0
             if intake.note_count:
                 self._write_rejects(now)
@@ -227,12 +222,13 @@ class Server:
         self._writer.give_up()
         if self._writer.failure:
             code = 1
+        acknowledged = self._writer.commit.acks_sent
         rejected = {reason: count for reason, count in self._intake.rejects.items() if count}
         say(
             f"ended: received {sum(self._intake.received.values())} entries in {self._intake.datagrams} datagrams, "
             f"stored {self._writer.stored}, duplicates {self._intake.duplicates}, "
             f"lost to the disk {self._writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
-            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {self._writer.acks_sent}"
+            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {acknowledged}"
         )
         self._socket.close()
         self._log.close()

@@ -59,7 +59,7 @@ class Reporter:
 
     def snapshot(self, now: float, kernel_drops: int | None) -> Stats:
         self.tick(now, kernel_drops)
-        intake, writer, log = self._intake, self._writer, self._log
+        intake, writer, commit, log = self._intake, self._writer, self._writer.commit, self._log
         received = intake.received
         total = intake.total_received
         gaps = intake.ledger.totals()
@@ -77,10 +77,10 @@ class Reporter:
             rejected=intake.rejects,
             losses=Losses(kernel_drops=kernel_drops, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost),
             acks=AckStats(
-                sent=writer.acks_sent,
-                pending=writer.acks_pending,
-                dropped=writer.acks_dropped,
-                latency_ms=writer.latency.summary(),
+                sent=commit.acks_sent,
+                pending=commit.acks_pending,
+                dropped=commit.acks_dropped,
+                latency_ms=commit.latency.summary(),
             ),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
@@ -98,9 +98,9 @@ class Reporter:
             ),
             sync=SyncState(
                 mode=self._sync_mode,
-                count=writer.syncs,
-                failures=writer.sync_failures,
-                last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
+                count=commit.syncs,
+                failures=commit.sync_failures,
+                last_ms=None if commit.sync_sec is None else round(commit.sync_sec * 1000, 3),
             ),
             receive_buffer=ReceiveBuffer(wanted=self._settings.rcvbuf_size, granted=self._granted),
             senders=gaps["senders"],

@@ -10,6 +10,7 @@ from time import monotonic
 
 from fastlog.server._drain import DRAINED, Intake
 from fastlog.server._socket import Admission
+from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.storage import Storage
@@ -20,21 +21,32 @@ class PatientStorage(Storage):
     """A sync ends when the test says so: `finish` ends the oldest one under way, and those that its end begins."""
 
     def __init__(self) -> None:
-        self.under_way: list[Callable[[], None]] = []
+        self.under_way: list[Callable[[OSError | None], None]] = []
+        self.write_failure: OSError | None = None  # with which the next write fails
+
+    def write(self, fd, data):
+        failure, self.write_failure = self.write_failure, None
+        if failure:
+            raise failure
+        return super().write(fd, data)
 
     def sync(self, files, directory, done):
         files = [os.dup(fd) for fd in files]
 
-        def end():
-            super(PatientStorage, self).sync(files, directory, done)
+        def end(failure):
+            if failure:
+                done(failure)
+            else:
+                super(PatientStorage, self).sync(files, directory, done)
             for fd in files:
                 os.close(fd)
 
         self.under_way.append(end)
 
-    def end_one(self):
+    def end_one(self, failure: OSError | None = None) -> None:
+        """Ends the oldest sync under way, if there is one: well, or with this failure."""
         if self.under_way:
-            self.under_way.pop(0)()
+            self.under_way.pop(0)(failure)
 
     def finish(self):
         while self.under_way:
@@ -63,8 +75,9 @@ class RecordingStorage(PatientStorage):
         return fd
 
     def write(self, fd, data):
+        taken = super().write(fd, data)
         self.note("write", os.fstat(fd).st_ino, bytes(data))
-        return super().write(fd, data)
+        return taken
 
     def truncate(self, fd, size):
         self.note("truncate", os.fstat(fd).st_ino, size)
@@ -138,7 +151,7 @@ class FailingStorage(PatientStorage):
     def sync(self, files, directory, done):
         number = self._step()
         if number:
-            self.under_way.append(lambda: done(OSError(number, os.strerror(number))))
+            self.under_way.append(lambda _: done(OSError(number, os.strerror(number))))
         else:
             super().sync(files, directory, done)
 
@@ -147,7 +160,7 @@ class Way:
     """The way of a datagram over a storage: a real socket, the intake, the writer, the log file."""
 
     def __init__(
-        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, syncs_apart_sec: float = 0.0
+        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, pace: SyncPace | None = None
     ) -> None:
         self.storage = storage
         self.directory = directory
@@ -160,9 +173,8 @@ class Way:
         self.intake = Intake(65536, ["ERROR"], Admission([]))
         self.log = LogFile(storage, directory, "server.log", limit, backups)
         self.loop = Loop()
-        self.writer = Writer(
-            self.intake, self.log, self._server, self.loop, True, recent=10, syncs_apart_sec=syncs_apart_sec
-        )
+        self.commit = Commit(self.intake, self._server, True, pace or SyncPace(0.0))
+        self.writer = Writer(self.intake, self.log, self.commit, self.loop, recent=10)
 
     def send(self, *entries: bytes) -> None:
         """Sends entries, one burst, and lets the server take them as one turn of its loop does."""
@@ -175,7 +187,7 @@ class Way:
 
     def retry(self) -> None:
         """What the loop does when the time for another try has come."""
-        self.writer._on_retry(monotonic())
+        self.writer.retry(monotonic())
         self.read_acks()
 
     def read_acks(self) -> list[int]:
@@ -202,6 +214,9 @@ class Way:
         self.loop.close()
         self._server.close()
         self._client.close()
+
+
+EIO = OSError(errno.EIO, "Input/output error")
 
 
 def error(sequence: int) -> bytes:
