@@ -10,6 +10,7 @@ import pytest
 from conftest import BURST
 
 from fastlog.config import Settings
+from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
@@ -60,7 +61,7 @@ class PriorityPath:
         self.loop = Loop()
         self.storage = storage
         settings = Settings(priority_sync=mode, flush_count=1, rejects_max_mb=0)
-        self.pipeline = Pipeline(settings, log, Listener(receiver, 4 << 20), self.loop, syncs_apart_sec=0.0)
+        self.pipeline = Pipeline(settings, log, Listener(receiver, 4 << 20), self.loop, SyncPace(0.0))
         self.writer = self.pipeline.writer
 
     def send(self, datagrams):
@@ -103,7 +104,7 @@ def test_priority_path(measure, path, errors, mode, group):
     rounds = 100
     batches = iter([errors(group) for _ in range(rounds + 1)])
     measure(path.take, count=group, rounds=rounds, setup=lambda: path.send(next(batches)), unit="ERROR")
-    assert path.writer.stored == path.writer.acks_sent == group * (rounds + 1)
+    assert path.writer.stored == path.writer.commit.acks_sent == group * (rounds + 1)
 
 
 def test_priority_path_of_retransmissions(measure, path, errors):
@@ -111,7 +112,7 @@ def test_priority_path_of_retransmissions(measure, path, errors):
     again = errors(1000)
     measure(path.take, count=1000, rounds=50, setup=lambda: path.send(again), unit="ERROR")
     assert path.writer.stored == 1000
-    assert path.writer.acks_sent == 1000 * 51
+    assert path.writer.commit.acks_sent == 1000 * 51
 
 
 def test_priority_path_of_one_error_among_ordinary_entries(measure, path, corpus, errors):
@@ -120,4 +121,4 @@ def test_priority_path_of_one_error_among_ordinary_entries(measure, path, corpus
     rest = itertools.repeat(corpus[: BURST - 1])
     measure(path.take, count=BURST, rounds=rounds, setup=lambda: path.send([*next(rest), *errors(1)]))
     assert path.writer.stored == BURST * (rounds + 1)
-    assert path.writer.acks_sent == rounds + 1
+    assert path.writer.commit.acks_sent == rounds + 1

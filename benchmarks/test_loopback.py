@@ -6,7 +6,7 @@ import socket
 import pytest
 from peers import kernel, trial
 
-from fastlog.server.writer import SYNCS_IN_A_ROW
+from fastlog.server.commit import SYNCS_IN_A_ROW
 
 COUNT = 5_000  # datagrams that fit in a receive buffer of 4 MiB, should the server not come to run
 PATIENCE_SEC = 30

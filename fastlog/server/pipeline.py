@@ -11,11 +11,12 @@ from time import monotonic
 from fastlog.config import Settings, networks
 from fastlog.server._drain import DRAINED, FULL, RECEIVE_NOTHING, Intake
 from fastlog.server._socket import Admission
+from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
-from fastlog.server.writer import SYNCS_APART_SEC, Writer
+from fastlog.server.writer import Writer
 
 MB = 1_000_000
 TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
@@ -35,20 +36,14 @@ class Pipeline:
         log: LogFile,
         listener: Listener,
         loop: Loop,
-        syncs_apart_sec: float = SYNCS_APART_SEC,
+        pace: SyncPace | None = None,
     ) -> None:
         self.intake = Intake(
             settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
         )
-        self.writer = Writer(
-            self.intake,
-            log,
-            listener.socket,
-            loop,
-            wait_for_disk=settings.priority_sync == "durable",
-            recent=settings.max_errors,
-            syncs_apart_sec=syncs_apart_sec,
-        )
+        waits_for_disk = settings.priority_sync == "durable"
+        commit = Commit(self.intake, listener.socket, waits_for_disk, pace or SyncPace())
+        self.writer = Writer(self.intake, log, commit, loop, settings.max_errors)
         self.log = log
         cap = int(settings.rejects_max_mb * MB)
         self._rejects = RejectsFile(Path(settings.log_dir), cap) if cap else None
@@ -71,7 +66,7 @@ class Pipeline:
         intake, writer = self.intake, self.writer
         while True:
             fd = self._listener.fileno() if self._listener.receiving else RECEIVE_NOTHING
-            status = intake.drain(fd, until, writer.next_sync_at)
+            status = intake.drain(fd, until, writer.commit.next_sync_at)
             until = 0.0
             if intake.note_count:
                 self._write_rejects(now)

@@ -140,7 +140,7 @@ class Server:
             f"ended: received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "
             f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
-            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.acks_sent}"
+            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"
         )
 
     def _close(self) -> None:

@@ -44,7 +44,7 @@ class Reporter:
 
     def snapshot(self, now: float) -> Stats:
         self.tick(now)
-        intake, writer, log = self._intake, self._writer, self._log
+        intake, writer, commit, log = self._intake, self._writer, self._writer.commit, self._log
         received = intake.received
         total = intake.total_received
         gaps = intake.ledger.totals()
@@ -64,10 +64,10 @@ class Reporter:
                 kernel_drops=self._drops.count, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost
             ),
             acks=AckStats(
-                sent=writer.acks_sent,
-                pending=writer.acks_pending,
-                dropped=writer.acks_dropped,
-                latency_ms=writer.latency.summary(),
+                sent=commit.acks_sent,
+                pending=commit.acks_pending,
+                dropped=commit.acks_dropped,
+                latency_ms=commit.latency.summary(),
             ),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
@@ -85,9 +85,9 @@ class Reporter:
             ),
             sync=SyncState(
                 mode=self._sync_mode,
-                count=writer.syncs,
-                failures=writer.sync_failures,
-                last_ms=None if writer.sync_sec is None else round(writer.sync_sec * 1000, 3),
+                count=commit.syncs,
+                failures=commit.sync_failures,
+                last_ms=None if commit.sync_sec is None else round(commit.sync_sec * 1000, 3),
             ),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=gaps["senders"],

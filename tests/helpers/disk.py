@@ -9,6 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from fastlog.config import Settings
+from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
@@ -20,21 +21,32 @@ class PatientStorage(Storage):
     """A sync ends when the test says so: `finish` ends the oldest one under way, and those that its end begins."""
 
     def __init__(self) -> None:
-        self.under_way: list[Callable[[], None]] = []
+        self.under_way: list[Callable[[OSError | None], None]] = []
+        self.write_failure: OSError | None = None  # with which the next write fails
+
+    def write(self, fd, data):
+        failure, self.write_failure = self.write_failure, None
+        if failure:
+            raise failure
+        return super().write(fd, data)
 
     def sync(self, files, directory, done):
         files = [os.dup(fd) for fd in files]
 
-        def end():
-            super(PatientStorage, self).sync(files, directory, done)
+        def end(failure):
+            if failure:
+                done(failure)
+            else:
+                super(PatientStorage, self).sync(files, directory, done)
             for fd in files:
                 os.close(fd)
 
         self.under_way.append(end)
 
-    def end_one(self):
+    def end_one(self, failure: OSError | None = None) -> None:
+        """Ends the oldest sync under way, if there is one: well, or with this failure."""
         if self.under_way:
-            self.under_way.pop(0)()
+            self.under_way.pop(0)(failure)
 
     def finish(self):
         while self.under_way:
@@ -63,8 +75,9 @@ class RecordingStorage(PatientStorage):
         return fd
 
     def write(self, fd, data):
+        taken = super().write(fd, data)
         self.note("write", os.fstat(fd).st_ino, bytes(data))
-        return super().write(fd, data)
+        return taken
 
     def truncate(self, fd, size):
         self.note("truncate", os.fstat(fd).st_ino, size)
@@ -138,7 +151,7 @@ class FailingStorage(PatientStorage):
     def sync(self, files, directory, done):
         number = self._step()
         if number:
-            self.under_way.append(lambda: done(OSError(number, os.strerror(number))))
+            self.under_way.append(lambda _: done(OSError(number, os.strerror(number))))
         else:
             super().sync(files, directory, done)
 
@@ -147,7 +160,7 @@ class Way:
     """The server's pipeline over a storage, with a sender before it. Every turn writes what it took."""
 
     def __init__(
-        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, syncs_apart_sec: float = 0.0
+        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, pace: SyncPace | None = None
     ) -> None:
         self.storage = storage
         self.directory = directory
@@ -161,9 +174,10 @@ class Way:
         settings = Settings(
             log_dir=str(directory), priority_levels=("ERROR",), max_errors=10, flush_count=1, rejects_max_mb=0
         )
-        self.pipeline = Pipeline(settings, self.log, self.listener, self.loop, syncs_apart_sec)
+        self.pipeline = Pipeline(settings, self.log, self.listener, self.loop, pace or SyncPace(0.0))
         self.intake = self.pipeline.intake
         self.writer = self.pipeline.writer
+        self.commit = self.writer.commit
 
     def send(self, *entries: bytes) -> None:
         """Sends entries, one burst, and lets the server take them as one turn of its loop does."""
@@ -175,7 +189,7 @@ class Way:
 
     def retry(self) -> None:
         """What the loop does when the time for another try has come."""
-        self.writer._on_retry(monotonic())
+        self.writer.retry(monotonic())
         self.read_acks()
 
     def read_acks(self) -> list[int]:
@@ -202,6 +216,9 @@ class Way:
         self.loop.close()
         self.listener.close()
         self._client.close()
+
+
+EIO = OSError(errno.EIO, "Input/output error")
 
 
 def error(sequence: int) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
-from tests.helpers.disk import RecordingStorage, Way, error, info
+from tests.helpers.disk import EIO, RecordingStorage, Way, error, info
 
 TORN = 7  # bytes of a torn write that are there
 
@@ -60,12 +60,16 @@ def record(directory: Path, leaves_out: str = "") -> tuple[list[tuple], list[byt
     way.send(info(next(number)), error(next(number)))  # rotations while a sync is under way
     storage.end_one()
     storage.end_one()
-    way.writer._distrust(None)  # the live file is no longer trusted: what is not acknowledged moves to a new one
+    storage.write_failure = EIO
+    way.send(error(next(number)))  # the live file is no longer trusted: what is not acknowledged moves to a new one
     storage.end_one()
     storage.end_one()
     way.send(error(next(number)))
+    storage.write_failure = EIO
+    way.send(error(next(number)))  # the sync under way is not believed
+    storage.finish()
     way.send(error(next(number)))
-    way.writer._trusted = False  # the sync under way will not be believed
+    storage.end_one(EIO)
     storage.finish()
     way.send(error(next(number)))
     storage.finish()

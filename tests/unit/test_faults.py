@@ -7,8 +7,9 @@ from time import monotonic
 
 import pytest
 
-from fastlog.server import writer
-from tests.helpers.disk import FailingStorage, PatientStorage, Way, error, info
+from fastlog.server import commit, writer
+from fastlog.server.commit import SyncPace
+from tests.helpers.disk import EIO, FailingStorage, PatientStorage, Way, error, info
 
 OPERATIONS = 60  # more than a run has
 STARTED = 3  # operations of the start
@@ -77,8 +78,7 @@ def test_after_a_failed_sync_nothing_is_acknowledged_from_that_file(tmp_path):
     storage = PatientStorage()
     way = Way(tmp_path, storage)
     way.send(error(1))
-    storage.under_way[0] = lambda done=way.writer._on_synced: done(OSError(errno.EIO, "Input/output error"))
-    storage.end_one()
+    storage.end_one(EIO)
     assert way.read_acks() == []
     first = (tmp_path / "server.log").read_bytes()
     assert first == error(1) + b"\n"
@@ -86,8 +86,67 @@ def test_after_a_failed_sync_nothing_is_acknowledged_from_that_file(tmp_path):
     assert way.read_acks() == [1]
     assert (tmp_path / "server.log.distrusted.1").read_bytes() == first
     assert (tmp_path / "server.log").read_bytes() == error(1) + b"\n"
-    assert way.writer.sync_failures == 1
+    assert way.commit.sync_failures == 1
     assert way.writer.stored == 1
+    way.close()
+
+
+def test_after_a_failed_write_nothing_is_acknowledged_from_that_file(tmp_path):
+    """The write fails while a sync of the same file is under way, which ends well."""
+    storage = PatientStorage()
+    way = Way(tmp_path, storage)
+    way.send(error(1))
+    storage.write_failure = EIO
+    way.send(error(2))
+    storage.end_one()
+    assert way.read_acks() == []
+    assert (tmp_path / "server.log").read_bytes() == error(1) + b"\n"
+    storage.finish()
+    assert sorted(way.read_acks()) == [1, 2]
+    assert (tmp_path / "server.log.distrusted.1").read_bytes() == error(1) + b"\n"
+    assert (tmp_path / "server.log").read_bytes() == error(1) + b"\n" + error(2) + b"\n"
+    assert way.commit.sync_failures == 0
+    check(way)
+    way.close()
+
+
+def test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well(tmp_path, monkeypatch):
+    monkeypatch.setattr(commit, "HELD_MAX_BYTES", 200)
+    storage = PatientStorage()
+    way = Way(tmp_path, storage)
+    way.send(error(1))
+    for n in range(2, 12):
+        way.send(error(n))
+    storage.finish()
+    assert way.read_acks() == list(range(1, 12))
+    way.send(error(12))
+    storage.end_one(EIO)  # what was not held before is durable, and stays known as stored
+    storage.finish()
+    way.send(error(5))
+    storage.finish()
+    way.read_acks()
+    assert way.acked[-2:] == [12, 5]
+    assert way.intake.duplicates == 1
+    check(way)
+    way.close()
+
+
+def test_the_end_writes_what_is_buffered_before_it_waits_for_a_sync(tmp_path):
+    class Ending(PatientStorage):
+        def finish(self):
+            written.append((tmp_path / "server.log").read_bytes().splitlines())
+            super().finish()
+
+    written = []
+    way = Way(tmp_path, Ending())
+    way.send(error(1))
+    written.clear()
+    way._client.send(info(2))
+    way.sent.append(info(2))
+    way.intake.drain(way.listener.fileno())
+    way.writer.finish(monotonic())
+    assert written[0] == [error(1), info(2)]
+    check(way)
     way.close()
 
 
@@ -104,25 +163,43 @@ def test_receiving_never_waits_for_a_sync(tmp_path):
     storage.end_one()
     assert way.read_acks() == [1000 + n for n in range(2, 200)]
     assert storage.under_way == []
-    assert way.writer.syncs == 2
+    assert way.commit.syncs == 2
     way.close()
 
 
-def test_after_some_syncs_they_begin_apart_and_what_came_meanwhile_waits_for_one_together(tmp_path):
+def test_syncs_begin_apart_after_some_in_a_row():
+    pace = SyncPace(apart_sec=10.0, in_a_row=3)
+    for _ in range(3):
+        assert pace.next_at <= 1000.0
+        pace.began(1000.0)
+    assert pace.next_at == 1010.0
+    pace.began(1010.0)
+    assert pace.next_at == 1020.0
+    pace.began(1025.0)  # later than it might have been
+    assert pace.next_at == 1030.0
+    pace.began(2000.0)  # after a pause
+    pace.began(2000.0)
+    assert pace.next_at <= 2000.0
+    pace.began(2000.0)
+    assert pace.next_at == 2010.0
+
+
+def test_priority_entries_received_between_two_syncs_wait_for_one_together(tmp_path):
     storage = PatientStorage()
-    way = Way(tmp_path, storage, syncs_apart_sec=3600.0)
-    for number in range(writer.SYNCS_IN_A_ROW):
-        way.send(error(1000 + number))
+    way = Way(tmp_path, storage, pace=SyncPace(apart_sec=3600.0, in_a_row=2))
+    for number in (1000, 1001):
+        way.send(error(number))
         assert len(storage.under_way) == 1  # the first ones after a pause wait for nothing
         storage.end_one()
-        assert way.read_acks() == [1000 + number]
+        assert way.read_acks() == [number]
     way.send(error(2))
     way.writer.flush_urgent(monotonic())
     way.send(info(3), error(4))
     assert storage.under_way == []
-    assert way.writer._sync_due.at == way.writer.next_sync_at  # what waits is not forgotten
-    way.writer.next_sync_at = 0.0  # an hour has passed
-    way.writer.flush_urgent(monotonic())
+    due = way.commit.next_sync_at
+    assert due > monotonic() + 3000
+    assert way.loop.next_at == due  # what waits is not forgotten
+    way.writer.flush_urgent(due)
     assert len(storage.under_way) == 1
     way.send(error(5))
     storage.end_one()
@@ -185,7 +262,7 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
 
 
 def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "KEPT_MAX_BYTES", 10_000)
+    monkeypatch.setattr(writer, "UNWRITTEN_MAX_BYTES", 10_000)
     full = {"disk": True}
     way = Way(tmp_path, FailingStorage(lambda n: errno.ENOSPC if n > 3 and full["disk"] else 0))
     for n in range(1_000):
@@ -210,7 +287,7 @@ def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
 
 def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, monkeypatch):
     """The sync of a file fails, and of its entries some were no longer in memory: they are not taken for stored."""
-    monkeypatch.setattr(writer, "KEPT_MAX_BYTES", 200)
+    monkeypatch.setattr(commit, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
     way = Way(tmp_path, storage)
     way.send(error(1))
@@ -218,7 +295,7 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
         way.send(error(n))
     for n in range(2, 12):  # their senders ask again before the sync has ended
         way.send(error(n))
-    storage.under_way[0] = lambda: way.writer._on_synced(OSError(errno.EIO, "Input/output error"))
+    storage.end_one(EIO)
     storage.finish()
     way.read_acks()
     (tmp_path / "server.log.distrusted.1").unlink()  # nothing of the file that failed survived
@@ -272,7 +349,7 @@ def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
     class Names(PatientStorage):
         def sync(self, files, directory, done):
             if fails["directory"] and directory is not None:
-                self.under_way.append(lambda: done(OSError(errno.EIO, "Input/output error")))
+                self.under_way.append(lambda _: done(EIO))
             else:
                 super().sync(files, directory, done)
 
