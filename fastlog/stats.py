@@ -16,14 +16,24 @@ class Rates(msgspec.Struct, frozen=True):
     history: list[int]
 
 
-class Losses(msgspec.Struct, frozen=True):
-    """Entries or datagrams that did not reach the file, by cause."""
+class LossAges(msgspec.Struct, frozen=True):
+    """Seconds since each figure last grew beyond its largest value; None: never since the server's start."""
 
-    kernel_drops: int | None  # datagrams that the kernel dropped, since the receive buffer was full
-    sequence_gaps: (
-        int  # entries that never arrived, by the gaps in their senders' sequences; one that is late is taken off
-    )
+    kernel_drops: float | None
+    sequence_gaps: float | None
+    network: float | None
+    disk: float | None
+    rejected: float | None
+
+
+class Losses(msgspec.Struct, frozen=True):
+    """What did not reach the file, by cause: the kernel, the network, the disk. `sequence_gaps` is not a cause."""
+
+    kernel_drops: int | None  # datagrams that the kernel dropped because the receive buffer was full
+    sequence_gaps: int  # missing sequences of all senders, whether the kernel or the network lost them
+    network: int | None  # an estimate: the gaps that the kernel's drops do not explain; None while those are unknown
     disk: int  # entries that the disk refused
+    seconds_since: LossAges
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -98,6 +108,7 @@ class Stats(msgspec.Struct, frozen=True):
     logs_per_second: float  # over the last few seconds
     elapsed_seconds: float  # since the server's start
     level_distribution: dict[str, int]
+    priority_entries: int  # taken since the start, duplicates not counted; recent_errors has the newest of them
     recent_errors: list[msgspec.Raw]  # entries of priority levels as they were stored, the newest last
     stored: int
     duplicates: int

@@ -4,33 +4,22 @@ It reads one snapshot of the counters, which it can ask the loop to replace, and
 happens here, entries are received. Whatever strangers send here costs bounded memory and time.
 """
 
-import base64
-import hmac
-import ipaddress
-import logging
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep, thread_time
-from typing import Any, cast
 
 import bottle
 import msgspec
-import waitress.channel
-import waitress.parser
-import waitress.server
 from waitress import wasyncore
 
 from fastlog.addresses import local_address
 from fastlog.config import Settings
 from fastlog.errors import StartError, say
+from fastlog.server.http_guard import Guard, make_server
 from fastlog.stats import Health, Stats
 
-CONNECTIONS_MAX = 256  # enough for many open pages; each takes a few kilobytes and a file descriptor
-REQUEST_SEC = 10.0  # a request that has not arrived by then is a stalled browser, or worse
-IDLE_SEC = 20  # a connection without a request; an open page asks every 2 s
-HEADER_MAX_BYTES = 16 * 1024
 STALLED_SEC = 5.0  # without a sign of the loop, which gives one several times as often
 FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
 ANSWER_SEC = 0.25  # for the loop to make a new one; after it the old one is shown
@@ -47,20 +36,6 @@ FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-HEADERS = [
-    ("Content-Security-Policy", POLICY),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Cache-Control", "no-store"),
-]
-
-Environ = dict[str, Any]
-StartResponse = Callable[..., Any]
-Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 class Dashboard:
@@ -74,22 +49,8 @@ class Dashboard:
         self._seen: Stats | None = None  # the snapshot that `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
         self._socket = _listen(settings.dashboard_host, settings.dashboard_port)
-        application = _guarded(self._application(), settings, self._socket.getsockname()[0], self._rest)
-        self._server = waitress.server.create_server(
-            application,
-            sockets=[self._socket],
-            threads=1,
-            connection_limit=CONNECTIONS_MAX,
-            channel_timeout=IDLE_SEC,
-            cleanup_interval=5,
-            max_request_header_size=HEADER_MAX_BYTES,
-            max_request_body_size=HEADER_MAX_BYTES,
-            asyncore_use_poll=True,
-            log_socket_errors=False,
-            ident="",
-        )
-        self._server.channel_class = _Channel
-        logging.getLogger("waitress").setLevel(logging.ERROR)
+        guard = Guard(self._application(), settings, self._socket.getsockname()[0], self._rest)
+        self._server = make_server(guard, self._socket)
 
     @property
     def url(self) -> str:
@@ -170,30 +131,6 @@ class Dashboard:
         return self._once("/metrics", exposition)
 
 
-class _Request(waitress.parser.HTTPRequestParser):
-    def __init__(self, adjustments: Any) -> None:
-        super().__init__(adjustments)
-        self.began = monotonic()
-
-
-class _Channel(waitress.channel.HTTPChannel):
-    """A connection that has so much time for a request, however busily it sends single bytes."""
-
-    parser_class = _Request
-
-    def received(self, data: bytes) -> bool:
-        went_on = bool(super().received(data))
-        if len(self.requests) > 1:
-            # requests sent ahead of their answers: nobody's page does that, and the answers would pile up unread
-            self.will_close = True
-        return went_on
-
-    def readable(self) -> bool:
-        if self.request is not None and monotonic() - self.request.began > REQUEST_SEC:
-            self.will_close = True
-        return bool(super().readable())
-
-
 def _listen(host: str, port: int) -> socket.socket:
     try:
         address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -223,63 +160,3 @@ def _constant(body: bytes, content_type: str) -> Callable[[], bytes]:
 def _error(error: bottle.HTTPError) -> bytes:
     bottle.response.content_type = "application/json"
     return msgspec.json.encode({"error": str(error.body)})
-
-
-def _guarded(
-    application: bottle.Bottle, settings: Settings, bound_to: str, rest: Callable[[float], None]
-) -> Application:
-    """What every request has to pass before the application sees it, and the headers of every answer. `rest` is called
-    with the seconds that an answer took."""
-    names = {"localhost", settings.dashboard_host, bound_to, socket.gethostname(), *settings.dashboard_names}
-    names = {name.lower() for name in names}
-    token = settings.dashboard_token
-
-    def guard(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
-            return start_response(status, [*headers, *HEADERS], *more)
-
-        def refuse(status: str, reason: str, *headers: tuple[str, str]) -> Iterable[bytes]:
-            start(status, [("Content-Type", "application/json"), *headers])
-            return [msgspec.json.encode({"error": reason})]
-
-        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
-            return refuse("405 Method Not Allowed", "only GET and HEAD", ("Allow", "GET, HEAD"))
-        if not _is_known(environ.get("HTTP_HOST", ""), names):
-            # a page of another site whose name was made to point here must not read the log (DNS rebinding)
-            return refuse("403 Forbidden", "the server does not go by this name; DASHBOARD_NAMES can add it")
-        if token and environ["PATH_INFO"] != "/health" and not _has_token(environ, token):
-            return refuse(
-                "401 Unauthorized", "DASHBOARD_TOKEN is asked for", ("WWW-Authenticate", 'Basic realm="fastlog"')
-            )
-        began = thread_time()
-        answer = application(environ, start)
-        rest(thread_time() - began)
-        return cast("Iterable[bytes]", answer)
-
-    return guard
-
-
-def _is_known(host: str, names: set[str]) -> bool:
-    """Whether a Host header names this server: by address, which no rebinding can be behind, or by a known name."""
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-    name = name.removeprefix("[").removesuffix("]").lower().removesuffix(".")
-    if name in names:
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _has_token(environ: Environ, token: str) -> bool:
-    """The token as `Authorization: Bearer …`, or as the password of `Basic`, which a browser asks its user for."""
-    scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
-        except ValueError:
-            return False
-    elif scheme.lower() != "bearer":
-        return False
-    return hmac.compare_digest(given.encode("utf-8", "replace"), token.encode())

@@ -1,4 +1,4 @@
-"""Figures that need a memory: rates over time, latencies, the newest errors, the kernel's drops of the last minute.
+"""Figures that need a memory: rates over time, latencies, the newest errors, and when something was last lost.
 
 Each has a bound, and is fed by the loop alone.
 """
@@ -12,7 +12,6 @@ HISTORY_SEC = 300  # the five minutes that the dashboard shows
 RATE_WINDOW_SEC = 3.0  # short enough to fall to 0 soon after the last entry, long enough not to jump
 ACK_GROUPS = 1024  # groups of ACKs that the latencies are taken from: the newest
 RECENT_MAX_BYTES = 4 << 20  # of recent errors, which may be 64 KB each
-DROPS_WINDOW_SEC = 60.0  # after which the kernel's drops are no reason for alarm any more
 
 
 class RateMeter:
@@ -85,9 +84,11 @@ class RecentErrors:
     def __init__(self, count: int) -> None:
         self._lines: deque[bytes] = deque(maxlen=count)
         self._bytes = 0
+        self.taken = 0  # lines, since the start
 
     def extend(self, lines: list[bytes]) -> None:
         """Takes lines with their line feeds, and keeps them without."""
+        self.taken += len(lines)
         if self._lines.maxlen == 0:
             return
         for line in lines:
@@ -102,20 +103,20 @@ class RecentErrors:
         return list(self._lines)
 
 
-class DropMeter:
-    """The kernel's drop counter, None where it cannot be read, and whether it grew of late.
+class LossMeter:
+    """When a count of losses last grew. `before`: its value at the start, which is not this server's loss.
 
-    `before`: its value at the start, above 0 for a socket that is older than the server.
+    Only a new maximum is growth: late entries fill gaps, so some counts fall, and rise to where they were.
     """
 
-    def __init__(self, before: int | None) -> None:
-        self.count = before
-        self._grew_at = -DROPS_WINDOW_SEC
+    def __init__(self, before: int = 0) -> None:
+        self._most = before
+        self._grew_at: float | None = None
 
     def tick(self, now: float, count: int | None) -> None:
-        if count is not None and count > (self.count or 0):
+        if count is not None and count > self._most:
+            self._most = count
             self._grew_at = now
-        self.count = count
 
-    def grew_lately(self, now: float) -> bool:
-        return now - self._grew_at < DROPS_WINDOW_SEC
+    def seconds_since(self, now: float) -> float | None:
+        return None if self._grew_at is None else round(now - self._grew_at, 1)

@@ -45,7 +45,8 @@ class _Collector(Collector):
         yield from _gauges(
             ("fastlog_up_seconds", "Time since the start.", stats.elapsed_seconds),
             ("fastlog_healthy", "1: /health says ok.", 1 if stats.health.status == "ok" else 0),
-            ("fastlog_sequence_gaps", "Entries that never arrived, by their sequences.", stats.losses.sequence_gaps),
+            ("fastlog_sequence_gaps", "Missing sequences, kernel drops included.", stats.losses.sequence_gaps),
+            ("fastlog_network_lost_entries", "Gaps that kernel drops do not explain.", stats.losses.network),
             ("fastlog_senders", "Senders known now.", stats.senders),
             ("fastlog_buffered_entries", "Entries received and not written yet.", stats.buffered),
             ("fastlog_acks_pending", "Acknowledgements owed.", stats.acks.pending),

@@ -9,12 +9,24 @@ import msgspec
 from fastlog import __version__
 from fastlog.config import Settings, in_force
 from fastlog.server.listener import Listener
-from fastlog.server.meters import DropMeter, RateMeter
+from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
-from fastlog.stats import AckStats, Disk, Health, Losses, Process, ReceiveBuffer, SenderStats, Stats, SyncState
+from fastlog.stats import (
+    AckStats,
+    Disk,
+    Health,
+    LossAges,
+    Losses,
+    Process,
+    ReceiveBuffer,
+    SenderStats,
+    Stats,
+    SyncState,
+)
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the totals: an hour, for there is room for many
+DROPS_ALARM_SEC = 60.0  # after which a kernel drop no longer degrades health
 
 
 class Reporter:
@@ -29,13 +41,23 @@ class Reporter:
         self._sync_mode = sync_mode
         self._started = now
         self._rate = RateMeter(now)
-        self._drops = DropMeter(listener.dropped_before)
+        self._dropped_before = listener.dropped_before or 0
+        self._kernel_drops = LossMeter(self._dropped_before)
+        self._sequence_gaps = LossMeter()
+        self._network = LossMeter()
+        self._disk = LossMeter()
+        self._rejected = LossMeter()
 
     def tick(self, now: float) -> None:
         """Takes the counters that rates are made of. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
-        self._drops.tick(now, self._listener.drops())
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
+        losses = self._losses(now)
+        self._kernel_drops.tick(now, losses.kernel_drops)
+        self._sequence_gaps.tick(now, losses.sequence_gaps)
+        self._network.tick(now, losses.network)
+        self._disk.tick(now, losses.disk)
+        self._rejected.tick(now, sum(self._intake.rejects.values()))
 
     @property
     def rate(self) -> float:
@@ -47,7 +69,7 @@ class Reporter:
         intake, writer, commit, log = self._intake, self._writer, self._writer.commit, self._log
         received = intake.received
         total = intake.total_received
-        gaps = intake.ledger.totals()
+        totals = intake.ledger.totals()
         free, size = self._space()
         return Stats(
             health=self._health(now),
@@ -55,14 +77,13 @@ class Reporter:
             logs_per_second=self._rate.now,
             elapsed_seconds=round(now - self._started, 3),
             level_distribution=received,
+            priority_entries=writer.recent.taken,
             recent_errors=[msgspec.Raw(line) for line in writer.recent.lines()],
             stored=writer.stored,
             duplicates=intake.duplicates,
             buffered=writer.buffered,
             rejected=intake.rejects,
-            losses=Losses(
-                kernel_drops=self._drops.count, sequence_gaps=gaps["lost"] + gaps["missing"], disk=writer.lost
-            ),
+            losses=self._losses(now),
             acks=AckStats(
                 sent=commit.acks_sent,
                 pending=commit.acks_pending,
@@ -90,12 +111,31 @@ class Reporter:
                 last_ms=None if commit.sync_sec is None else round(commit.sync_sec * 1000, 3),
             ),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
-            senders=gaps["senders"],
-            sender_restarts=gaps["restarts"],
+            senders=totals["senders"],
+            sender_restarts=totals["restarts"],
             top_senders=self._senders(now),
             process=Process(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=_resident_bytes()),
             settings=self._in_force,
             version=__version__,
+        )
+
+    def _losses(self, now: float) -> Losses:
+        drops = self._listener.drops()
+        totals = self._intake.ledger.totals()
+        gaps = totals["lost"] + totals["missing"]
+        return Losses(
+            kernel_drops=drops,
+            sequence_gaps=gaps,
+            # Drops from before the start are in no gap of this server's ledger.
+            network=None if drops is None else max(0, gaps - (drops - self._dropped_before)),
+            disk=self._writer.lost,
+            seconds_since=LossAges(
+                kernel_drops=self._kernel_drops.seconds_since(now),
+                sequence_gaps=self._sequence_gaps.seconds_since(now),
+                network=self._network.seconds_since(now),
+                disk=self._disk.seconds_since(now),
+                rejected=self._rejected.seconds_since(now),
+            ),
         )
 
     def _senders(self, now: float) -> list[SenderStats]:
@@ -110,7 +150,8 @@ class Reporter:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
         if self._log.rotation_failure:
             reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
-        if self._drops.grew_lately(now):
+        since_drop = self._kernel_drops.seconds_since(now)
+        if since_drop is not None and since_drop < DROPS_ALARM_SEC:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
         listener = self._listener
         if listener.granted < listener.wanted:

@@ -14,8 +14,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
-from fastlog.server import dashboard
-from fastlog.server.dashboard import HEADERS, Dashboard
+from fastlog.server import dashboard, http_guard
+from fastlog.server.dashboard import Dashboard
+from fastlog.server.http_guard import HEADERS
 from fastlog.stats import Stats
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
@@ -297,7 +298,7 @@ def test_a_request_that_is_none_is_answered_or_closed(start, request_):
 
 @pytest.fixture
 def quick_limits(monkeypatch):
-    monkeypatch.setattr(dashboard, "REQUEST_SEC", 0.05)
+    monkeypatch.setattr(http_guard, "REQUEST_SEC", 0.05)
     monkeypatch.setattr(dashboard, "STALLED_SEC", 0.05)
 
 

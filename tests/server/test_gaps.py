@@ -62,8 +62,8 @@ def test_entries_without_a_sequence_have_no_gaps(start):
     assert [(sender["received"], sender["lost"]) for sender in told["top_senders"]] == [(100, 0)]
 
 
-def test_what_the_kernel_dropped_is_a_gap_too(start):
-    """Both counters tell of the same datagrams, each in its own terms."""
+def test_what_the_kernel_dropped_is_a_gap_and_not_a_loss_of_the_network(start):
+    """Drops and gaps count the same datagrams here, so there is one cause: the kernel."""
     server = start(RCVBUF_SIZE="1")
     with server.client() as client:
         client.send(entry(1))
@@ -76,6 +76,16 @@ def test_what_the_kernel_dropped_is_a_gap_too(start):
         told = eventually(server.stats, lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
     assert told["losses"]["sequence_gaps"] == told["losses"]["kernel_drops"] == 2_001 - told["total_received"]
     assert told["losses"]["kernel_drops"] > 0
+    assert told["losses"]["network"] == 0
+
+
+def test_what_the_network_lost_is_not_charged_to_the_kernel(start):
+    server = start()
+    server.send([entry(1), entry(5), entry(6), entry(10)])
+    told = eventually(server.stats, lambda told: told["total_received"] == 4)
+    assert told["losses"] | {"seconds_since": None} == {
+        "kernel_drops": 0, "sequence_gaps": 6, "network": 6, "disk": 0, "seconds_since": None
+    }  # fmt: skip
 
 
 def test_a_restarted_sender_begins_anew(start):

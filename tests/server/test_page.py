@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from tests.helpers.entries import INFO
-from tests.helpers.running import PATIENCE_SEC, Server
+from tests.helpers.running import PATIENCE_SEC, Server, eventually
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(
@@ -98,6 +98,94 @@ def test_the_figures_follow_what_is_sent(start, open_page):
     server.send([INFO])
     shows(page, "#total", "1203")
     assert page.locator("#uptime").inner_text() != "\u2013"
+
+
+def test_a_loss_is_shown_under_its_one_cause(start, open_page):
+    server = start(RCVBUF_SIZE="1")
+    page = open_page(server)
+    with server.client() as client:
+        client.send(error(1))
+        shows(page, "#total", "1")
+        with server.stopped():
+            for sequence in range(2, 1_001):
+                client.send(error(sequence))
+        eventually(server.queued, lambda queued: queued == 0)
+        client.send(error(1_001))
+    told = eventually(server.stats, lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
+    shows(page, "#loss-kernel", str(told["losses"]["kernel_drops"]))
+    shows(page, "#gaps", str(told["losses"]["kernel_drops"]))
+    shows(page, "#loss-network", "0")
+    assert [element.get_attribute("id") for element in page.locator(".lost").all()] == ["loss-kernel"]
+    expect(page.locator("#verdict")).to_have_text(re.compile(r"^Input lost \d+ s ago$"))
+
+
+def test_an_old_loss_is_shown_without_alarm(start, open_page):
+    server = start()
+    server.send([b"bad"])
+    page = open_page(server)
+    page.wait_for_selector("#loss-rejected.lost")
+    assert page.title().startswith("\u26a0")
+    page.route("**/stats", older)
+    expect(page.locator("#verdict")).to_have_text("Nothing lost for 2 h")
+    page.wait_for_selector("#loss-rejected.past")
+    assert page.locator(".lost").count() == 0
+    assert page.locator(".loss:has(#loss-rejected) .when").inner_text() == "last 2 h ago"
+    assert not page.title().startswith("\u26a0")
+
+
+def older(route) -> None:
+    """The server's answer, two hours after its last loss."""
+    told = route.fetch().json()
+    ages = told["losses"]["seconds_since"]
+    told["losses"]["seconds_since"] = {name: age and age + 7_200 for name, age in ages.items()}
+    route.fulfill(json=told)
+
+
+def test_latencies_before_the_first_ack_are_none_yet(start, open_page):
+    server = start()
+    page = open_page(server)
+    assert page.locator("#acks .trine dd").all_inner_texts() == ["none yet"] * 3
+    server.send([error(1)])
+    expect(page.locator("#acks .trine dd").first).to_have_text(re.compile(r"^[\d.]+\sms$"))
+
+
+def test_a_traceback_is_shown_by_what_happened(start, open_page):
+    trace = 'Traceback (most recent call last):\n  File "a.py", line 1, in <module>\n    f()\n'
+    chained = f"{trace}KeyError: 1\n\nDuring handling of the above exception, another one occurred:\n\n{trace}"
+    server = start()
+    page = open_page(server)
+    server.send([
+        error(1, message=f"{trace}ValueError: no\nmore"),
+        error(2, message=f"it failed\n{chained}OSError: gone"),
+        error(3, message="it failed", traceback=f"{trace}ValueError: no"),
+        error(4, message=f"{trace}"),
+    ])  # fmt: skip
+    page.wait_for_selector("#errors tr >> nth=3")
+    texts = page.locator("#errors .message .text")
+    assert texts.all_text_contents() == [
+        trace.rstrip("\n") + "\n", "it failed\nValueError: no", "it failed\nOSError: gone", "ValueError: no\nmore"
+    ]  # fmt: skip
+    page.locator("#errors .more").last.click()
+    assert texts.last.text_content() == f"{trace}ValueError: no\nmore"
+
+
+def test_recent_errors_say_of_how_many_they_are_the_newest(start, open_page):
+    server = start(MAX_ERRORS="2")
+    page = open_page(server)
+    server.send([error(1), error(2)])
+    expect(page.locator("#shown")).to_have_text("2")
+    server.send([error(number) for number in range(3, 1_501)])
+    expect(page.locator("#shown")).to_have_text("newest 2 of 1,500")
+
+
+def test_the_clock_says_its_zone(start, browser):
+    server = start()
+    for zone, shown in (("UTC", "UTC"), ("Asia/Kolkata", "UTC+5:30"), ("America/Caracas", "UTC\u22124")):
+        context = browser.new_context(timezone_id=zone)
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{server.dashboard_port}/")
+        expect(page.locator("#updated")).to_have_text(re.compile(rf"^\d\d:\d\d:\d\d {re.escape(shown)}$"))
+        context.close()
 
 
 def test_log_text_is_shown_as_text(start, open_page):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fastlog.server.listener import UDP_GRO
-from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, get
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, eventually, get
 
 INFO = b'{"level":"INFO","message":"m"}'
 QUEUED_MAX_BYTES = 50_000  # in the kernel at once: less than the smallest receive buffer that a system grants
@@ -217,9 +217,26 @@ def test_drops_before_the_start_are_told_and_no_reason_for_alarm(udp_socket, tak
     dropped = int(re.search(r"drops: (\d+)$", told)[1])
     assert 100 < dropped < 200
     assert get(server.dashboard_port, "/health").status == 200
+    losses = server.stats()["losses"]
+    assert (losses["kernel_drops"], losses["seconds_since"]["kernel_drops"]) == (dropped, None)
     server.stop()
     assert f"received {200 - dropped} entries" in server.account
     assert f"dropped by the kernel {dropped}" in server.account
+
+
+def test_drops_before_the_start_do_not_hide_what_the_network_lost_since(udp_socket, take_over):
+    udp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(200):
+            client.sendto(INFO, udp_socket.getsockname())
+        server = take_over(udp_socket)
+        eventually(server.stats, lambda told: told["total_received"] > 0)
+        for sequence in (100, 107):
+            client.sendto(b'{"level":"INFO","message":"m","sequence":%d}' % sequence, udp_socket.getsockname())
+        losses = eventually(server.stats, lambda told: told["losses"]["sequence_gaps"])["losses"]
+    assert losses["kernel_drops"] > 100
+    assert losses["network"] == 6
+    server.stop()
 
 
 def test_the_manager_is_told_of_start_reload_and_end(start, manager):

@@ -1,22 +1,23 @@
-// The dashboard's behaviour: asks /stats every two seconds and writes what changed into the places of index.html.
+// The dashboard's behaviour: asks /stats every two seconds and writes changes into the places of index.html.
 //
-// Rules: text of strangers reaches the page only as text nodes; a figure that is null is "unknown", never 0; a row that
-// has not changed is not touched, so that scroll, selection, focus and filter survive every refresh.
+// Rules: text from strangers reaches the page only as text nodes; a figure that is null is never shown as 0; a row that
+// has not changed is not touched, so that scroll position, selection, focus and filter survive every refresh.
 
 "use strict";
 
 const POLL_MS = 2000;
-const POLL_HIDDEN_MS = 20000; // nobody looks: only the title has to keep up
-const PAUSE_MS = 500; // least rest between two requests, for a server that answers slowly
+const POLL_HIDDEN_MS = 20000; // nobody is looking: only the title has to keep up
+const PAUSE_MS = 500; // minimum rest between two requests, for a server that answers slowly
 const TIMEOUT_MS = 5000;
-const RESTART_MS = TIMEOUT_MS + 1000; // the start's time, reckoned from uptime, wavers by as long as an answer may take
+
+const LOSS_FRESH_SECONDS = 300; // an older loss is still shown, but no longer in the warning colour: docs/http-api.md
 
 const CHART_SECONDS = 300;
 const CHART_HEIGHT = 100;
-const PREVIEW_CHARS = 600; // of a closed message: more would be laid out for nothing, since the clamp hides it
-const SHORT_CHARS = 150; // a message up to this long fits the clamp
-const SHORT_CELL_CHARS = 30; // the same of any other cell
-const PARTS_SHOWN = 6; // causes listed below one loss
+const PREVIEW_CHARS = 600; // a closed row lays out no more of its message: the clamp would hide it
+const SHORT_CHARS = 150; // a message up to this length fits the clamp
+const SHORT_CELL_CHARS = 30; // any other cell up to this length is shown whole
+const PARTS_SHOWN = 6; // reasons or senders listed below one loss
 
 const THIN_SPACE = "\u202f";
 const UNKNOWN = "unknown";
@@ -25,6 +26,7 @@ const ALIASES = {
   TRACE: "DEBUG", NOTICE: "INFO", WARN: "WARNING", ERR: "ERROR",
   FATAL: "CRITICAL", EMERG: "CRITICAL", ALERT: "CRITICAL", PANIC: "CRITICAL",
 };
+const TRACEBACK = /^Traceback \(most recent call last\):$/m; // the first line of one that Python has formatted
 const COLUMNS = ["timestamp", "level", "sequence", "app", "host", "message"];
 
 const byId = (id) => document.getElementById(id);
@@ -63,7 +65,7 @@ function lookUp(stats, path) {
 // ---- Writing figures ------------------------------------------------------------------------------------------------
 
 function grouped(digits) {
-  return digits.replace(/\B(?=(\d{3})+$)/g, THIN_SPACE);
+  return digits.replace(/\B(?=(\d{3})+$)/g, ",");
 }
 
 function count(value) {
@@ -94,6 +96,10 @@ function bytes(value) {
   return `${number.toFixed(places)}${THIN_SPACE}${units[unit]}`;
 }
 
+function exactBytes(value) {
+  return `${count(value)} bytes`;
+}
+
 function duration(value) {
   const seconds = Math.floor(asNumber(value));
   const parts = [
@@ -116,11 +122,16 @@ function percent(part, whole) {
   return `${share.toFixed(share > 0 && share < 99.95 ? 1 : 0)}%`;
 }
 
+// The time of day where the browser is, with its zone, since the entries' timestamps are usually UTC.
 function clock(date) {
-  return [date.getHours(), date.getMinutes(), date.getSeconds()].map((part) => String(part).padStart(2, "0")).join(":");
+  const two = (number) => String(number).padStart(2, "0");
+  const ahead = -date.getTimezoneOffset();
+  const [hours, minutes] = [Math.floor(Math.abs(ahead) / 60), Math.abs(ahead) % 60];
+  const zone = ahead === 0 ? "" : `${ahead < 0 ? "\u2212" : "+"}${hours}${minutes ? `:${two(minutes)}` : ""}`;
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())} UTC${zone}`;
 }
 
-const FORMATS = { count, rate, bytes, duration, ms: milliseconds, word: (value) => visible(asText(value)) };
+const FORMATS = { count, rate, bytes, exact: exactBytes, duration, ms: milliseconds, word: (value) => visible(asText(value)) };
 
 // ---- Changing the page in place -------------------------------------------------------------------------------------
 
@@ -136,7 +147,7 @@ function setAttribute(element, name, value) {
 }
 
 function setFigure(element, value, format) {
-  setText(element, value === null ? UNKNOWN : format(value));
+  setText(element, value === null ? element.dataset.none ?? UNKNOWN : format(value));
   element.classList.toggle("unknown", value === null);
 }
 
@@ -146,7 +157,7 @@ function fromTemplate(id) {
 
 const keptRows = new WeakMap();
 
-// Makes the children of `parent` stand for `items`: the row of a key is made once, updated, and moved only if it must.
+// Makes the children of `parent` match `items`: the row of a key is made once, then updated, and moved only if needed.
 function syncRows(parent, items, keyOf, make, update) {
   const before = keptRows.get(parent) ?? new Map();
   const after = new Map();
@@ -162,7 +173,7 @@ function syncRows(parent, items, keyOf, make, update) {
   keptRows.set(parent, after);
 }
 
-// ---- Text of strangers ----------------------------------------------------------------------------------------------
+// ---- Text from strangers --------------------------------------------------------------------------------------------
 
 // Controls, lone surrogates, and the characters that reorder or hide text.
 const REORDERING = "\\u061c\\u200e\\u200f\\u202a-\\u202e\\u2066-\\u2069";
@@ -203,14 +214,15 @@ const places = [...document.querySelectorAll("[data-show]")].map((element) => ({
   element,
   path: element.dataset.show,
   format: FORMATS[element.dataset.as],
-  alarm: "loss" in element.dataset ? "lost" : "warn" in element.dataset ? "warned" : null,
+  loss: element.dataset.loss ?? null,
+  warns: "warn" in element.dataset,
 }));
 
 function showFigures(stats) {
-  for (const { element, path, format, alarm } of places) {
+  for (const { element, path, format, warns } of places) {
     const value = lookUp(stats, path);
     setFigure(element, value, format);
-    if (alarm) element.classList.toggle(alarm, asNumber(value) > 0);
+    if (warns) element.classList.toggle("warned", asNumber(value) > 0);
   }
 }
 
@@ -247,16 +259,15 @@ function showReceiveBuffer({ wanted, granted }) {
   setText(byId("sysctl"), `sysctl -w net.core.rmem_max=${asText(wanted)}`);
 }
 
-function showSenders(senders) {
+function showSenders(senders, gapsAge) {
   const body = byId("senders");
-  const note = senders === null ? UNKNOWN : "none yet";
-  const items = senders?.length ? senders : [{ note }];
+  const items = senders.length ? senders : [{ note: "none yet" }];
   syncRows(body, items, (item) => item.note ?? `@${item.address}`, makeSenderRow, (row, sender) => {
     if (sender.note) return;
-    const lost = row.querySelector(".lost-here");
+    const gaps = row.querySelector(".gaps-here");
     setText(row.querySelector(".received"), count(sender.received));
-    setFigure(lost, sender.lost, count);
-    lost.classList.toggle("warned", asNumber(sender.lost) > 0);
+    setText(gaps, count(sender.lost));
+    gaps.classList.toggle("warned", asNumber(sender.lost) > 0 && isFresh(gapsAge));
     setText(row.querySelector(".heard"), `${largestUnit(sender.seconds_since_last)} ago`);
   });
 }
@@ -288,29 +299,31 @@ function showSettings(settings) {
 
 // ---- Health and losses ----------------------------------------------------------------------------------------------
 
-const seenLosses = { started: 0, amounts: new Map() };
-
 function showLosses(stats) {
   showParts("rejected-by-reason", Object.entries(stats.rejected));
-  const senders = stats.top_senders ?? [];
-  showParts("lost-by-sender", senders.map((sender) => [sender.address, sender.lost]));
-  forgetAfterRestart(asNumber(stats.elapsed_seconds));
-  for (const { element, path, alarm } of places) {
-    if (alarm === "lost") showGrowth(element, asNumber(lookUp(stats, path)));
-  }
-  const losses = [...document.querySelectorAll("[data-loss]")];
-  showVerdict(losses.some(isLost), losses.filter((loss) => loss.classList.contains("unknown")).length);
+  showParts("gaps-by-sender", stats.top_senders.map((sender) => [sender.address, sender.lost]));
+  // Where the kernel's drops are unknown, gaps are all that shows a loss on the way; else they only repeat one.
+  const gapsCount = stats.losses.network === null;
+  const losses = places.filter(({ loss }) => loss !== null).map(({ element, path, loss }) => ({
+    element,
+    amount: asNumber(lookUp(stats, path)),
+    age: asNumber(stats.losses.seconds_since[loss]),
+    counts: loss !== "sequence_gaps" || gapsCount,
+  }));
+  losses.forEach(showLoss);
+  showVerdict(losses.filter(({ counts }) => counts));
 }
 
-// A server that started later than the one before is another one, and its counters began anew.
-function forgetAfterRestart(elapsed) {
-  const started = Date.now() - 1000 * elapsed;
-  if (started > seenLosses.started + RESTART_MS) seenLosses.amounts.clear();
-  seenLosses.started = started;
+// A loss of last week matters less than one of now: the warning colour fades, and the row says when it was.
+function showLoss({ element, amount, age, counts }) {
+  element.classList.toggle("lost", counts && amount > 0 && isFresh(age));
+  element.classList.toggle("past", amount > 0 && !(counts && isFresh(age)));
+  const when = age === null ? "before the start" : `last ${largestUnit(age)} ago`;
+  setText(element.closest(".loss").querySelector(".when"), amount > 0 ? when : "");
 }
 
-function isLost(element) {
-  return element.classList.contains("lost");
+function isFresh(age) {
+  return age !== null && age < LOSS_FRESH_SECONDS;
 }
 
 function showParts(id, amounts) {
@@ -327,23 +340,17 @@ function showParts(id, amounts) {
   syncRows(byId(id), some, ({ name }) => name, make, update);
 }
 
-// A counter that is above 0 since last week matters less than one that grows now: says when it grew under our eyes.
-function showGrowth(element, amount) {
-  const before = seenLosses.amounts.get(element.id);
-  const seen = { amount, note: amount > 0 && before ? before.note : "" };
-  if (before && before.amount !== null && amount > before.amount) {
-    seen.note = `+${count(amount - before.amount)} at ${clock(new Date())}`;
-  }
-  seenLosses.amounts.set(element.id, seen);
-  setText(element.closest(".loss").querySelector(".grew"), seen.note);
-}
-
-function showVerdict(lost, unknowns) {
-  const verdict = byId("verdict");
+function showVerdict(losses) {
+  const ages = losses.filter(({ amount, age }) => amount > 0 && age !== null).map(({ age }) => age);
+  const youngest = ages.length ? Math.min(...ages) : null;
+  const unknowns = losses.filter(({ amount }) => amount === null).length;
   const doubt = unknowns === 1 ? ", one figure is unknown" : unknowns ? `, ${unknowns} figures are unknown` : "";
-  const finding = lost ? "Some input was lost" : unknowns ? "No known loss" : "Nothing lost";
-  setText(verdict, `${finding} since the start${doubt}`);
-  verdict.classList.toggle("bad", lost);
+  const nothing = unknowns ? "No known loss" : "Nothing lost";
+  let finding = `${nothing} since the start`;
+  if (isFresh(youngest)) finding = `Input lost ${largestUnit(youngest)} ago`;
+  else if (youngest !== null) finding = `${nothing} for ${largestUnit(youngest)}`;
+  setText(byId("verdict"), finding + doubt);
+  byId("verdict").classList.toggle("bad", isFresh(youngest));
 }
 
 function showHealth(health) {
@@ -438,22 +445,24 @@ byId("chart").addEventListener("pointerleave", () => {
 
 let shownErrors = []; // {key, row, words}, the oldest first, as the server sends them
 let errorsFilled = false;
+let errorsTaken = 0; // since the server's start; the list has the newest of them
 
-// The list is a window that moves along the entries: what it left behind goes from the foot of the table, what is new
-// comes on top, and the rows between are not touched, even if some of them are equal.
-function showErrors(entries) {
+// The list is a window that moves along the entries: rows it has passed are removed at the foot of the table, new ones
+// are added on top, and those between are not touched, even if some of them are equal.
+function showErrors(entries, taken) {
   const keys = entries.map((entry) => JSON.stringify(entry));
   const gone = entriesGone(shownErrors.map(({ key }) => key), keys);
   for (const { row } of shownErrors.splice(0, gone)) row.remove();
   const added = keys.slice(shownErrors.length).map((key, index) => makeError(key, entries[shownErrors.length + index]));
-  if (errorsFilled && gone === 0 && added.length === 0) return;
+  if (errorsFilled && gone === 0 && added.length === 0 && taken === errorsTaken) return;
+  errorsTaken = taken;
   shownErrors = shownErrors.concat(added);
   keepScroll(() => byId("errors").prepend(...added.map(({ row }) => row).reverse()));
   applyFilter();
   errorsFilled = true;
 }
 
-// Else the animation would run again whenever the filter shows the row.
+// Otherwise the animation would run again whenever the filter shows the row.
 byId("errors").addEventListener("animationend", (event) => event.target.classList.remove("new"));
 
 function entriesGone(before, now) {
@@ -464,7 +473,7 @@ function entriesGone(before, now) {
   return before.length;
 }
 
-// Rows that come on top must not push away what someone is reading; not every browser has scroll anchoring.
+// Rows added on top must not push away the row someone is reading; not every browser has scroll anchoring.
 function keepScroll(change) {
   const scroller = byId("scroller");
   const { scrollTop, scrollHeight } = scroller;
@@ -499,7 +508,7 @@ function showCell(cell, text) {
 function showMessage(row, message, fields, cramped) {
   const text = row.querySelector(".text");
   const more = row.querySelector(".more");
-  const closed = cutAt(message, PREVIEW_CHARS);
+  const closed = cutAt(preview(message, Object.fromEntries(fields).traceback), PREVIEW_CHARS);
   setForeignText(text, closed, UNSEEN_BUT_LAYOUT);
   const long = message.length > SHORT_CHARS || message.split("\n").length > 2;
   if (!long && !cramped && fields.length === 0) return;
@@ -513,6 +522,22 @@ function showMessage(row, message, fields, cramped) {
     if (closed !== message) setForeignText(text, open ? message : closed, UNSEEN_BUT_LAYOUT);
     showFields(row.querySelector(".fields"), open ? fields : []);
   });
+}
+
+// The last line of a traceback says what happened; the lines before it are much the same in every row. So a closed row
+// shows the first line of the message, and what happened.
+function preview(message, traceback) {
+  const start = message.search(TRACEBACK);
+  const happened = whatHappened(start === -1 ? asText(traceback ?? "") : message.slice(start));
+  if (happened === null) return message;
+  const said = (start === -1 ? message : message.slice(0, start)).trim().split("\n")[0];
+  return [said, happened].filter(Boolean).join("\n");
+}
+
+// The exception and its text: from the first line without indentation after the calls of the last traceback; else null.
+function whatHappened(text) {
+  const calls = text.split(TRACEBACK).slice(1).at(-1);
+  return calls?.match(/^\S[^]*/m)?.[0].trim() ?? null;
 }
 
 function cutAt(text, length) {
@@ -550,8 +575,10 @@ function applyFilter() {
     if (!row.hidden) matching += 1;
   }
   const all = shownErrors.length;
-  setText(byId("shown"), terms.length ? `${count(matching)} of ${count(all)}` : count(all));
-  setText(byId("no-errors"), all === 0 ? "No errors so far." : "No entry matches the filter.");
+  const shown = errorsTaken > all ? `newest ${count(all)} of ${count(errorsTaken)}` : count(all);
+  setText(byId("shown"), terms.length ? `${count(matching)} of ${count(all)} match` : shown);
+  const none = errorsTaken > 0 ? "None is kept: MAX_ERRORS is 0." : "No errors so far.";
+  setText(byId("no-errors"), all === 0 ? none : "No entry matches the filter.");
   byId("no-errors").hidden = matching > 0;
 }
 
@@ -615,7 +642,7 @@ function showAnswer(json) {
     show(withDerived(parseExactly(json)));
   } catch (error) {
     console.error(error);
-    throw new Unusable("its answer cannot be read");
+    throw new Unusable("its answer is not readable");
   }
   lastAnswer = new Date();
   setText(byId("updated"), clock(lastAnswer));
@@ -636,8 +663,8 @@ function show(stats) {
   showLevels(stats.level_distribution);
   showDisk(stats.disk);
   showReceiveBuffer(stats.receive_buffer);
-  showErrors(stats.recent_errors);
-  showSenders(stats.top_senders);
+  showErrors(stats.recent_errors, asNumber(stats.priority_entries));
+  showSenders(stats.top_senders, asNumber(stats.losses.seconds_since.sequence_gaps));
   showSettings(stats.settings);
   showTitle(stats);
 }
