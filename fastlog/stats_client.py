@@ -55,7 +55,7 @@ def dashboard_at(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class Inquiry:
+class StatsClient:
     """Of the dashboard at `url`; `token`: its DASHBOARD_TOKEN, or empty. Raises ConfigError if that is no URL."""
 
     def __init__(self, url: str, token: str) -> None:
@@ -71,12 +71,13 @@ class Inquiry:
         self._path = parts.path.rstrip("/") + "/stats"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def now(self) -> Figures:
-        """The server's newest snapshot, at most half a second old. Raises UnreachableError."""
+    def figures(self) -> Figures:
+        """What commands use of the server's newest snapshot, which is at most half a second old. Raises
+        UnreachableError."""
         return self._ask(Figures)
 
-    def everything(self) -> Stats:
-        """The same, with all that it tells."""
+    def stats(self) -> Stats:
+        """The server's newest snapshot as a whole. Raises UnreachableError."""
         return self._ask(Stats)
 
     def _ask(self, kind_of_answer: type[T]) -> T:
@@ -98,12 +99,12 @@ class Inquiry:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise UnreachableError(f"{self.url}/stats is not that of this version of fastlog: {error}") from error
 
-    def fresh(self) -> Figures:
-        """A snapshot that was made after this call. Raises UnreachableError, also where none is made in time."""
+    def fresh_figures(self) -> Figures:
+        """The figures of a snapshot made after this call. Raises UnreachableError, also when none is made in time."""
         until = monotonic() + SNAPSHOT_PATIENCE_SEC
-        first = self.now()
+        first = self.figures()
         while monotonic() < until:
-            figures = self.now()
+            figures = self.figures()
             if figures.elapsed_seconds != first.elapsed_seconds:
                 return figures
             sleep(ASK_AGAIN_SEC)

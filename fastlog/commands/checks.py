@@ -38,12 +38,12 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     """`note`: worth knowing, and no fault. `unknown`: it cannot be told from here."""
 
     subject: str
-    status: Literal["ok", "note", "wrong", "unknown"]
+    status: Literal["ok", "note", "problem", "unknown"]
     text: str
-    mend: str = ""  # a command
+    fix: str = ""  # a command
 
 
-class Server:
+class Examined:
     """The server that is looked at: its figures if it answers, else the settings that it would have."""
 
     def __init__(self, settings: Settings, stats: Stats | None, why_silent: str, sockets: list[UdpSocket]) -> None:
@@ -59,7 +59,7 @@ class Server:
         return float(self.settings[variable])
 
 
-def check_server(server: Server, url: str) -> Finding:
+def check_server(server: Examined, url: str) -> Finding:
     stats = server.stats
     if stats is None:
         ours = next((found for found in server.sockets if found.is_fastlog), None)
@@ -68,14 +68,15 @@ def check_server(server: Server, url: str) -> Finding:
                 "server", "unknown", f"pid {ours.pid} serves, but tells nothing: {server.why_silent}",
                 "fastlog doctor --url http://ADDRESS:PORT, as the server said at its start",
             )  # fmt: skip
-        return Finding("server", "wrong", f"none: {server.why_silent}", "fastlog serve")
+        return Finding("server", "problem", f"none: {server.why_silent}", "fastlog serve")
     text = f"version {stats.version}, {stats.total_received} entries received in {stats.elapsed_seconds:.0f} s"
     if stats.health.reasons:
-        return Finding("server", "wrong", f"{text}, degraded: {'; '.join(stats.health.reasons)}", f"curl {url}/health")
+        text += f", degraded: {'; '.join(stats.health.reasons)}"
+        return Finding("server", "problem", text, f"curl {url}/health")
     return Finding("server", "ok", text)
 
 
-def check_port(server: Server) -> Finding:
+def check_port(server: Examined) -> Finding:
     port = server.settings["SERVER_PORT"]
     if port == "0":
         return Finding("port", "unknown", "SERVER_PORT is 0: any free one")
@@ -90,17 +91,17 @@ def check_port(server: Server) -> Finding:
     if other.pid is None:
         return Finding(
             "port",
-            "wrong",
+            "problem",
             f"{port}/udp is in use by a process of user {other.user}",
             f"sudo ss -ulpn 'sport = :{port}'",
         )
     return Finding(
-        "port", "wrong", f"{port}/udp is in use by pid {other.pid}: {shlex.join(other.command)[:200]}",
+        "port", "problem", f"{port}/udp is in use by pid {other.pid}: {shlex.join(other.command)[:200]}",
         f"kill {other.pid}, or another port: fastlog serve --port {int(port) % 65535 + 1}",
     )  # fmt: skip
 
 
-def check_receive_buffer(server: Server) -> Finding:
+def check_receive_buffer(server: Examined) -> Finding:
     wanted = int(server.settings["RCVBUF_SIZE"])
     allowed = _read_number("/proc/sys/net/core/rmem_max")
     if server.stats:
@@ -115,15 +116,15 @@ def check_receive_buffer(server: Server) -> Finding:
         return Finding("receive buffer", "ok", text)
     text += f"; net.core.rmem_max is {'unknown' if allowed is None else allowed}"
     if wanted > GRANTED_MAX:
-        mend = f"fastlog serve --rcvbuf-size {GRANTED_MAX}"
+        fix = f"fastlog serve --rcvbuf-size {GRANTED_MAX}"
     elif allowed is not None and allowed >= wanted:
-        mend = "restart the server: the limit was raised after its start"
+        fix = "restart the server: the limit was raised after its start"
     else:
-        mend = f"sudo sysctl -w net.core.rmem_max={wanted}, then restart the server"
-    return Finding("receive buffer", "wrong", text, mend)
+        fix = f"sudo sysctl -w net.core.rmem_max={wanted}, then restart the server"
+    return Finding("receive buffer", "problem", text, fix)
 
 
-def check_kernel_drops(server: Server) -> Finding:
+def check_kernel_drops(server: Examined) -> Finding:
     drops = server.stats.losses.kernel_drops if server.stats else sum(found.drops for found in server.sockets)
     if drops is None:
         return Finding("kernel drops", "unknown", "the kernel does not tell them (before Linux 4.12)")
@@ -131,7 +132,7 @@ def check_kernel_drops(server: Server) -> Finding:
         return Finding("kernel drops", "ok", "none")
     size = min(2 * int(server.settings["RCVBUF_SIZE"]), GRANTED_MAX)
     return Finding(
-        "kernel drops", "wrong", f"{drops} datagrams were dropped, since the receive buffer was full",
+        "kernel drops", "problem", f"{drops} datagrams were dropped, since the receive buffer was full",
         f"sudo sysctl -w net.core.rmem_max={size} && fastlog serve --rcvbuf-size {size}",
     )  # fmt: skip
 
@@ -140,7 +141,7 @@ def check_losses(stats: Stats) -> Finding:
     gaps, disk = stats.losses.sequence_gaps, stats.losses.disk
     text = f"{disk} entries refused by the disk, {gaps} never arrived by their senders' sequences"
     if disk:
-        return Finding("losses", "wrong", text, f"df -h {shlex.quote(str(Path(stats.disk.log_file).parent))}")
+        return Finding("losses", "problem", text, f"df -h {shlex.quote(str(Path(stats.disk.log_file).parent))}")
     return Finding("losses", "note" if gaps else "ok", text)
 
 
@@ -150,7 +151,7 @@ def check_directory(directory: Path) -> Finding:
     if not os.access(existing, os.W_OK | os.X_OK):
         user = shlex.quote(_user())
         return Finding(
-            "log directory", "wrong", f"user {_user()} may not write to {existing}",
+            "log directory", "problem", f"user {_user()} may not write to {existing}",
             f"sudo install -d -o {user} {shlex.quote(str(directory.absolute()))}",
         )  # fmt: skip
     kind, mount = _file_system(existing)
@@ -166,12 +167,12 @@ def check_directory(directory: Path) -> Finding:
     return Finding("log directory", "ok", text)
 
 
-def check_sync(server: Server) -> Finding:
+def check_sync(server: Examined) -> Finding:
     """How entries are made durable, and what that takes."""
     stats = server.stats
     if stats and stats.sync.failures:
         return Finding(
-            "sync", "wrong", f"{stats.sync.failures} syncs failed: the disk may be dying", "sudo dmesg --level err"
+            "sync", "problem", f"{stats.sync.failures} syncs failed: the disk may be dying", "sudo dmesg --level err"
         )
     try:
         storage, why_blocking = best_storage(_existing(server.directory))
@@ -186,7 +187,7 @@ def check_sync(server: Server) -> Finding:
     return Finding("sync", "note" if seconds > SLOW_SYNC_SEC else "ok", text)
 
 
-def check_space(server: Server) -> Finding:
+def check_space(server: Examined) -> Finding:
     """Whether the log may grow to its full size."""
     try:
         system = os.statvfs(_existing(server.directory))
@@ -199,14 +200,14 @@ def check_space(server: Server) -> Finding:
     text = f"{free / MB:,.0f} MB free, {used / MB:,.0f} MB used of the {need / MB:,.0f} MB that rotation keeps"
     look = f"sudo du -xh {shlex.quote(_file_system(_existing(server.directory))[1])} | sort -h | tail"
     if server.stats and server.stats.disk.failure:
-        return Finding("disk space", "wrong", f"the disk refuses entries: {server.stats.disk.failure}; {text}", look)
+        return Finding("disk space", "problem", f"the disk refuses entries: {server.stats.disk.failure}; {text}", look)
     if free < FULL_BYTES:
-        return Finding("disk space", "wrong", f"the disk is full; {text}", look)
+        return Finding("disk space", "problem", f"the disk is full; {text}", look)
     if used + free >= need:
         return Finding("disk space", "ok", text)
     fitting = int((used + free - rejects) // limit) - 1
-    mend = f"fastlog serve --log-backups {fitting}" if fitting >= 0 else look
-    return Finding("disk space", "wrong", f"the disk will be full before the oldest archive goes: {text}", mend)
+    fix = f"fastlog serve --log-backups {fitting}" if fitting >= 0 else look
+    return Finding("disk space", "problem", f"the disk will be full before the oldest archive goes: {text}", fix)
 
 
 def check_clock() -> Finding:
@@ -227,7 +228,7 @@ def check_answer(host: str, settings: Settings) -> Finding:
     try:
         resolve(host, port)
     except AddressError as error:
-        return Finding("answer", "wrong", str(error), f"getent hosts {shlex.quote(host)}")
+        return Finding("answer", "problem", str(error), f"getent hosts {shlex.quote(host)}")
     client = Client(host, port, priority_levels=levels, send_buffer=settings.sndbuf_size, give_up_sec=ANSWER_SEC)
     try:
         until = monotonic() + ANSWER_SEC
@@ -243,12 +244,12 @@ def check_answer(host: str, settings: Settings) -> Finding:
             "answer", "ok", f"{host} port {port}/udp stored and acknowledged an entry in {told.round_trip_ms:.2f} ms"
         )
     if told.refused:
-        return Finding("answer", "wrong", f"nothing listens on {host} port {port}/udp", f"on {host}: fastlog serve")
+        return Finding("answer", "problem", f"nothing listens on {host} port {port}/udp", f"on {host}: fastlog serve")
     text = (
         f"no ACK from {host} port {port}/udp within {ANSWER_SEC:g} s: a firewall, ALLOW_FROM, "
         f"or PRIORITY_LEVELS without {levels[0]}"
     )
-    return Finding("answer", "wrong", text, f"on {host}: fastlog doctor; fastlog serve --check")
+    return Finding("answer", "problem", text, f"on {host}: fastlog doctor; fastlog serve --check")
 
 
 def _sync_sec(storage: Storage, directory: Path) -> float:

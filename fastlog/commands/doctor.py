@@ -9,9 +9,9 @@ from fastlog.commands.checks import Finding
 from fastlog.commands.terminal import PLAIN, visible, wants_colours
 from fastlog.commands.udp_sockets import sockets_on
 from fastlog.config import Settings
-from fastlog.stats_client import Inquiry, UnreachableError, dashboard_of
+from fastlog.stats_client import StatsClient, UnreachableError, dashboard_of
 
-COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "wrong": "\x1b[1;31m"}
+COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "problem": "\x1b[1;31m"}
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         colours = wants_colours()
         for finding in findings:
             print(_shown(finding, colours))
-    return 1 if any(finding.status == "wrong" for finding in findings) else 0
+    return 1 if any(finding.status == "problem" for finding in findings) else 0
 
 
 def _client_side(host: str, settings: Settings) -> list[Finding]:
@@ -31,16 +31,16 @@ def _client_side(host: str, settings: Settings) -> list[Finding]:
 
 
 def _server_side(url: str | None, settings: Settings) -> list[Finding]:
-    inquiry = Inquiry(url or dashboard_of(settings), settings.dashboard_token)
+    client = StatsClient(url or dashboard_of(settings), settings.dashboard_token)
     stats, why_silent = None, ""
     try:
-        stats = inquiry.everything()
+        stats = client.stats()
     except UnreachableError as error:
         why_silent = str(error)
     port = int(stats.settings["SERVER_PORT"]) if stats else settings.server_port
-    server = checks.Server(settings, stats, why_silent, sockets_on(port) if port else [])
+    server = checks.Examined(settings, stats, why_silent, sockets_on(port) if port else [])
     return [
-        checks.check_server(server, inquiry.url),
+        checks.check_server(server, client.url),
         checks.check_port(server),
         checks.check_receive_buffer(server),
         checks.check_kernel_drops(server),
@@ -53,8 +53,8 @@ def _server_side(url: str | None, settings: Settings) -> list[Finding]:
 
 
 def _shown(finding: Finding, colours: bool) -> str:
-    status = f"{finding.status.upper() if finding.status == 'wrong' else finding.status:8}"
+    status = f"{finding.status.upper() if finding.status == 'problem' else finding.status:8}"
     if colours:
         status = f"{COLOURS[finding.status]}{status}{PLAIN}"
     text = f"{status}{finding.subject:15} {visible(finding.text)}"
-    return f"{text}\n{'':24}mend: {visible(finding.mend)}" if finding.mend else text
+    return f"{text}\n{'':24}fix: {visible(finding.fix)}" if finding.fix else text

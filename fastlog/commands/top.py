@@ -14,7 +14,7 @@ from rich.text import Text
 from fastlog.commands.terminal import visible
 from fastlog.config import Settings
 from fastlog.stats import Stats
-from fastlog.stats_client import Inquiry, UnreachableError, dashboard_of
+from fastlog.stats_client import StatsClient, UnreachableError, dashboard_of
 
 REFRESH_SEC = 1.0  # the server shows a snapshot for half of it
 HISTORY_COLUMNS = 60  # seconds of the rate's history shown
@@ -26,30 +26,30 @@ LOSS = "bold red"  # and nothing else is red
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for until SIGINT or SIGTERM; returns the exit code."""
-    inquiry = Inquiry(options.url or dashboard_of(settings), settings.dashboard_token)
+    client = StatsClient(options.url or dashboard_of(settings), settings.dashboard_token)
     console = Console(highlight=False, emoji=False, markup=False)
     if options.once or not sys.stdout.isatty():
-        console.print(_page(inquiry.url, inquiry.everything(), None))
+        console.print(_page(client.url, client.stats(), None))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves the terminal as it was
     try:
-        _watch(console, inquiry)
+        _watch(console, client)
     except KeyboardInterrupt:
         return 0
 
 
-def _watch(console: Console, inquiry: Inquiry) -> Never:
+def _watch(console: Console, client: StatsClient) -> Never:
     stats: Stats | None = None
     answered = monotonic()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             trouble = None
             try:
-                stats = inquiry.everything()
+                stats = client.stats()
                 answered = monotonic()
             except UnreachableError as error:
                 trouble = f"{error}; no answer for {_duration(monotonic() - answered)}"
-            live.update(_page(inquiry.url, stats, trouble), refresh=True)
+            live.update(_page(client.url, stats, trouble), refresh=True)
             sleep(REFRESH_SEC)
 
 

@@ -31,7 +31,7 @@ import sys
 from pathlib import Path
 from fastlog.commands.checks import check_directory
 finding = check_directory(Path(sys.argv[1]))
-print(finding.status, finding.text, finding.mend, sep="\\n")
+print(finding.status, finding.text, finding.fix, sep="\\n")
 """
 
 
@@ -57,7 +57,7 @@ def free_port():
 def test_nothing_is_wrong_with_a_good_server(start, tmp_path, free_port):
     server = start(SERVER_PORT=free_port, RCVBUF_SIZE="100000", MAX_LOG_SIZE_MB="1")
     code, found = examine(tmp_path, *at(server))
-    assert (code, {subject for subject in found if found[subject]["status"] == "wrong"}) == (0, set())
+    assert (code, {subject for subject in found if found[subject]["status"] == "problem"}) == (0, set())
     assert list(found) == [
         "server", "port", "receive buffer", "kernel drops", "losses", "log directory", "sync", "disk space", "clock"
     ]  # fmt: skip
@@ -72,7 +72,7 @@ def test_no_server_is_found(tmp_path):
     code, found = examine(tmp_path, **NOBODY)
     assert code == 1
     assert found["server"] == {
-        "subject": "server", "status": "wrong", "text": "none: cannot ask http://127.0.0.1:9/stats: Connection refused", "mend": "fastlog serve"
+        "subject": "server", "status": "problem", "text": "none: cannot ask http://127.0.0.1:9/stats: Connection refused", "fix": "fastlog serve"
     }  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
@@ -92,12 +92,12 @@ def test_a_port_in_use_is_found_with_its_user(tmp_path):
         port = holder.stdout.readline().decode().strip()
         code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": port})
         assert code == 1
-        assert found["port"]["status"] == "wrong"
+        assert found["port"]["status"] == "problem"
         assert found["port"]["text"] == (
             f"{port}/udp is in use by pid {holder.pid}: {shlex.join([sys.executable, '-c', HOLDER])[:200]}"
         )
         assert (
-            found["port"]["mend"] == f"kill {holder.pid}, or another port: fastlog serve --port {int(port) % 65535 + 1}"
+            found["port"]["fix"] == f"kill {holder.pid}, or another port: fastlog serve --port {int(port) % 65535 + 1}"
         )
     finally:
         holder.communicate()
@@ -106,12 +106,12 @@ def test_a_port_in_use_is_found_with_its_user(tmp_path):
 def test_a_small_limit_of_receive_buffers_is_found_before_the_start(tmp_path):
     code, found = examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX + 1))
     assert code == 1
-    assert found["receive buffer"]["status"] == "wrong"
+    assert found["receive buffer"]["status"] == "problem"
     assert found["receive buffer"]["text"] == (
         f"wanted {RMEM_MAX + 1} bytes, a server without CAP_NET_ADMIN would be granted {RMEM_MAX}; "
         f"net.core.rmem_max is {RMEM_MAX}"
     )
-    assert found["receive buffer"]["mend"] == (
+    assert found["receive buffer"]["fix"] == (
         f"sudo sysctl -w net.core.rmem_max={RMEM_MAX + 1}, then restart the server"
     )
     assert examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX))[1]["receive buffer"]["status"] == "ok"
@@ -121,9 +121,9 @@ def test_a_receive_buffer_that_a_server_was_not_granted_is_found(start, tmp_path
     """No system grants this one whole: the kernel keeps twice of it in an int."""
     code, found = examine(tmp_path, *at(start(RCVBUF_SIZE="1073741824")))
     assert code == 1
-    assert found["receive buffer"]["status"] == "wrong"
+    assert found["receive buffer"]["status"] == "problem"
     assert found["receive buffer"]["text"].startswith("wanted 1073741824 bytes, granted ")
-    assert found["receive buffer"]["mend"] == "fastlog serve --rcvbuf-size 1073741823"
+    assert found["receive buffer"]["fix"] == "fastlog serve --rcvbuf-size 1073741823"
 
 
 def test_kernel_drops_are_found(start, tmp_path):
@@ -134,12 +134,10 @@ def test_kernel_drops_are_found(start, tmp_path):
     drops = eventually(lambda: server.stats()["losses"]["kernel_drops"], bool)
     code, found = examine(tmp_path, *at(server))
     assert code == 1
-    assert found["kernel drops"]["status"] == "wrong"
+    assert found["kernel drops"]["status"] == "problem"
     assert found["kernel drops"]["text"] == f"{drops} datagrams were dropped, since the receive buffer was full"
-    assert (
-        found["kernel drops"]["mend"] == "sudo sysctl -w net.core.rmem_max=20000 && fastlog serve --rcvbuf-size 20000"
-    )
-    assert found["server"]["status"] == "wrong"  # its health says so, too
+    assert found["kernel drops"]["fix"] == "sudo sysctl -w net.core.rmem_max=20000 && fastlog serve --rcvbuf-size 20000"
+    assert found["server"]["status"] == "problem"  # its health says so, too
 
 
 def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
@@ -154,7 +152,7 @@ def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
             client.send(bytes(1_000))
         code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": str(full.getsockname()[1])})
     assert code == 1
-    assert found["kernel drops"]["status"] == "wrong"
+    assert found["kernel drops"]["status"] == "problem"
     assert 0 < int(found["kernel drops"]["text"].split()[0]) < 100
 
 
@@ -170,9 +168,9 @@ def test_a_full_disk_is_found(small_disk, closing, tmp_path):
         os.posix_fallocate(file.fileno(), 0, system.f_bavail * system.f_frsize)
     code, found = examine(tmp_path, **roomy)
     assert code == 1
-    assert found["disk space"]["status"] == "wrong"
+    assert found["disk space"]["status"] == "problem"
     assert found["disk space"]["text"].startswith("the disk is full; 0 MB free, ")
-    assert found["disk space"]["mend"] == f"sudo du -xh {small_disk} | sort -h | tail"
+    assert found["disk space"]["fix"] == f"sudo du -xh {small_disk} | sort -h | tail"
     assert found["sync"]["text"].endswith("No space left on device")
 
 
@@ -182,9 +180,9 @@ def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):
         tmp_path, **NOBODY, LOG_DIR=str(small_disk), MAX_LOG_SIZE_MB="1", LOG_BACKUPS="20", REJECTS_MAX_MB="1"
     )
     assert code == 1
-    assert found["disk space"]["status"] == "wrong"
+    assert found["disk space"]["status"] == "problem"
     assert "8 MB free, 0 MB used of the 22 MB that rotation keeps" in found["disk space"]["text"]
-    assert found["disk space"]["mend"] == "fastlog serve --log-backups 6"
+    assert found["disk space"]["fix"] == "fastlog serve --log-backups 6"
 
 
 @only_root
@@ -215,7 +213,7 @@ def test_a_directory_that_may_not_be_written_is_found():
         pytest.skip("another user cannot run this Python: it is in a directory that only root may enter")
     done = subprocess.run([*nobody, sys.executable, "-c", CHECKER, "/etc/fastlog"], capture_output=True, check=True)
     assert done.stdout.decode().splitlines() == [
-        "wrong", "user nobody may not write to /etc", "sudo install -d -o nobody /etc/fastlog"
+        "problem", "user nobody may not write to /etc", "sudo install -d -o nobody /etc/fastlog"
     ]  # fmt: skip
 
 
@@ -248,7 +246,7 @@ def test_a_client_is_told_that_a_server_stays_silent(start, tmp_path):
 def test_findings_are_written_for_people_too(tmp_path):
     done = run_fastlog("doctor", cwd=tmp_path, **NOBODY)
     assert done.returncode == 1
-    assert "WRONG   server          none: cannot ask http://127.0.0.1:9/stats: Connection refused\n" in done.stdout
-    assert "                        mend: fastlog serve\n" in done.stdout
+    assert "PROBLEM server          none: cannot ask http://127.0.0.1:9/stats: Connection refused\n" in done.stdout
+    assert "                        fix: fastlog serve\n" in done.stdout
     assert "\nok      kernel drops    none\n" in done.stdout
     assert "\x1b" not in done.stdout
