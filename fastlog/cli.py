@@ -201,11 +201,11 @@ def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "doctor",
-        help="find what is wrong, and say what mends it",
+        help="find problems and print how to fix them",
         description="Look at the server of this machine and what it needs: receive buffer, losses, disk, clock, port. "
         "With --server, look from a client's side: send one entry of a priority level and wait for its ACK.",
         epilog="The entry that --server sends has the app `fastlog-doctor`, and is stored like any other. "
-        "Exit code 0: nothing is wrong; 1: something is; 2: wrong usage.",
+        "Exit code 0: no problem; 1: a problem; 2: wrong usage.",
     )
     parser.add_argument("--server", metavar="HOST", help="name or address of a server to reach")
     parser.add_argument("--port", dest="SERVER_PORT", type=_port, metavar="N", help="UDP port (SERVER_PORT, or 5514)")

@@ -1,4 +1,4 @@
-"""Asks a running server for its figures: `/stats` over HTTP, as far as the commands need it."""
+"""Asks a running server for its stats: `/stats` over HTTP, as far as the commands need it."""
 
 import http.client
 from time import monotonic, sleep
@@ -11,10 +11,12 @@ from fastlog.config import Settings
 from fastlog.errors import ConfigError, FastlogError
 from fastlog.stats import Losses, Process, SenderStats, Stats
 
-TIMEOUT_SEC = 5.0  # for an answer: the dashboard's thread lets the server's loop go first
-SNAPSHOT_PATIENCE_SEC = 5.0  # for a new snapshot: the loop makes one when it is asked, unless it hangs
-ASK_AGAIN_SEC = 0.15  # between two looks for a new snapshot: each of them costs the server some time
+TIMEOUT_SEC = 5.0  # to wait for an answer: the dashboard's thread lets the server's loop go first
+SNAPSHOT_PATIENCE_SEC = 5.0  # to wait for a new snapshot: the loop makes one when asked, unless it hangs
+ASK_AGAIN_SEC = 0.15  # between two requests for a new snapshot: each of them costs the server some time
+BODY_MAX_BYTES = 16 << 20  # of an answer: many times the largest /stats, and an end to what a stranger may send
 
+REFUSALS = (401, 403, 503)  # the statuses with which a fastlog server refuses its stats
 
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # a server that listens on all addresses is asked at this one
 
@@ -22,11 +24,19 @@ T = TypeVar("T")
 
 
 class UnreachableError(FastlogError):
-    """The figures cannot be had; the text says why, and what to do."""
+    """The server's stats cannot be had; the text says why."""
+
+
+class RefusedError(UnreachableError):
+    """A fastlog server answers, but does not give its stats: it wants a token, for example."""
+
+
+class StrangerError(UnreachableError):
+    """A program that is not fastlog answers at the URL."""
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What the commands use of `/stats` (docs/http-api.md); counts are from the server's start."""
+    """The part of `/stats` that most commands use (docs/http-api.md). Counts are since the server's start."""
 
     total_received: int
     stored: int
@@ -42,11 +52,20 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class _Refusal(msgspec.Struct):
+    """The body with which fastlog refuses a request."""
+
     error: str
 
 
+class _Version(msgspec.Struct):
+    """What the `/stats` of every version of fastlog has."""
+
+    version: str
+    total_received: int
+
+
 def dashboard_of(settings: Settings) -> str:
-    """Where a server of these settings has its dashboard, as seen from its own machine."""
+    """The URL of the dashboard of a server with these settings, as seen from its own machine."""
     return dashboard_at(ANYWHERE.get(settings.dashboard_host, settings.dashboard_host), settings.dashboard_port)
 
 
@@ -56,7 +75,7 @@ def dashboard_at(host: str, port: int) -> str:
 
 
 class StatsClient:
-    """Of the dashboard at `url`; `token`: its DASHBOARD_TOKEN, or empty. Raises ConfigError if that is no URL."""
+    """Asks the dashboard at `url`, whose DASHBOARD_TOKEN is `token` or empty. Raises ConfigError for a wrong URL."""
 
     def __init__(self, url: str, token: str) -> None:
         try:
@@ -65,7 +84,7 @@ class StatsClient:
         except ValueError:
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not self._host:
-            raise ConfigError(f"{url!r} is no URL of a dashboard, such as http://127.0.0.1:8080")
+            raise ConfigError(f"{url!r} is not a URL of a dashboard, such as http://127.0.0.1:8080")
         self.url = url.rstrip("/")
         self._tls = parts.scheme == "https"
         self._path = parts.path.rstrip("/") + "/stats"
@@ -81,23 +100,41 @@ class StatsClient:
         return self._ask(Stats)
 
     def _ask(self, kind_of_answer: type[T]) -> T:
+        status, body = self._request()
+        if status != 200:
+            reason = _refusal(status, body)
+            if reason is None:
+                raise self._stranger(f"status {status}")
+            raise RefusedError(f"{self.url}/stats answers {status}: {reason}")
+        try:
+            return msgspec.json.decode(body, type=kind_of_answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            try:
+                version = msgspec.json.decode(body, type=_Version).version
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise self._stranger("not stats") from error
+            raise RefusedError(
+                f"{self.url}/stats is that of fastlog {version}, which this version cannot read: {error}"
+            ) from error
+
+    def _request(self) -> tuple[int, bytes]:
+        """The status and the body of the answer. Raises UnreachableError."""
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=TIMEOUT_SEC)
         try:
             connection.request("GET", self._path, headers=self._headers)
             response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return response.status, response.read(BODY_MAX_BYTES)
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
             raise UnreachableError(f"cannot ask {self.url}/stats: {reason}") from error
+        except http.client.HTTPException as error:
+            raise self._stranger("not HTTP") from error
         finally:
             connection.close()
-        if response.status != 200:
-            raise UnreachableError(f"{self.url}/stats answers {response.status}: {_reason(body)}")
-        try:
-            return msgspec.json.decode(body, type=kind_of_answer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnreachableError(f"{self.url}/stats is not that of this version of fastlog: {error}") from error
+
+    def _stranger(self, what: str) -> StrangerError:
+        return StrangerError(f"another program answers at {self.url}/stats ({what})")
 
     def fresh_figures(self) -> Figures:
         """The figures of a snapshot made after this call. Raises UnreachableError, also when none is made in time."""
@@ -111,9 +148,11 @@ class StatsClient:
         raise UnreachableError(f"{self.url}/stats does not change: the server hangs")
 
 
-def _reason(body: bytes) -> str:
-    """Of a server that refuses, or what else answered."""
+def _refusal(status: int, body: bytes) -> str | None:
+    """The reason that a fastlog server gives for refusing its stats; None if this is not how fastlog refuses."""
+    if status not in REFUSALS:
+        return None
     try:
         return msgspec.json.decode(body, type=_Refusal).error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body[:100].decode("utf-8", "replace")
+        return None
