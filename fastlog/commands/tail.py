@@ -11,12 +11,13 @@ from pathlib import Path
 
 import msgspec
 
+from fastlog.commands.levels import parse_level
 from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
 from fastlog.config import Settings
 from fastlog.entry import level_of
 from fastlog.errors import ConfigError, say
 from fastlog.logs.log_reader import Follower, OpenFile, Reader, ReadError, open_log, read_backward
-from fastlog.logs.selection import Selection, fields_of, parse_level, parse_pattern, parse_since
+from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since
 
 DEFAULT_COUNT = 10  # entries, as `tail` shows
 POLL_MS = 100  # between two looks at a log that is followed: no wait for a person, and a ten-thousandth of a processor

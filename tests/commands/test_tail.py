@@ -308,7 +308,7 @@ def test_the_log_is_where_the_settings_say(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--level", "loud"], "--level loud: must be one of DEBUG, "),
+        (["--level", "loud"], "--level loud: unknown level; it must be one of DEBUG, "),
         (["--since", "soon"], "--since soon: must be a duration"),
         (["--grep", "("], "--grep (: no regular expression"),
         (["-n", "-5"], "-n -5: must be a whole number from 0, or `all`"),
