@@ -23,7 +23,7 @@ def usage(action: argparse.Action) -> str:
     """`-n N, --lines N`, or the name of an argument that is no flag."""
     name = action.metavar or action.dest.upper()
     if not action.option_strings:
-        return f"[{name}]" if action.nargs == "?" else str(name)
+        return f"[{name}]" if action.nargs in ("?", "*") else str(name)
     value = "" if action.nargs == 0 else f" {name}"
     return ", ".join(f"{flag}{value}" for flag in action.option_strings)
 

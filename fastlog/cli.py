@@ -86,10 +86,18 @@ def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Exit code 0: all of them were; 1: some were not, and which; 2: wrong usage.",
     )
     parser.add_argument(
-        "message", nargs="?", metavar="MESSAGE", help="the message of one entry; without it, see --stdin"
+        "message",
+        nargs="*",
+        metavar="MESSAGE",
+        help="the message of one entry, whose words are joined with spaces; without it, see --stdin",
     )
     _add_target(parser)
-    parser.add_argument("--level", default="INFO", metavar="L", help="level of the entries (INFO)")
+    parser.add_argument(
+        "--level",
+        default="INFO",
+        metavar="L",
+        help="level of the entries; an alias is sent as the level it stands for, `warn` as WARNING (INFO)",
+    )
     parser.add_argument("--app", metavar="NAME", help="the application's name, as the entries' field `app`")
     parser.add_argument("--samples", type=_count, metavar="N", help="send N sample entries of random levels")
     parser.add_argument("--interval", type=_seconds, default=0, metavar="S", help="seconds between two samples (0)")
@@ -107,6 +115,7 @@ def _add_send(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _send(options: argparse.Namespace) -> int:
+    options.message = " ".join(options.message) if options.message else None
     if sum((options.message is not None, options.samples is not None, options.stdin)) > 1:
         options.usage_error("give one of MESSAGE, --samples and --stdin")
     if options.json and (options.message is not None or options.samples is not None):
@@ -201,11 +210,11 @@ def _add_top(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _add_doctor(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "doctor",
-        help="find what is wrong, and say what mends it",
+        help="find problems and print how to fix them",
         description="Look at the server of this machine and what it needs: receive buffer, losses, disk, clock, port. "
         "With --server, look from a client's side: send one entry of a priority level and wait for its ACK.",
         epilog="The entry that --server sends has the app `fastlog-doctor`, and is stored like any other. "
-        "Exit code 0: nothing is wrong; 1: something is; 2: wrong usage.",
+        "Exit code 0: no problem; 1: a problem; 2: wrong usage.",
     )
     parser.add_argument("--server", metavar="HOST", help="name or address of a server to reach")
     parser.add_argument("--port", dest="SERVER_PORT", type=_port, metavar="N", help="UDP port (SERVER_PORT, or 5514)")

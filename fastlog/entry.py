@@ -96,11 +96,16 @@ def decode(datagram: bytes) -> list[Piece]:
     return pieces or [Piece("empty", None, None, 0, 0, None)]
 
 
-def level_of(text: str) -> str:
-    """The level that a `level` field means; only ASCII letters are compared without case."""
-    name = text.encode().upper().decode()
+def known_level(text: str) -> str | None:
+    """The level with this name or alias, or None. Only ASCII letters are compared without case."""
+    name = text.encode(errors="surrogatepass").upper().decode(errors="surrogatepass")
     name = ALIASES.get(name, name)
-    return name if name in LEVELS else "OTHER"
+    return name if name in LEVELS else None
+
+
+def level_of(text: str) -> str:
+    """The level that a `level` field means."""
+    return known_level(text) or "OTHER"
 
 
 def _piece(data: bytes, start: int) -> tuple[Piece, int]:

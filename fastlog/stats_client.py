@@ -1,4 +1,4 @@
-"""Asks a running server for its figures: `/stats` over HTTP, as far as the commands need it."""
+"""Asks a running server for its stats: `/stats` over HTTP, as far as the commands need it."""
 
 import http.client
 from time import monotonic, sleep
@@ -10,19 +10,30 @@ import msgspec
 from fastlog.errors import ConfigError, FastlogError
 from fastlog.stats import Losses, Process, SenderStats, Stats
 
-TIMEOUT_SEC = 5.0  # for an answer: the dashboard's thread lets the server's loop go first
-SNAPSHOT_PATIENCE_SEC = 5.0  # for a new snapshot: the loop makes one when it is asked, unless it hangs
-ASK_AGAIN_SEC = 0.15  # between two looks for a new snapshot: each of them costs the server some time
+TIMEOUT_SEC = 5.0  # to wait for an answer: the dashboard's thread lets the server's loop go first
+SNAPSHOT_PATIENCE_SEC = 5.0  # to wait for a new snapshot: the loop makes one when asked, unless it hangs
+ASK_AGAIN_SEC = 0.15  # between two requests for a new snapshot: each of them costs the server some time
+BODY_MAX_BYTES = 16 << 20  # of an answer: many times the largest /stats, and an end to what a stranger may send
+
+REFUSALS = (401, 403, 503)  # the statuses with which a fastlog server refuses its stats
 
 T = TypeVar("T")
 
 
 class UnreachableError(FastlogError):
-    """The figures cannot be had; the text says why, and what to do."""
+    """The server's stats cannot be had; the text says why."""
+
+
+class RefusedError(UnreachableError):
+    """A fastlog server answers, but does not give its stats: it wants a token, for example."""
+
+
+class StrangerError(UnreachableError):
+    """A program that is not fastlog answers at the URL."""
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """What the commands use of `/stats` (docs/http-api.md); counts are from the server's start."""
+    """The part of `/stats` that most commands use (docs/http-api.md). Counts are since the server's start."""
 
     total_received: int
     stored: int
@@ -38,11 +49,20 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class _Refusal(msgspec.Struct):
+    """The body with which fastlog refuses a request."""
+
     error: str
 
 
-class Inquiry:
-    """Of the dashboard at `url`; `token`: its DASHBOARD_TOKEN, or empty. Raises ConfigError if that is no URL."""
+class _Version(msgspec.Struct):
+    """What the `/stats` of every version of fastlog has."""
+
+    version: str
+    total_received: int
+
+
+class StatsClient:
+    """Asks the dashboard at `url`, whose DASHBOARD_TOKEN is `token` or empty. Raises ConfigError for a wrong URL."""
 
     def __init__(self, url: str, token: str) -> None:
         try:
@@ -51,54 +71,75 @@ class Inquiry:
         except ValueError:
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not self._host:
-            raise ConfigError(f"{url!r} is no URL of a dashboard, such as http://127.0.0.1:8080")
+            raise ConfigError(f"{url!r} is not a URL of a dashboard, such as http://127.0.0.1:8080")
         self.url = url.rstrip("/")
         self._tls = parts.scheme == "https"
         self._path = parts.path.rstrip("/") + "/stats"
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
-    def now(self) -> Figures:
-        """The server's newest snapshot, at most half a second old. Raises UnreachableError."""
+    def figures(self) -> Figures:
+        """What commands use of the server's newest snapshot, which is at most half a second old. Raises
+        UnreachableError."""
         return self._ask(Figures)
 
-    def everything(self) -> Stats:
-        """The same, with all that it tells."""
+    def stats(self) -> Stats:
+        """The server's newest snapshot as a whole. Raises UnreachableError."""
         return self._ask(Stats)
 
     def _ask(self, kind_of_answer: type[T]) -> T:
+        status, body = self._request()
+        if status != 200:
+            reason = _refusal(status, body)
+            if reason is None:
+                raise self._stranger(f"status {status}")
+            raise RefusedError(f"{self.url}/stats answers {status}: {reason}")
+        try:
+            return msgspec.json.decode(body, type=kind_of_answer)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            try:
+                version = msgspec.json.decode(body, type=_Version).version
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                raise self._stranger("not stats") from error
+            raise RefusedError(
+                f"{self.url}/stats is that of fastlog {version}, which this version cannot read: {error}"
+            ) from error
+
+    def _request(self) -> tuple[int, bytes]:
+        """The status and the body of the answer. Raises UnreachableError."""
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=TIMEOUT_SEC)
         try:
             connection.request("GET", self._path, headers=self._headers)
             response = connection.getresponse()
-            body = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return response.status, response.read(BODY_MAX_BYTES)
+        except OSError as error:
+            reason = error.strerror or str(error) or type(error).__name__
             raise UnreachableError(f"cannot ask {self.url}/stats: {reason}") from error
+        except http.client.HTTPException as error:
+            raise self._stranger("not HTTP") from error
         finally:
             connection.close()
-        if response.status != 200:
-            raise UnreachableError(f"{self.url}/stats answers {response.status}: {_reason(body)}")
-        try:
-            return msgspec.json.decode(body, type=kind_of_answer)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UnreachableError(f"{self.url}/stats is not that of this version of fastlog: {error}") from error
 
-    def fresh(self) -> Figures:
-        """A snapshot that was made after this call. Raises UnreachableError, also where none is made in time."""
+    def _stranger(self, what: str) -> StrangerError:
+        return StrangerError(f"another program answers at {self.url}/stats ({what})")
+
+    def fresh_figures(self) -> Figures:
+        """The figures of a snapshot made after this call. Raises UnreachableError, also when none is made in time."""
         until = monotonic() + SNAPSHOT_PATIENCE_SEC
-        first = self.now()
+        first = self.figures()
         while monotonic() < until:
-            figures = self.now()
+            figures = self.figures()
             if figures.elapsed_seconds != first.elapsed_seconds:
                 return figures
             sleep(ASK_AGAIN_SEC)
         raise UnreachableError(f"{self.url}/stats does not change: the server hangs")
 
 
-def _reason(body: bytes) -> str:
-    """Of a server that refuses, or what else answered."""
+def _refusal(status: int, body: bytes) -> str | None:
+    """The reason that a fastlog server gives for refusing its stats; None if this is not how fastlog refuses."""
+    if status not in REFUSALS:
+        return None
     try:
         return msgspec.json.decode(body, type=_Refusal).error
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return body[:100].decode("utf-8", "replace")
+        return None

@@ -9,6 +9,7 @@ import msgspec
 from fastlog._parse import scan
 from fastlog.client._outbox import HAS_APP, HAS_HOST, HAS_TIMESTAMP
 from fastlog.client.encode import OWN_SEQUENCE, encode
+from fastlog.entry import level_of
 
 READ_BYTES = 1 << 16  # of standard input, the size of a pipe
 LINE_MAX_BYTES = 1 << 20  # of an unfinished line kept in memory; no datagram could hold it
@@ -27,7 +28,7 @@ _LEVEL = re.compile(
     r"|^<(?P<syslog>[0-7])>",  # of systemd and the kernel
     re.IGNORECASE,
 )
-_OF_SYSLOG = ("EMERG", "ALERT", "CRITICAL", "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG")
+_OF_SYSLOG = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
 
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PRESENT = {"timestamp": HAS_TIMESTAMP, "host": HAS_HOST, "app": HAS_APP}
@@ -62,7 +63,7 @@ def guess_level(text: str) -> str | None:
         return None
     if found["syslog"]:
         return _OF_SYSLOG[int(found["syslog"])]
-    return str(found[found.lastgroup or 0]).upper()
+    return level_of(found[found.lastgroup or 0])
 
 
 def json_entry(line: bytes, level: str, guess: bool) -> Encoded | None:

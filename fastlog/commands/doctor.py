@@ -1,61 +1,85 @@
-"""`fastlog doctor`: what is wrong with a server and its machine, or with the way to it, and what mends it."""
+"""`fastlog doctor`: finds problems of a server, of its machine or of the way to it, and prints how to fix them."""
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from fastlog.addresses import dashboard_url
 from fastlog.commands import checks
-from fastlog.commands.checks import Finding
+from fastlog.commands.bound_sockets import BoundSocket, udp_sockets
+from fastlog.commands.checks import Examined, Finding
 from fastlog.commands.terminal import PLAIN, visible, wants_colours
-from fastlog.commands.udp_sockets import sockets_on
 from fastlog.config import Settings
-from fastlog.stats_client import Inquiry, UnreachableError
+from fastlog.stats import Stats
+from fastlog.stats_client import StatsClient, UnreachableError
 
-COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "wrong": "\x1b[1;31m"}
+COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "problem": "\x1b[1;31m"}
+
+Checks = dict[str, Callable[[], Finding]]  # by subject, in the order they are made
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
-    """Shows the findings; returns the exit code: 1 if one is wrong."""
-    findings = _client_side(options.server, settings) if options.server else _server_side(options.url, settings)
+    """Prints the findings; returns the exit code: 1 if there is a problem."""
+    to_make = _client_side(options.server, settings) if options.server else _server_side(options.url, settings)
+    findings = [_finding(subject, check) for subject, check in to_make.items()]
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(findings)).decode())
     else:
         colours = wants_colours()
         for finding in findings:
             print(_shown(finding, colours))
-    return 1 if any(finding.status == "wrong" for finding in findings) else 0
+    return 1 if any(finding.status == "problem" for finding in findings) else 0
 
 
-def _client_side(host: str, settings: Settings) -> list[Finding]:
-    return [checks.check_answer(host, settings), checks.check_clock()]
-
-
-def _server_side(url: str | None, settings: Settings) -> list[Finding]:
-    inquiry = Inquiry(url or dashboard_url(settings.dashboard_host, settings.dashboard_port), settings.dashboard_token)
-    stats, why_silent = None, ""
+def _finding(subject: str, check: Callable[[], Finding]) -> Finding:
     try:
-        stats = inquiry.everything()
+        return check()
+    except OSError as error:
+        return checks.unseen(subject, error)
+
+
+def _client_side(host: str, settings: Settings) -> Checks:
+    return {"answer": partial(checks.check_answer, host, settings), "clock": checks.check_clock}
+
+
+def _server_side(url: str | None, settings: Settings) -> Checks:
+    client = StatsClient(
+        url or dashboard_url(settings.dashboard_host, settings.dashboard_port), settings.dashboard_token
+    )
+    stats: Stats | None = None
+    silence: UnreachableError | None = None
+    try:
+        stats = client.stats()
     except UnreachableError as error:
-        why_silent = str(error)
+        silence = error
     port = int(stats.settings["SERVER_PORT"]) if stats else settings.server_port
-    server = checks.Server(settings, stats, why_silent, sockets_on(port) if port else [])
-    return [
-        checks.check_server(server, inquiry.url),
-        checks.check_port(server),
-        checks.check_receive_buffer(server),
-        checks.check_kernel_drops(server),
-        *([checks.check_losses(stats)] if stats else []),
-        checks.check_directory(server.directory),
-        checks.check_sync(server),
-        checks.check_space(server),
-        checks.check_clock(),
-    ]
+    server = Examined(settings, stats, silence, _sockets_on(port))
+    return {
+        "server": partial(checks.check_server, server, client.url),
+        "port": partial(checks.check_port, server),
+        "receive buffer": partial(checks.check_receive_buffer, server),
+        "kernel drops": partial(checks.check_kernel_drops, server),
+        **({"losses": partial(checks.check_losses, stats)} if stats else {}),
+        "log directory": partial(checks.check_directory, server),
+        "sync": partial(checks.check_sync, server),
+        "disk space": partial(checks.check_space, server),
+        "clock": checks.check_clock,
+    }
+
+
+def _sockets_on(port: int) -> list[BoundSocket] | None:
+    """The sockets bound to the UDP port; None if this user may not see them."""
+    try:
+        return udp_sockets(port) if port else []
+    except OSError:
+        return None
 
 
 def _shown(finding: Finding, colours: bool) -> str:
-    status = f"{finding.status.upper() if finding.status == 'wrong' else finding.status:8}"
+    status = f"{finding.status.upper() if finding.status == 'problem' else finding.status:8}"
     if colours:
         status = f"{COLOURS[finding.status]}{status}{PLAIN}"
     text = f"{status}{finding.subject:15} {visible(finding.text)}"
-    return f"{text}\n{'':24}mend: {visible(finding.mend)}" if finding.mend else text
+    return f"{text}\n{'':24}fix: {visible(finding.fix)}" if finding.fix else text

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import msgspec
 
+from fastlog.commands.levels import parse_level
 from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
 from fastlog.config import Settings
 from fastlog.entry import level_of
 from fastlog.errors import ConfigError, say
-from fastlog.logs.log_reader import Follower, OpenFile, Reader, ReadError, open_log, read_backward
-from fastlog.logs.selection import Selection, fields_of, parse_level, parse_pattern, parse_since
+from fastlog.logs.log_files import OpenFile, ReadError, open_log, unread_archives
+from fastlog.logs.log_reader import Follower, Reader, read_backward
+from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since
 
 DEFAULT_COUNT = 10  # entries, as `tail` shows
 POLL_MS = 100  # between two looks at a log that is followed: no wait for a person, and a ten-thousandth of a processor
@@ -54,8 +56,10 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         if not options.follow:
             raise ReadError(f"there is no {path}; is LOG_DIR the server's, or did it not start yet?")
         say(f"waiting for {path}")
-    while len(files) > 1 and not files[-1].size:  # it is new, and the server may still write to the one before it
-        files.pop().close()
+    if unread := unread_archives(path):
+        say(f"cannot read {', '.join(unread)}: of compressed archives only .gz is read")
+    while len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
+        files.pop().close()  # it is new, and the server may still write to the file before it
     if since:  # what is in older files was received before
         old = [file for file in files[:-1] if file.changed < since.timestamp() * 1e9]
         for file in old:
@@ -90,7 +94,7 @@ def _show(
             file.close()
             continue
         reader = Reader(file, offset if number == first else 0)
-        for block, start, end in reader.read(file.size):
+        for block, start, end in reader.read(None if file.is_compressed else file.size):
             show(block, selection.runs(block, start, end))
         if number < len(files) - 1:
             file.close()
@@ -111,27 +115,71 @@ def _follow(follower: Follower, selection: Selection, show: Show) -> int:
 
 def _beginning(files: list[OpenFile], selection: Selection, count: int) -> tuple[int, int]:
     """The file and the offset from which `count` entries of the selection are left to the end."""
-    last: tuple[int, int] | None = None
+    if not count:
+        return (len(files) - 1, _end_of(files[-1])) if files else (0, 0)
     for number in reversed(range(len(files))):
-        for (block, start, end), at in read_backward(files[number]):
-            if last is None:
-                last = number, at + end
-            if not count:
-                return last
-            for run_start, run_end in reversed(selection.runs(block, start, end)):
-                lines = block.count(b"\n", run_start, run_end)
-                if lines >= count:
-                    return number, at + _last_lines(block, run_start, run_end, count)
-                count -= lines
+        find = _find_in_compressed if files[number].is_compressed else _find_in_plain
+        offset, found = find(files[number], selection, count)
+        if offset is not None:
+            return number, offset
+        count -= found
     return 0, 0
 
 
-def _last_lines(block: bytearray, start: int, end: int, count: int) -> int:
-    """Where the last `count` lines of block[start:end] begin."""
-    at = end
-    for _ in range(count):
-        at = block.rfind(b"\n", start, at - 1) + 1 or start
-    return at
+def _end_of(file: OpenFile) -> int:
+    """The offset behind the last whole line."""
+    if not file.is_compressed:
+        return next((at + end for (_, _, end), at in read_backward(file)), 0)
+    reader = Reader(file)
+    for _ in reader.read():
+        pass
+    return reader.offset
+
+
+def _find_in_plain(file: OpenFile, selection: Selection, count: int) -> tuple[int | None, int]:
+    """The offset of the `count`-th entry from the end, or None and how many there are."""
+    found = 0
+    for (block, start, end), at in read_backward(file):
+        place, in_block = _find_in_block(block, start, end, selection, count - found)
+        if place is not None:
+            return at + place, count
+        found += in_block
+    return None, found
+
+
+def _find_in_compressed(file: OpenFile, selection: Selection, count: int) -> tuple[int | None, int]:
+    """As `_find_in_plain`. It counts from the beginning, then reads anew only the block in question."""
+    reader, blocks, found = Reader(file), [], 0
+    for block, start, end in reader.read():
+        runs = selection.runs(block, start, end)
+        in_block = sum(block.count(b"\n", run_start, run_end) for run_start, run_end in runs)
+        blocks.append((reader.offset - end + start, reader.offset, in_block))
+        found += in_block
+    if found < count:
+        return None, found
+    for begin, until, in_block in reversed(blocks):
+        if in_block >= count:
+            for block, start, end in Reader(file, begin).read(until):
+                place, _ = _find_in_block(block, start, end, selection, count)
+                return begin + (place or 0), count
+        count -= in_block
+    return None, found
+
+
+def _find_in_block(
+    block: bytearray, start: int, end: int, selection: Selection, count: int
+) -> tuple[int | None, int]:  # fmt: skip
+    """Where the last `count` entries of block[start:end] begin, or None and how many there are."""
+    found = 0
+    for run_start, run_end in reversed(selection.runs(block, start, end)):
+        lines = block.count(b"\n", run_start, run_end)
+        if found + lines >= count:
+            at = run_end
+            for _ in range(count - found):
+                at = block.rfind(b"\n", run_start, at - 1) + 1 or run_start
+            return at, count
+        found += lines
+    return None, found
 
 
 def _show_json() -> Show:

@@ -15,7 +15,7 @@ from fastlog.addresses import dashboard_url
 from fastlog.commands.terminal import visible
 from fastlog.config import Settings
 from fastlog.stats import Stats
-from fastlog.stats_client import Inquiry, UnreachableError
+from fastlog.stats_client import StatsClient, UnreachableError
 
 REFRESH_SEC = 1.0  # the server shows a snapshot for half of it
 HISTORY_COLUMNS = 60  # seconds of the rate's history shown
@@ -27,31 +27,32 @@ LOSS = "bold red"  # and nothing else is red
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for until SIGINT or SIGTERM; returns the exit code."""
-    url = options.url or dashboard_url(settings.dashboard_host, settings.dashboard_port)
-    inquiry = Inquiry(url, settings.dashboard_token)
+    client = StatsClient(
+        options.url or dashboard_url(settings.dashboard_host, settings.dashboard_port), settings.dashboard_token
+    )
     console = Console(highlight=False, emoji=False, markup=False)
     if options.once or not sys.stdout.isatty():
-        console.print(_page(inquiry.url, inquiry.everything(), None))
+        console.print(_page(client.url, client.stats(), None))
         return 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves the terminal as it was
     try:
-        _watch(console, inquiry)
+        _watch(console, client)
     except KeyboardInterrupt:
         return 0
 
 
-def _watch(console: Console, inquiry: Inquiry) -> Never:
+def _watch(console: Console, client: StatsClient) -> Never:
     stats: Stats | None = None
     answered = monotonic()
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             trouble = None
             try:
-                stats = inquiry.everything()
+                stats = client.stats()
                 answered = monotonic()
             except UnreachableError as error:
                 trouble = f"{error}; no answer for {_duration(monotonic() - answered)}"
-            live.update(_page(inquiry.url, stats, trouble), refresh=True)
+            live.update(_page(client.url, stats, trouble), refresh=True)
             sleep(REFRESH_SEC)
 
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from fastlog.stats_client import Figures, Inquiry, UnreachableError
+from fastlog.stats_client import Figures, StatsClient, UnreachableError
 
 ASK_SEC = 1.0  # between two questions for the losses: the server has to answer them while it is tested
 RATE_SEC = 0.5  # that the shown rate is taken over: it stands still long enough to be read
@@ -15,7 +15,7 @@ RATE_SEC = 0.5  # that the shown rate is taken over: it stands still long enough
 class Bar:
     """Drawn on standard error, and gone at the end. `total`: entries, or None if the clock ends the run."""
 
-    def __init__(self, total: int | None, inquiry: Inquiry) -> None:
+    def __init__(self, total: int | None, inquiry: StatsClient) -> None:
         self._inquiry = inquiry
         self._progress = Progress(
             BarColumn(),
@@ -55,7 +55,7 @@ class Bar:
 
     def _losses(self) -> Figures | None:
         try:
-            return self._inquiry.now()
+            return self._inquiry.figures()
         except UnreachableError:
             return None
 

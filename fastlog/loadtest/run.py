@@ -24,7 +24,7 @@ from fastlog.loadtest.entries import ERROR_SHARE, POOL_ENTRIES, Prepared, made_u
 from fastlog.loadtest.report import Outcome, Report, Sending, as_text, reconcile, report, restarted
 from fastlog.loadtest.search import RUN_SEC, find_max
 from fastlog.stats import Latency
-from fastlog.stats_client import Figures, Inquiry, UnreachableError
+from fastlog.stats_client import Figures, StatsClient, UnreachableError
 
 START_SEC = 0.02  # until the first entry: the threads are there by then
 LATE_SHARE, LATE_SEC = 0.1, 0.1  # by which a run at a pace may last longer, to make up for what was late
@@ -109,7 +109,7 @@ class Lines:
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Does what the command line asks for; returns the exit code."""
     dashboard = options.dashboard or dashboard_url(options.server, settings.dashboard_port)
-    inquiry = Inquiry(dashboard, settings.dashboard_token)
+    inquiry = StatsClient(dashboard, settings.dashboard_token)
     target = Target(options.server, settings.server_port, settings.sndbuf_size, options.timeout)
     lines = Lines(options)
     entries = options.logs if options.logs or options.duration or options.find_max else 10_000
@@ -142,7 +142,7 @@ def _tell(text: str) -> None:
 
 
 def _watched(
-    target: Target, plan: Plan, dealt: list[list[Prepared]], settings: Settings, inquiry: Inquiry
+    target: Target, plan: Plan, dealt: list[list[Prepared]], settings: Settings, inquiry: StatsClient
 ) -> Report:  # fmt: skip
     """The run, with a progress bar where a person looks on."""
     if not (sys.stderr and os.isatty(sys.stderr.fileno())):
@@ -158,7 +158,7 @@ def measure(
     plan: Plan,
     dealt: list[list[Prepared]],
     priority_levels: tuple[str, ...],
-    inquiry: Inquiry,
+    inquiry: StatsClient,
     watch: Watch | None = None,
 ) -> Report:
     """One run, and its account. `priority_levels`: those taken for acknowledged where the server does not tell.
@@ -280,7 +280,7 @@ def _latency(usec: list[int]) -> Latency:
 
 
 def _settled(
-    sending: Sending, addresses: list[str], before: Figures, inquiry: Inquiry, notes: list[str]
+    sending: Sending, addresses: list[str], before: Figures, inquiry: StatsClient, notes: list[str]
 ) -> Outcome | None:
     """The outcome when the server has taken what waited for it and written what it had: all is there, or nothing comes
     any more."""
@@ -303,9 +303,9 @@ def _settled(
         last = taken
 
 
-def _ask(inquiry: Inquiry, notes: list[str]) -> Figures | None:
+def _ask(inquiry: StatsClient, notes: list[str]) -> Figures | None:
     try:
-        return inquiry.fresh()
+        return inquiry.fresh_figures()
     except UnreachableError as error:
         text = f"{error}. --dashboard names another address; DASHBOARD_TOKEN, in the environment, the server's token"
         if text not in notes:

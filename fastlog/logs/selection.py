@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from fastlog.entry import ALIASES, LEVELS
+from fastlog.entry import LEVELS
 from fastlog.errors import ConfigError
 from fastlog.logs._select import NEEDLES_MAX, Selector
 
@@ -143,15 +143,6 @@ def _from(level: str | None) -> range | list[int]:
         return range(len(LEVELS))
     number = LEVELS.index(level)
     return [number] if level == "OTHER" else range(number, LEVELS.index("OTHER"))
-
-
-def parse_level(text: str) -> str:
-    """Raises ConfigError."""
-    name = text.strip().upper()
-    name = ALIASES.get(name, name)
-    if name not in LEVELS:
-        raise ConfigError(f"--level {text}: must be one of {', '.join((*LEVELS, *ALIASES))}")
-    return name
 
 
 def parse_since(text: str, now: datetime) -> datetime:

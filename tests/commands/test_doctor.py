@@ -1,7 +1,10 @@
 """`fastlog doctor` finds what is wrong with real servers, sockets and disks."""
 
+import contextlib
+import grp
 import json
 import os
+import pwd
 import shlex
 import socket
 import subprocess
@@ -10,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from fastlog.commands.directories import how_to_look_into
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.entries import entries
-from tests.helpers.running import TOKEN, eventually, get, run_fastlog
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, TOKEN, eventually, get, run_fastlog
 from tests.helpers.small_disk import only_root
 
 RMEM_MAX = int(Path("/proc/sys/net/core/rmem_max").read_text())
+USER = pwd.getpwuid(os.geteuid()).pw_name
 NOBODY = {"SERVER_PORT": "0", "DASHBOARD_PORT": "9"}  # nobody answers at the discard port
 
 HOLDER = """
@@ -26,12 +31,26 @@ holder.bind(("127.0.0.1", 0))
 print(holder.getsockname()[1], flush=True)
 sys.stdin.read()
 """
+STRANGER = """
+import http.server
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(404)
+        self.end_headers()
+        self.wfile.write(b"<!DOCTYPE HTML>\\n<html><body>a page of a stranger</body></html>")
+    def log_message(self, *arguments):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
 CHECKER = """
 import sys
 from pathlib import Path
-from fastlog.commands.checks import check_directory
-finding = check_directory(Path(sys.argv[1]))
-print(finding.status, finding.text, finding.mend, sep="\\n")
+from fastlog.commands.checks import Examined, check_directory
+from fastlog.config import Settings
+finding = check_directory(Examined(Settings(log_dir=sys.argv[1]), None, None, []))
+print(finding.status, finding.text, finding.fix, sep="\\n")
 """
 
 
@@ -47,6 +66,25 @@ def at(server) -> list[str]:
 
 
 @pytest.fixture
+def stranger():
+    """A program that is not fastlog and serves HTTP; its process, and its port."""
+    process = subprocess.Popen([sys.executable, "-c", STRANGER], stdout=subprocess.PIPE)
+    yield process, process.stdout.readline().decode().strip()
+    process.kill()
+    process.communicate()
+
+
+@contextlib.contextmanager
+def closed(directory):
+    """A directory that its owner may not look into."""
+    directory.chmod(0)
+    try:
+        yield
+    finally:
+        directory.chmod(0o755)
+
+
+@pytest.fixture
 def free_port():
     """A UDP port that was free a moment ago."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as trial:
@@ -57,7 +95,7 @@ def free_port():
 def test_nothing_is_wrong_with_a_good_server(start, tmp_path, free_port):
     server = start(SERVER_PORT=free_port, RCVBUF_SIZE="100000", MAX_LOG_SIZE_MB="1")
     code, found = examine(tmp_path, *at(server))
-    assert (code, {subject for subject in found if found[subject]["status"] == "wrong"}) == (0, set())
+    assert (code, {subject for subject in found if found[subject]["status"] == "problem"}) == (0, set())
     assert list(found) == [
         "server", "port", "receive buffer", "kernel drops", "losses", "log directory", "sync", "disk space", "clock"
     ]  # fmt: skip
@@ -72,7 +110,7 @@ def test_no_server_is_found(tmp_path):
     code, found = examine(tmp_path, **NOBODY)
     assert code == 1
     assert found["server"] == {
-        "subject": "server", "status": "wrong", "text": "none: cannot ask http://127.0.0.1:9/stats: Connection refused", "mend": "fastlog serve"
+        "subject": "server", "status": "problem", "text": "not running: cannot ask http://127.0.0.1:9/stats: Connection refused", "fix": "fastlog serve"
     }  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
@@ -86,18 +124,83 @@ def test_a_server_that_wants_a_token_is_not_taken_for_none(start, tmp_path, free
     assert found["server"]["status"] == "ok"
 
 
+def test_another_program_at_the_dashboards_url_is_named_and_the_rest_is_still_checked(tmp_path, stranger):
+    process, port = stranger
+    code, found = examine(tmp_path, SERVER_PORT="0", DASHBOARD_PORT=port)
+    assert code == 1
+    assert found["server"]["status"] == "problem"
+    assert found["server"]["text"] == (
+        f"not running: another program answers at http://127.0.0.1:{port}/stats: "
+        f"pid {process.pid}, {shlex.join([sys.executable, '-c', STRANGER])[:200]}"
+    )
+    assert found["server"]["fix"] == f"fastlog serve --dashboard-port {int(port) + 1}"
+    assert "page of a stranger" not in json.dumps(found)
+    assert list(found)[1:] == [
+        "port", "receive buffer", "kernel drops", "log directory", "sync", "disk space", "clock"
+    ]  # fmt: skip
+
+
+def test_a_server_whose_dashboard_is_not_found_is_not_taken_for_none(start, tmp_path, free_port, stranger):
+    server = start(SERVER_PORT=free_port, MAX_LOG_SIZE_MB="1")
+    process, port = stranger
+    _, found = examine(tmp_path, SERVER_PORT=free_port, DASHBOARD_PORT=port)
+    assert found["server"]["status"] == "unknown"
+    assert found["server"]["text"].startswith(
+        f"running (pid {server.process.pid}), but another program answers at http://127.0.0.1:{port}/stats: "
+        f"pid {process.pid}, "
+    )
+    assert found["port"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_log_directory_that_may_not_be_looked_into_is_a_finding(start, tmp_path, runs):
+    """As for any user but root under the shipped unit: systemd keeps the log below /var/log/private."""
+    private = tmp_path / "private"
+    log_dir = private / "fastlog"
+    log_dir.mkdir(parents=True)
+    server = start(LOG_DIR=str(log_dir)) if runs else None
+    # root may look everywhere, unless it is without these capabilities
+    powerless = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+    with closed(private):
+        done = subprocess.run(
+            [*powerless, *FASTLOG, "doctor", "--json", *(at(server) if server else [])],
+            cwd="/",
+            env={**BASE_ENVIRONMENT, **NOBODY, "LOG_DIR": str(log_dir)},
+            capture_output=True,
+            check=False,
+        )
+    assert done.stderr == b""
+    found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+    for subject in ("log directory", "disk space"):
+        assert found[subject]["status"] == "unknown"
+        assert f"user {USER} may not look into {private}" in found[subject]["text"]
+        assert found[subject]["fix"].startswith("sudo ")
+    assert found["sync"]["status"] == ("ok" if runs else "unknown")
+    assert found["clock"]
+
+
+@only_root
+def test_the_group_that_may_look_into_a_directory_is_named(tmp_path):
+    tmp_path.chmod(0o750)
+    os.chown(tmp_path, 0, grp.getgrnam("adm").gr_gid)
+    assert how_to_look_into(tmp_path) == "sudo fastlog doctor, or for good: sudo usermod -aG adm root"
+    tmp_path.chmod(0o700)
+    assert how_to_look_into(tmp_path) == "sudo fastlog doctor"
+
+
 def test_a_port_in_use_is_found_with_its_user(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         port = holder.stdout.readline().decode().strip()
         code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": port})
         assert code == 1
-        assert found["port"]["status"] == "wrong"
+        assert found["port"]["status"] == "problem"
         assert found["port"]["text"] == (
-            f"{port}/udp is in use by pid {holder.pid}: {shlex.join([sys.executable, '-c', HOLDER])[:200]}"
+            f"{port}/udp is in use by pid {holder.pid}, {shlex.join([sys.executable, '-c', HOLDER])[:200]}"
         )
         assert (
-            found["port"]["mend"] == f"kill {holder.pid}, or another port: fastlog serve --port {int(port) % 65535 + 1}"
+            found["port"]["fix"]
+            == f"kill {holder.pid}, or use another port: fastlog serve --port {int(port) % 65535 + 1}"
         )
     finally:
         holder.communicate()
@@ -106,12 +209,12 @@ def test_a_port_in_use_is_found_with_its_user(tmp_path):
 def test_a_small_limit_of_receive_buffers_is_found_before_the_start(tmp_path):
     code, found = examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX + 1))
     assert code == 1
-    assert found["receive buffer"]["status"] == "wrong"
+    assert found["receive buffer"]["status"] == "problem"
     assert found["receive buffer"]["text"] == (
         f"wanted {RMEM_MAX + 1} bytes, a server without CAP_NET_ADMIN would be granted {RMEM_MAX}; "
         f"net.core.rmem_max is {RMEM_MAX}"
     )
-    assert found["receive buffer"]["mend"] == (
+    assert found["receive buffer"]["fix"] == (
         f"sudo sysctl -w net.core.rmem_max={RMEM_MAX + 1}, then restart the server"
     )
     assert examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX))[1]["receive buffer"]["status"] == "ok"
@@ -121,9 +224,9 @@ def test_a_receive_buffer_that_a_server_was_not_granted_is_found(start, tmp_path
     """No system grants this one whole: the kernel keeps twice of it in an int."""
     code, found = examine(tmp_path, *at(start(RCVBUF_SIZE="1073741824")))
     assert code == 1
-    assert found["receive buffer"]["status"] == "wrong"
+    assert found["receive buffer"]["status"] == "problem"
     assert found["receive buffer"]["text"].startswith("wanted 1073741824 bytes, granted ")
-    assert found["receive buffer"]["mend"] == "fastlog serve --rcvbuf-size 1073741823"
+    assert found["receive buffer"]["fix"] == "fastlog serve --rcvbuf-size 1073741823"
 
 
 def test_kernel_drops_are_found(start, tmp_path):
@@ -134,12 +237,10 @@ def test_kernel_drops_are_found(start, tmp_path):
     drops = eventually(lambda: server.stats()["losses"]["kernel_drops"], bool)
     code, found = examine(tmp_path, *at(server))
     assert code == 1
-    assert found["kernel drops"]["status"] == "wrong"
-    assert found["kernel drops"]["text"] == f"{drops} datagrams were dropped, since the receive buffer was full"
-    assert (
-        found["kernel drops"]["mend"] == "sudo sysctl -w net.core.rmem_max=20000 && fastlog serve --rcvbuf-size 20000"
-    )
-    assert found["server"]["status"] == "wrong"  # its health says so, too
+    assert found["kernel drops"]["status"] == "problem"
+    assert found["kernel drops"]["text"] == f"{drops} datagrams were dropped because the receive buffer was full"
+    assert found["kernel drops"]["fix"] == "sudo sysctl -w net.core.rmem_max=20000 && fastlog serve --rcvbuf-size 20000"
+    assert found["server"]["status"] == "problem"  # its health says so, too
 
 
 def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
@@ -154,7 +255,7 @@ def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
             client.send(bytes(1_000))
         code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": str(full.getsockname()[1])})
     assert code == 1
-    assert found["kernel drops"]["status"] == "wrong"
+    assert found["kernel drops"]["status"] == "problem"
     assert 0 < int(found["kernel drops"]["text"].split()[0]) < 100
 
 
@@ -170,9 +271,9 @@ def test_a_full_disk_is_found(small_disk, closing, tmp_path):
         os.posix_fallocate(file.fileno(), 0, system.f_bavail * system.f_frsize)
     code, found = examine(tmp_path, **roomy)
     assert code == 1
-    assert found["disk space"]["status"] == "wrong"
+    assert found["disk space"]["status"] == "problem"
     assert found["disk space"]["text"].startswith("the disk is full; 0 MB free, ")
-    assert found["disk space"]["mend"] == f"sudo du -xh {small_disk} | sort -h | tail"
+    assert found["disk space"]["fix"] == f"sudo du -xh {small_disk} | sort -h | tail"
     assert found["sync"]["text"].endswith("No space left on device")
 
 
@@ -182,9 +283,9 @@ def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):
         tmp_path, **NOBODY, LOG_DIR=str(small_disk), MAX_LOG_SIZE_MB="1", LOG_BACKUPS="20", REJECTS_MAX_MB="1"
     )
     assert code == 1
-    assert found["disk space"]["status"] == "wrong"
+    assert found["disk space"]["status"] == "problem"
     assert "8 MB free, 0 MB used of the 22 MB that rotation keeps" in found["disk space"]["text"]
-    assert found["disk space"]["mend"] == "fastlog serve --log-backups 6"
+    assert found["disk space"]["fix"] == "fastlog serve --log-backups 6"
 
 
 @only_root
@@ -215,7 +316,7 @@ def test_a_directory_that_may_not_be_written_is_found():
         pytest.skip("another user cannot run this Python: it is in a directory that only root may enter")
     done = subprocess.run([*nobody, sys.executable, "-c", CHECKER, "/etc/fastlog"], capture_output=True, check=True)
     assert done.stdout.decode().splitlines() == [
-        "wrong", "user nobody may not write to /etc", "sudo install -d -o nobody /etc/fastlog"
+        "problem", "user nobody may not write to /etc", "sudo install -d -o nobody /etc/fastlog"
     ]  # fmt: skip
 
 
@@ -248,7 +349,9 @@ def test_a_client_is_told_that_a_server_stays_silent(start, tmp_path):
 def test_findings_are_written_for_people_too(tmp_path):
     done = run_fastlog("doctor", cwd=tmp_path, **NOBODY)
     assert done.returncode == 1
-    assert "WRONG   server          none: cannot ask http://127.0.0.1:9/stats: Connection refused\n" in done.stdout
-    assert "                        mend: fastlog serve\n" in done.stdout
+    assert (
+        "PROBLEM server          not running: cannot ask http://127.0.0.1:9/stats: Connection refused\n" in done.stdout
+    )
+    assert "                        fix: fastlog serve\n" in done.stdout
     assert "\nok      kernel drops    none\n" in done.stdout
     assert "\x1b" not in done.stdout

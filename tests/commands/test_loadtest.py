@@ -20,7 +20,7 @@ from fastlog.loadtest.report import Outcome, Report, Sending, restarted
 from fastlog.loadtest.run import Plan, Target, measure
 from fastlog.loadtest.search import CONFIRMATIONS_MAX, STEPS_MAX, SearchError, find_max
 from fastlog.stats import Latency
-from fastlog.stats_client import Figures, Inquiry
+from fastlog.stats_client import Figures, StatsClient
 from tests.helpers.lossy_relay import LossyRelay
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
 
@@ -87,7 +87,7 @@ def test_a_client_repeats_no_other_and_no_earlier_one(start, tmp_path):
         assert (report["outcome"]["stored"], report["outcome"]["duplicates"]) == (100, 0)
 
 
-class Between(Inquiry):
+class Between(StatsClient):
     """Does something after the figures before the run were taken, and something before those after it."""
 
     def __init__(self, server, after_first=lambda: None, before_next=lambda: None) -> None:
@@ -95,17 +95,17 @@ class Between(Inquiry):
         self._after_first, self._before_next = after_first, before_next
         self._asked = 0
 
-    def fresh(self) -> Figures:
+    def fresh_figures(self) -> Figures:
         self._asked += 1
         if self._asked == 2:
             self._before_next()
-        figures = super().fresh()
+        figures = super().fresh_figures()
         if self._asked == 1:
             self._after_first()
         return figures
 
 
-def measured(server, inquiry: Inquiry, logs: int, errors: int = 0) -> Report:
+def measured(server, inquiry: StatsClient, logs: int, errors: int = 0) -> Report:
     plan = Plan(logs, 0, 2)
     rng = random.Random(3)
     dealt = [made_up(rng, plan.of_client(number), errors, None) for number in range(2)]
@@ -225,7 +225,7 @@ def test_a_token_is_needed_and_taken_from_the_environment(start):
 
 def test_a_server_that_was_restarted_is_noticed(start):
     server = start()
-    figures = Inquiry(f"http://127.0.0.1:{server.dashboard_port}", "").now()
+    figures = StatsClient(f"http://127.0.0.1:{server.dashboard_port}", "").figures()
     later = msgspec.structs.replace(figures, elapsed_seconds=figures.elapsed_seconds + 1)
     assert not restarted(figures, later)
     assert restarted(later, figures)

@@ -20,7 +20,7 @@ def test_one_message(start, tmp_path):
         "send", "disk full", "--level", "ERROR", "--app", "shop", "--port", str(server.port), cwd=tmp_path
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"fastlog: 1 sent to 127.0.0.1 port {server.port}/udp, 1 acknowledged, 0 not\n"
+    assert done.stderr == f"fastlog: 1 sent to 127.0.0.1 port {server.port}/udp, 1 acknowledged, 0 unacknowledged\n"
     [entry] = server.entries()
     assert entry["timestamp"].endswith("Z")
     assert len(entry["timestamp"]) == len("2026-11-24T07:00:00.000000Z")
@@ -53,7 +53,7 @@ def test_lines_of_standard_input(start, tmp_path):
     done = run_fastlog("send", "--level", "warn", "--port", str(server.port), cwd=tmp_path, stdin=lines)
     assert done.returncode == 0
     assert [(entry["level"], entry["message"]) for entry in server.entries()] == [
-        ("warn", message) for message in ("first", "  second, indented", "\ufffd no utf-8 €", "last without an end")
+        ("WARNING", message) for message in ("first", "  second, indented", "\ufffd no utf-8 €", "last without an end")
     ]
 
 
@@ -73,9 +73,9 @@ def test_json_lines_are_entries(start, tmp_path):
     lines = b'{"level":"ERROR", "message":"as it is", "n":1e400}\nplain\n{"msg":"named otherwise"}\n{"message":"cut'
     done = run_fastlog("send", "--json", "--app", "web", "--port", str(server.port), cwd=tmp_path, stdin=lines)
     assert done.returncode == 0
-    assert "2 lines were no JSON objects with a message" in done.stderr
+    assert "2 lines were not JSON objects with a message; sent as plain text" in done.stderr
     assert "4 sent" in done.stderr
-    assert "1 acknowledged, 0 not" in done.stderr
+    assert "1 acknowledged, 0 unacknowledged" in done.stderr
     assert b',"level":"ERROR", "message":"as it is", "n":1e400,"host":"' in server.log()
     entries = server.entries()
     assert [entry["message"] for entry in entries] == ["as it is", "plain", "named otherwise", '{"message":"cut']
@@ -98,7 +98,7 @@ def test_levels_are_guessed_when_asked(start, tmp_path):
     port = str(server.port)
     assert run_fastlog("send", "--guess-level", "--port", port, cwd=tmp_path, stdin=lines).returncode == 0
     assert run_fastlog("send", "--guess-level", "[warn] slow", "--port", port, cwd=tmp_path).returncode == 0
-    assert [entry["level"] for entry in server.entries()] == ["ERROR", "INFO", "WARN"]
+    assert [entry["level"] for entry in server.entries()] == ["ERROR", "INFO", "WARNING"]
 
 
 def test_a_pipe_waits_for_a_server_that_takes_its_time(start, tmp_path):
@@ -140,7 +140,7 @@ def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closin
     done = run_fastlog("send", "--level", "ERROR", "--port", str(way.port), cwd=tmp_path, stdin=b"a\nb\nc\nd\n")
     assert done.returncode == 0
     assert "4 sent" in done.stderr
-    assert "4 acknowledged, 0 not" in done.stderr
+    assert "4 acknowledged, 0 unacknowledged" in done.stderr
     assert {entry["message"] for entry in server.entries()} == set("abcd")
     assert (
         len({line for datagram in way.forwarded for line in datagram.split(b"\n")}) == 4
@@ -155,7 +155,7 @@ def test_what_is_not_acknowledged_is_told(start, tmp_path, closing):
     )  # fmt: skip
     assert done.returncode == 1
     assert re.match(r"fastlog: not acknowledged: sequence \d+, 'lost ack'\n", done.stderr)
-    assert "0 acknowledged, 1 not" in done.stderr
+    assert "0 acknowledged, 1 unacknowledged" in done.stderr
 
 
 @pytest.mark.parametrize("level", ["INFO", "ERROR"])
@@ -179,6 +179,32 @@ def test_wrong_usage_rejected(tmp_path, arguments):
     done = run_fastlog("send", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert "error: " in done.stderr
+
+
+def test_words_are_joined_to_one_message(start, tmp_path):
+    server = start()
+    port = str(server.port)
+    assert run_fastlog("send", "hi", "there,  you", "--port", port, cwd=tmp_path).returncode == 0
+    assert run_fastlog("send", "--port", port, "--", "-5", "degrees", cwd=tmp_path).returncode == 0
+    assert run_fastlog("send", "--port", port, "", cwd=tmp_path, stdin=b"not read").returncode == 0
+    assert [entry["message"] for entry in server.entries()] == ["hi there,  you", "-5 degrees", ""]
+
+
+def test_an_unknown_level_is_refused_with_the_nearest_name(start, tmp_path):
+    server = start()
+    done = run_fastlog("send", "--level", "EROR", "--port", str(server.port), "hello", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("fastlog: --level EROR: unknown level; did you mean ERROR? It must be one of DEBUG, ")
+    assert "FATAL" in done.stderr
+    assert server.entries() == []
+
+
+@pytest.mark.parametrize(("given", "sent"), [("Error", "ERROR"), ("warn", "WARNING"), ("panic", "CRITICAL")])
+def test_a_level_is_sent_under_its_own_name(start, tmp_path, given, sent):
+    server = start()
+    done = run_fastlog("send", "--level", given, "--port", str(server.port), "m", cwd=tmp_path)
+    assert done.returncode == 0
+    assert [entry["level"] for entry in server.entries()] == [sent]
 
 
 @pytest.mark.parametrize("server", ["a..b", "255.255.255.255"])

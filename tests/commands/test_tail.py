@@ -1,5 +1,6 @@
 """`fastlog tail` as its own process, on the files of a real server."""
 
+import gzip
 import json
 import os
 import signal
@@ -163,7 +164,7 @@ def test_a_file_that_another_program_cut_is_gone_on_with(tail, tmp_path):
     tailing = tail("--json")
     assert tailing.lines(10) == [INFO] * 10
     log.write_bytes(lines([ERROR_7]))
-    assert "was cut by another program" in tailing.said()
+    assert "was truncated by another program" in tailing.said()
     assert tailing.lines(1) == [ERROR_7]
 
 
@@ -214,6 +215,98 @@ def archived(tmp_path):
     (tmp_path / "server.log.torn").write_bytes(lines([INFO]))
     (tmp_path / "server.log.distrusted.1").write_bytes(lines([INFO]))
     return [entry.decode() for entry in sent]
+
+
+def compress(path) -> None:
+    """As gzip and logrotate do it: beside the archive, with its time, and only then the archive goes."""
+    subprocess.run(["gzip", str(path)], check=True)
+
+
+@pytest.fixture(params=["numbers", "dates"])
+def compressed(request, tmp_path):
+    """A log in five files, of which the three oldest are compressed; returns its lines."""
+    sent = entries(5_000, size=500)
+    names = {
+        "numbers": ["server.log.10", "server.log.9", "server.log.2", "server.log.1", "server.log"],
+        "dates": [f"server.log-{date}" for date in ("20251231", "20260101", "2026010213", "20260103")] + ["server.log"],
+    }[request.param]
+    for at, name in enumerate(names):
+        (tmp_path / name).write_bytes(lines(sent[1_000 * at : 1_000 * (at + 1)]))
+        if at < 3:
+            compress(tmp_path / name)
+    return [entry.decode() for entry in sent]
+
+
+@pytest.mark.parametrize("count", [1, 2_000, 2_001, 3_500, 4_000, 5_000, 6_000])
+def test_the_last_entries_are_shown_over_compressed_archives(compressed, tmp_path, count):
+    assert show(tmp_path, "--json", "-n", str(count)) == compressed[max(5_000 - count, 0) :]
+
+
+def test_compressed_archives_are_searched(compressed, tmp_path):
+    assert show(tmp_path, "--json", "-n", "all") == compressed
+    wanted = [line for line in compressed if '"sequence":17' in line]
+    assert show(tmp_path, "--json", "--grep", "sequence=17") == wanted
+    assert show(tmp_path, "--json", "--grep", "sequence=17", "-n", "600") == wanted[-600:]
+
+
+def test_archives_of_the_server_and_of_logrotate_are_shown_in_the_order_of_their_times(tmp_path):
+    for at, name in enumerate(["server.log-20260101", "server.log.2", "server.log-20260102", "server.log.1"]):
+        (tmp_path / name).write_bytes(lines([b'{"level":"INFO","message":"%d"}' % at]))
+        os.utime(tmp_path / name, (1_000_000 + at, 1_000_000 + at))
+    (tmp_path / "server.log").write_bytes(lines([INFO]))
+    assert [json.loads(line)["message"] for line in show(tmp_path, "--json")] == ["0", "1", "2", "3", "m"]
+
+
+def test_an_archive_that_is_being_compressed_is_shown_once(archived, tmp_path):
+    whole = gzip.compress((tmp_path / "server.log.1").read_bytes())
+    (tmp_path / "server.log.1.gz").write_bytes(whole[:1_000])
+    assert show(tmp_path, "--json", "-n", "all") == archived
+
+
+def test_a_damaged_archive_is_shown_as_far_as_it_goes_and_told(archived, tmp_path):
+    compress(tmp_path / "server.log.2")
+    path = tmp_path / "server.log.2.gz"
+    path.write_bytes(path.read_bytes()[:-5_000])
+    done = run_fastlog("tail", "--log-dir", ".", "--json", "-n", "all", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == "fastlog: server.log.2.gz is damaged: its end is not shown\n"
+    shown = done.stdout.splitlines()
+    assert shown == archived[: len(shown) - 2_000] + archived[2_000:]
+    assert len(shown) > 3_000
+
+
+def test_archives_that_cannot_be_read_are_named(archived, tmp_path):
+    for name in ("server.log.11.zst", "server.log-20260101.xz", "server.log.2.bak", "server.logs.1.zst"):
+        (tmp_path / name).write_bytes(b"whatever")
+    done = run_fastlog("tail", "--log-dir", ".", "--json", "-n", "all", cwd=tmp_path)
+    assert (done.returncode, done.stdout.splitlines()) == (0, archived)
+    assert done.stderr == (
+        "fastlog: cannot read server.log-20260101.xz, server.log.11.zst, server.log.2.bak: "
+        "of compressed archives only .gz is read\n"
+    )
+
+
+def test_a_rotation_that_compresses_at_once_repeats_and_omits_nothing(tmp_path):
+    """As logrotate without `delaycompress`: what was followed is a compressed archive at the next look."""
+    log = tmp_path / "server.log"
+    follower = Follower(log, None)
+
+    def new() -> bytes:
+        return b"".join(bytes(block[start:end]) for block, start, end in follower.new())
+
+    log.write_bytes(lines([b"1", b"2"]))
+    assert new() == lines([b"1", b"2"])
+    for number in range(3, 30, 3):
+        with log.open("ab") as file:
+            file.write(lines([b"%d" % number]))
+        for content in (b"%d" % (number + 1), b"%d" % (number + 2)):
+            for archive in sorted(tmp_path.glob("server.log.*.gz"), key=lambda path: -int(path.name.split(".")[2])):
+                archive.rename(tmp_path / f"server.log.{int(archive.name.split('.')[2]) + 1}.gz")
+            log.rename(tmp_path / "server.log.1")
+            compress(tmp_path / "server.log.1")
+            log.write_bytes(lines([content]))
+        assert new() == lines([b"%d" % number, b"%d" % (number + 1), b"%d" % (number + 2)])
+    follower.close()
 
 
 @pytest.mark.parametrize("count", [0, 1, 10, 999, 1_000, 1_001, 2_500, 4_000, 5_000])
@@ -308,7 +401,7 @@ def test_the_log_is_where_the_settings_say(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--level", "loud"], "--level loud: must be one of DEBUG, "),
+        (["--level", "loud"], "--level loud: unknown level; it must be one of DEBUG, "),
         (["--since", "soon"], "--since soon: must be a duration"),
         (["--grep", "("], "--grep (: no regular expression"),
         (["-n", "-5"], "-n -5: must be a whole number from 0, or `all`"),

@@ -40,7 +40,7 @@ def test_no_server_is_told(tmp_path):
     assert done.stderr == "fastlog: cannot ask http://127.0.0.1:9/stats: Connection refused\n"
     done = run_fastlog("top", "--url", "ftp://x", cwd=tmp_path)
     assert done.returncode == 2
-    assert "'ftp://x' is no URL of a dashboard" in done.stderr
+    assert "'ftp://x' is not a URL of a dashboard" in done.stderr
 
 
 def test_the_token_is_shown_to_the_server(start, tmp_path):

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastlog.commands.levels import parse_level
 from fastlog.entry import decode, level_of
 from fastlog.errors import ConfigError
-from fastlog.logs.selection import Selection, parse_level, parse_pattern, parse_since, time_of
+from fastlog.logs.selection import Selection, parse_pattern, parse_since, time_of
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 SINCE = datetime(2026, 11, 24, 7, 0, 0, 500_000, tzinfo=UTC)
@@ -234,7 +235,11 @@ def test_levels_have_the_names_that_entries_may_use():
         "CRITICAL",
         "OTHER",
     ]
-    with pytest.raises(ConfigError, match="--level audit: must be one of DEBUG, INFO"):
+    with pytest.raises(ConfigError, match="--level audit: unknown level; it must be one of DEBUG, INFO"):
         parse_level("audit")
+    with pytest.raises(ConfigError, match="--level EROR: unknown level; did you mean ERROR\\? It must be one of"):
+        parse_level("EROR")
+    with pytest.raises(ConfigError, match="did you mean WARNING"):
+        parse_level("warnning")
     with pytest.raises(ConfigError, match="--grep \\(: no regular expression"):
         parse_pattern("(")

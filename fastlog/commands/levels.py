@@ -1,0 +1,18 @@
+"""The level that a command line names."""
+
+from fastlog.entry import ALIASES, LEVELS, known_level
+from fastlog.errors import ConfigError
+
+NAMES = (*LEVELS, *ALIASES)
+
+
+def parse_level(text: str) -> str:
+    """The level with this name or alias. Raises ConfigError, which suggests the nearest name."""
+    level = known_level(text.strip())
+    if level is None:
+        from difflib import get_close_matches  # only a typo needs it
+
+        near = get_close_matches(text.strip().upper(), NAMES, n=1)
+        suggestion = f"unknown level; did you mean {near[0]}? It" if near else "unknown level; it"
+        raise ConfigError(f"--level {text}: {suggestion} must be one of {', '.join(NAMES)}")
+    return level
