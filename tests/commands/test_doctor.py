@@ -119,7 +119,7 @@ def test_a_server_that_wants_a_token_is_not_taken_for_none(start, tmp_path, free
     server = start(SERVER_PORT=free_port, DASHBOARD_TOKEN=TOKEN, MAX_LOG_SIZE_MB="1")
     code, found = examine(tmp_path, *at(server), SERVER_PORT=free_port, RCVBUF_SIZE="1000", MAX_LOG_SIZE_MB="1")
     assert (code, found["server"]["status"], found["port"]["status"]) == (0, "unknown", "ok")
-    assert "401: DASHBOARD_TOKEN is asked for" in found["server"]["text"]
+    assert "401: token required (DASHBOARD_TOKEN)" in found["server"]["text"]
     code, found = examine(tmp_path, *at(server), DASHBOARD_TOKEN=TOKEN)
     assert found["server"]["status"] == "ok"
 
