@@ -1,8 +1,8 @@
-"""What a service manager such as systemd is told.
+"""Notifies a service manager such as systemd of the start, reloads, the end, and that the server still works.
 
-The protocol is sd_notify(3); without its variables in the environment, nothing happens. It is written out here: of the
-libraries, those that are maintained either cannot say that a reload began or bring libsystemd and its compressors, and
-none gives up on a manager that does not listen. `listener.py` takes over the socket that a manager keeps.
+The protocol is sd_notify(3), which NOTIFY_SOCKET in the environment turns on. It is implemented here because no
+maintained library fits: some cannot announce a reload, others bring libsystemd and its compressors, and none gives up
+on a manager that does not read. `listener.py` takes over the socket that a manager keeps.
 """
 
 import os
@@ -13,69 +13,71 @@ from time import monotonic_ns
 from fastlog.errors import say
 from fastlog.stats import Stats
 
-STATUS_SEC = 10.0  # between two lines of status: for whoever looks, and nothing that a manager has to read often
-SEND_SEC = 1.0  # for which a manager that does not read may hold up a start, a reload or the end
+STATUS_SEC = 10.0  # between two status lines: people read them, so a manager need not get them more often
+SEND_SEC = 1.0  # how long a manager that does not read may delay a start, a reload or the end
 
 
 class ServiceManager:
-    """Where NOTIFY_SOCKET is not set, there is none: everything is told to nobody, and `status` is not asked.
+    """Without NOTIFY_SOCKET there is no manager: every method does nothing, and `status` is never called.
 
-    `status` gives a line that says how it is going. `every_sec`: how often `alive` is to be called, half of what the
-    manager's watchdog allows; None: never.
+    `status` returns one line on the state of the server. `every_sec` is the time between two calls of `alive`, at most
+    half of the watchdog's limit; None: never call it.
     """
 
     def __init__(self, environment: Mapping[str, str], status: Callable[[], str]) -> None:
         self._status = status
         self.every_sec: float | None = None
         self._socket: socket.socket | None = None
-        self._unheard = False  # the last message did not reach it
+        self._failing = False  # the last message did not reach the manager
         address = environment.get("NOTIFY_SOCKET", "")
         if not address:
             return
         if address[0] not in "/@":
-            say(f"NOTIFY_SOCKET={address!r} is no path and no abstract socket: the service manager is told nothing")
+            say(
+                f"NOTIFY_SOCKET={address!r} is neither a path nor an abstract socket; not notifying the service manager"
+            )
             return
         self._address = "\0" + address[1:] if address[0] == "@" else address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.every_sec = min(STATUS_SEC, _watchdog_sec(environment) / 2)
 
     def ready(self) -> None:
-        """After the start, and after a reload."""
+        """Call this after the start and after each reload."""
         if self._socket:
-            self._tell("READY=1", f"STATUS={self._status()}")
+            self._notify("READY=1", f"STATUS={self._status()}")
 
     def reloading(self) -> None:
-        """With the time, by which the manager tells this reload from an earlier one."""
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
+        """The time lets the manager distinguish this reload from an earlier one."""
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
 
     def alive(self) -> None:
-        """Feeds the watchdog. To be called by the loop itself, which is what the watchdog is there for."""
+        """Feeds the watchdog. Only the loop may call this: the watchdog is there to find a loop that hangs."""
         if self._socket:
-            self._tell("WATCHDOG=1", f"STATUS={self._status()}", wait_sec=0.0)
+            self._notify("WATCHDOG=1", f"STATUS={self._status()}", wait_sec=0.0)
 
     def stopping(self) -> None:
-        self._tell("STOPPING=1", "STATUS=writing out what it has")
+        self._notify("STOPPING=1", "STATUS=flushing")
 
     def close(self) -> None:
         if self._socket:
             self._socket.close()
 
-    def _tell(self, *assignments: str, wait_sec: float = SEND_SEC) -> None:
+    def _notify(self, *assignments: str, wait_sec: float = SEND_SEC) -> None:
         if not self._socket:
             return
         try:
             self._socket.settimeout(wait_sec)
             self._socket.sendto("\n".join(assignments).encode(), self._address)
         except OSError as error:
-            if not self._unheard:
-                say(f"cannot tell the service manager {assignments[0]}: {error.strerror or error}")
-            self._unheard = True
+            if not self._failing:
+                say(f"cannot send {assignments[0]} to the service manager: {error.strerror or error}")
+            self._failing = True
         else:
-            self._unheard = False
+            self._failing = False
 
 
 def status_line(stats: Stats) -> str:
-    """One line for `systemctl status`: how it is going, and what was lost."""
+    """One line for `systemctl status`: the health of the server, its rate and its losses."""
     drops = stats.losses.kernel_drops
     figures = (
         f"{stats.logs_per_second:.0f} entries/s, {stats.total_received} received; lost: "
@@ -85,7 +87,7 @@ def status_line(stats: Stats) -> str:
 
 
 def _watchdog_sec(environment: Mapping[str, str]) -> float:
-    """What the manager's watchdog allows; infinite if it does not watch this process."""
+    """The watchdog's limit, in seconds; infinite if the manager does not watch this process."""
     usec = environment.get("WATCHDOG_USEC", "")
     watched = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(usec) / 1e6 if watched and usec.isdecimal() and int(usec) else float("inf")

@@ -1,4 +1,4 @@
-"""Under a service manager: the socket that it hands over, and what it is told. The tests play the manager, and the
+"""The server under a service manager: the socket handed over, and the notifications. The tests are the manager, and the
 server is the real one."""
 
 import os
@@ -20,14 +20,14 @@ from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Serve
 INFO = b'{"level":"INFO","message":"m"}'
 QUEUED_MAX_BYTES = 50_000  # in the kernel at once: less than the smallest receive buffer that a system grants
 
-# Gives the socket to a command as systemd does: as descriptor 3, told by variables that name the command's own pid.
+# Gives the socket to a command as systemd does: as descriptor 3, with variables that name the command's own pid.
 HAND_OVER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
 os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
 os.execv(sys.argv[2], sys.argv[2:])
 """
-# The server with no time for a turn or for its end: whatever it has begun is cut short where it can be.
+# A server whose time for a turn and for its end is always over: it stops wherever it may stop.
 HURRIED = """
 import sys
 from fastlog import cli
@@ -45,22 +45,22 @@ class Manager(socket.socket):
         self.settimeout(PATIENCE_SEC)
         self.bind(address)
 
-    def told(self) -> dict[str, str]:
+    def message(self) -> dict[str, str]:
         return dict(line.split("=", 1) for line in self.recv(4096).decode().splitlines())
 
-    def told_about(self, variable: str) -> dict[str, str]:
-        """The next message that sets the variable."""
-        while variable not in (message := self.told()):
+    def next_with(self, variable: str) -> dict[str, str]:
+        """The next message that sets `variable`; earlier ones are dropped."""
+        while variable not in (message := self.message()):
             pass
         return message
 
-    def all_told(self) -> list[dict[str, str]]:
-        """The messages that wait."""
+    def waiting(self) -> list[dict[str, str]]:
+        """All messages that have arrived and were not read yet."""
         messages = []
         self.setblocking(False)
         with suppress(BlockingIOError):
             while True:
-                messages.append(self.told())
+                messages.append(self.message())
         self.settimeout(PATIENCE_SEC)
         return messages
 
@@ -83,7 +83,7 @@ def bound(kind: int = socket.SOCK_DGRAM, host: str = "127.0.0.1") -> socket.sock
 
 @pytest.fixture
 def take_over(tmp_path, closing):
-    """Starts a server that is given this socket."""
+    """Starts a server and hands the socket over to it."""
 
     def start(sock: socket.socket, command: list[str] = [*FASTLOG, "serve"], **settings: str) -> Server:  # noqa: B006
         launch = [sys.executable, "-c", HAND_OVER, str(sock.fileno()), *command]
@@ -135,10 +135,10 @@ def test_no_entry_is_lost_or_repeated_by_restarts_under_load(udp_socket, take_ov
     assert all(received)
 
 
-def test_what_was_taken_from_the_socket_is_stored_when_the_time_for_the_end_is_over(udp_socket, take_over):
-    """It is in no kernel's buffer any more: the next server cannot take it."""
+def test_datagrams_already_received_are_stored_when_the_time_for_the_end_is_over(udp_socket, take_over):
+    """They have left the kernel's buffer, so the next server could not receive them."""
     server = take_over(udp_socket, [sys.executable, "-c", HURRIED])
-    # In one burst many more rejects than are noted before they are written out: drains end in the middle of it.
+    # One burst has many more rejects than are noted before they must be written: drains end in the middle of it.
     datagrams = [b"{bad\n" * 40 + entry for entry in numbered(60)]
     server.signal(signal.SIGSTOP)
     with server.client() as client:
@@ -147,10 +147,10 @@ def test_what_was_taken_from_the_socket_is_stored_when_the_time_for_the_end_is_o
     server.signal(signal.SIGTERM)
     server.signal(signal.SIGCONT)
     server.wait()
-    taken_first = server.log().count(b"\n")
+    stored_first = server.log().count(b"\n")
     take_over(udp_socket).stop()
     assert server.log() == b"".join(entry + b"\n" for entry in numbered(60))
-    assert taken_first > 0
+    assert stored_first > 0
 
 
 def test_a_socket_meant_for_another_process_is_left_alone(start):
@@ -207,14 +207,14 @@ def test_the_receive_buffer_of_a_socket_handed_over_is_left_as_it_is(udp_socket,
     server.stop()
 
 
-def test_drops_before_the_start_are_told_and_no_reason_for_alarm(udp_socket, take_over):
+def test_drops_before_the_start_are_reported_and_leave_health_ok(udp_socket, take_over):
     udp_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         for _ in range(200):
             client.sendto(INFO, udp_socket.getsockname())
     server = take_over(udp_socket)
-    told = next(message for message in server.messages if "handed over" in message)
-    dropped = int(re.search(r"drops: (\d+)$", told)[1])
+    reported = next(message for message in server.messages if "handed over" in message)
+    dropped = int(re.search(r"drops: (\d+)$", reported)[1])
     assert 100 < dropped < 200
     assert get(server.dashboard_port, "/health").status == 200
     losses = server.stats()["losses"]
@@ -230,79 +230,79 @@ def test_drops_before_the_start_do_not_hide_what_the_network_lost_since(udp_sock
         for _ in range(200):
             client.sendto(INFO, udp_socket.getsockname())
         server = take_over(udp_socket)
-        eventually(server.stats, lambda told: told["total_received"] > 0)
+        eventually(server.stats, lambda stats: stats["total_received"] > 0)
         for sequence in (100, 107):
             client.sendto(b'{"level":"INFO","message":"m","sequence":%d}' % sequence, udp_socket.getsockname())
-        losses = eventually(server.stats, lambda told: told["losses"]["sequence_gaps"])["losses"]
+        losses = eventually(server.stats, lambda stats: stats["losses"]["sequence_gaps"])["losses"]
     assert losses["kernel_drops"] > 100
     assert losses["network"] == 6
     server.stop()
 
 
-def test_the_manager_is_told_of_start_reload_and_end(start, manager):
+def test_the_manager_is_notified_of_start_reload_and_end(start, manager):
     server = start(NOTIFY_SOCKET=manager.getsockname())
-    assert manager.told() == {
+    assert manager.message() == {
         "READY": "1",
         "STATUS": "ok: 0 entries/s, 0 received; lost: 0 in the kernel, 0 to the disk",
     }
-    assert manager.told()["WATCHDOG"] == "1"
+    assert manager.message()["WATCHDOG"] == "1"
     with server.client() as client:  # acknowledged: the loop runs
         client.send(b'{"level":"ERROR","message":"m","sequence":1}')
         client.recv(100)
     server.signal(signal.SIGHUP)
-    reloading = manager.told_about("RELOADING")
+    reloading = manager.next_with("RELOADING")
     assert list(reloading) == ["RELOADING", "MONOTONIC_USEC"]
     assert 0 < int(reloading["MONOTONIC_USEC"]) / 1e6 < float(Path("/proc/uptime").read_text().split()[0]) + 1
-    assert "READY" in manager.told()
+    assert "READY" in manager.message()
     server.signal(signal.SIGTERM)
-    assert manager.told_about("STOPPING") == {"STOPPING": "1", "STATUS": "writing out what it has"}
+    assert manager.next_with("STOPPING") == {"STOPPING": "1", "STATUS": "flushing"}
     assert server.wait() == 0
 
 
-def test_a_manager_on_an_abstract_socket_is_told(start, closing):
+def test_a_manager_on_an_abstract_socket_is_notified(start, closing):
     name = f"fastlog-test-{os.getpid()}"
     manager = closing(Manager("\0" + name))
     server = start(NOTIFY_SOCKET="@" + name)
-    assert "READY" in manager.told()
+    assert "READY" in manager.message()
     server.stop()
 
 
-def test_a_manager_that_cannot_be_told_is_said_once_and_ends_nothing(start, tmp_path):
+def test_a_manager_that_cannot_be_reached_is_reported_once_and_ends_nothing(start, tmp_path):
     server = start(NOTIFY_SOCKET=str(tmp_path / "nobody"), WATCHDOG_USEC="1000")
     server.send([INFO])
     assert server.stop() == 0
-    told = [message for message in server.messages if "service manager" in message]
-    assert told == ["fastlog: cannot tell the service manager READY=1: No such file or directory"]
+    reported = [message for message in server.messages if "service manager" in message]
+    assert reported == ["fastlog: cannot send READY=1 to the service manager: No such file or directory"]
     assert server.log() == INFO + b"\n"
 
     server = start(NOTIFY_SOCKET="vsock:2:1")
-    assert any("NOTIFY_SOCKET='vsock:2:1' is no path and no abstract socket" in m for m in server.messages)
+    assert any("NOTIFY_SOCKET='vsock:2:1' is neither a path nor an abstract socket" in m for m in server.messages)
     assert server.stop() == 0
 
 
 def test_the_watchdog_is_fed_by_the_loop(start, manager, tmp_path, closing):
-    """A loop that hangs feeds it no more, whatever the dashboard's thread still does."""
+    """A loop that hangs no longer feeds it, even while the dashboard's thread still answers."""
     server = start(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="20000", FLUSH_COUNT="1")
     for _ in range(10):
-        manager.told_about("WATCHDOG")
-    # The log file becomes a pipe that nobody reads: the write hangs as on a disk that does not answer.
+        manager.next_with("WATCHDOG")
+    # The log file becomes a pipe that nobody reads: a write then hangs as it does on a disk that does not answer.
     (tmp_path / "server.log").unlink()
     os.mkfifo(tmp_path / "server.log")
     pipe = closing((tmp_path / "server.log").open("rb+", buffering=0))
     has_room = select.poll()
     has_room.register(pipe, select.POLLOUT)
     server.signal(signal.SIGHUP)
-    manager.told_about("RELOADING")
-    manager.told_about("READY")
+    manager.next_with("RELOADING")
+    manager.next_with("READY")
     server.send([b'{"level":"INFO","message":"%b"}' % (b"x" * 20_000)] * 10)
     while has_room.poll(0):
-        manager.all_told()
-    manager.all_told()
+        manager.waiting()
+    manager.waiting()
     for _ in range(3):
         server.stats()
-    assert manager.all_told() == []
+    assert manager.waiting() == []
 
 
 def test_a_watchdog_of_another_process_is_not_fed_more_often(start, manager):
     start(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="1000", WATCHDOG_PID="1").stop()
-    assert sum("WATCHDOG" in message for message in manager.all_told()) == 1
+    assert sum("WATCHDOG" in message for message in manager.waiting()) == 1

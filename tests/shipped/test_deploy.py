@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,16 @@ def test_the_image_sets_only_settings_that_there_are(final_stage):
     load({}, settings, Path("/nonexistent"))
 
 
-def test_the_image_runs_the_server_as_a_user_of_its_own_that_gets_its_signals(final_stage):
-    assert value(final_stage, "USER") == "fastlog"
+def test_the_image_runs_the_server_as_a_user_of_its_own_and_without_a_shell(final_stage):
+    """The server then gets the signals, and Kubernetes sees by the number that it does not run as root."""
+    uid, gid = value(final_stage, "USER").split(":")
+    assert int(uid) > 0
+    made = next(step["value"] for step in final_stage if step["instruction"] == "RUN")
+    assert f"groupadd --gid {gid} fastlog" in made
+    assert f"useradd --uid {uid} --gid {gid} " in made
+    assert f"--owner {uid} --group {gid} --mode 0750 {environment_of(final_stage)['LOG_DIR']}" in made
     assert value(final_stage, "STOPSIGNAL") == "SIGTERM"
-    command = [*json.loads(value(final_stage, "ENTRYPOINT")), *json.loads(value(final_stage, "CMD"))]  # no shell
+    command = [*json.loads(value(final_stage, "ENTRYPOINT")), *json.loads(value(final_stage, "CMD"))]
     assert command == ["fastlog", "serve"]
     _parser().parse_args(command[1:])
 
@@ -85,8 +92,14 @@ def test_the_image_publishes_the_ports_and_the_volume_of_the_settings(final_stag
     defaults = {setting.variable: setting.default for setting in describe()}
     assert value(final_stage, "EXPOSE") == f"{defaults['SERVER_PORT']}/udp {defaults['DASHBOARD_PORT']}/tcp"
     assert value(final_stage, "VOLUME") == environment_of(final_stage)["LOG_DIR"]
-    made = next(step["value"] for step in final_stage if step["instruction"] == "RUN")
-    assert f"--owner fastlog --group fastlog --mode 0750 {environment_of(final_stage)['LOG_DIR']}" in made
+
+
+def test_the_labels_of_the_image_agree_with_the_package(final_stage):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    labels = dict(
+        re.findall(r'org\.opencontainers\.image\.(\w+)="?([^"\n\\]+?)"?\s', value(final_stage, "LABEL") + "\n")
+    )
+    assert labels == {"title": "fastlog", "description": labels["description"], "licenses": project["license"]}
 
 
 def test_what_the_image_copies_is_there_and_not_ignored(dockerfile):
@@ -98,15 +111,24 @@ def test_what_the_image_copies_is_there_and_not_ignored(dockerfile):
                 assert source not in ignored
 
 
-def test_the_health_check_tells_a_healthy_server_from_none(final_stage, start, tmp_path):
-    command = json.loads(re.search(r"CMD (\[.*\])", value(final_stage, "HEALTHCHECK"))[1])
+@pytest.fixture(scope="module")
+def health_check(final_stage) -> list[str]:
+    return json.loads(re.search(r"CMD (\[.*\])", value(final_stage, "HEALTHCHECK"))[1])
+
+
+def test_the_health_check_fails_without_a_server(health_check, start):
     server = start()
     environment = {"PATH": os.environ["PATH"], "DASHBOARD_PORT": str(server.dashboard_port)}
-    healthy = run(*command, env=environment)
+    healthy = run(*health_check, env=environment)
     assert healthy.returncode == 0, healthy.stderr
     assert json.loads(healthy.stdout)["status"] == "ok"
     server.stop()
-    assert run(*command, env=environment).returncode != 0
+    assert run(*health_check, env=environment).returncode != 0
+
+
+def test_the_health_check_passes_where_the_dashboard_is_off(health_check):
+    checked = run(*health_check, env={"PATH": os.environ["PATH"], "DASHBOARD_PORT": "off"})
+    assert (checked.returncode, checked.stdout) == (0, "the dashboard is off\n")
 
 
 # The compose file
@@ -194,18 +216,47 @@ def test_the_units_are_sound_and_closed_to_the_rest_of_the_system(tmp_path):
         (tmp_path / path.name).write_text(text)
     units = ["./fastlog.service", "./fastlog.socket"]
     verified = run("systemd-analyze", "verify", *units, cwd=tmp_path)
-    told = [line for line in verified.stderr.splitlines() if str(tmp_path) in line]
-    # systemd before 253, for which the unit names another type first
-    assert [line for line in told if not line.endswith("Failed to parse service type, ignoring: notify-reload")] == []
+    assert [line for line in verified.stderr.splitlines() if str(tmp_path) in line] == []
     assert verified.returncode == 0
     # in tenths of the exposure level: 15 is 1.5, of 10
     judged = run("systemd-analyze", "security", "--offline=true", "--threshold=15", units[0], cwd=tmp_path)
     assert judged.returncode == 0, judged.stdout[-300:]
 
 
-def test_the_units_agree_with_the_settings():
-    service = (CONTRIB / "systemd" / "fastlog.service").read_text()
-    assert set(re.findall(r"^Environment=(\w+)=", service, re.MULTILINE)) <= VARIABLES
+@pytest.fixture(scope="module")
+def service() -> dict[str, str]:
+    """The assignments of the service unit; of those that are repeated, the last one."""
+    text = (CONTRIB / "systemd" / "fastlog.service").read_text()
+    return dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+
+
+def test_systemctl_reload_works_before_systemd_253(service):
+    assert service["Type"] == "notify"  # 253 was the first version with notify-reload
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+
+
+@needs("systemd-sysusers")
+def test_the_group_of_the_service_can_read_its_log(service, tmp_path, start):
+    (tmp_path / "etc").mkdir()
+    made = run("systemd-sysusers", f"--root={tmp_path}", str(CONTRIB / "sysusers.d" / "fastlog.conf"))
+    assert made.returncode == 0, made.stderr
+    user, _, _, gid, *_ = (tmp_path / "etc" / "passwd").read_text().strip().split(":")
+    group, _, its_gid, _ = (tmp_path / "etc" / "group").read_text().strip().split(":")
+    assert (user, group, its_gid) == (service["User"], service["Group"], gid)
+    assert "DynamicUser" not in service  # its logs would be below /var/log/private, which is closed to all but root
+    assert service["LogsDirectoryMode"] == "0750"
+    umask = os.umask(int(service["UMask"], 8))
+    try:
+        start().stop()
+    finally:
+        os.umask(umask)
+    assert (tmp_path / "server.log").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_units_agree_with_the_settings(service):
+    variable, directory = service["Environment"].split("=")
+    assert variable in VARIABLES
+    assert directory == f"%L/{service['LogsDirectory']}"  # %L is /var/log
     defaults = {setting.variable: setting.default for setting in describe()}
     socket = (CONTRIB / "systemd" / "fastlog.socket").read_text()
     assert f"ListenDatagram={defaults['SERVER_PORT']}\n" in socket

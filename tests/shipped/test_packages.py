@@ -1,0 +1,98 @@
+"""The sdist and the wheel. `make dist` builds the whole wheel; the one here has a single compiled module."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.running import BASE_ENVIRONMENT
+
+ROOT = Path(__file__).parents[2]
+BUILD_SEC = 100
+COMPILED = "fastlog/server/_aio"  # the smallest of the compiled modules
+NOT_COPIED = {".git", ".venv", "build", "dist", "logs", ".hypothesis"}
+
+
+def build(tree: Path, kind: str) -> Path:
+    """Builds an `sdist` or a `wheel` as pip does, but with the setuptools of this environment."""
+    program = f"import setuptools.build_meta; setuptools.build_meta.build_{kind}('dist')"
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tree,
+        env=BASE_ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=BUILD_SEC,
+    )
+    (built,) = (tree / "dist").iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory) -> Path:
+    """The unpacked sdist, made from a copy of the tree in which modules have been compiled."""
+    tree = tmp_path_factory.mktemp("sdist") / "tree"
+    shutil.copytree(
+        ROOT, tree, ignore=lambda directory, names: NOT_COPIED & set(names) if directory == str(ROOT) else []
+    )
+    (tree / f"{COMPILED}.c").touch()
+    (tree / f"{COMPILED}.so").touch()
+    archive = build(tree, "sdist")
+    with tarfile.open(archive) as files:
+        files.extractall(tree / "unpacked", filter="data")
+    (unpacked,) = (tree / "unpacked").iterdir()
+    assert archive.name == f"{unpacked.name}.tar.gz"
+    return unpacked
+
+
+def files_below(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git checkout: nothing says which files the project has")
+def test_the_sdist_has_every_file_of_the_repository_and_nothing_that_was_built(sdist):
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
+        "\n"
+    )
+    packed = files_below(sdist)
+    assert {name for name in listed if (ROOT / name).is_file()} - packed == set()
+    assert {name for name in packed if re.search(r"fastlog/.*\.c$|\.so$|\.pyc$", name)} == set()
+
+
+def test_the_wheel_has_no_sources_of_compiled_modules_and_strips_these(sdist, tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(sdist, tree)
+    for source in (tree / "fastlog").rglob("*.pyx"):
+        if source != tree / f"{COMPILED}.pyx":
+            source.unlink()
+    expected = {
+        name
+        for name in files_below(tree)
+        if name.startswith("fastlog/") and (name.endswith((".py", ".pyi", "/py.typed")) or "/page/" in name)
+    }
+    with zipfile.ZipFile(build(tree, "wheel")) as wheel:
+        wheel.extractall(tmp_path / "wheel")
+    packed = {name for name in files_below(tmp_path / "wheel") if ".dist-info/" not in name}
+    (library,) = packed - expected
+    assert library.startswith(f"{COMPILED}.")
+    assert library.endswith(".so")
+    assert expected - packed == set()
+    assert b".symtab" not in (tmp_path / "wheel" / library).read_bytes()
+
+
+def test_a_module_is_compiled_for_each_cython_file(sdist):
+    program = """
+import setuptools
+setuptools.setup = lambda *, ext_modules, **others: print(*(path for module in ext_modules for path in module.sources))
+exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__name__": "__main__"})
+"""
+    command = [sys.executable, "-c", program]
+    sources = subprocess.run(
+        command, cwd=sdist, env=BASE_ENVIRONMENT, check=True, capture_output=True, text=True
+    ).stdout
+    assert set(sources.split()) == {str(path.relative_to(sdist)) for path in (sdist / "fastlog").rglob("*.pyx")}
