@@ -1,6 +1,6 @@
 """The entries of a load test, prepared ahead: made up after real logs, or the user's own lines.
 
-A prepared entry has the bytes of the datagram, in which the engine (`_blast.pyx`) writes the sequence anew each time.
+A prepared entry has the bytes of the datagram, in which the engine (`_sender.pyx`) writes the sequence anew each time.
 """
 
 import random

@@ -1,6 +1,6 @@
 """`fastlog loadtest`: sends at a pace, and tells what became of it by the server's own figures.
 
-Each client is a thread with a socket of its own, whose work is done in C (`_blast.pyx`). This thread shows how it goes.
+Each client is a thread with a socket of its own, whose work is done in C (`_sender.pyx`).
 """
 
 import argparse
@@ -19,7 +19,7 @@ import msgspec
 from fastlog.addresses import AddressError, dashboard_url, local_address, resolve
 from fastlog.config import Settings
 from fastlog.errors import FastlogError, say
-from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Client
+from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Sender
 from fastlog.loadtest.entries import ERROR_SHARE, POOL_ENTRIES, Prepared, made_up, picked, read_corpus
 from fastlog.loadtest.report import Outcome, Report, Sending, as_text, reconcile, report, restarted
 from fastlog.loadtest.search import RUN_SEC, find_max
@@ -173,7 +173,7 @@ def measure(
     sockets = [_connect(target) for _ in range(plan.clients)]
     try:
         clients = [
-            Client(
+            Sender(
                 sock.fileno(),
                 [(entry.content, entry.digits_at, entry.level in priority_levels) for entry in entries],
                 _first_sequence(),
@@ -192,7 +192,7 @@ def measure(
     return report(sending, outcome, notes)
 
 
-def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str], watch: Watch | None) -> bool:
+def _run_clients(clients: list[Sender], plan: Plan, known: bool, notes: list[str], watch: Watch | None) -> bool:
     """Returns whether Ctrl-C ended it. Raises LoadError."""
     interrupted = False
     failures: list[OSError] = []
@@ -202,7 +202,7 @@ def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str
     if plan.seconds and not plan.rate:
         ends = begin + int(plan.seconds * 1e9)
 
-    def work(number: int, client: Client) -> None:
+    def work(number: int, client: Sender) -> None:
         try:
             client.run(plan.of_client(number), plan.rate / plan.clients, begin + int(number * gap * 1e9), ends)
         except OSError as error:
@@ -221,7 +221,7 @@ def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str
             while thread.is_alive():
                 thread.join(LOOK_SEC)
                 if watch:
-                    watch(sum(client.sent for client in clients), sum(client.repeated for client in clients))
+                    watch(sum(client.sent for client in clients), sum(client.retransmissions for client in clients))
                 if not known and _nobody_there(clients):
                     notes.append("the test was ended early, for nobody is there")
                     _stop(clients, threads)
@@ -233,18 +233,18 @@ def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str
     return interrupted
 
 
-def _nobody_there(clients: list[Client]) -> bool:
+def _nobody_there(clients: list[Sender]) -> bool:
     return any(client.refused for client in clients) and not any(client.acknowledged for client in clients)
 
 
-def _stop(clients: list[Client], threads: list[threading.Thread]) -> None:
+def _stop(clients: list[Sender], threads: list[threading.Thread]) -> None:
     for client in clients:
         client.stop()
     for thread in threads:
         thread.join()
 
 
-def _sum_up(clients: list[Client], target: Target, plan: Plan, interrupted: bool) -> Sending:
+def _sum_up(clients: list[Sender], target: Target, plan: Plan, interrupted: bool) -> Sending:
     sent = sum(client.sent for client in clients)
     began = min(client.began_ns for client in clients)
     seconds = (max(client.ended_ns for client in clients) - began) / 1e9
@@ -260,7 +260,7 @@ def _sum_up(clients: list[Client], target: Target, plan: Plan, interrupted: bool
         rate=round(sent / seconds, 1) if seconds > 0 else 0.0,
         seconds=round(seconds, 6),
         entries=sent,
-        repetitions=sum(client.repeated for client in clients),
+        repetitions=sum(client.retransmissions for client in clients),
         bytes=sum(client.sent_bytes for client in clients),
         priority_entries=priority,
         acknowledged=acknowledged,
