@@ -1,6 +1,7 @@
 from array import array
 
 SEQUENCE_DIGITS: int
+TIMESTAMP_BYTES: int
 TICK_SEC: float
 ACK_ROOM_BYTES: int
 FIRST_TIMEOUT_MS: int
@@ -8,7 +9,7 @@ LONGEST_TIMEOUT_MS: int
 JITTER_PERMILLE: int
 
 class Sender:
-    def __init__(self, fd: int, entries: list[tuple[bytes, int, bool]], first: int, give_up_ns: int) -> None: ...
+    def __init__(self, fd: int, entries: list[tuple[bytes, int, int, bool]], first: int, give_up_ns: int) -> None: ...
     @property
     def sent(self) -> int: ...
     @property

@@ -5,9 +5,9 @@
 that are due, takes the ACKs that have arrived, retransmits what was not acknowledged in time, and waits for the next of
 these events. Deadlines are absolute, on CLOCK_MONOTONIC: if one turn is late, the next turn catches up.
 
-Every entry has its own sequence, written into the prepared bytes just before they are sent. A retransmission is the
-same bytes again, rebuilt from the prepared entry and its sequence. The engine knows no JSON: its caller says at which
-offset the digits are.
+Every entry has its own sequence, and if it has a timestamp, the time at which it is sent: both are written into the
+prepared bytes just before. A retransmission is the same bytes again, rebuilt from the prepared entry, its sequence and
+the time of its first sending. The engine knows no JSON: its caller says at which offsets the two are.
 """
 
 import os
@@ -17,9 +17,9 @@ from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
-from posix.time cimport timespec
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
-from fastlog._clock cimport monotonic_ns
+from fastlog._clock cimport SECOND_BYTES, SECOND_ROOM, monotonic_ns, write_second
 from fastlog._linux cimport MSG_DONTWAIT, POLLIN, iovec, mmsghdr, pollfd, ppoll, recvmmsg, sendmmsg
 from fastlog.loadtest cimport _pending
 from fastlog.loadtest._pending cimport (
@@ -29,6 +29,9 @@ from fastlog.loadtest._pending cimport (
 cdef enum:
     # Digits of every sequence: below 2^53, so that programs which read numbers as doubles read them exactly.
     DIGITS = 16
+    # A timestamp up to its last digit: `2026-11-24T07:00:00.` and microseconds.
+    MICROSECOND_DIGITS = 6
+    STAMP_BYTES = SECOND_BYTES + MICROSECOND_DIGITS
     # Datagrams of one sendmmsg call. With more of them the cost of the call itself no longer shows.
     BATCH = 64
     # ACKs of one recvmmsg call.
@@ -55,16 +58,24 @@ LONGEST_TIMEOUT_MS = _pending.LONGEST_TIMEOUT_MS
 JITTER_PERMILLE = _pending.JITTER_PERMILLE
 
 SEQUENCE_DIGITS = DIGITS
+TIMESTAMP_BYTES = STAMP_BYTES
 TICK_SEC = TICK_NS / 1e9
 
 cdef const char *ACK_HEAD = b'{"ack":true,"sequence":'
 
-# A prepared entry: where its bytes are, and at which offset its sequence goes.
+# A prepared entry: where its bytes are, and at which offsets its sequence and its timestamp go.
 cdef struct Entry:
     char *start
     uint32_t size
     uint32_t digits_at
+    uint32_t timestamp_at  # 0: the entry has no timestamp, or keeps the one that it has
     bint priority
+
+# A moment as the text of a timestamp.
+cdef struct Timestamp:
+    uint64_t clocks_apart  # CLOCK_REALTIME less CLOCK_MONOTONIC, ns; fixed, so that a moment always has the same text
+    uint64_t second
+    char text[SECOND_ROOM]
 
 # One sendmmsg call.
 cdef struct Outgoing:
@@ -78,17 +89,42 @@ cdef struct Incoming:
     char texts[ACKS_PER_CALL][ACK_ROOM_BYTES]
 
 
-cdef inline void write_digits(char *at, uint64_t sequence) noexcept nogil:
+cdef inline void write_digits(char *at, int count, uint64_t number) noexcept nogil:
     cdef int i
-    for i in range(DIGITS - 1, -1, -1):
-        at[i] = <char>(48 + sequence % 10)
-        sequence //= 10
+    for i in range(count - 1, -1, -1):
+        at[i] = <char>(48 + number % 10)
+        number //= 10
+
+
+cdef inline void count_up(char *digits) noexcept nogil:
+    """To the next sequence: cheaper than writing all of its digits anew."""
+    cdef int i = DIGITS - 1
+    while digits[i] == 57:  # 9
+        digits[i] = 48
+        i -= 1
+    digits[i] += 1
+
+
+cdef uint64_t realtime_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <uint64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef inline void set_timestamp(Timestamp *timestamp, uint64_t monotonic) noexcept nogil:
+    cdef uint64_t ns = monotonic + timestamp.clocks_apart
+    cdef uint64_t second = ns // 1_000_000_000
+    if second != timestamp.second:
+        write_second(second, timestamp.text)
+        timestamp.second = second
+    write_digits(timestamp.text + SECOND_BYTES, MICROSECOND_DIGITS, ns % 1_000_000_000 // 1000)
 
 
 cdef class Sender:
-    """`entries` has at least one (bytes, offset of SEQUENCE_DIGITS digits in them, whether an ACK is expected). They
-    are sent in turn. `fd` is a connected UDP socket, which the caller closes. `first` is the first sequence. An entry
-    is retransmitted for `give_up_ns` at most. Counters may be read while `run` is at work in another thread.
+    """`entries` has at least one (bytes, offset of SEQUENCE_DIGITS digits for the sequence, offset of TIMESTAMP_BYTES
+    for the time or 0, whether an ACK is expected). They are sent in turn. `fd` is a connected UDP socket, which the
+    caller closes. `first` is the first sequence. An entry is retransmitted for `give_up_ns` at most. Counters may be
+    read while `run` is at work in another thread.
     """
 
     cdef int fd
@@ -99,9 +135,12 @@ cdef class Sender:
     cdef uint32_t entry_count
     cdef uint32_t next_entry
 
-    # The next sequence, also as text: counting the digits up in place is cheaper than writing them anew.
+    # The next sequence, as a number and as text.
     cdef uint64_t next_sequence
     cdef char digits[DIGITS]
+
+    # When the batch or the retransmission at hand is sent, or was sent first.
+    cdef Timestamp timestamp
 
     cdef Pending pending
     cdef Outgoing outgoing
@@ -123,7 +162,8 @@ cdef class Sender:
             raise ValueError("a sender needs entries")
         self.fd = fd
         self.next_sequence = first
-        write_digits(self.digits, first)
+        write_digits(self.digits, DIGITS, first)
+        self.timestamp.clocks_apart = realtime_ns() - <uint64_t>monotonic_ns()
         if not open_pending(&self.pending, give_up_ns, <uint32_t>first):
             raise MemoryError
         # A batch must not hold an entry twice, since each entry has one place for its sequence.
@@ -135,7 +175,7 @@ cdef class Sender:
         cdef size_t i
         cdef bytes content
         cdef char *at
-        for content, _, _ in entries:
+        for content, _, _, _ in entries:
             total += len(content)
         self.entry_count = len(entries)
         self.memory = <char *>malloc(total)
@@ -143,11 +183,11 @@ cdef class Sender:
         if self.memory == NULL or self.entries == NULL:
             raise MemoryError
         at = self.memory
-        for i, (content, digits_at, priority) in enumerate(entries):
-            if digits_at + DIGITS > len(content):
-                raise ValueError(f"the digits at {digits_at} end after the entry's {len(content)} bytes")
+        for i, (content, digits_at, timestamp_at, priority) in enumerate(entries):
+            if digits_at + DIGITS > len(content) or timestamp_at + STAMP_BYTES > len(content):
+                raise ValueError(f"the sequence or the timestamp ends after the entry's {len(content)} bytes")
             memcpy(at, <const char *>content, len(content))
-            self.entries[i] = Entry(at, len(content), digits_at, priority)
+            self.entries[i] = Entry(at, len(content), digits_at, timestamp_at, priority)
             at += len(content)
         return 0
 
@@ -254,23 +294,29 @@ cdef class Sender:
             self.receive()
 
     cdef void send_batch(self, unsigned int size, uint64_t now) noexcept nogil:
-        cdef uint32_t place = self.next_entry
+        # Local, for the bytes that are written below could be anybody's as far as the compiler knows.
+        cdef Entry *entry = self.entries + self.next_entry
+        cdef Entry *end = self.entries + self.entry_count
+        cdef iovec *vector = self.outgoing.vectors
         cdef uint64_t size_bytes = 0
         cdef unsigned int i
-        cdef Entry *entry
+        set_timestamp(&self.timestamp, now)
         for i in range(size):
-            entry = &self.entries[place]
             memcpy(entry.start + entry.digits_at, self.digits, DIGITS)
-            self.outgoing.vectors[i].iov_base = entry.start
-            self.outgoing.vectors[i].iov_len = entry.size
+            if entry.timestamp_at:
+                memcpy(entry.start + entry.timestamp_at, self.timestamp.text, STAMP_BYTES)
+            vector.iov_base = entry.start
+            vector.iov_len = entry.size
             size_bytes += entry.size
             if entry.priority:
-                add_pending(&self.pending, place, self.next_sequence, now)
-            self.count_up()
-            place += 1
-            if place == self.entry_count:
-                place = 0
-        self.next_entry = place
+                add_pending(&self.pending, <uint32_t>(entry - self.entries), self.next_sequence + i, now)
+            count_up(self.digits)
+            vector += 1
+            entry += 1
+            if entry == end:
+                entry = self.entries
+        self.next_entry = <uint32_t>(entry - self.entries)
+        self.next_sequence += size
         self.sent_bytes += size_bytes
         self.send(size)
 
@@ -304,14 +350,6 @@ cdef class Sender:
         self.failure = errno
         return False
 
-    cdef inline void count_up(self) noexcept nogil:
-        cdef int i = DIGITS - 1
-        self.next_sequence += 1
-        while self.digits[i] == 57:  # 9
-            self.digits[i] = 48
-            i -= 1
-        self.digits[i] += 1
-
     cdef void retransmit(self, uint64_t now) noexcept nogil:
         """A pass over the pending entries: sends those that are due again, gives up those that have waited too long,
         and finds out when the next one is due."""
@@ -340,7 +378,10 @@ cdef class Sender:
 
     cdef void send_again(self, const PendingEntry *pending) noexcept nogil:
         cdef Entry *entry = &self.entries[pending.entry]
-        write_digits(entry.start + entry.digits_at, pending.sequence)
+        write_digits(entry.start + entry.digits_at, DIGITS, pending.sequence)
+        if entry.timestamp_at:
+            set_timestamp(&self.timestamp, pending.sent_at)
+            memcpy(entry.start + entry.timestamp_at, self.timestamp.text, STAMP_BYTES)
         self.outgoing.vectors[0].iov_base = entry.start
         self.outgoing.vectors[0].iov_len = entry.size
         while sendmmsg(self.fd, self.outgoing.messages, 1, 0) != 1:
