@@ -1,18 +1,19 @@
 from array import array
 
 SEQUENCE_DIGITS: int
+TIMESTAMP_BYTES: int
 TICK_SEC: float
 ACK_ROOM_BYTES: int
 FIRST_TIMEOUT_MS: int
 LONGEST_TIMEOUT_MS: int
 JITTER_PERMILLE: int
 
-class Client:
-    def __init__(self, fd: int, entries: list[tuple[bytes, int, bool]], first: int, give_up_ns: int) -> None: ...
+class Sender:
+    def __init__(self, fd: int, entries: list[tuple[bytes, int, int, bool]], first: int, give_up_ns: int) -> None: ...
     @property
     def sent(self) -> int: ...
     @property
-    def repeated(self) -> int: ...
+    def retransmissions(self) -> int: ...
     @property
     def sent_bytes(self) -> int: ...
     @property

@@ -1,12 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The sending engine of `fastlog loadtest`: one client, its socket, and entries that were prepared ahead.
+"""The sending engine of `fastlog loadtest`: one client, its socket, and its prepared entries.
 
-`run` does all of its work without the GIL, so that clients in threads truly run beside each other. A turn: send what is
-due, take the ACKs that came, repeat what was not acknowledged in time, wait for the next of these. Deadlines are
-absolute, on CLOCK_MONOTONIC: what a turn is late, the next one makes up for.
+`run` does all of its work without the GIL, so that the clients' threads run in parallel. Each turn sends the entries
+that are due, takes the ACKs that have arrived, retransmits what was not acknowledged in time, and waits for the next of
+these events. Deadlines are absolute, on CLOCK_MONOTONIC: if one turn is late, the next turn catches up.
 
-Every entry has its own sequence, written into the prepared bytes just before they are sent. A repetition is the same
-bytes again, made from the place of the entry and its sequence. It knows no JSON: where the digits are it is told.
+Every entry has its own sequence, and if it has a timestamp, the time at which it is sent: both are written into the
+prepared bytes just before. A retransmission is the same bytes again, rebuilt from the prepared entry, its sequence and
+the time of its first sending. The engine knows no JSON: its caller says at which offsets the two are.
 """
 
 import os
@@ -14,162 +15,203 @@ from array import array
 
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove
-from posix.time cimport timespec
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
-from fastlog._clock cimport monotonic_ns
+from fastlog._clock cimport SECOND_BYTES, SECOND_ROOM, monotonic_ns, write_second
 from fastlog._linux cimport MSG_DONTWAIT, POLLIN, iovec, mmsghdr, pollfd, ppoll, recvmmsg, sendmmsg
+from fastlog.loadtest cimport _pending
+from fastlog.loadtest._pending cimport (
+    Pending, PendingEntry, acknowledge, add_pending, free_pending, make_room, open_pending, pass_over_done, set_due,
+)
 
 cdef enum:
-    # Digits of every sequence: below 2^53, so that programs which take numbers for doubles read them right.
+    # Digits of every sequence: below 2^53, so that programs which read numbers as doubles read them exactly.
     DIGITS = 16
-    # Datagrams of one sendmmsg call: the call itself does not show any more.
+    # A timestamp up to its last digit: `2026-11-24T07:00:00.` and microseconds.
+    MICROSECOND_DIGITS = 6
+    STAMP_BYTES = SECOND_BYTES + MICROSECOND_DIGITS
+    # Datagrams of one sendmmsg call. With more of them the cost of the call itself no longer shows.
     BATCH = 64
     # ACKs of one recvmmsg call.
     ACKS_PER_CALL = 64
     # What every ACK begins with: {"ack":true,"sequence":
     ACK_HEAD_BYTES = 23
-    NS_PER_MS = 1_000_000
-    # Between two batches of a fast client, ns: short for a receive buffer, long for a processor.
+    # Time between two batches of a fast client, ns: short for a receive buffer, long for a processor.
     TICK_NS = 1_000_000
-    # Between two looks at what is due again, ns: each of them goes through everything that waits.
-    LOOK_NS = 10_000_000
-    # Entries sent again in one look: those of a stopped server come back over some time, and others are sent meanwhile.
-    REPEATS_PER_LOOK = 256
-    # Wait for a send queue that is full, ns.
+    # Time between two passes over the pending entries, ns. A pass looks at all of them.
+    PASS_NS = 10_000_000
+    # Retransmissions of one pass. The entries of a stopped server come again over some time, so that new ones are sent
+    # meanwhile.
+    RETRANSMISSIONS_PER_PASS = 256
+    # Pause when the send queue is full, ns.
     FULL_QUEUE_NS = 100_000
-    # Entries that wait for their ACKs at once; a client with more of them stops until some come. 10 MiB.
-    PENDING_MAX = 1 << 18
-    PENDING_FIRST = 1 << 10
-    # Latencies kept of one client, the first ones; 16 MiB.
-    LATENCIES_MAX = 1 << 22
 
-# Shared with others: fastlog/limits.py.
+# Shared with other parts of fastlog: see fastlog/limits.py.
 cpdef enum:
     # Room for an ACK, and for the start of what is not an ACK.
     ACK_ROOM_BYTES = 64
-    # An entry is sent again after this time, ms, then after twice as long, and so on up to the longest.
-    FIRST_TIMEOUT_MS = 500
-    LONGEST_TIMEOUT_MS = 5_000
-    # The most by which a time-out is longer, so that many clients do not retransmit in step, in thousandths.
-    JITTER_PERMILLE = 200
+
+FIRST_TIMEOUT_MS = _pending.FIRST_TIMEOUT_MS
+LONGEST_TIMEOUT_MS = _pending.LONGEST_TIMEOUT_MS
+JITTER_PERMILLE = _pending.JITTER_PERMILLE
 
 SEQUENCE_DIGITS = DIGITS
+TIMESTAMP_BYTES = STAMP_BYTES
 TICK_SEC = TICK_NS / 1e9
 
 cdef const char *ACK_HEAD = b'{"ack":true,"sequence":'
 
-# A prepared entry: where its bytes are, and where in them its sequence goes.
+# A prepared entry: where its bytes are, and at which offsets its sequence and its timestamp go.
 cdef struct Entry:
     char *start
     uint32_t size
     uint32_t digits_at
+    uint32_t timestamp_at  # 0: the entry has no timestamp, or keeps the one that it has
     bint priority
 
-# An entry that waits for its ACK; times in ns.
-cdef struct Pending:
-    uint64_t sequence
-    uint64_t sent_at
-    uint64_t due_at
-    uint64_t timeout
-    uint32_t entry
-    bint done  # acknowledged, or given up
+# A moment as the text of a timestamp.
+cdef struct Timestamp:
+    uint64_t clocks_apart  # CLOCK_REALTIME less CLOCK_MONOTONIC, ns; fixed, so that a moment always has the same text
+    uint64_t second
+    char text[SECOND_ROOM]
+
+# One sendmmsg call.
+cdef struct Outgoing:
+    mmsghdr messages[BATCH]
+    iovec vectors[BATCH]
+
+# One recvmmsg call.
+cdef struct Incoming:
+    mmsghdr messages[ACKS_PER_CALL]
+    iovec vectors[ACKS_PER_CALL]
+    char texts[ACKS_PER_CALL][ACK_ROOM_BYTES]
 
 
-cdef inline void write_digits(char *at, uint64_t sequence) noexcept nogil:
+cdef inline void write_digits(char *at, int count, uint64_t number) noexcept nogil:
     cdef int i
-    for i in range(DIGITS - 1, -1, -1):
-        at[i] = <char>(48 + sequence % 10)
-        sequence //= 10
+    for i in range(count - 1, -1, -1):
+        at[i] = <char>(48 + number % 10)
+        number //= 10
 
 
-cdef class Client:
-    """`entries`: (bytes, offset of SEQUENCE_DIGITS digits in them, whether an ACK is expected), at least one; they are
-    sent in turn. `fd`: a connected UDP socket, which stays the caller's. `first`: the first sequence. An entry is
-    repeated for `give_up_ns`. Counters may be read while `run` is under way in another thread.
+cdef inline void count_up(char *digits) noexcept nogil:
+    """To the next sequence: cheaper than writing all of its digits anew."""
+    cdef int i = DIGITS - 1
+    while digits[i] == 57:  # 9
+        digits[i] = 48
+        i -= 1
+    digits[i] += 1
+
+
+cdef uint64_t realtime_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <uint64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef inline void set_timestamp(Timestamp *timestamp, uint64_t monotonic) noexcept nogil:
+    cdef uint64_t ns = monotonic + timestamp.clocks_apart
+    cdef uint64_t second = ns // 1_000_000_000
+    if second != timestamp.second:
+        write_second(second, timestamp.text)
+        timestamp.second = second
+    write_digits(timestamp.text + SECOND_BYTES, MICROSECOND_DIGITS, ns % 1_000_000_000 // 1000)
+
+
+cdef class Sender:
+    """`entries` has at least one (bytes, offset of SEQUENCE_DIGITS digits for the sequence, offset of TIMESTAMP_BYTES
+    for the time or 0, whether an ACK is expected). They are sent in turn. `fd` is a connected UDP socket, which the
+    caller closes. `first` is the first sequence. An entry is retransmitted for `give_up_ns` at most. Counters may be
+    read while `run` is at work in another thread.
     """
 
     cdef int fd
-    cdef char *memory  # the bytes of all entries
+
+    # The prepared entries, all their bytes in one piece of memory, and the next one to send.
+    cdef char *memory
     cdef Entry *entries
     cdef uint32_t entry_count
     cdef uint32_t next_entry
-    cdef uint64_t give_up
+
+    # The next sequence, as a number and as text.
     cdef uint64_t next_sequence
-    cdef char digits[DIGITS]  # of next_sequence: counted up in place, which is cheaper than writing them anew
+    cdef char digits[DIGITS]
 
-    # In order of their sequences, from head to tail; what is done at the head is passed over.
-    cdef Pending *pending
-    cdef size_t head, tail, capacity
-    cdef uint64_t look_at  # nothing is due again before it
+    # When the batch or the retransmission at hand is sent, or was sent first.
+    cdef Timestamp timestamp
 
-    cdef uint32_t *latencies  # microseconds
-    cdef size_t latency_count, latency_room
+    cdef Pending pending
+    cdef Outgoing outgoing
+    cdef Incoming incoming
 
-    cdef mmsghdr messages[BATCH]
-    cdef iovec vectors[BATCH]
-    cdef mmsghdr ack_messages[ACKS_PER_CALL]
-    cdef iovec ack_vectors[ACKS_PER_CALL]
-    cdef char ack_texts[ACKS_PER_CALL][ACK_ROOM_BYTES]
-
-    cdef readonly uint64_t sent, repeated, sent_bytes  # datagrams: of entries, again, and the bytes of both
-    cdef readonly uint64_t priority_sent, acknowledged, given_up  # entries
-    cdef readonly uint64_t refused  # times that the network said nothing listens there
-    cdef readonly uint64_t began_ns, ended_ns  # of the first and after the last entry; repetitions come later
+    # Datagrams: of new entries, of retransmissions, and the bytes of both.
+    cdef readonly uint64_t sent, retransmissions, sent_bytes
+    # How often the network said that nothing listens there.
+    cdef readonly uint64_t refused
+    # Before the first new entry and after the last one; retransmissions may come later.
+    cdef readonly uint64_t began_ns, ended_ns
+    # `stop` was called.
     cdef bint stopping
-    cdef int failure  # errno that ended the run
-    cdef uint32_t jitter
+    # The errno that ended the run, or 0.
+    cdef int failure
 
     def __cinit__(self, int fd, list entries not None, uint64_t first, uint64_t give_up_ns):
+        if not entries:
+            raise ValueError("a sender needs entries")
+        self.fd = fd
+        self.next_sequence = first
+        write_digits(self.digits, DIGITS, first)
+        self.timestamp.clocks_apart = realtime_ns() - <uint64_t>monotonic_ns()
+        if not open_pending(&self.pending, give_up_ns, <uint32_t>first):
+            raise MemoryError
+        # A batch must not hold an entry twice, since each entry has one place for its sequence.
+        self._copy_entries(entries * ((BATCH + len(entries) - 1) // len(entries)))
+        self._prepare_messages()
+
+    cdef int _copy_entries(self, list entries) except -1:
         cdef size_t total = 0
         cdef size_t i
         cdef bytes content
         cdef char *at
-        if not entries:
-            raise ValueError("a client needs entries")
-        # a batch holds no entry twice, for each has one place for its sequence
-        entries = entries * ((BATCH + len(entries) - 1) // len(entries))
-        self.fd = fd
-        self.next_sequence = first
-        write_digits(self.digits, first)
-        self.give_up = give_up_ns
-        self.jitter = <uint32_t>(first | 1)
-        self.look_at = UINT64_MAX
-        self.entry_count = len(entries)
-        for content, _, _ in entries:
+        for content, _, _, _ in entries:
             total += len(content)
+        self.entry_count = len(entries)
         self.memory = <char *>malloc(total)
         self.entries = <Entry *>calloc(self.entry_count, sizeof(Entry))
-        self.pending = <Pending *>malloc(PENDING_FIRST * sizeof(Pending))
-        self.capacity = PENDING_FIRST
-        if self.memory == NULL or self.entries == NULL or self.pending == NULL:
+        if self.memory == NULL or self.entries == NULL:
             raise MemoryError
         at = self.memory
-        for i, (content, digits_at, priority) in enumerate(entries):
-            if digits_at + DIGITS > len(content):
-                raise ValueError(f"the digits at {digits_at} end after the entry's {len(content)} bytes")
+        for i, (content, digits_at, timestamp_at, priority) in enumerate(entries):
+            if digits_at + DIGITS > len(content) or timestamp_at + STAMP_BYTES > len(content):
+                raise ValueError(f"the sequence or the timestamp ends after the entry's {len(content)} bytes")
             memcpy(at, <const char *>content, len(content))
-            self.entries[i] = Entry(at, len(content), digits_at, priority)
+            self.entries[i] = Entry(at, len(content), digits_at, timestamp_at, priority)
             at += len(content)
+        return 0
+
+    cdef void _prepare_messages(self) noexcept:
+        cdef size_t i
         for i in range(BATCH):
-            self.messages[i].msg_hdr.msg_iov = &self.vectors[i]
-            self.messages[i].msg_hdr.msg_iovlen = 1
+            self.outgoing.messages[i].msg_hdr.msg_iov = &self.outgoing.vectors[i]
+            self.outgoing.messages[i].msg_hdr.msg_iovlen = 1
         for i in range(ACKS_PER_CALL):
-            self.ack_vectors[i].iov_base = self.ack_texts[i]
-            self.ack_vectors[i].iov_len = ACK_ROOM_BYTES
-            self.ack_messages[i].msg_hdr.msg_iov = &self.ack_vectors[i]
-            self.ack_messages[i].msg_hdr.msg_iovlen = 1
+            self.incoming.vectors[i].iov_base = self.incoming.texts[i]
+            self.incoming.vectors[i].iov_len = ACK_ROOM_BYTES
+            self.incoming.messages[i].msg_hdr.msg_iov = &self.incoming.vectors[i]
+            self.incoming.messages[i].msg_hdr.msg_iovlen = 1
 
     def __dealloc__(self):
-        free(self.latencies)
-        free(self.pending)
+        free_pending(&self.pending)
         free(self.entries)
         free(self.memory)
 
     def run(self, uint64_t count, double rate, uint64_t begin_ns, uint64_t end_ns):
-        """Sends `count` entries, `rate` a second (0: as fast as it goes) from `begin_ns` on, none after `end_ns`, and
-        sees to their ACKs. Returns when all are acknowledged or given up. Raises OSError where the socket refuses."""
+        """Sends `count` entries and sees to their ACKs; returns when all are acknowledged or given up.
+
+        It sends `rate` entries a second (0: as fast as it can), from `begin_ns` on and none after `end_ns`. Raises
+        OSError if the socket refuses."""
         with nogil:
             self.send_all(count, rate, begin_ns, end_ns)
             if not self.failure:
@@ -178,14 +220,29 @@ cdef class Client:
             raise OSError(self.failure, os.strerror(self.failure))
 
     def stop(self):
-        """From another thread: `run` returns soon, and waits for no ACK any more."""
+        """Called from another thread: `run` returns soon, and no longer waits for ACKs."""
         self.stopping = True
 
     @property
+    def priority_sent(self):
+        """Priority entries sent, each counted once."""
+        return self.pending.added
+
+    @property
+    def acknowledged(self):
+        """Priority entries acknowledged."""
+        return self.pending.acknowledged
+
+    @property
+    def given_up(self):
+        """Priority entries that were not acknowledged within `give_up_ns`."""
+        return self.pending.given_up
+
+    @property
     def latencies_usec(self):
-        """Microseconds from the first sending of an entry to its ACK, of the first LATENCIES_MAX, as an array."""
+        """Microseconds from the first sending of an entry to its ACK, as an array in the order of the ACKs."""
         found = array("I")
-        found.frombytes((<const char *>self.latencies)[:self.latency_count * sizeof(uint32_t)])
+        found.frombytes((<const char *>self.pending.latencies)[:self.pending.latency_count * sizeof(uint32_t)])
         return found
 
     cdef void send_all(self, uint64_t count, double rate, uint64_t begin, uint64_t end) noexcept nogil:
@@ -199,34 +256,34 @@ cdef class Client:
                 due = min(count, <uint64_t>((now - begin) * rate / 1e9) + 1)
             if self.sent == due or now < tick_at:
                 self.wait(max(begin + <uint64_t>(self.sent * 1e9 / rate), tick_at), now)
-            elif not self.has_room():
-                self.wait(now + LOOK_NS, now)  # until ACKs come
+            elif not make_room(&self.pending, BATCH):
+                self.wait(now + PASS_NS, now)  # until ACKs come
             else:
                 self.send_batch(<unsigned int>min(due - self.sent, <uint64_t>BATCH), now)
                 self.ended_ns = monotonic_ns()
                 if self.sent == due:
                     tick_at = now + TICK_NS if rate > 0 else 0
-                if self.head != self.tail:
+                if self.pending.head != self.pending.tail:
                     self.receive()
             now = monotonic_ns()
-            if now >= self.look_at:
-                self.repeat(now)
+            if now >= self.pending.next_due:
+                self.retransmit(now)
 
     cdef void finish(self) noexcept nogil:
         cdef uint64_t now = monotonic_ns()
-        while self.head != self.tail and not self.stopping and not self.failure:
-            self.wait(self.look_at, now)
+        while self.pending.head != self.pending.tail and not self.stopping and not self.failure:
+            self.wait(self.pending.next_due, now)
             now = monotonic_ns()
-            if now >= self.look_at:
-                self.repeat(now)
-        self.receive()  # what the network says of the last entry
+            if now >= self.pending.next_due:
+                self.retransmit(now)
+        self.receive()  # the network may still refuse the last entry
 
     cdef void wait(self, uint64_t until, uint64_t now) noexcept nogil:
-        """Until then, until something has to be sent again, or until an ACK has come, which is taken."""
+        """Waits until that time, until a retransmission is due, or until an ACK arrives, which it takes."""
         cdef pollfd source
         cdef timespec timeout
         cdef uint64_t ns
-        until = min(until, self.look_at, now + LOOK_NS)  # the last one: so that a stop is seen soon
+        until = min(until, self.pending.next_due, now + PASS_NS)  # the last one, so that a stop is seen soon
         ns = until - now if until > now else 0
         timeout.tv_sec = 0
         timeout.tv_nsec = ns
@@ -237,32 +294,48 @@ cdef class Client:
             self.receive()
 
     cdef void send_batch(self, unsigned int size, uint64_t now) noexcept nogil:
-        cdef unsigned int i, done = 0
-        cdef Entry *entry
-        cdef int taken
+        # Local, for the bytes that are written below could be anybody's as far as the compiler knows.
+        cdef Entry *entry = self.entries + self.next_entry
+        cdef Entry *end = self.entries + self.entry_count
+        cdef iovec *vector = self.outgoing.vectors
+        cdef uint64_t size_bytes = 0
+        cdef unsigned int i
+        set_timestamp(&self.timestamp, now)
         for i in range(size):
-            entry = &self.entries[self.next_entry]
-            self.next_entry += 1
-            if self.next_entry == self.entry_count:
-                self.next_entry = 0
             memcpy(entry.start + entry.digits_at, self.digits, DIGITS)
-            self.vectors[i].iov_base = entry.start
-            self.vectors[i].iov_len = entry.size
+            if entry.timestamp_at:
+                memcpy(entry.start + entry.timestamp_at, self.timestamp.text, STAMP_BYTES)
+            vector.iov_base = entry.start
+            vector.iov_len = entry.size
+            size_bytes += entry.size
             if entry.priority:
-                self.await_ack(<uint32_t>(entry - self.entries), now)
-            self.count_up()
+                add_pending(&self.pending, <uint32_t>(entry - self.entries), self.next_sequence + i, now)
+            count_up(self.digits)
+            vector += 1
+            entry += 1
+            if entry == end:
+                entry = self.entries
+        self.next_entry = <uint32_t>(entry - self.entries)
+        self.next_sequence += size
+        self.sent_bytes += size_bytes
+        self.send(size)
+
+    cdef void send(self, unsigned int size) noexcept nogil:
+        """Hands the outgoing messages to the kernel."""
+        cdef unsigned int i, done = 0
+        cdef int taken
         while done < size:
-            taken = sendmmsg(self.fd, self.messages + done, size - done, 0)
+            taken = sendmmsg(self.fd, self.outgoing.messages + done, size - done, 0)
             if taken > 0:
-                for i in range(done, done + taken):
-                    self.sent_bytes += self.vectors[i].iov_len
                 done += taken
                 self.sent += taken
-            elif not self.go_on():
+            elif not self.may_try_again():
+                for i in range(done, size):
+                    self.sent_bytes -= self.outgoing.vectors[i].iov_len
                 return
 
-    cdef bint go_on(self) noexcept nogil:
-        """Whether a datagram that was not sent is to be tried again."""
+    cdef bint may_try_again(self) noexcept nogil:
+        """Whether to try again after a datagram was not sent (see errno). Pauses if the send queue is full."""
         cdef timespec pause
         if errno == EINTR:
             return True
@@ -277,98 +350,52 @@ cdef class Client:
         self.failure = errno
         return False
 
-    cdef inline void count_up(self) noexcept nogil:
-        cdef int i = DIGITS - 1
-        self.next_sequence += 1
-        while self.digits[i] == 57:  # 9
-            self.digits[i] = 48
-            i -= 1
-        self.digits[i] += 1
-
-    cdef bint has_room(self) noexcept nogil:
-        """Whether a batch of priority entries can be remembered."""
-        cdef size_t capacity
-        cdef void *moved
-        if self.tail + BATCH <= self.capacity:
-            return True
-        if self.head >= self.capacity // 2:
-            memmove(self.pending, self.pending + self.head, (self.tail - self.head) * sizeof(Pending))
-            self.tail -= self.head
-            self.head = 0
-            return True
-        capacity = self.capacity * 2
-        if capacity > PENDING_MAX:
-            return False
-        moved = realloc(self.pending, capacity * sizeof(Pending))
-        if moved == NULL:
-            return False
-        self.pending = <Pending *>moved
-        self.capacity = capacity
-        return True
-
-    cdef void await_ack(self, uint32_t entry, uint64_t now) noexcept nogil:
-        cdef Pending *pending = &self.pending[self.tail]
-        self.tail += 1
-        self.priority_sent += 1
-        pending.sequence = self.next_sequence
-        pending.sent_at = now
-        pending.entry = entry
-        pending.done = False
-        pending.timeout = FIRST_TIMEOUT_MS * <uint64_t>NS_PER_MS
-        self.set_due(pending, now)
-        self.look_at = min(self.look_at, pending.due_at)
-
-    cdef void set_due(self, Pending *pending, uint64_t now) noexcept nogil:
-        """When the entry is sent again, if no ACK comes: after its time-out, with jitter."""
-        self.jitter ^= self.jitter << 13
-        self.jitter ^= self.jitter >> 17
-        self.jitter ^= self.jitter << 5
-        pending.due_at = now + pending.timeout * (1000 + self.jitter % (JITTER_PERMILLE + 1)) // 1000
-        pending.due_at = min(pending.due_at, pending.sent_at + self.give_up)
-        pending.timeout = min(pending.timeout * 2, LONGEST_TIMEOUT_MS * <uint64_t>NS_PER_MS)
-
-    cdef void repeat(self, uint64_t now) noexcept nogil:
-        """Sends again what is due, gives up what has waited for too long, and looks when to look again."""
-        cdef Pending *pending
-        cdef uint64_t next_at = UINT64_MAX
+    cdef void retransmit(self, uint64_t now) noexcept nogil:
+        """A pass over the pending entries: sends those that are due again, gives up those that have waited too long,
+        and finds out when the next one is due."""
+        cdef PendingEntry *pending
+        cdef uint64_t next_due = UINT64_MAX
         cdef unsigned int again = 0
         cdef size_t i
-        for i in range(self.head, self.tail):
-            pending = &self.pending[i]
+        for i in range(self.pending.head, self.pending.tail):
+            pending = &self.pending.entries[i]
             if pending.done:
                 continue
             if pending.due_at <= now:
-                if now - pending.sent_at >= self.give_up:
+                if now - pending.sent_at >= self.pending.give_up:
                     pending.done = True
-                    self.given_up += 1
+                    self.pending.given_up += 1
                     continue
-                if again < REPEATS_PER_LOOK:
+                if again < RETRANSMISSIONS_PER_PASS:
                     self.send_again(pending)
                     if self.failure or self.stopping:
                         return
-                    self.set_due(pending, now)
+                    set_due(&self.pending, pending, now)
                     again += 1
-            next_at = min(next_at, pending.due_at)
-        self.pass_over_done()
-        self.look_at = UINT64_MAX if next_at == UINT64_MAX else max(next_at, now + LOOK_NS)
+            next_due = min(next_due, pending.due_at)
+        pass_over_done(&self.pending)
+        self.pending.next_due = UINT64_MAX if next_due == UINT64_MAX else max(next_due, now + PASS_NS)
 
-    cdef void send_again(self, const Pending *pending) noexcept nogil:
+    cdef void send_again(self, const PendingEntry *pending) noexcept nogil:
         cdef Entry *entry = &self.entries[pending.entry]
-        write_digits(entry.start + entry.digits_at, pending.sequence)
-        self.vectors[0].iov_base = entry.start
-        self.vectors[0].iov_len = entry.size
-        while sendmmsg(self.fd, self.messages, 1, 0) != 1:
-            if not self.go_on():
+        write_digits(entry.start + entry.digits_at, DIGITS, pending.sequence)
+        if entry.timestamp_at:
+            set_timestamp(&self.timestamp, pending.sent_at)
+            memcpy(entry.start + entry.timestamp_at, self.timestamp.text, STAMP_BYTES)
+        self.outgoing.vectors[0].iov_base = entry.start
+        self.outgoing.vectors[0].iov_len = entry.size
+        while sendmmsg(self.fd, self.outgoing.messages, 1, 0) != 1:
+            if not self.may_try_again():
                 return
-        self.repeated += 1
+        self.retransmissions += 1
         self.sent_bytes += entry.size
 
     cdef void receive(self) noexcept nogil:
-        """Takes every ACK that has come."""
+        """Takes every ACK that has arrived."""
         cdef uint64_t now, sequence = 0
         cdef int got, i
         while True:
-            got = recvmmsg(self.fd, self.ack_messages, ACKS_PER_CALL, MSG_DONTWAIT, NULL)
+            got = recvmmsg(self.fd, self.incoming.messages, ACKS_PER_CALL, MSG_DONTWAIT, NULL)
             if got < 0:
                 if errno == ECONNREFUSED:
                     self.refused += 1
@@ -380,49 +407,16 @@ cdef class Client:
                 break
             now = monotonic_ns()
             for i in range(got):
-                if read_ack(self.ack_texts[i], self.ack_messages[i].msg_len, &sequence):
-                    self.acknowledge(sequence, now)
+                if read_ack(self.incoming.texts[i], self.incoming.messages[i].msg_len, &sequence):
+                    acknowledge(&self.pending, sequence, now)
             if got < ACKS_PER_CALL:
                 break
-        self.pass_over_done()
-
-    cdef void acknowledge(self, uint64_t sequence, uint64_t now) noexcept nogil:
-        cdef size_t low = self.head, high = self.tail, middle
-        while low < high:
-            middle = (low + high) // 2
-            if self.pending[middle].sequence < sequence:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self.tail or self.pending[low].sequence != sequence or self.pending[low].done:
-            return
-        self.pending[low].done = True
-        self.acknowledged += 1
-        self.note_latency(now - self.pending[low].sent_at)
-
-    cdef void note_latency(self, uint64_t ns) noexcept nogil:
-        cdef size_t room
-        cdef void *moved
-        if self.latency_count == self.latency_room:
-            room = max(self.latency_room * 2, <size_t>PENDING_FIRST)
-            moved = realloc(self.latencies, room * sizeof(uint32_t)) if room <= LATENCIES_MAX else NULL
-            if moved == NULL:
-                return
-            self.latencies = <uint32_t *>moved
-            self.latency_room = room
-        self.latencies[self.latency_count] = <uint32_t>min(ns // 1000, <uint64_t>0xFFFFFFFF)
-        self.latency_count += 1
-
-    cdef void pass_over_done(self) noexcept nogil:
-        while self.head != self.tail and self.pending[self.head].done:
-            self.head += 1
-        if self.head == self.tail:
-            self.head = self.tail = 0
-            self.look_at = UINT64_MAX
+        pass_over_done(&self.pending)
 
 
 cdef bint read_ack(const char *text, size_t size, uint64_t *sequence) noexcept nogil:
-    """The sequence of an ACK as docs/protocol.md has it; what is none is nobody's."""
+    """Reads the sequence of an ACK, in the form of docs/protocol.md. False if the text is not an ACK for a sequence of
+    DIGITS digits."""
     cdef size_t i
     if size != ACK_HEAD_BYTES + DIGITS + 1 or memcmp(text, ACK_HEAD, ACK_HEAD_BYTES) != 0:
         return False

@@ -1,13 +1,14 @@
-"""The entries of a load test, prepared ahead: made up after real logs, or the user's own lines.
+"""The entries of a load test, prepared ahead: made up, or the user's own lines.
 
-A prepared entry has the bytes of the datagram, in which the engine (`_blast.pyx`) writes the sequence anew each time.
+A prepared entry has the bytes of its datagram. The engine (`_sender.pyx`) writes the sequence and the timestamp into
+them each time that it sends the entry.
 """
 
 import random
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -17,30 +18,16 @@ from fastlog.entry import ALIASES
 from fastlog.errors import ConfigError
 from fastlog.limits import DATAGRAM_MAX_BYTES
 from fastlog.loadtest._sender import SEQUENCE_DIGITS
+from fastlog.loadtest.messages import made_up_fields
 
-POOL_ENTRIES = 20_000  # made up for one run, 5 MB; a longer run takes them in turn
-CORPUS_MAX_BYTES = 1 << 28  # read of a corpus
-CORPUS_ENTRIES = 100_000  # taken of it, evenly: a second of preparation, 30 MB
-ERROR_SHARE = 0.01  # of made-up entries, about that of a service in good health
-FIRST_SEQUENCE = 10 ** (SEQUENCE_DIGITS - 1)  # the first with so many digits
-PLACE = str(FIRST_SEQUENCE).encode()  # for a sequence
-
-# Sizes of messages like those of real logs: many of some hundred bytes, few of some thousand.
-MESSAGE_MEDIAN_BYTES = 100
-MESSAGE_SPREAD = 0.75  # sigma of the logarithm
-MESSAGE_MAX_BYTES = 8000
-
-APPS = ("web", "shop", "worker", "auth", "billing")
-OTHER_LEVELS = ("DEBUG", "INFO", "WARNING")
-OTHER_WEIGHTS = (15, 75, 10)
-# fmt: off
-WORDS = (
-    "connection", "reset", "by", "peer", "while", "reading", "response", "header", "from", "upstream", "configured",
-    "installed", "status", "session", "opened", "for", "closed", "timeout", "payment", "order", "customer", "GET",
-    "POST", "/api/v1/items", "200", "404", "502", "user", "retry", "queue", "worker", "eth0", "192.0.2.17", "in",
-    "12", "ms", "cache", "miss", "key=7f3a", "rows=8412", "pool", "at", "90", "%", "kernel:", "libssl3", "started",
-)
-# fmt: on
+POOL_ENTRIES = 20_000  # made up for one run, 5 MB; a longer run sends them in turn
+CORPUS_MAX_BYTES = 1 << 28  # read from a corpus
+CORPUS_ENTRIES = 100_000  # taken from a corpus, evenly: a second of preparation, 30 MB
+ERROR_SHARE = 0.01  # share of ERROR in made-up entries, about that of a healthy service
+FIRST_SEQUENCE = 10 ** (SEQUENCE_DIGITS - 1)  # the first one with so many digits
+SEQUENCE_PLACE = str(FIRST_SEQUENCE).encode()
+TIMESTAMP_PLACE = "2026-11-24T07:00:00.000000Z"  # of which the engine writes TIMESTAMP_BYTES anew
+HOST = "loadtest"  # by which these entries can be found in a log
 
 _SEQUENCE = re.compile(rb'"sequence"[ \t]*:[ \t]*([0-9]+)')
 
@@ -50,6 +37,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     content: bytes
     digits_at: int
+    timestamp_at: int  # offset of the timestamp that is written anew; 0: none is
     level: str  # one of entry.LEVELS
 
 
@@ -58,26 +46,71 @@ class Corpus(msgspec.Struct, frozen=True):
     left_out: int  # lines that do not fit in a datagram
 
 
+class Supply:
+    """Prepared entries for every run of a load test. Raises ConfigError.
+
+    `error_share` None: ERROR_SHARE for made-up entries, and a corpus as it is. `message_bytes` None: sizes as in real
+    logs. `corpus` None: entries are made up. `left_out` counts the lines of the corpus that do not fit in a datagram.
+    """
+
+    def __init__(self, seed: int, error_share: float | None, message_bytes: int | None, corpus: Path | None) -> None:
+        self._rng = random.Random(seed)
+        self._error_share = error_share
+        self._message_bytes = message_bytes
+        self._corpus = read_corpus(corpus) if corpus else Corpus([], 0)
+        self.left_out = self._corpus.left_out
+
+    def deal(self, counts: Sequence[int]) -> list[list[Prepared]]:
+        """The entries of each client, which sends so many of them, in turn. The last entry that it sends is the last of
+        its list."""
+        corpus = self._corpus.entries
+        if corpus and self._error_share is None:
+            few = len(corpus) < len(counts)
+            return [corpus if few else corpus[number :: len(counts)] for number in range(len(counts))]
+        share = ERROR_SHARE if self._error_share is None else self._error_share
+        total = sum(counts)
+        errors_in_all = round(total * share) or (1 if share else 0)
+        pool = max(1, POOL_ENTRIES // len(counts))
+        dealt = []
+        before = 0
+        for count in counts:
+            if count <= pool:
+                size = count
+                errors = errors_in_all * (before + count) // total - errors_in_all * before // total
+            else:
+                size = pool
+                errors = round(size * share)
+            before += count
+            entries = self._pick(size, min(errors, size))
+            first = -count % size
+            dealt.append(entries[first:] + entries[:first])
+        return dealt
+
+    def _pick(self, size: int, errors: int) -> list[Prepared]:
+        if self._corpus.entries:
+            return picked(self._rng, self._corpus.entries, size, errors)
+        return made_up(self._rng, size, errors, self._message_bytes)
+
+
 def made_up(rng: random.Random, size: int, errors: int, message_bytes: int | None) -> list[Prepared]:
-    """`size` entries, `errors` of them ERROR. `message_bytes`: of every message; None: as in real logs."""
-    where = _error_places(rng, size, errors)
-    timestamp = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    made = []
+    """`size` entries, `errors` of them ERROR. `message_bytes`: size of every message; None: as in real logs."""
+    error_places = _error_places(rng, size, errors)
+    prepared = []
     for place in range(size):
-        level = "ERROR" if place in where else rng.choices(OTHER_LEVELS, OTHER_WEIGHTS)[0]
-        made.append(_prepare(level, _message(rng, message_bytes), rng.choice(APPS), timestamp))
-    return made
+        fields = made_up_fields(rng, "ERROR" if place in error_places else None, message_bytes)
+        prepared.append(_prepare({"timestamp": TIMESTAMP_PLACE, "sequence": FIRST_SEQUENCE, **fields, "host": HOST}))
+    return prepared
 
 
 def picked(rng: random.Random, corpus: Sequence[Prepared], size: int, errors: int) -> list[Prepared]:
-    """`size` entries of a corpus, of which `errors` are ERROR. Raises ConfigError where it has none of a kind."""
+    """`size` entries of a corpus, `errors` of them ERROR. Raises ConfigError if it lacks one of the two kinds."""
     of_errors = [entry for entry in corpus if entry.level == "ERROR"]
     others = [entry for entry in corpus if entry.level != "ERROR"]
     if (errors and not of_errors) or (errors < size and not others):
         kind = "no ERROR entry" if not of_errors else "nothing but ERROR entries"
-        raise ConfigError(f"--error-share: the corpus has {kind}; leave the flag away to send it as it is")
-    where = _error_places(rng, size, errors)
-    return [rng.choice(of_errors if place in where else others) for place in range(size)]
+        raise ConfigError(f"--error-share: the corpus has {kind}; omit the flag to send the corpus unchanged")
+    error_places = _error_places(rng, size, errors)
+    return [rng.choice(of_errors if place in error_places else others) for place in range(size)]
 
 
 def read_corpus(path: Path) -> Corpus:
@@ -100,44 +133,35 @@ def read_corpus(path: Path) -> Corpus:
 
 
 def _of_line(line: bytes) -> list[Prepared]:
-    """The entries of a line if it has nothing else, otherwise one entry with the line as its message."""
+    """The entries of a line if it holds nothing else, otherwise one entry with the line as its message."""
     pieces = scan(line) if line[:1] == b"{" else []
     if pieces and all(reason is None for reason, *_ in pieces):
         return [_numbered(line[start:end], level or "") for _, level, _, start, end, _ in pieces]
     message = line.decode("utf-8", "replace")
     level = guess_level(message) or "INFO"
-    return [_prepare(ALIASES.get(level, level), message)]
+    fields = {"level": ALIASES.get(level, level), "app": "loadtest", "message": message}
+    return [_prepare({"timestamp": TIMESTAMP_PLACE, "sequence": FIRST_SEQUENCE, **fields, "host": HOST})]
 
 
 def _numbered(entry: bytes, level: str) -> Prepared:
-    """The entry with a place for our sequence: where its own was, or else at its end, where it counts in any case."""
+    """The entry with a place for our sequence: in place of its own one, else at its end, which always counts."""
     for found in _SEQUENCE.finditer(entry):
-        content = entry[: found.start(1)] + PLACE + entry[found.end(1) :]
-        # the same text may stand in a string or in a nested object, where it is no sequence
+        content = entry[: found.start(1)] + SEQUENCE_PLACE + entry[found.end(1) :]
+        # The same text may stand in a string or in a nested object, where it is not the entry's sequence.
         if [piece[2] for piece in scan(content)] == [FIRST_SEQUENCE]:
-            return Prepared(content, found.start(1), level)
+            return Prepared(content, found.start(1), 0, level)
     head = entry[:-1] + b',"sequence":'
-    return Prepared(head + PLACE + b"}", len(head), level)
+    return Prepared(head + SEQUENCE_PLACE + b"}", len(head), 0, level)
 
 
-def _prepare(level: str, message: str, app: str = "loadtest", timestamp: str | None = None) -> Prepared:
-    fields = {"timestamp": timestamp} if timestamp else {}
-    content = msgspec.json.encode(
-        {**fields, "sequence": FIRST_SEQUENCE, "level": level, "app": app, "host": "loadtest", "message": message}
-    )
-    return Prepared(content, content.index(PLACE), level)
-
-
-def _message(rng: random.Random, size: int | None) -> str:
-    if size is None:
-        size = min(int(rng.lognormvariate(0, MESSAGE_SPREAD) * MESSAGE_MEDIAN_BYTES) + 1, MESSAGE_MAX_BYTES)
-    text = " ".join(rng.choices(WORDS, k=size // 4 + 1))
-    return text[:size].ljust(size, ".")
+def _prepare(fields: dict[str, Any]) -> Prepared:
+    content = msgspec.json.encode(fields)
+    return Prepared(content, content.index(SEQUENCE_PLACE), content.index(TIMESTAMP_PLACE.encode()), fields["level"])
 
 
 def _error_places(rng: random.Random, size: int, errors: int) -> set[int]:
-    """The last place is one of them: an ERROR is written at once, and what came before it too, so that a server has
-    nothing in its buffer when the run ends."""
+    """Places of ERROR entries, the last place among them: the server writes an ERROR at once, with everything before
+    it, so nothing is left in its buffer when the run ends."""
     if not errors:
         return set()
     return {size - 1, *rng.sample(range(size - 1), min(errors, size) - 1)}

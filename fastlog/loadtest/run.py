@@ -1,6 +1,6 @@
 """`fastlog loadtest`: sends at a pace, and tells what became of it by the server's own figures.
 
-Each client is a thread with a socket of its own, whose work is done in C (`_blast.pyx`). This thread shows how it goes.
+Each client is a thread with a socket of its own, whose work is done in C (`_sender.pyx`).
 """
 
 import argparse
@@ -19,8 +19,8 @@ import msgspec
 from fastlog.addresses import AddressError, dashboard_url, local_address, resolve
 from fastlog.config import Settings
 from fastlog.errors import FastlogError, say
-from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Client
-from fastlog.loadtest.entries import ERROR_SHARE, POOL_ENTRIES, Prepared, made_up, picked, read_corpus
+from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Sender
+from fastlog.loadtest.entries import Prepared, Supply
 from fastlog.loadtest.report import Outcome, Report, Sending, as_text, reconcile, report, restarted
 from fastlog.loadtest.search import RUN_SEC, find_max
 from fastlog.stats import Latency
@@ -57,8 +57,13 @@ class Plan(msgspec.Struct, frozen=True):
         by_clock = math.ceil(self.rate * self.seconds) if self.rate and self.seconds else ENDLESS
         return min(self.entries or ENDLESS, by_clock)
 
-    def of_client(self, number: int) -> int:
-        return self.total * (number + 1) // self.clients - self.total * number // self.clients
+    @property
+    def counts(self) -> list[int]:
+        """Entries that each client sends."""
+        return [
+            self.total * (number + 1) // self.clients - self.total * number // self.clients
+            for number in range(self.clients)
+        ]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -70,48 +75,16 @@ class Target(msgspec.Struct, frozen=True):
     give_up_sec: float  # for which a priority entry is repeated
 
 
-class Lines:
-    """The entries of every run, as the command line wants them."""
-
-    def __init__(self, options: argparse.Namespace) -> None:
-        self._rng = random.Random(options.seed)
-        self._share: float | None = options.error_share
-        self._message_bytes: int | None = options.message_bytes
-        self._corpus: list[Prepared] = []
-        if options.corpus:
-            corpus = read_corpus(Path(options.corpus))
-            self._corpus = corpus.entries
-            if corpus.left_out:
-                say(f"{corpus.left_out} lines of {options.corpus} do not fit in a datagram, and are left out")
-
-    def deal(self, plan: Plan) -> list[list[Prepared]]:
-        """Entries for each client, of which the last one that it sends is the last of them."""
-        if self._corpus and self._share is None:
-            few = len(self._corpus) < plan.clients
-            return [self._corpus if few else self._corpus[number :: plan.clients] for number in range(plan.clients)]
-        share = ERROR_SHARE if self._share is None else self._share
-        errors = round(plan.total * share) or math.ceil(share)
-        dealt = []
-        for number in range(plan.clients):
-            count = plan.of_client(number)
-            size = min(count, max(1, POOL_ENTRIES // plan.clients))
-            own = errors * (number + 1) // plan.clients - errors * number // plan.clients
-            own = min(own, count) if size == count else round(size * share)
-            if self._corpus:
-                entries = picked(self._rng, self._corpus, size, own)
-            else:
-                entries = made_up(self._rng, size, own, self._message_bytes)
-            first = -count % size if count < ENDLESS else 0
-            dealt.append(entries[first:] + entries[:first])
-        return dealt
-
-
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Does what the command line asks for; returns the exit code."""
     dashboard = options.dashboard or dashboard_url(options.server, settings.dashboard_port)
     inquiry = StatsClient(dashboard, settings.dashboard_token)
     target = Target(options.server, settings.server_port, settings.sndbuf_size, options.timeout)
-    lines = Lines(options)
+    supply = Supply(
+        options.seed, options.error_share, options.message_bytes, Path(options.corpus) if options.corpus else None
+    )
+    if supply.left_out:
+        say(f"{supply.left_out} lines of {options.corpus} do not fit in a datagram and are left out")
     entries = options.logs if options.logs or options.duration or options.find_max else 10_000
     clients = min(options.clients, entries or options.clients)
     if options.find_max:
@@ -119,14 +92,14 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
         def measured(rate: float, longer: float) -> Report:
             plan = Plan(options.logs, rate, clients, seconds * longer)
-            return measure(target, plan, lines.deal(plan), settings.priority_levels, inquiry)
+            return measure(target, plan, supply.deal(plan.counts), settings.priority_levels, inquiry)
 
         found = find_max(measured, None if options.json else _tell)
         if options.json:
             _tell(msgspec.json.encode(found).decode())
         return 0 if found.rate is not None else 1
     plan = Plan(entries, options.rate, clients, options.duration)
-    result = _watched(target, plan, lines.deal(plan), settings, inquiry)
+    result = _watched(target, plan, supply.deal(plan.counts), settings, inquiry)
     _tell(msgspec.json.encode(result).decode() if options.json else as_text(result))
     if result.sending.interrupted:
         return INTERRUPTED
@@ -173,9 +146,9 @@ def measure(
     sockets = [_connect(target) for _ in range(plan.clients)]
     try:
         clients = [
-            Client(
+            Sender(
                 sock.fileno(),
-                [(entry.content, entry.digits_at, entry.level in priority_levels) for entry in entries],
+                [(e.content, e.digits_at, e.timestamp_at, e.level in priority_levels) for e in entries],
                 _first_sequence(),
                 int(target.give_up_sec * 1e9),
             )
@@ -192,7 +165,7 @@ def measure(
     return report(sending, outcome, notes)
 
 
-def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str], watch: Watch | None) -> bool:
+def _run_clients(clients: list[Sender], plan: Plan, known: bool, notes: list[str], watch: Watch | None) -> bool:
     """Returns whether Ctrl-C ended it. Raises LoadError."""
     interrupted = False
     failures: list[OSError] = []
@@ -202,9 +175,9 @@ def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str
     if plan.seconds and not plan.rate:
         ends = begin + int(plan.seconds * 1e9)
 
-    def work(number: int, client: Client) -> None:
+    def work(number: int, client: Sender) -> None:
         try:
-            client.run(plan.of_client(number), plan.rate / plan.clients, begin + int(number * gap * 1e9), ends)
+            client.run(plan.counts[number], plan.rate / plan.clients, begin + int(number * gap * 1e9), ends)
         except OSError as error:
             failures.append(error)
             for other in clients:
@@ -221,7 +194,7 @@ def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str
             while thread.is_alive():
                 thread.join(LOOK_SEC)
                 if watch:
-                    watch(sum(client.sent for client in clients), sum(client.repeated for client in clients))
+                    watch(sum(client.sent for client in clients), sum(client.retransmissions for client in clients))
                 if not known and _nobody_there(clients):
                     notes.append("the test was ended early, for nobody is there")
                     _stop(clients, threads)
@@ -233,18 +206,18 @@ def _run_clients(clients: list[Client], plan: Plan, known: bool, notes: list[str
     return interrupted
 
 
-def _nobody_there(clients: list[Client]) -> bool:
+def _nobody_there(clients: list[Sender]) -> bool:
     return any(client.refused for client in clients) and not any(client.acknowledged for client in clients)
 
 
-def _stop(clients: list[Client], threads: list[threading.Thread]) -> None:
+def _stop(clients: list[Sender], threads: list[threading.Thread]) -> None:
     for client in clients:
         client.stop()
     for thread in threads:
         thread.join()
 
 
-def _sum_up(clients: list[Client], target: Target, plan: Plan, interrupted: bool) -> Sending:
+def _sum_up(clients: list[Sender], target: Target, plan: Plan, interrupted: bool) -> Sending:
     sent = sum(client.sent for client in clients)
     began = min(client.began_ns for client in clients)
     seconds = (max(client.ended_ns for client in clients) - began) / 1e9
@@ -260,7 +233,7 @@ def _sum_up(clients: list[Client], target: Target, plan: Plan, interrupted: bool
         rate=round(sent / seconds, 1) if seconds > 0 else 0.0,
         seconds=round(seconds, 6),
         entries=sent,
-        repetitions=sum(client.repeated for client in clients),
+        repetitions=sum(client.retransmissions for client in clients),
         bytes=sum(client.sent_bytes for client in clients),
         priority_entries=priority,
         acknowledged=acknowledged,

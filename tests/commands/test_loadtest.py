@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,6 +17,7 @@ import pytest
 
 from fastlog.errors import ConfigError
 from fastlog.loadtest.entries import made_up, picked, read_corpus
+from fastlog.loadtest.messages import TEMPLATES, made_up_fields, made_up_message
 from fastlog.loadtest.report import Outcome, Report, Sending, restarted
 from fastlog.loadtest.run import Plan, Target, measure
 from fastlog.loadtest.search import CONFIRMATIONS_MAX, STEPS_MAX, SearchError, find_max
@@ -108,7 +110,7 @@ class Between(StatsClient):
 def measured(server, inquiry: StatsClient, logs: int, errors: int = 0) -> Report:
     plan = Plan(logs, 0, 2)
     rng = random.Random(3)
-    dealt = [made_up(rng, plan.of_client(number), errors, None) for number in range(2)]
+    dealt = [made_up(rng, count, errors, None) for count in plan.counts]
     return measure(Target("127.0.0.1", server.port, 1 << 20, PATIENCE_SEC), plan, dealt, ("ERROR",), inquiry)
 
 
@@ -280,6 +282,28 @@ def test_made_up_entries_depend_on_the_seed_alone():
     assert messages(1)[-1][0] == "ERROR"
     exact = made_up(random.Random(1), 50, 0, 333)
     assert {len(json.loads(entry.content)["message"]) for entry in exact} == {333}
+
+
+def test_made_up_entries_carry_the_time_at_which_they_are_sent(start):
+    server = start()
+    began = datetime.now(UTC)
+    code, _ = loadtest(server, "--logs", "30", "--rate", "100", "--clients", "1")
+    assert code == 0
+    times = [datetime.fromisoformat(entry["timestamp"]) for entry in server.entries()]
+    assert began < times[0] <= times[-1] < datetime.now(UTC)
+    assert times == sorted(times)
+    assert times[-1] > began + timedelta(milliseconds=290)
+
+
+def test_made_up_messages_have_the_sizes_of_real_logs():
+    rng = random.Random(1)
+    sizes = sorted(len(made_up_fields(rng)["message"]) for _ in range(5000))
+    assert 70 <= sizes[2500] <= 110
+    assert sizes[-1] > 600
+    for app, templates in TEMPLATES.items():
+        assert set(templates) == {"DEBUG", "INFO", "WARNING", "ERROR"}
+        for level in templates:
+            assert [len(made_up_message(rng, app, level, size)) for size in (0, 1, 90, 2000)] == [0, 1, 90, 2000]
 
 
 def test_ctrl_c_ends_it_with_an_account(start, follow, tmp_path):
