@@ -53,9 +53,10 @@ fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path u
 kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/server/test_kill.py --timeout 0
 
-docs: $(VENV)/dev  ## write anew the documents that are made from the code
+docs: $(VENV)/dev  ## update the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
 	$(BIN)/python docs/make_cli.py > docs/cli.md
+	$(BIN)/python docs/make_blocks.py
 
 bench: $(VENV)/dev  ## how fast each part is
 	@mkdir -p build
@@ -103,7 +104,8 @@ lint: $(VENV)/dev  ## style, types, and documents that are made from the code
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz
-	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is not what the commands say; make docs"; exit 1; }
+	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "run make docs"; exit 1; }
+	@$(BIN)/python docs/make_blocks.py --check
 
 format: $(VENV)/dev  ## lay out the Python code
 	$(BIN)/ruff check --fix .
