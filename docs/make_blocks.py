@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fastlog.config import Setting, describe, describe_server
+from fastlog.server._drain import REJECTED
 from fastlog.sources import PREFIX
 
 ROOT = Path(__file__).parents[1]
@@ -55,10 +56,16 @@ def compose_settings() -> list[str]:
     ]
 
 
+def reasons_table() -> list[str]:
+    rows = [f"| `{reason}` | {meaning} |" for reason, meaning in REJECTED.items()]
+    return ["", "| reason | meaning |", "|---|---|", *rows, ""]
+
+
 BLOCKS = {
     "settings": (settings_table, "docs/configuration.md"),
     "examples": (example_settings, ".env.example"),
     "environment": (compose_settings, "docker-compose.yml"),
+    "reasons": (reasons_table, "docs/protocol.md"),
 }
 
 
