@@ -109,6 +109,7 @@ lint: $(VENV)/dev  ## style, types, and whether the documents made from the code
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz
 	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is out of date; run: make docs"; exit 1; }
+	@$(BIN)/python docs/make_blocks.py --check
 
 format: $(VENV)/dev  ## format the Python code
 	$(BIN)/ruff check --fix .
@@ -117,6 +118,7 @@ format: $(VENV)/dev  ## format the Python code
 docs: $(VENV)/dev  ## write the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
 	$(BIN)/python docs/make_cli.py > docs/cli.md
+	$(BIN)/python docs/make_blocks.py
 
 dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from it dist/*.whl
 	rm -rf dist

@@ -9,7 +9,9 @@ converted; nested values are walked with one bit of memory for each open bracket
 from libc.stdint cimport UINT64_MAX
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastlog.entry import LEVELS, REASONS
+from fastlog.entry import EMPTY, LEVELS, REASONS
+
+REASON_NAMES = tuple(REASONS)
 
 cdef extern from "_simd.h" nogil:
     # The first byte of [p, end) that is not plain string text, or `end`; what is before p may be read from `start` on.
@@ -572,8 +574,8 @@ def scan(const uint8_t[::1] datagram not None):
             found.append((None, LEVELS[<int>piece.level], piece.sequence if piece.has_sequence else None,
                           piece.start - start, piece.end - start, bytes(line)))
         else:
-            found.append((REASONS[<int>piece.reason], None, None, piece.start - start, piece.end - start, None))
-    return found or [(REASONS[<int>EMPTY], None, None, 0, 0, None)]
+            found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None))
+    return found or [(EMPTY, None, None, 0, 0, None)]
 
 
 def scan_many(list datagrams not None):

@@ -78,6 +78,6 @@ def local_address(sock: socket.socket) -> str:
     return join_host_port(*sock.getsockname()[:2])
 
 
-def dashboard_url(host: str, port: int) -> str:
-    """The URL of the dashboard that a server serves at that address."""
-    return f"http://{join_host_port(LOOPBACK_OF_ANY.get(host, host), port)}"
+def dashboard_url(host: str, port: int | None) -> str | None:
+    """The URL of the dashboard that a server serves at that address; None where DASHBOARD_PORT is off."""
+    return None if port is None else f"http://{join_host_port(LOOPBACK_OF_ANY.get(host, host), port)}"

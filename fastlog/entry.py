@@ -19,20 +19,19 @@ ALIASES = {
     "ALERT": "CRITICAL",
     "PANIC": "CRITICAL",
 }
-# The decoder gives neither `truncated` nor `denied`: those are decided before a datagram is looked into.
-REASONS = (
-    "empty",
-    "truncated",
-    "syntax",
-    "utf8",
-    "depth",
-    "not_object",
-    "level",
-    "message",
-    "sequence",
-    "field",
-    "denied",
-)
+# Why a piece of a datagram is rejected, in the order of `_parse.Reason`, and what it means. The server rejects some
+# datagrams before it looks for pieces: `REJECTED` in server/_drain.pyx has all reasons.
+REASONS = {
+    "syntax": "not JSON, or an entry with something else behind it",
+    "utf8": "a string with bytes that are not UTF-8, or with half of a surrogate pair",
+    "depth": "more than 64 open brackets",
+    "not_object": "JSON, but not an object",
+    "level": "`level` is missing or not a string",
+    "message": "`message` is missing or not a string",
+    "sequence": "`sequence` is not an integer from 0 to 2^64-1 written in digits only",
+    "field": "`timestamp`, `app` or `host` is not a string",
+}
+EMPTY = "empty"  # the verdict on a datagram without any piece
 
 MAX_DEPTH = 64  # open brackets, the entry's own included: far past any real entry, and it bounds the walk
 MAX_SEQUENCE = 2**64 - 1
@@ -58,7 +57,7 @@ _NO_CHARACTER = re.compile(rb"[\x80-\xff]|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 class Piece(msgspec.Struct, frozen=True):
     """A part of a datagram: an entry that is stored, or input that is rejected."""
 
-    reason: str | None  # None: accepted; else one of REASONS
+    reason: str | None  # None: accepted; else one of REASONS, or EMPTY
     level: str | None  # one of LEVELS
     sequence: int | None
     start: int  # offset of the first byte in the datagram
@@ -93,7 +92,7 @@ def decode(datagram: bytes) -> list[Piece]:
         piece, at = _piece(datagram, at)
         pieces.append(piece)
         at = _skip(_SPACE, datagram, at)
-    return pieces or [Piece("empty", None, None, 0, 0, None)]
+    return pieces or [Piece(EMPTY, None, None, 0, 0, None)]
 
 
 def known_level(text: str) -> str | None:

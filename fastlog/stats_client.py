@@ -62,9 +62,15 @@ class _Version(msgspec.Struct):
 
 
 class StatsClient:
-    """Asks the dashboard at `url`, whose DASHBOARD_TOKEN is `token` or empty. Raises ConfigError for a wrong URL."""
+    """Asks the dashboard at `url`, whose DASHBOARD_TOKEN is `token` or empty. Raises ConfigError for a wrong URL.
 
-    def __init__(self, url: str, token: str) -> None:
+    `url` is None for a server without a dashboard; then every question raises UnreachableError.
+    """
+
+    def __init__(self, url: str | None, token: str) -> None:
+        if url is None:
+            self.url = ""
+            return
         try:
             parts = urlsplit(url)
             self._host, self._port = parts.hostname or "", parts.port
@@ -106,6 +112,8 @@ class StatsClient:
 
     def _request(self) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises UnreachableError."""
+        if not self.url:
+            raise UnreachableError("the server has no dashboard: DASHBOARD_PORT is off")
         kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=TIMEOUT_SEC)
         try:

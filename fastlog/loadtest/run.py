@@ -280,7 +280,7 @@ def _ask(inquiry: StatsClient, notes: list[str]) -> Figures | None:
     try:
         return inquiry.fresh_figures()
     except UnreachableError as error:
-        text = f"{error}. --dashboard names another address; DASHBOARD_TOKEN, in the environment, the server's token"
+        text = f"{error}. --dashboard names another address; FASTLOG_DASHBOARD_TOKEN, in the environment, its token"
         if text not in notes:
             notes.append(text)
         return None

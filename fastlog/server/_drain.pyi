@@ -10,6 +10,7 @@ DRAINED: int
 FULL: int
 DATAGRAM_OVERHEAD_BYTES: int
 RECEIVE_NOTHING: int
+REJECTED: dict[str, str]
 
 class Intake(Buffer):
     notes_allowed: int

@@ -23,13 +23,9 @@ from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD, Pace, woken, worthwhile
 from fastlog.server._stored cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
-    DENIED,
-    EMPTY,
     LEVEL_COUNT,
     REASON_COUNT,
-    TRUNCATED,
     Piece,
-    Reason,
     begin,
     next_piece,
     store,
@@ -70,6 +66,21 @@ cdef enum Status:
     # Why a drain ended: the socket is empty; what was taken must be handed on first; enough for one turn.
     SOCKET_EMPTY, HAND_OVER, TURN_OVER, SOCKET_FAILED
 
+cdef enum Rejected:
+    # Why input is rejected. The scanner's reasons begin at SCANNED; the others need no look into the datagram.
+    EMPTY, TRUNCATED, SCANNED
+    DENIED = SCANNED + REASON_COUNT
+    REJECTED_COUNT
+
+# The reasons in that order, with what they mean.
+REJECTED = {
+    "empty": "nothing but whitespace in the datagram",
+    "truncated": "the datagram is longer than `BUFFER_SIZE`; all of it is rejected",
+    **REASONS,
+    "denied": "the sender is not in a network of `ALLOW_FROM`; its datagram is neither scanned nor kept",
+}
+REJECTED_NAMES = tuple(REJECTED)
+
 cdef double FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
 DRAINED = SOCKET_EMPTY
 FULL = HAND_OVER
@@ -82,7 +93,7 @@ cdef struct Note:
     size_t size
     size_t offset
     size_t datagram_size
-    Reason reason
+    int reason
     unsigned int slot
 
 # A priority entry's line in the line buffer.
@@ -132,7 +143,7 @@ cdef class Intake:
 
     cdef readonly uint64_t datagrams, datagram_bytes
     cdef uint64_t levels[LEVEL_COUNT]
-    cdef uint64_t rejected[REASON_COUNT]
+    cdef uint64_t rejected[REJECTED_COUNT]
     cdef readonly uint64_t rejects_not_noted
     cdef int failure  # errno of the socket
 
@@ -299,22 +310,20 @@ cdef class Intake:
                 self.rejected[<int>DENIED] += 1
                 return True
         if size < <size_t>(end - start):
-            piece.reason = TRUNCATED
             piece.start, piece.end = start, start + size
-            return self.refuse(piece, start, size)
+            return self.refuse(piece, TRUNCATED, start, size)
         while next_piece(self.at, end, piece):
             if piece.reason == ACCEPTED:
                 if not self.keep(piece):
                     return False
-            elif not self.refuse(piece, start, size):
+            elif not self.refuse(piece, SCANNED + <int>piece.reason, start, size):
                 return False
             scanned[0] += piece.next - self.at
             self.at = piece.next
             self.piece_seen = True
         if not self.piece_seen:
-            piece.reason = EMPTY
             piece.start, piece.end = start, start
-            return self.refuse(piece, start, size)
+            return self.refuse(piece, EMPTY, start, size)
         return True
 
     cdef bint keep(self, const Piece *piece) noexcept nogil:
@@ -353,7 +362,7 @@ cdef class Intake:
         self.levels[<int>piece.level] += 1
         self.ledger.saw(&self.arena.senders[self.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
-    cdef bint refuse(self, const Piece *piece, const uint8_t *start, size_t datagram_size) noexcept nogil:
+    cdef bint refuse(self, const Piece *piece, int reason, const uint8_t *start, size_t datagram_size) noexcept nogil:
         cdef Note *note = &self.notes[self.note_count]
         if self.notes_allowed == 0:
             self.rejects_not_noted += 1
@@ -364,11 +373,11 @@ cdef class Intake:
             note.size = piece.end - piece.start
             note.offset = piece.start - start
             note.datagram_size = datagram_size
-            note.reason = piece.reason
+            note.reason = reason
             note.slot = self.slot
             self.note_count += 1
             self.notes_allowed -= 1
-        self.rejected[<int>piece.reason] += 1
+        self.rejected[reason] += 1
         return True
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
@@ -431,7 +440,7 @@ cdef class Intake:
         found = []
         for i in range(self.note_count):
             note = &self.notes[i]
-            found.append((address_text(&self.arena.senders[note.slot]), REASONS[<int>note.reason], note.offset,
+            found.append((address_text(&self.arena.senders[note.slot]), REJECTED_NAMES[note.reason], note.offset,
                           note.datagram_size, (<const char *>note.start)[:note.size]))
         self.note_count = 0
         return found
@@ -453,4 +462,4 @@ cdef class Intake:
     @property
     def rejects(self):
         """Rejected pieces so far, by reason."""
-        return {name: self.rejected[i] for i, name in enumerate(REASONS)}
+        return {name: self.rejected[i] for i, name in enumerate(REJECTED)}

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep, thread_time
+from typing import cast
 
 import bottle
 import msgspec
@@ -48,7 +49,8 @@ class Dashboard:
         self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it came
         self._seen: Stats | None = None  # the snapshot that `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
-        self._socket = _listen(settings.dashboard_host, settings.dashboard_port)
+        # None is for the server, which then builds no dashboard.
+        self._socket = _listen(settings.dashboard_host, cast("int", settings.dashboard_port))
         guard = Guard(self._application(), settings, self._socket.getsockname()[0], self._rest)
         self._server = make_server(guard, self._socket)
 

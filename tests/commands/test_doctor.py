@@ -22,7 +22,7 @@ from tests.helpers.small_disk import only_root
 
 RMEM_MAX = int(Path("/proc/sys/net/core/rmem_max").read_text())
 USER = pwd.getpwuid(os.geteuid()).pw_name
-NOBODY = {"SERVER_PORT": "0", "DASHBOARD_PORT": "9"}  # nobody answers at the discard port
+NOBODY = {"FASTLOG_SERVER_PORT": "0", "FASTLOG_DASHBOARD_PORT": "9"}  # nobody answers at the discard port
 
 HOLDER = """
 import socket, sys
@@ -115,18 +115,27 @@ def test_no_server_is_found(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_without_a_dashboard_is_examined_all_the_same(tmp_path):
+    code, found = examine(tmp_path, FASTLOG_SERVER_PORT="0", FASTLOG_DASHBOARD_PORT="off")
+    assert code == 1
+    assert "the server has no dashboard: DASHBOARD_PORT is off" in found["server"]["text"]
+    assert "disk space" in found
+
+
 def test_a_server_that_wants_a_token_is_not_taken_for_none(start, tmp_path, free_port):
     server = start(SERVER_PORT=free_port, DASHBOARD_TOKEN=TOKEN, MAX_LOG_SIZE_MB="1")
-    code, found = examine(tmp_path, *at(server), SERVER_PORT=free_port, RCVBUF_SIZE="1000", MAX_LOG_SIZE_MB="1")
+    code, found = examine(
+        tmp_path, *at(server), FASTLOG_SERVER_PORT=free_port, FASTLOG_RCVBUF_SIZE="1000", FASTLOG_MAX_LOG_SIZE_MB="1"
+    )
     assert (code, found["server"]["status"], found["port"]["status"]) == (0, "unknown", "ok")
     assert "401: token required (DASHBOARD_TOKEN)" in found["server"]["text"]
-    code, found = examine(tmp_path, *at(server), DASHBOARD_TOKEN=TOKEN)
+    code, found = examine(tmp_path, *at(server), FASTLOG_DASHBOARD_TOKEN=TOKEN)
     assert found["server"]["status"] == "ok"
 
 
 def test_another_program_at_the_dashboards_url_is_named_and_the_rest_is_still_checked(tmp_path, stranger):
     process, port = stranger
-    code, found = examine(tmp_path, SERVER_PORT="0", DASHBOARD_PORT=port)
+    code, found = examine(tmp_path, FASTLOG_SERVER_PORT="0", FASTLOG_DASHBOARD_PORT=port)
     assert code == 1
     assert found["server"]["status"] == "problem"
     assert found["server"]["text"] == (
@@ -143,7 +152,7 @@ def test_another_program_at_the_dashboards_url_is_named_and_the_rest_is_still_ch
 def test_a_server_whose_dashboard_is_not_found_is_not_taken_for_none(start, tmp_path, free_port, stranger):
     server = start(SERVER_PORT=free_port, MAX_LOG_SIZE_MB="1")
     process, port = stranger
-    _, found = examine(tmp_path, SERVER_PORT=free_port, DASHBOARD_PORT=port)
+    _, found = examine(tmp_path, FASTLOG_SERVER_PORT=free_port, FASTLOG_DASHBOARD_PORT=port)
     assert found["server"]["status"] == "unknown"
     assert found["server"]["text"].startswith(
         f"running (pid {server.process.pid}), but another program answers at http://127.0.0.1:{port}/stats: "
@@ -192,7 +201,7 @@ def test_a_port_in_use_is_found_with_its_user(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         port = holder.stdout.readline().decode().strip()
-        code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": port})
+        code, found = examine(tmp_path, **{**NOBODY, "FASTLOG_SERVER_PORT": port})
         assert code == 1
         assert found["port"]["status"] == "problem"
         assert found["port"]["text"] == (
@@ -207,7 +216,7 @@ def test_a_port_in_use_is_found_with_its_user(tmp_path):
 
 
 def test_a_small_limit_of_receive_buffers_is_found_before_the_start(tmp_path):
-    code, found = examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX + 1))
+    code, found = examine(tmp_path, **NOBODY, FASTLOG_RCVBUF_SIZE=str(RMEM_MAX + 1))
     assert code == 1
     assert found["receive buffer"]["status"] == "problem"
     assert found["receive buffer"]["text"] == (
@@ -217,7 +226,7 @@ def test_a_small_limit_of_receive_buffers_is_found_before_the_start(tmp_path):
     assert found["receive buffer"]["fix"] == (
         f"sudo sysctl -w net.core.rmem_max={RMEM_MAX + 1}, then restart the server"
     )
-    assert examine(tmp_path, **NOBODY, RCVBUF_SIZE=str(RMEM_MAX))[1]["receive buffer"]["status"] == "ok"
+    assert examine(tmp_path, **NOBODY, FASTLOG_RCVBUF_SIZE=str(RMEM_MAX))[1]["receive buffer"]["status"] == "ok"
 
 
 def test_a_receive_buffer_that_a_server_was_not_granted_is_found(start, tmp_path):
@@ -253,7 +262,7 @@ def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
         client.connect(full.getsockname())
         for _ in range(100):
             client.send(bytes(1_000))
-        code, found = examine(tmp_path, **{**NOBODY, "SERVER_PORT": str(full.getsockname()[1])})
+        code, found = examine(tmp_path, **{**NOBODY, "FASTLOG_SERVER_PORT": str(full.getsockname()[1])})
     assert code == 1
     assert found["kernel drops"]["status"] == "problem"
     assert 0 < int(found["kernel drops"]["text"].split()[0]) < 100
@@ -261,7 +270,13 @@ def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):
 
 @only_root
 def test_a_full_disk_is_found(small_disk, closing, tmp_path):
-    roomy = {**NOBODY, "LOG_DIR": str(small_disk), "MAX_LOG_SIZE_MB": "1", "LOG_BACKUPS": "2", "REJECTS_MAX_MB": "0.1"}
+    roomy = {
+        **NOBODY,
+        "FASTLOG_LOG_DIR": str(small_disk),
+        "FASTLOG_MAX_LOG_SIZE_MB": "1",
+        "FASTLOG_LOG_BACKUPS": "2",
+        "FASTLOG_REJECTS_MAX_MB": "0.1",
+    }
     code, found = examine(tmp_path, **roomy)
     assert (found["disk space"]["status"], found["log directory"]["status"]) == ("ok", "note")
     assert "tmpfs" in found["log directory"]["text"]
@@ -280,7 +295,12 @@ def test_a_full_disk_is_found(small_disk, closing, tmp_path):
 @only_root
 def test_a_disk_that_rotation_will_fill_is_found(small_disk, tmp_path):
     code, found = examine(
-        tmp_path, **NOBODY, LOG_DIR=str(small_disk), MAX_LOG_SIZE_MB="1", LOG_BACKUPS="20", REJECTS_MAX_MB="1"
+        tmp_path,
+        **NOBODY,
+        FASTLOG_LOG_DIR=str(small_disk),
+        FASTLOG_MAX_LOG_SIZE_MB="1",
+        FASTLOG_LOG_BACKUPS="20",
+        FASTLOG_REJECTS_MAX_MB="1",
     )
     assert code == 1
     assert found["disk space"]["status"] == "problem"
@@ -305,7 +325,14 @@ def test_what_rotation_keeps_is_counted_with_what_is_there(tmp_path):
     for _ in range(3):
         log.append(memoryview(b"x" * 999_999 + b"\n"), durable=False)
     log.close()
-    _, found = examine(tmp_path, **NOBODY, LOG_DIR=".", MAX_LOG_SIZE_MB="1", LOG_BACKUPS="3", REJECTS_MAX_MB="0")
+    _, found = examine(
+        tmp_path,
+        **NOBODY,
+        FASTLOG_LOG_DIR=".",
+        FASTLOG_MAX_LOG_SIZE_MB="1",
+        FASTLOG_LOG_BACKUPS="3",
+        FASTLOG_REJECTS_MAX_MB="0",
+    )
     assert found["disk space"]["text"].endswith(" 3 MB used of the 4 MB that rotation keeps")
 
 

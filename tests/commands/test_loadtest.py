@@ -221,7 +221,7 @@ def test_a_token_is_needed_and_taken_from_the_environment(start):
     assert report["lost"] is None
     assert "/stats answers 401: token required (DASHBOARD_TOKEN)" in report["notes"][0]
     assert report["sending"]["acknowledged"] == 10
-    code, _ = loadtest(server, "--logs", "100", "--rate", "0", DASHBOARD_TOKEN=TOKEN)
+    code, _ = loadtest(server, "--logs", "100", "--rate", "0", FASTLOG_DASHBOARD_TOKEN=TOKEN)
     assert code == 0
 
 

@@ -32,7 +32,7 @@ def test_one_message(start, tmp_path):
 
 def test_the_port_is_the_servers_setting(start, tmp_path):
     server = start()
-    assert run_fastlog("send", "hello", cwd=tmp_path, SERVER_PORT=str(server.port)).returncode == 0
+    assert run_fastlog("send", "hello", cwd=tmp_path, FASTLOG_SERVER_PORT=str(server.port)).returncode == 0
     assert [entry["message"] for entry in server.entries()] == ["hello"]
 
 

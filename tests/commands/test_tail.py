@@ -391,9 +391,9 @@ def test_the_log_is_where_the_settings_say(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "my.log").write_bytes(lines([INFO]))
     (tmp_path / ".env").write_text("LOG_DIR=a\nLOG_FILENAME=my.log\n")
-    done = run_fastlog("tail", "--json", cwd=tmp_path)
+    done = run_fastlog("tail", "--json", "--env-file", ".env", cwd=tmp_path)
     assert done.stdout == INFO.decode() + "\n"
-    done = run_fastlog("tail", "--log-filename", "other.log", cwd=tmp_path)
+    done = run_fastlog("tail", "--log-filename", "other.log", cwd=tmp_path, FASTLOG_LOG_DIR="a")
     assert done.returncode == 1
     assert done.stderr == "fastlog: there is no a/other.log; is LOG_DIR the server's, or did it not start yet?\n"
 
@@ -405,7 +405,7 @@ def test_the_log_is_where_the_settings_say(tmp_path):
         (["--since", "soon"], "--since soon: must be a duration"),
         (["--grep", "("], "--grep (: no regular expression"),
         (["-n", "-5"], "-n -5: must be a whole number from 0, or `all`"),
-        (["--log-filename", "a/b"], "LOG_FILENAME='a/b' (flag)"),
+        (["--log-filename", "a/b"], "--log-filename='a/b' (flag)"),
     ],
 )
 def test_wrong_usage_is_told(tmp_path, arguments, says):

@@ -48,7 +48,7 @@ def test_the_token_is_shown_to_the_server(start, tmp_path):
     done = once(tmp_path, server)
     assert done.returncode == 1
     assert "401: token required (DASHBOARD_TOKEN)" in done.stderr
-    assert once(tmp_path, server, DASHBOARD_TOKEN=TOKEN).returncode == 0
+    assert once(tmp_path, server, FASTLOG_DASHBOARD_TOKEN=TOKEN).returncode == 0
 
 
 @needs_terminal

@@ -245,8 +245,8 @@ def test_an_open_dashboard_without_a_token_is_refused_with_the_way_out(tmp_path)
     done = run_fastlog("serve", "--check", "--dashboard-host", "0.0.0.0", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
-        "fastlog: DASHBOARD_HOST='0.0.0.0' (flag) lets others read the log: set DASHBOARD_TOKEN, or "
-        "DASHBOARD_NO_TOKEN=true if something else keeps them out\n"
+        "fastlog: --dashboard-host='0.0.0.0' (flag) lets others read the log: set DASHBOARD_TOKEN, or "
+        "DASHBOARD_NO_TOKEN=true if access is restricted by other means\n"
     )
 
 

@@ -22,13 +22,14 @@ from dockerfile_parse import DockerfileParser
 from dotenv.variables import parse_variables
 from prometheus_client.parser import text_string_to_metric_families
 
-from fastlog.cli import _parser
-from fastlog.config import describe, load
+from fastlog.config import describe, describe_server
+from fastlog.flags import make_parser
+from fastlog.sources import PREFIX, Source, load_for_server
 from tests.helpers.running import PATIENCE_SEC, Server, get
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
-VARIABLES = {setting.variable for setting in describe()}
+VARIABLES = {name for setting in describe() for name in (setting.variable, PREFIX + setting.variable)}
 NOT_OURS = {"PATH", "BASE"}  # variables of the Dockerfile and the compose file that are no settings
 ERROR = b'{"level":"ERROR","message":"m","sequence":1}'
 
@@ -71,7 +72,7 @@ def environment_of(steps: list[dict[str, str]]) -> dict[str, str]:
 def test_the_image_sets_only_settings_that_there_are(final_stage):
     settings = {name: text for name, text in environment_of(final_stage).items() if name not in NOT_OURS}
     assert set(settings) <= VARIABLES
-    load({}, settings, Path("/nonexistent"))
+    load_for_server([Source("environment", settings, plain_names=True)])
 
 
 def test_the_image_runs_the_server_as_a_user_of_its_own_and_without_a_shell(final_stage):
@@ -85,7 +86,7 @@ def test_the_image_runs_the_server_as_a_user_of_its_own_and_without_a_shell(fina
     assert value(final_stage, "STOPSIGNAL") == "SIGTERM"
     command = [*json.loads(value(final_stage, "ENTRYPOINT")), *json.loads(value(final_stage, "CMD"))]
     assert command == ["fastlog", "serve"]
-    _parser().parse_args(command[1:])
+    make_parser().parse_args(command[1:])
 
 
 def test_the_image_publishes_the_ports_and_the_volume_of_the_settings(final_stage):
@@ -146,13 +147,16 @@ def resolved(text: str, environment: dict[str, str]) -> str:
 
 def server_settings(compose: dict, **environment: str):
     given = compose["services"]["udp-server"]["environment"]
-    settings, _ = load({}, {name: resolved(text, environment) for name, text in given.items()}, Path("/nonexistent"))
+    values = {name: resolved(text, environment) for name, text in given.items()}
+    settings, _ = load_for_server([Source("environment", values, plain_names=True)])
     return settings
 
 
 def test_every_setting_is_either_fixed_for_the_container_or_taken_from_the_user(compose):
     given = compose["services"]["udp-server"]["environment"]
-    assert set(given) == VARIABLES
+    for setting in describe_server():
+        assert setting.variable in given
+        assert "$" not in given[setting.variable] or PREFIX + setting.variable in given
     for name, text in given.items():
         assert "$" not in text or text == f"${{{name}:-}}"
     settings = server_settings(compose, FLUSH_COUNT="7", PRIORITY_LEVELS="NONE", DASHBOARD_TOKEN="x" * 16)
@@ -196,7 +200,7 @@ def test_the_services_besides_the_server_start_only_when_asked_for(compose):
         "tests": ["tests"],
     }
     for name in ("udp-client", "loadtest"):
-        _parser().parse_args(compose["services"][name]["command"])
+        make_parser().parse_args(compose["services"][name]["command"])
     assert f"AS {compose['services']['tests']['build']['target']}\n" in (ROOT / "Dockerfile").read_text()
 
 

@@ -80,6 +80,10 @@ def test_the_url_of_a_dashboard(host, url):
     assert dashboard_url(host, 8080) == url
 
 
+def test_a_dashboard_that_is_off_has_no_url():
+    assert dashboard_url("127.0.0.1", None) is None
+
+
 def test_the_address_of_a_socket():
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.bind(("::1", 0))

@@ -1,15 +1,27 @@
-"""Settings: what is allowed, which source wins, and what a wrong value is told as."""
+"""Settings: what is allowed, how values are read and written, and how a wrong one is reported."""
 
+import importlib.util
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from fastlog.config import Settings, as_text, describe, load
+from fastlog import sources
+from fastlog.config import Settings, describe, describe_server
 from fastlog.errors import ConfigError
+from fastlog.sources import Source, load
 from tests.helpers.running import run_fastlog
 
 ROOT = Path(__file__).parents[2]
+
+
+BY_VARIABLE = {setting.variable: setting for setting in describe()}
+
+
+def loaded(**environment: str) -> Settings:
+    return load([Source("environment", environment, plain_names=True)], BY_VARIABLE)[0]
 
 
 def checked(tmp_path: Path, *arguments: str, **environment: str) -> dict[str, str]:
@@ -21,7 +33,7 @@ def checked(tmp_path: Path, *arguments: str, **environment: str) -> dict[str, st
 
 def test_the_defaults_are_told(tmp_path):
     told = checked(tmp_path)
-    assert list(told) == [setting.variable for setting in describe()]
+    assert list(told) == [setting.variable for setting in describe_server()]
     assert told["SERVER_PORT"] == "5514  # default"
     assert told["FLUSH_TIMEOUT_SEC"] == "5  # default"
     assert told["PRIORITY_LEVELS"] == "ERROR,CRITICAL  # default"
@@ -43,8 +55,10 @@ def test_an_empty_value_is_no_value(tmp_path):
 
 def test_every_setting_has_a_flag(tmp_path):
     help_text = run_fastlog("serve", "--help", cwd=tmp_path).stdout
-    for setting in describe():
+    for setting in describe_server():
         assert f"--{setting.variable.lower().replace('_', '-')} " in help_text
+    assert "--sndbuf-size" not in help_text
+    assert "--sndbuf-size " in run_fastlog("send", "--help", cwd=tmp_path).stdout
 
 
 WRONG = [
@@ -56,28 +70,30 @@ WRONG = [
     ("LOG_BACKUPS", "-1"), ("LOG_BACKUPS", "1.5"), ("PRIORITY_LEVELS", "ERROR,LOUD"), ("PRIORITY_LEVELS", ","),
     ("PRIORITY_LEVELS", "NONE,ERROR"), ("PRIORITY_SYNC", "maybe"), ("COALESCE_USEC", "-1"), ("COALESCE_USEC", "1000000"),
     ("REJECTS_MAX_MB", "-0.1"), ("REJECTS_MAX_MB", "none"), ("MAX_ERRORS", "1001"), ("ALLOW_FROM", "10.0.0.0/33"), ("ALLOW_FROM", "10.0.0.1/8"), ("ALLOW_FROM", "localhost"),
-    ("ALLOW_FROM", ",".join(["::1"] * 65)), ("DASHBOARD_PORT", "x"), ("DASHBOARD_TOKEN", "short"),
+    ("ALLOW_FROM", ",".join(["::1"] * 65)), ("DASHBOARD_PORT", "x"), ("DASHBOARD_PORT", "null"), ("DASHBOARD_PORT", "65536"),
+    ("DASHBOARD_PORT", "-1"), ("DASHBOARD_TOKEN", "short"),
     ("DASHBOARD_TOKEN", "sixteen with spaces"), ("DASHBOARD_NO_TOKEN", "maybe"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("variable", "value"), WRONG)
 def test_wrong_value_rejected(variable, value):
-    allowed = next(setting.allowed for setting in describe() if setting.variable == variable)
+    setting = BY_VARIABLE[variable]
+    shown = "(hidden)" if setting.secret else repr(value)
     with pytest.raises(
-        ConfigError, match="^" + re.escape(f"{variable}={value!r} (environment): must be {allowed}") + "$"
+        ConfigError, match="^" + re.escape(f"{variable}={shown} (environment): must be {setting.allowed}") + "$"
     ):
-        load({}, {variable: value}, Path("/nonexistent"))
+        loaded(**{variable: value})
 
 
 def test_a_wrong_value_ends_the_server_with_one_line(tmp_path):
-    for arguments, environment, source in [
-        (["--flush-count", "0"], {}, "flag"),
-        ([], {"FLUSH_COUNT": "0"}, "environment"),
+    for arguments, environment, written in [
+        (["--flush-count", "0"], {}, "--flush-count='0' (flag)"),
+        ([], {"FLUSH_COUNT": "0"}, "FLUSH_COUNT='0' (environment)"),
     ]:
         done = run_fastlog("serve", *arguments, cwd=tmp_path, **environment)
         assert done.returncode == 2
-        assert done.stderr == f"fastlog: FLUSH_COUNT='0' ({source}): must be a whole number from 1 to 1000000\n"
+        assert done.stderr == f"fastlog: {written}: must be a whole number from 1 to 1000000\n"
         assert list(tmp_path.iterdir()) == []
 
 
@@ -111,26 +127,63 @@ def test_a_directory_that_is_none_ends_the_start(tmp_path):
     ],
 )  # fmt: skip
 def test_priority_levels_are_read_without_case_and_with_aliases(text, levels):
-    settings, _ = load({}, {"PRIORITY_LEVELS": text}, Path("/nonexistent"))
+    settings = loaded(PRIORITY_LEVELS=text)
     assert settings.priority_levels == levels
-    assert load({}, {"PRIORITY_LEVELS": as_text("priority_levels", levels)}, Path("/nonexistent"))[0] == settings
+    assert loaded(PRIORITY_LEVELS=BY_VARIABLE["PRIORITY_LEVELS"].as_text(levels)) == settings
 
 
-def test_the_documented_table_is_the_settings():
-    rows = re.findall(
-        r"^\| `([A-Z_]+)` \| (.+) \| `(.*)` \|$", (ROOT / "docs/configuration.md").read_text(), re.MULTILINE
+@pytest.mark.parametrize(("text", "port"), [("off", None), ("OFF", None), ("0", 0), (" 8081 ", 8081)])
+def test_the_dashboards_port_may_be_off(text, port):
+    settings = loaded(DASHBOARD_PORT=text)
+    assert settings.dashboard_port == port
+    assert loaded(DASHBOARD_PORT=BY_VARIABLE["DASHBOARD_PORT"].as_text(port)) == settings
+
+
+def test_without_a_dashboard_no_token_is_needed(tmp_path):
+    found = checked(tmp_path, DASHBOARD_PORT="off", DASHBOARD_HOST="0.0.0.0")
+    assert found["DASHBOARD_PORT"] == "off  # environment"
+
+
+def test_documents_are_made_from_the_code_as_it_is():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "make_blocks.py", "--check"], capture_output=True, text=True, check=False
     )
-    assert [(name, default) for name, _, default in rows] == [
-        (s.variable, as_text(s.field, s.default)) for s in describe()
-    ]
+    assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_example_file_has_every_setting_with_its_default():
+@pytest.fixture
+def make_blocks():
+    spec = importlib.util.spec_from_file_location("make_blocks", ROOT / "docs" / "make_blocks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_document_that_differs_is_found_and_made_anew(make_blocks, tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.md").write_text("before\n<!-- made by make docs: part. -->\nold\n<!-- end of part. -->\nafter\n")
+    monkeypatch.setattr(make_blocks, "ROOT", tmp_path)
+    monkeypatch.setattr(make_blocks, "BLOCKS", {"part": (lambda: ["new", "er"], "a.md")})
+    monkeypatch.setattr(sys, "argv", ["make_blocks.py", "--check"])
+    assert make_blocks.main() == 1
+    found = capsys.readouterr().out
+    assert "-old\n+new\n+er\n" in found
+    assert found.endswith("\nrun make docs\n")
+    monkeypatch.setattr(sys, "argv", ["make_blocks.py"])
+    assert make_blocks.main() == 0
+    made = (tmp_path / "a.md").read_text()
+    assert made == "before\n<!-- made by make docs: part. -->\nnew\ner\n<!-- end of part. -->\nafter\n"
+    (tmp_path / "a.md").write_text("no such part\n")
+    with pytest.raises(SystemExit, match="there must be one part called part"):
+        make_blocks.main()
+
+
+def test_the_example_file_is_the_defaults():
+    values = sources.read_env_file(ROOT / ".env.example").values
+    assert values == {}  # all are comments
     lines = (ROOT / ".env.example").read_text().splitlines()
-    assert [line[1:] for line in lines if line.startswith("#") and not line.startswith("# ")] == [
-        f"{setting.variable}={as_text(setting.field, setting.default)}" for setting in describe()
-    ]
+    text = "\n".join(line[1:] for line in lines if line.startswith("#") and not line.startswith("# "))
+    assert loaded(**dict(line.split("=", 1) for line in text.splitlines())) == Settings()
 
 
 def test_settings_can_be_built_without_any_value():
-    assert Settings() == load({}, {}, Path("/nonexistent"))[0]
+    assert Settings() == loaded()

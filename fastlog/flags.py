@@ -1,0 +1,297 @@
+"""Every command of `fastlog` with its flags, help and examples."""
+
+import argparse
+import sys
+from pathlib import Path
+from textwrap import indent
+from typing import TypeAlias
+
+from fastlog import __version__, arguments
+from fastlog.config import Setting, describe, describe_server
+from fastlog.sources import SERVER_VARIABLE
+
+SERVE = "fastlog.server.server"
+DEFAULT_SERVER = "127.0.0.1"
+SYSTEM_LOG_DIR = "/var/log/fastlog"  # where the server writes under the systemd unit in contrib/ and in the container
+
+# The settings that commands use besides `serve`, which uses all but the clients'.
+CLIENT_USES = ("SERVER_PORT", "PRIORITY_LEVELS", "SNDBUF_SIZE")
+LOG_USES = ("LOG_DIR", "LOG_FILENAME")
+DASHBOARD_USES = ("DASHBOARD_HOST", "DASHBOARD_PORT", "DASHBOARD_TOKEN")
+DISK_USES = ("MAX_LOG_SIZE_MB", "LOG_BACKUPS", "REJECTS_MAX_MB")
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Its namespace has `module`, the command's; where that is None, `show_help` is to be called. Flags of settings are
+    there under their variables, in capitals."""
+    parser = argparse.ArgumentParser(
+        prog="fastlog",
+        description="Collects structured logs over UDP cheaply; errors are made durable and acknowledged.",
+        epilog="`fastlog COMMAND --help` shows the arguments of a command, with examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_top, _add_doctor):
+        add(commands)
+    _add_help(commands, parser)
+    parser.set_defaults(module=None, show_help=lambda options: _show_help(parser, 2))
+    return parser
+
+
+def _add(
+    commands: Commands, name: str, summary: str, description: str, examples: str, notes: str = ""
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog="\n\n".join(filter(None, [notes, "Examples:", indent(examples, "    ")])),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
+    helper = commands.add_parser("help", help="show this help, or that of a command")
+    known = {name: command for name, command in commands.choices.items() if name != "help"}
+    helper.add_argument("command", nargs="?", metavar="COMMAND", choices=known, help="one of the commands")
+    helper.set_defaults(show_help=lambda options: _show_help(known.get(options.command, parser), 0))
+
+
+def _show_help(parser: argparse.ArgumentParser, exit_code: int) -> int:
+    parser.print_help(sys.stderr if exit_code else sys.stdout)
+    return exit_code
+
+
+def _add_serve(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "serve",
+        "receive entries and write them to a log file",
+        "Receive log entries over UDP and write them to a rotated file, until SIGTERM or SIGINT.",
+        "fastlog serve\nfastlog serve --port 6000 --log-dir /var/log/app --max-log-size-mb 500\nfastlog serve --check",
+        "Each flag has a variable of the same name, in the environment or in .env: FLUSH_COUNT or,\n"
+        "first, FASTLOG_FLUSH_COUNT. SIGHUP reopens the log file.",
+    )
+    parser.add_argument("--check", action="store_true", help="check the settings, print them, and exit")
+    files = parser.add_mutually_exclusive_group()
+    files.add_argument(
+        "--env-file", type=Path, metavar="FILE", help="file to read settings from (.env, if there is one)"
+    )
+    files.add_argument("--no-env-file", action="store_true", help="do not read .env")
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for setting in describe_server():
+        if setting.group not in groups:
+            groups[setting.group] = parser.add_argument_group(setting.group)
+        _add_flag(groups[setting.group], setting, setting.as_text(setting.default) or "none")
+    parser.set_defaults(module=SERVE)
+
+
+def _add_send(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "send",
+        "send entries to a server",
+        "Send one entry, sample entries, or one entry for each line of standard input.",
+        'fastlog send "disk full" --level ERROR --app backup\n'
+        "tail -F app.log | fastlog send --app shop --guess-level\n"
+        "fastlog send --server logs.example.net --samples 20",
+        "Entries of PRIORITY_LEVELS are sent again until the server acknowledges them.\n"
+        "Exit code 0: all of them were acknowledged; 1: some were not, and which; 2: wrong usage.",
+    )
+    parser.add_argument(
+        "message",
+        nargs="*",
+        metavar="MESSAGE",
+        help="message of one entry, its words joined with spaces; without it, see --stdin",
+    )
+    _add_server(parser)
+    parser.add_argument(
+        "--level",
+        default="INFO",
+        metavar="L",
+        help="level of the entries; an alias is sent as the level it stands for, `warn` as WARNING (INFO)",
+    )
+    parser.add_argument("--app", metavar="NAME", help="name of the application, for the field `app`")
+    parser.add_argument("--samples", type=arguments.count, metavar="N", help="send N sample entries of random levels")
+    parser.add_argument(
+        "--interval", type=arguments.seconds, default=0, metavar="S", help="seconds between two samples (0)"
+    )
+    parser.add_argument("--stdin", action="store_true", help="send one entry for each line of standard input")
+    parser.add_argument(
+        "--json", action="store_true", help="send lines that are JSON objects with a message as the entries they are"
+    )
+    parser.add_argument(
+        "--guess-level", action="store_true", help="take the level that a line names near its start, else --level"
+    )
+    _add_timeout(parser)
+    _add_flags(parser, "SNDBUF_SIZE")
+    parser.set_defaults(module="fastlog.commands.send", check=_check_send, error=parser.error)
+
+
+def _check_send(options: argparse.Namespace) -> None:
+    options.message = " ".join(options.message) if options.message else None
+    if sum((options.message is not None, options.samples is not None, options.stdin)) > 1:
+        options.error("give one of MESSAGE, --samples and --stdin")
+    if options.json and (options.message is not None or options.samples is not None):
+        options.error("--json is for lines of standard input")
+
+
+def _add_loadtest(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "loadtest",
+        "measure a server under load and account for every entry",
+        "Send entries at a given rate, and report what became of each of them by the server's stats.",
+        "fastlog loadtest --logs 100000 --rate 20000 --clients 8\n"
+        "fastlog loadtest --rate 0 --duration 10 --corpus app.log\n"
+        "fastlog loadtest --find-max",
+        "Exit code 0: the account balances, every entry is stored, and every priority entry is\n"
+        "acknowledged; 1: not so, or unknown; 2: wrong usage.",
+    )
+    _add_server(parser)
+    add = parser.add_argument
+    add("--logs", type=arguments.entry_count, metavar="N", help="entries to send, by all clients together (10000)")
+    add(
+        "--rate",
+        type=arguments.rate,
+        default=1000.0,
+        metavar="N",
+        help="entries a second, by all clients together; 0: as fast as possible (1000)",
+    )
+    add("--clients", type=arguments.client_count, default=4, metavar="N", help="clients, each with its own socket (4)")
+    add("--duration", type=arguments.seconds, metavar="S", help="seconds to send for, instead of --logs")
+    add("--error-share", type=arguments.share, metavar="F", help="share of ERROR entries, from 0 to 1 (0.01)")
+    add("--message-bytes", type=arguments.message_bytes, metavar="N", help="size of every message (as in real logs)")
+    add("--corpus", metavar="FILE", help="send the lines of a file instead of generated entries")
+    add("--seed", type=arguments.count, default=1, metavar="N", help="seed of the generated entries (1)")
+    _add_timeout(parser)
+    add("--dashboard", metavar="URL", help="URL of the server's dashboard (http://HOST:DASHBOARD_PORT)")
+    add("--find-max", action="store_true", help="search for the highest rate without loss; ignores --rate")
+    add("--json", action="store_true", help="print the report as JSON")
+    _add_flags(parser, "SNDBUF_SIZE")
+    uses = (*CLIENT_USES, "DASHBOARD_PORT", "DASHBOARD_TOKEN")
+    parser.set_defaults(module="fastlog.loadtest.run", client_uses=uses, check=_check_loadtest, error=parser.error)
+
+
+def _check_loadtest(options: argparse.Namespace) -> None:
+    if options.corpus is not None and options.message_bytes is not None:
+        options.error("--message-bytes cannot be used with --corpus")
+
+
+def _add_tail(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "tail",
+        "show the entries of the log file",
+        "Show the entries of the log file and its archives, oldest first, as\n"
+        "`time LEVEL app host message key=value…`. Control characters are escaped.",
+        "fastlog tail -f\n"
+        "fastlog tail --since 1h --level ERROR\n"
+        "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
+        "An entry is shown if it meets every condition. Without --log-dir and LOG_DIR the log is looked\n"
+        f"for in ./logs, then in {SYSTEM_LOG_DIR}.",
+    )
+    add = parser.add_argument
+    add("-f", "--follow", action="store_true", help="keep showing new entries, across rotations")
+    add(
+        "-n",
+        "--lines",
+        metavar="N",
+        help="the last N entries that meet the conditions, or `all` (10; all with a condition and without -f)",
+    )
+    add(
+        "--since",
+        metavar="TIME",
+        help="entries with a timestamp from this time on: a duration like 90s, 10m, 2h, 1d, 1w, or a time like "
+        "2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a timestamp are shown",
+    )
+    add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
+    add("--app", metavar="X", help="entries of this application")
+    add("--host", metavar="X", help="entries of this host")
+    add(
+        "--grep",
+        metavar="RE",
+        help="entries where this regular expression matches the message, or another field as key=value",
+    )
+    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
+    _add_flags(parser, *LOG_USES)
+    _add_env_file(parser)
+    parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES)
+
+
+def _add_top(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "top",
+        "watch a running server",
+        "Show the stats of a running server, until Ctrl-C. Losses are red.",
+        "fastlog top\nfastlog top --url http://logs.example.net:8080\nfastlog top --once",
+        "The stats come from the server's dashboard. Set FASTLOG_DASHBOARD_TOKEN if it needs a token.",
+    )
+    parser.add_argument("--url", help="URL of the dashboard (http://DASHBOARD_HOST:DASHBOARD_PORT)")
+    parser.add_argument(
+        "--once", action="store_true", help="show the stats once; the default if the output is not a terminal"
+    )
+    _add_env_file(parser)
+    parser.set_defaults(module="fastlog.commands.top", uses=DASHBOARD_USES)
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "doctor",
+        "find problems and print how to fix them",
+        "Examine the server on this machine and what it needs: receive buffer, losses, disk, clock, port.\n"
+        "With --server, look from a client's side: send one priority entry and wait for its ACK.",
+        "fastlog doctor\nfastlog doctor --env-file /etc/fastlog.env\nfastlog doctor --server logs.example.net",
+        "The entry that --server sends has the app `fastlog-doctor`, and is stored like any other.\n"
+        "Exit code 0: no problem was found; 1: there is one; 2: wrong usage.",
+    )
+    _add_server(parser, default=None)
+    parser.add_argument("--url", help="URL of the dashboard of the server on this machine (as for `fastlog top`)")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    _add_flags(parser, *LOG_USES)
+    _add_env_file(parser)
+    uses = ("SERVER_PORT", "RCVBUF_SIZE", *LOG_USES, *DISK_USES, *DASHBOARD_USES)
+    local = ("url", "env_file", *LOG_USES)
+    parser.set_defaults(module="fastlog.commands.doctor", uses=uses, local_flags=local)
+
+
+def _add_server(parser: argparse.ArgumentParser, default: str | None = DEFAULT_SERVER) -> None:
+    otherwise = SERVER_VARIABLE + (f", or {default}" if default else "")
+    parser.add_argument("--server", metavar="HOST", help=f"name or address of the server ({otherwise})")
+    parser.add_argument(
+        "--port",
+        dest="SERVER_PORT",
+        type=arguments.port,
+        metavar="N",
+        help=f"UDP port of the server ({SERVER_VARIABLE}, FASTLOG_SERVER_PORT, or 5514)",
+    )
+    parser.set_defaults(default_server=default, client_uses=CLIENT_USES, local_flags=())
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout",
+        type=arguments.seconds,
+        default=10,
+        metavar="S",
+        help="seconds until an entry counts as not acknowledged (10)",
+    )
+
+
+def _add_env_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env-file", type=Path, metavar="FILE", help="the server's .env, to take its settings from")
+
+
+def _add_flags(parser: argparse.ArgumentParser, *variables: str) -> None:
+    for setting in describe():
+        if setting.variable in variables:
+            _add_flag(parser, setting, f"FASTLOG_{setting.variable}, or {setting.as_text(setting.default)}")
+
+
+def _add_flag(parser: argparse._ActionsContainer, setting: Setting, default: str) -> None:
+    text = f"{setting.help} ({default})".replace("%", "%%")
+    parser.add_argument(*setting.flags, dest=setting.variable, metavar="VALUE", help=text)
