@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 300
 # DOCKER=podman does as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
-SOURCES := pyproject.toml setup.py $(shell find fastlog -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+SOURCES := pyproject.toml setup.py $(shell find fastlog tests/helpers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 # The pid of a server that `make run` started, if it still runs; a pid may have gone to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2>/dev/null) && tr '\0' ' ' < /proc/$$pid/cmdline 2>/dev/null | grep -q 'fastlog serve' && echo $$pid)
 
@@ -102,7 +102,7 @@ lint: $(VENV)/dev  ## style, types, and documents that are made from the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz tests/helpers
 	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is not what the commands say; make docs"; exit 1; }
 
 format: $(VENV)/dev  ## lay out the Python code
@@ -111,7 +111,7 @@ format: $(VENV)/dev  ## lay out the Python code
 
 clean:  ## remove everything that was built; logs stay
 	rm -rf $(VENV) $(RUN) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find fastlog \( -name '_*.c' -o -name '*.so' \) -delete
+	find fastlog tests/helpers \( -name '_*.c' -o -name '*.so' \) -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/pip:

@@ -1,4 +1,6 @@
-"""Builds the compiled modules, every `.pyx` of the tree; everything else is in pyproject.toml."""
+"""Builds the compiled modules: every `.pyx` of the package, and for work in this folder those of the tests' helpers.
+Everything else is in pyproject.toml.
+"""
 
 import sys
 from pathlib import Path
@@ -11,6 +13,9 @@ if not sys.platform.startswith("linux"):
 from Cython.Build import cythonize
 
 FLAGS = ["-O3", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
+# How setuptools is called for an editable installation, and by `setup.py build_ext --inplace`.
+IN_PLACE = not {"editable_wheel", "--inplace"}.isdisjoint(sys.argv)
+FOLDERS = ["fastlog", "tests/helpers"] if IN_PLACE else ["fastlog"]
 HEADERS = sorted(map(str, Path("fastlog").rglob("*.h")))
 
 setup(
@@ -23,7 +28,8 @@ setup(
                 include_dirs=["fastlog"],
                 extra_compile_args=FLAGS,
             )
-            for source in sorted(Path("fastlog").rglob("*.pyx"))
+            for folder in FOLDERS
+            for source in sorted(Path(folder).rglob("*.pyx"))
         ],
     )
 )
