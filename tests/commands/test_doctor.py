@@ -174,7 +174,7 @@ def test_a_log_directory_that_may_not_be_looked_into_is_a_finding(start, tmp_pat
         done = subprocess.run(
             [*powerless, *FASTLOG, "doctor", "--json", *(at(server) if server else [])],
             cwd="/",
-            env={**BASE_ENVIRONMENT, **NOBODY, "LOG_DIR": str(log_dir)},
+            env={**BASE_ENVIRONMENT, **NOBODY, "FASTLOG_LOG_DIR": str(log_dir)},
             capture_output=True,
             check=False,
         )
