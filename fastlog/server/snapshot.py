@@ -72,7 +72,7 @@ class Reporter:
         totals = intake.ledger.totals()
         free, size = self._space()
         return Stats(
-            health=self._health(now),
+            health=self.health(now),
             total_received=total,
             logs_per_second=self._rate.now,
             elapsed_seconds=round(now - self._started, 3),
@@ -144,7 +144,20 @@ class Reporter:
         chosen = {sender[0]: sender for sender in (*ledger.top(10, now_ms), *ledger.worst(10, now_ms))}
         return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
 
-    def _health(self, now: float) -> Health:
+    def status_line(self, now: float, warnings: list[str]) -> str:
+        """One line for `systemctl status`: the rate, the losses, and the reasons and warnings of `health`."""
+        self.tick(now)
+        health, losses = self.health(now), self._losses(now)
+        drops = "unknown" if losses.kernel_drops is None else losses.kernel_drops
+        figures = (
+            f"{health.status}: {self.rate:.0f} entries/s, {self._intake.total_received} received; "
+            f"lost: {drops} in the kernel, {losses.disk} to the disk"
+        )
+        notes = [f"warning: {warning}" for warning in (*health.warnings, *warnings)]
+        return "; ".join([figures, *health.reasons, *notes])
+
+    def health(self, now: float) -> Health:
+        """By the figures of the last `tick`."""
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")

@@ -259,16 +259,29 @@ def test_a_token_is_never_shown(tmp_path):
     assert "DASHBOARD_TOKEN=(hidden)  # environment\n" in done.stdout
 
 
-def test_a_dashboard_port_in_use_ends_the_start(start, tmp_path):
-    server = start()
-    other = tmp_path / "other"
-    other.mkdir()
-    done = run_fastlog("serve", "--port", "0", "--dashboard-port", str(server.dashboard_port), cwd=other)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"fastlog: cannot serve the dashboard on 127.0.0.1 port {server.dashboard_port}/tcp: Address already in use; "
-        "set DASHBOARD_HOST and DASHBOARD_PORT\n"
-    )
+def test_a_port_in_use_costs_only_the_dashboard_and_only_until_it_is_free(start):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = start(DASHBOARD_PORT=str(port), RCVBUF_SIZE="65536")
+        assert (
+            f"fastlog: no dashboard: cannot listen on 127.0.0.1 port {port}/tcp: Address already in use; trying again "
+            "every 10 s. DASHBOARD_PORT sets another port; DASHBOARD_PORT=off turns the dashboard off"
+        ) in server.messages
+        assert " http=unavailable " in server.messages[-1]
+        assert server.dashboard_port is None
+        with server.client() as client:
+            client.send(ERROR_7)
+            assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    server.wait_for_message(f"fastlog: dashboard at http://127.0.0.1:{port}/")
+    server.dashboard_port = port
+    assert server.stats()["stored"] == 1
+    assert get(port, "/health").text == '{"status":"ok"}'
+
+
+def test_a_dashboard_host_of_another_machine_costs_only_the_dashboard(start):
+    server = start(DASHBOARD_HOST="192.0.2.1", DASHBOARD_TOKEN=TOKEN)
+    assert " http=unavailable " in server.messages[-1]
+    assert any("192.0.2.1 port 0/tcp: Cannot assign requested address" in message for message in server.messages)
 
 
 def test_stalled_browsers_do_not_hold_up_others(start):
@@ -304,11 +317,31 @@ def quick_limits(monkeypatch):
 
 @pytest.fixture
 def alone(start, quick_limits):
-    """A dashboard without a loop behind it: the last snapshot of a server that is gone."""
-    page = Dashboard(Settings(dashboard_port=0), ask=lambda: None)
-    page.publish(msgspec.convert(start().stats(), Stats))
+    """The port of a dashboard without a loop behind it: it has the last snapshot of a server that is gone."""
+    return port_of(dashboard_with(start, ask=lambda: None))
+
+
+def dashboard_with(start, ask) -> Dashboard:
+    page = Dashboard(Settings(), port=0, ask=ask)
+    stats = msgspec.convert(start().stats(), Stats)
+    page.publish(stats)
+    page.beat(stats.health, busy=False)
     page.start()
+    return page
+
+
+def port_of(page: Dashboard) -> int:
     return int(re.search(r":(\d+)/", page.url)[1])
+
+
+def test_health_costs_no_snapshot(start, monkeypatch):
+    asked = []
+    monkeypatch.setattr(dashboard, "FRESH_SEC", 0.0)
+    port = port_of(dashboard_with(start, ask=lambda: asked.append(1)))
+    assert get(port, "/health").text == '{"status":"ok"}'
+    assert asked == []
+    assert get(port, "/stats").status == 200
+    assert asked == [1]
 
 
 def test_health_tells_a_loop_that_hangs(alone):
