@@ -1,6 +1,7 @@
 """The dashboard's HTTP side: what the figures say, when health is bad, and who may ask."""
 
 import base64
+import functools
 import json
 import os
 import re
@@ -14,10 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
+from fastlog.entry import ALIASES, LEVELS
 from fastlog.server import dashboard, http_guard
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.http_guard import HEADERS
-from fastlog.stats import Stats
+from fastlog.server.metrics import exposition
+from fastlog.stats import Stats, figures
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
 
@@ -82,11 +85,43 @@ def test_the_schema_is_the_one_of_the_code():
     assert json.loads((ROOT / "docs/stats.schema.json").read_text()) == msgspec.json.schema(Stats), "run `make docs`"
 
 
-def test_every_key_of_stats_is_documented():
+def test_every_figure_is_declared_and_documented():
+    keys = {figure.key for figure in figures()}
+    assert set(Stats.__struct_fields__) == {key.split(".")[0] for key in keys}
     text = (ROOT / "docs/http-api.md").read_text()
-    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
-    keys = {key for row in rows for key in re.findall(r"`([a-z_]+)[`.]", row)}
-    assert set(Stats.__struct_fields__) <= keys
+    assert [key for key in sorted(keys) if f"| `{key}` |" not in text] == []
+
+
+def test_metrics_show_every_figure_that_has_one(start):
+    server = start()
+    with server.client() as client:
+        client.send(ERROR_7)
+        client.recv(100)
+    server.send([b"bad"])
+    told = eventually(server.stats, lambda told: told["acks"]["sent"] and told["rejected"]["syntax"])
+    metrics = samples(get(server.dashboard_port, "/metrics").text)
+    shown = {figure.key: figure.metric for figure in figures() if figure.metric}
+    for key, metric in shown.items():
+        value = functools.reduce(lambda part, name: part[name], key.split("."), told)
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        if metric.label:
+            assert {f"{name}[{label}]": float(count) for label, count in value.items()}.items() <= metrics.items()
+        elif metric.quantile:
+            assert metrics[f"{name}[{metric.quantile}]"] == value / 1000
+        elif metric.name == "fastlog_healthy":
+            assert metrics[name] == 1
+        elif metric.name.startswith("process_") or metric.name == "fastlog_up_seconds":
+            assert metrics[name] >= value
+        else:
+            assert metrics[name] == value, key
+
+
+def test_a_figure_that_is_unknown_is_not_among_the_metrics(start):
+    stats = msgspec.convert(start().stats(), Stats)
+    losses = msgspec.structs.replace(stats.losses, kernel_drops=None, network=None)
+    metrics = samples(exposition(msgspec.structs.replace(stats, losses=losses)).decode())
+    assert not {name for name in metrics if "kernel" in name or "network" in name or "latency" in name}
+    assert metrics["fastlog_sequence_gaps"] == 0
 
 
 def test_the_rate_rises_and_falls_to_nothing(start):
@@ -181,6 +216,12 @@ def test_a_path_that_is_markup_is_answered_as_data(start):
     response = get(start().dashboard_port, "/%3Cscript%3E")
     assert response.status == 404
     assert response.headers["Content-Type"] == "application/json"
+
+
+def test_the_page_knows_the_levels_and_aliases_of_an_entry():
+    script = (ROOT / "fastlog/server/page/page.js").read_text()
+    assert re.findall(r"[A-Z]+", re.search(r"LEVELS = \[(.*?)\]", script)[1]) == list(LEVELS)
+    assert dict(re.findall(r'([A-Z]+): "([A-Z]+)"', re.search(r"ALIASES = {(.*?)}", script, re.DOTALL)[1])) == ALIASES
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
