@@ -1,133 +1,262 @@
-"""What a running server tells of itself: one snapshot, made by the loop, and read by whoever shows it.
+"""The stats of a running server: one snapshot, made by its loop, and read by whatever shows it.
 
-The types are the contract of `/stats` (docs/http-api.md). A figure that could not be read is None, never 0.
+The types are the contract of `/stats`. Each figure is declared once, with its meaning and its metric: `/metrics`, the
+JSON schema and the table in docs/http-api.md are made from the declarations. A figure that could not be read is None,
+never 0.
 """
 
-from typing import Literal
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
+MetricType = Literal["counter", "gauge", "summary"]
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """How a figure is shown in `/metrics`.
+
+    `name` is without the `_total` of a counter. A figure that is a table has its keys in `label`. A summary has one
+    figure for each `quantile`. `convert` makes the base unit of Prometheus, such as seconds, from the figure's.
+    """
+
+    type: MetricType
+    name: str
+    label: str = ""
+    quantile: str = ""
+    convert: Callable[[Any], float] = float
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """A figure as it is declared. `key` is its path in `/stats`, such as `losses.disk`."""
+
+    key: str
+    meaning: str
+    metric: Metric | None
+
+
+def figure(meaning: str, metric: Metric | None = None) -> msgspec.Meta:
+    return msgspec.Meta(description=meaning, extra={"metric": metric})
+
+
+def counter(name: str, label: str = "") -> Metric:
+    return Metric("counter", name, label)
+
+
+def gauge(name: str, convert: Callable[[Any], float] = float) -> Metric:
+    return Metric("gauge", name, convert=convert)
+
+
+def _ack_latency(quantile: str) -> Metric:
+    return Metric("summary", "fastlog_ack_latency_seconds", quantile=quantile, convert=_seconds)
+
+
+def _seconds(milliseconds: float) -> float:
+    return milliseconds / 1000
+
+
+def _is_ok(status: str) -> float:
+    return float(status == "ok")
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    status: Annotated[
+        Literal["ok", "degraded"],
+        figure(
+            "`degraded` while entries are being lost or may be; as a metric 1 is `ok`", gauge("fastlog_healthy", _is_ok)
+        ),
+    ]
+    reasons: Annotated[list[str], figure("Why the server is degraded")] = []
+    warnings: Annotated[list[str], figure("What should be looked at, though it does not lose entries yet")] = []
+
 
 class Rates(msgspec.Struct, frozen=True):
-    """Entries a second. `history` has one figure for each of the last seconds, at most 300, the newest last."""
-
-    peak: float
-    average: float
-    history: list[int]
+    peak: Annotated[float, figure("The highest rate so far, in valid entries a second")]
+    average: Annotated[float, figure("The rate since the server's start, in valid entries a second")]
+    history: Annotated[
+        list[int], figure("The valid entries of each of the last seconds, 300 of them at most, the newest last")
+    ]
 
 
 class LossAges(msgspec.Struct, frozen=True):
-    """Seconds since each figure last grew beyond its largest value; None: never since the server's start."""
+    """A count that falls and rises again, as gaps do when entries come late, has grown only beyond its maximum."""
 
-    kernel_drops: float | None
-    sequence_gaps: float | None
-    network: float | None
-    disk: float | None
-    rejected: float | None
+    kernel_drops: Annotated[
+        float | None, figure("Seconds since the kernel's drops last grew; `null`: not since the start")
+    ]
+    sequence_gaps: Annotated[float | None, figure("Seconds since the gaps last grew beyond their maximum")]
+    network: Annotated[float | None, figure("Seconds since the network's losses last grew beyond their maximum")]
+    disk: Annotated[float | None, figure("Seconds since the disk's losses last grew")]
+    rejected: Annotated[float | None, figure("Seconds since input was last rejected")]
 
 
 class Losses(msgspec.Struct, frozen=True):
     """What did not reach the file, by cause: the kernel, the network, the disk. `sequence_gaps` is not a cause."""
 
-    kernel_drops: int | None  # datagrams that the kernel dropped because the receive buffer was full
-    sequence_gaps: int  # missing sequences of all senders, whether the kernel or the network lost them
-    network: int | None  # an estimate: the gaps that the kernel's drops do not explain; None while those are unknown
-    disk: int  # entries that the disk refused
+    kernel_drops: Annotated[
+        int | None,
+        figure(
+            "Datagrams that the kernel dropped because the receive buffer was full, since the socket was made; "
+            "coalesced ones (UDP_GRO) count as one; `null` before Linux 4.12",
+            counter("fastlog_kernel_dropped_datagrams"),
+        ),
+    ]
+    sequence_gaps: Annotated[
+        int,
+        figure(
+            "Missing sequences of all senders, kernel drops included; an entry that comes late, at most 1,024 "
+            "sequences behind, is taken off again",
+            gauge("fastlog_sequence_gaps"),
+        ),
+    ]
+    network: Annotated[
+        int | None,
+        figure(
+            "An estimate of the entries that never reached this machine: the gaps less the kernel's drops since the "
+            "server's start, at least 0; `null` where those drops are unknown",
+            gauge("fastlog_network_lost_entries"),
+        ),
+    ]
+    disk: Annotated[
+        int,
+        figure("Entries that the disk refused and that did not fit in memory", counter("fastlog_disk_lost")),
+    ]
     seconds_since: LossAges
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds from an entry's receipt to its ACK, over the newest ACKs; None while there is none."""
+    """From an entry's receipt to its ACK, over the newest ACKs; None: there is none yet."""
 
-    p50: float | None
-    p99: float | None
-    max: float | None
+    p50: Annotated[
+        float | None,
+        figure(
+            "Milliseconds from an entry's receipt to its ACK, over the newest ACKs: the median; `null`: none yet",
+            _ack_latency("0.5"),
+        ),
+    ]
+    p99: Annotated[float | None, figure("The 99th percentile of these, in milliseconds", _ack_latency("0.99"))]
+    max: Annotated[float | None, figure("The longest of these, in milliseconds")]
 
 
 class AckStats(msgspec.Struct, frozen=True):
-    sent: int
-    pending: int  # owed for entries that are not durable yet
-    dropped: int  # not sent, since the send buffer was full or the disk failed: their senders ask again
+    sent: Annotated[int, figure("ACKs handed to the network", counter("fastlog_acks_sent"))]
+    pending: Annotated[int, figure("ACKs owed for entries that are not durable yet", gauge("fastlog_acks_pending"))]
+    dropped: Annotated[
+        int,
+        figure(
+            "ACKs not sent because the send buffer was full or the disk failed; the senders retransmit",
+            counter("fastlog_acks_dropped"),
+        ),
+    ]
     latency_ms: Latency
 
 
 class Disk(msgspec.Struct, frozen=True):
-    failure: str | None  # what the disk says while it refuses; None: it works
-    log_file: str
-    log_bytes: int
-    log_limit_bytes: int
-    rotations: int
-    free_bytes: int | None  # of the file system of LOG_DIR
-    total_bytes: int | None
-    torn_bytes: int  # of an unfinished last line, cut off at the start
-    rejects_not_noted: int  # rejected pieces that are counted, but not in rejects.jsonl
+    failure: Annotated[str | None, figure("The system's error while the disk refuses entries; `null`: it works")]
+    log_file: Annotated[str, figure("Path of the live file")]
+    log_bytes: Annotated[int, figure("Size of the live file", gauge("fastlog_log_size_bytes"))]
+    log_limit_bytes: Annotated[int, figure("Size at which the live file is rotated")]
+    rotations: Annotated[int, figure("Rotations of the live file", counter("fastlog_rotations"))]
+    free_bytes: Annotated[
+        int | None, figure("Free space of the log's file system", gauge("fastlog_log_disk_free_bytes"))
+    ]
+    total_bytes: Annotated[int | None, figure("Size of the log's file system")]
+    torn_bytes: Annotated[int, figure("Bytes of an incomplete last line, moved to `*.torn` at the start")]
+    rejects_not_noted: Annotated[int, figure("Rejected pieces of input that are not in `rejects.jsonl`")]
 
 
 class SyncState(msgspec.Struct, frozen=True):
-    mode: str  # how entries are made durable
-    count: int
-    failures: int
-    last_ms: float | None
+    mode: Annotated[str, figure("How priority entries are made durable")]
+    count: Annotated[int, figure("Syncs of the log file", counter("fastlog_syncs"))]
+    failures: Annotated[int, figure("Syncs that failed", counter("fastlog_sync_failures"))]
+    last_ms: Annotated[float | None, figure("Milliseconds that the last sync took; `null`: none yet")]
 
 
 class ReceiveBuffer(msgspec.Struct, frozen=True):
-    """Bytes of SO_RCVBUF."""
-
-    wanted: int
-    granted: int
+    wanted: Annotated[
+        int, figure("Bytes of receive buffer (`SO_RCVBUF`) asked for", gauge("fastlog_receive_buffer_wanted_bytes"))
+    ]
+    granted: Annotated[int, figure("Bytes that the kernel granted", gauge("fastlog_receive_buffer_granted_bytes"))]
 
 
 class SenderStats(msgspec.Struct, frozen=True):
-    address: str
-    received: int
-    lost: int  # by the gaps in its sequences
-    seconds_since_last: float
+    address: Annotated[str, figure("The sender's address and port")]
+    received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
+    lost: Annotated[int, figure("Gaps in this sender's sequences, kernel drops included")]
+    seconds_since_last: Annotated[float, figure("Seconds since this sender's last entry")]
 
 
 class Process(msgspec.Struct, frozen=True):
-    """The server's process, by the kernel's word."""
+    """The server's process. The metrics have the names that Prometheus' own libraries give them."""
 
-    pid: int
-    cpu_seconds: float  # of all its threads, in user and in kernel mode, since its start
-    resident_bytes: int | None
-
-
-class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`reasons` why entries are being lost or may be; `warnings` are no reason yet."""
-
-    status: Literal["ok", "degraded"]
-    reasons: list[str] = []
-    warnings: list[str] = []
+    pid: Annotated[int, figure("Process id of the server")]
+    started: Annotated[
+        float, figure("Start of the server, in seconds of Unix time", gauge("process_start_time_seconds"))
+    ]
+    cpu_seconds: Annotated[
+        float, figure("Processor time of the server's threads, user and system", counter("process_cpu_seconds"))
+    ]
+    resident_bytes: Annotated[
+        int | None, figure("Resident memory of the server", gauge("process_resident_memory_bytes"))
+    ]
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """Counters count since the server's start."""
+    """Counts are since the server's start."""
 
     health: Health
-    total_received: int  # valid entries, duplicates included
-    logs_per_second: float  # over the last few seconds
-    elapsed_seconds: float  # since the server's start
-    level_distribution: dict[str, int]
-    priority_entries: int  # taken since the start, duplicates not counted; recent_errors has the newest of them
-    recent_errors: list[msgspec.Raw]  # entries of priority levels as they were stored, the newest last
-    stored: int
-    duplicates: int
-    buffered: int
-    rejected: dict[str, int]
+    total_received: Annotated[int, figure("Valid entries received, duplicates included")]
+    logs_per_second: Annotated[
+        float, figure("Valid entries a second over the last 3 seconds; falls to 0 when nothing comes")
+    ]
+    elapsed_seconds: Annotated[float, figure("Time since the server's start", gauge("fastlog_up_seconds"))]
+    level_distribution: Annotated[
+        dict[str, int],
+        figure(
+            "Valid entries received of each level (DEBUG, INFO, WARNING, ERROR, CRITICAL, OTHER), duplicates included",
+            counter("fastlog_received", "level"),
+        ),
+    ]
+    priority_entries: Annotated[int, figure("Priority entries received, duplicates not counted")]
+    recent_errors: Annotated[
+        list[msgspec.Raw], figure("The newest `MAX_ERRORS` priority entries, as they were stored, the newest last")
+    ]
+    stored: Annotated[int, figure("Entries in the log file", counter("fastlog_stored"))]
+    duplicates: Annotated[
+        int, figure("Priority entries received again and not stored again", counter("fastlog_duplicates"))
+    ]
+    buffered: Annotated[int, figure("Entries that wait for the next flush", gauge("fastlog_buffered_entries"))]
+    rejected: Annotated[
+        dict[str, int], figure("Rejected pieces of input, by reason", counter("fastlog_rejected", "reason"))
+    ]
     losses: Losses
     acks: AckStats
-    datagrams: int
-    bytes: int  # of all datagrams
+    datagrams: Annotated[int, figure("Datagrams received, valid or not", counter("fastlog_datagrams"))]
+    bytes: Annotated[int, figure("Bytes of the datagrams received", counter("fastlog_received_bytes"))]
     rates: Rates
     disk: Disk
     sync: SyncState
     receive_buffer: ReceiveBuffer
-    senders: int  # known now: those idle for an hour are forgotten but for the totals
-    sender_restarts: int  # whose sequences began again
-    top_senders: list[SenderStats]  # those who sent most, and those of whom most was lost
+    senders: Annotated[
+        int, figure("Senders known now; one that is idle for an hour is forgotten", gauge("fastlog_senders"))
+    ]
+    sender_restarts: Annotated[int, figure("How often the sequences of a sender began again")]
+    top_senders: Annotated[list[SenderStats], figure("The ten senders of most entries, and the ten with most gaps")]
     process: Process
-    settings: dict[str, str]
-    version: str
+    settings: Annotated[dict[str, str], figure("Every setting in force; a token is hidden")]
+    version: Annotated[str, figure("Version of the server")]
+
+
+def figures(struct: type = Stats, prefix: str = "") -> Iterator[Figure]:
+    """Every figure of a struct and of the structs in it, in the order of their declaration."""
+    for name, hint in get_type_hints(struct, include_extras=True).items():
+        inner = hint
+        if get_origin(hint) is Annotated:
+            inner, meta = get_args(hint)
+            yield Figure(prefix + name, meta.description, meta.extra["metric"])
+        for part in (inner, *get_args(inner)):
+            if isinstance(part, type) and get_origin(part) is None and issubclass(part, msgspec.Struct):
+                yield from figures(part, f"{prefix}{name}.")
 
 
 if __name__ == "__main__":

@@ -206,11 +206,12 @@ def check_kernel_drops(server: Examined) -> Finding:
 
 
 def check_losses(stats: Stats) -> Finding:
-    gaps, disk = stats.losses.sequence_gaps, stats.losses.disk
-    text = f"{disk} entries refused by the disk, {gaps} never arrived by their senders' sequences"
+    gaps, network, disk = stats.losses.sequence_gaps, stats.losses.network, stats.losses.disk
+    on_the_way = f"about {network} lost by the network" if network is not None else f"{gaps} lost by network or kernel"
+    text = f"{disk} entries refused by the disk, {on_the_way} (gaps in sequences)"
     if disk:
         return Finding("losses", "problem", text, f"df -h {shlex.quote(str(Path(stats.disk.log_file).parent))}")
-    return Finding("losses", "note" if gaps else "ok", text)
+    return Finding("losses", "note" if (gaps if network is None else network) else "ok", text)
 
 
 def check_directory(server: Examined) -> Finding:

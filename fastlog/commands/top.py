@@ -113,7 +113,7 @@ def _figures(stats: Stats) -> Table:
     table.add_row(
         "lost",
         Text.assemble(
-            _loss("in the kernel", losses.kernel_drops), "   ", _loss("on the way", losses.sequence_gaps), "   ",
+            _loss("in the kernel", losses.kernel_drops), "   ", _loss("in the network", losses.network), "   ",
             _loss("to the disk", losses.disk),
         ),
     )  # fmt: skip

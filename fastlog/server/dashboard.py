@@ -1,7 +1,7 @@
-"""The dashboard: a bottle application in one side thread.
+"""The dashboard: a bottle application in a thread of its own.
 
-It reads one snapshot of the counters, which it can ask the loop to replace, and can reach nothing else: whatever
-happens here, entries are received. Whatever strangers send here costs bounded memory and time.
+The thread shows the snapshots that the loop publishes. It can ask for a new one and can reach nothing else, so whatever
+happens here, entries are received. `http_guard.py` decides who may ask, and bounds what strangers cost.
 """
 
 import socket
@@ -9,26 +9,27 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep, thread_time
-from typing import cast
+from typing import Any
 
 import bottle
 import msgspec
 from waitress import wasyncore
 
-from fastlog.addresses import local_address
+from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.config import Settings
-from fastlog.errors import StartError, say
+from fastlog.errors import say
 from fastlog.server.http_guard import Guard, make_server
 from fastlog.stats import Health, Stats
 
-STALLED_SEC = 5.0  # without a sign of the loop, which gives one several times as often
-FRESH_SEC = 0.5  # a snapshot is shown as long: the page asks every 2 s
-ANSWER_SEC = 0.25  # for the loop to make a new one; after it the old one is shown
-LOOK_SEC = 0.001  # between two looks whether it came: a lock could hold up the loop
-LOOK_AFTER_SEC = 1.0  # after which silent connections are looked at
-PAUSE_SEC = 0.001  # between two looks at the connections: what came meanwhile is served together
-BUSY_PAUSE_SEC = 0.05  # the same while the loop is busy, which needs the interpreter: still no time for a person
-REST = 19  # times as long as it worked a thread of this module rests: a twentieth of a processor is plenty for it
+RETRY_SEC = 10.0  # between two attempts to listen: soon enough for a person who has just freed the port
+STALLED_SEC = 5.0  # without a beat of the loop, which beats every second: the loop hangs
+FRESH_SEC = 0.5  # for which a snapshot is shown: the page asks every 2 s
+ANSWER_SEC = 0.25  # for the loop to publish a new snapshot; after that, the old one is shown
+LOOK_SEC = 0.001  # between two looks for a new snapshot: waiting for a lock could hold up the loop
+LOOK_AFTER_SEC = 1.0  # between two looks for connections that are past their time limit
+PAUSE_SEC = 0.001  # between two looks at the connections: requests that arrived meanwhile are served together
+BUSY_PAUSE_SEC = 0.05  # the pause while the loop is busy and needs the interpreter: a person does not notice it
+REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
 FILES = {
@@ -40,45 +41,78 @@ FILES = {
 
 
 class Dashboard:
-    """Bound by the constructor, which raises StartError; serves from `start` until the process ends."""
+    """Serves from `start` until the process ends. An address that cannot be had is no failure: it is tried again.
 
-    def __init__(self, settings: Settings, ask: Callable[[], None]) -> None:
-        self.loop_seen_at = monotonic()  # the loop sets it
-        self.loop_busy = False  # the loop sets it: then this thread takes its time
-        self._ask = ask  # for a new snapshot, which is published some time later
-        self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it came
-        self._seen: Stats | None = None  # the snapshot that `_encoded` holds the answers for
+    `ask` asks the loop for a new snapshot, which is published some time later. `url` is None until the dashboard
+    listens, and `problem` says why it does not.
+    """
+
+    def __init__(self, settings: Settings, port: int, ask: Callable[[], None]) -> None:
+        self.url: str | None = None
+        self.problem: str | None = None
+        self._settings = settings
+        self._port = port
+        self._ask = ask
+        self._server: Any = None  # waitress's, once it listens
+        self._application = self._make_application()
+        self._beat: tuple[Health, float] | None = None  # what the loop last said of itself, and when
+        self._busy = False
+        self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it was published
+        self._encoded_stats: Stats | None = None  # the snapshot that `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
-        # None is for the server, which then builds no dashboard.
-        self._socket = _listen(settings.dashboard_host, cast("int", settings.dashboard_port))
-        guard = Guard(self._application(), settings, self._socket.getsockname()[0], self._rest)
-        self._server = make_server(guard, self._socket)
-
-    @property
-    def url(self) -> str:
-        return f"http://{local_address(self._socket)}/"
 
     def publish(self, stats: Stats) -> None:
-        """The one way in: what is shown from now on."""
+        """Shows this snapshot from now on."""
         self._stats = stats, monotonic()
 
+    def beat(self, health: Health, busy: bool) -> None:
+        """A sign of life, which the loop gives every second. `busy`: this thread should take its time."""
+        self._beat = health, monotonic()
+        self._busy = busy
+
     def start(self) -> None:
+        """Listens, if the address can be had, and starts the thread. Says which."""
+        self._listen()
+        if self.problem:
+            say(
+                f"no dashboard: {self.problem}; trying again every {RETRY_SEC:.0f} s. "
+                "DASHBOARD_PORT sets another port; DASHBOARD_PORT=off turns the dashboard off"
+            )
         threading.Thread(target=self._serve, name="dashboard", daemon=True).start()
+
+    def _listen(self) -> None:
+        """Sets `url`, or `problem`."""
+        host, port = self._settings.dashboard_host, self._port
+        try:
+            sock = _bind(host, port)
+            address = sock.getsockname()[:2]
+            guard = Guard(self._application, self._settings, address[0], self._rest)
+            self._server = make_server(guard, sock)
+        except (OSError, AddressError) as error:
+            reason = error.reason if isinstance(error, AddressError) else error.strerror
+            self.problem = f"cannot listen on {host} port {port}/tcp: {reason}"
+        else:
+            self.problem = None
+            self.url = f"http://{join_host_port(*address)}/"
+            say(f"dashboard at {self.url}")
 
     def _serve(self) -> None:
         try:
+            while not self._server:
+                sleep(RETRY_SEC)
+                self._listen()
             while True:
                 began = thread_time()
-                # connections have time-outs to look at; without any, there is nothing to wake up for
+                # Connections have time limits to look after; without any, there is nothing to wake up for.
                 wasyncore.poll2(LOOK_AFTER_SEC if self._server.active_channels else None, self._server._map)
                 self._rest(thread_time() - began)
-        except Exception as error:  # the page is gone; entries are received as before
+        except Exception as error:  # the page is gone, but entries are received as before
             say(f"the dashboard ended: {error!r}")
 
     def _rest(self, worked_sec: float) -> None:
-        sleep(max(BUSY_PAUSE_SEC if self.loop_busy else PAUSE_SEC, worked_sec * REST))
+        sleep(max(BUSY_PAUSE_SEC if self._busy else PAUSE_SEC, worked_sec * REST))
 
-    def _application(self) -> bottle.Bottle:
+    def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
         for path, (name, content_type) in FILES.items():
             application.get(path, callback=_constant((PAGE / name).read_bytes(), content_type))
@@ -88,8 +122,36 @@ class Dashboard:
         application.default_error_handler = _error
         return application
 
-    def _snapshot(self) -> Stats:
-        """A fresh snapshot, or else the last one; with the loop's silence among the reasons if it has fallen silent."""
+    def _answer_stats(self) -> bytes:
+        bottle.response.content_type = "application/json"
+        return self._once("/stats", msgspec.json.encode)
+
+    def _answer_health(self) -> bytes:
+        if self._beat is None:
+            raise _starting()
+        health = self._with_silence(self._beat[0])
+        bottle.response.status = 200 if health.status == "ok" else 503
+        bottle.response.content_type = "application/json"
+        return msgspec.json.encode(health)
+
+    def _answer_metrics(self) -> bytes:
+        from fastlog.server.metrics import CONTENT_TYPE, exposition  # imported on demand: few servers are asked for it
+
+        bottle.response.content_type = CONTENT_TYPE
+        return self._once("/metrics", exposition)
+
+    def _once(self, path: str, encode: Callable[[Stats], bytes]) -> bytes:
+        """Encodes an answer once for each snapshot, however many ask for it."""
+        stats = self._fresh_stats()
+        if stats is not self._encoded_stats:
+            self._encoded_stats = stats
+            self._encoded = {}
+        if path not in self._encoded:
+            self._encoded[path] = encode(stats)
+        return self._encoded[path]
+
+    def _fresh_stats(self) -> Stats:
+        """A fresh snapshot; the last one where the loop does not answer in time."""
         before = self._stats
         if before is None or monotonic() - before[1] > FRESH_SEC:
             self._ask()
@@ -97,57 +159,31 @@ class Dashboard:
             while self._stats is before and monotonic() - asked_at < ANSWER_SEC:
                 sleep(LOOK_SEC)
         if self._stats is None:
-            raise bottle.HTTPError(503, "the server has just started, and its loop does not answer yet")
+            raise _starting()
         stats = self._stats[0]
-        silent = monotonic() - self.loop_seen_at
-        if silent > STALLED_SEC:
-            reason = f"the server's loop has not answered for {int(silent)} s"
-            health = Health("degraded", [reason, *stats.health.reasons], stats.health.warnings)
-            return msgspec.structs.replace(stats, health=health)
-        return stats
+        health = self._with_silence(stats.health)
+        return stats if health is stats.health else msgspec.structs.replace(stats, health=health)
 
-    def _once(self, path: str, encode: Callable[[Stats], bytes]) -> bytes:
-        """An answer is made once for a snapshot, however many ask for it."""
-        stats = self._snapshot()
-        if stats is not self._seen:
-            self._seen = stats
-            self._encoded = {}
-        if path not in self._encoded:
-            self._encoded[path] = encode(stats)
-        return self._encoded[path]
-
-    def _answer_stats(self) -> bytes:
-        bottle.response.content_type = "application/json"
-        return self._once("/stats", msgspec.json.encode)
-
-    def _answer_health(self) -> bytes:
-        health = self._snapshot().health
-        bottle.response.status = 200 if health.status == "ok" else 503
-        bottle.response.content_type = "application/json"
-        return msgspec.json.encode(health)
-
-    def _answer_metrics(self) -> bytes:
-        from fastlog.server.metrics import CONTENT_TYPE, exposition  # imported by who is asked: few servers are
-
-        bottle.response.content_type = CONTENT_TYPE
-        return self._once("/metrics", exposition)
+    def _with_silence(self, health: Health) -> Health:
+        """Adds the loop's silence to the reasons, if the loop has fallen silent."""
+        silent_sec = monotonic() - self._beat[1] if self._beat else 0.0
+        if silent_sec <= STALLED_SEC:
+            return health
+        reason = f"the server's loop has not answered for {int(silent_sec)} s"
+        return Health("degraded", [reason, *health.reasons], health.warnings)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
+    """Raises OSError and AddressError."""
+    family, address = resolve(host, port, socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        sock = socket.socket(*address[:3])
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(address[4])
-        except OSError:
-            sock.close()
-            raise
-    except OSError as error:
-        raise StartError(
-            f"cannot serve the dashboard on {host} port {port}/tcp: {error.strerror}; "
-            "set DASHBOARD_HOST and DASHBOARD_PORT"
-        ) from error
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen()  # fails if another socket listens there; some such addresses can be bound
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
@@ -157,6 +193,10 @@ def _constant(body: bytes, content_type: str) -> Callable[[], bytes]:
         return body
 
     return answer
+
+
+def _starting() -> bottle.HTTPError:
+    return bottle.HTTPError(503, "the server is starting; try again")
 
 
 def _error(error: bottle.HTTPError) -> bytes:

@@ -1,6 +1,6 @@
 """Figures that need a memory: rates over time, latencies, the newest errors, and when something was last lost.
 
-Each has a bound, and is fed by the loop alone.
+Each has a bound. Only the loop feeds them.
 """
 
 import itertools
@@ -8,14 +8,14 @@ from collections import deque
 
 from fastlog.stats import Latency, Rates
 
-HISTORY_SEC = 300  # the five minutes that the dashboard shows
-RATE_WINDOW_SEC = 3.0  # short enough to fall to 0 soon after the last entry, long enough not to jump
-ACK_GROUPS = 1024  # groups of ACKs that the latencies are taken from: the newest
-RECENT_MAX_BYTES = 4 << 20  # of recent errors, which may be 64 KB each
+HISTORY_SEC = 300  # the dashboard shows five minutes
+RATE_WINDOW_SEC = 3.0  # short enough to fall to 0 soon after the last entry, long enough to be steady
+ACK_GROUPS = 1024  # latencies are taken from the newest ones
+RECENT_MAX_BYTES = 4 << 20  # a thousand recent errors of 64 KB each would take 16 times as much
 
 
 class RateMeter:
-    """Turns a counter, looked at now and then, into rates."""
+    """Turns a counter into rates. The counter is read from time to time."""
 
     def __init__(self, now: float) -> None:
         self._started = now
@@ -32,7 +32,7 @@ class RateMeter:
         seconds = int(now - self._second_ends) + 1 if now >= self._second_ends else 0
         if seconds:
             grown = count - self._second_began_at
-            # a loop that was held up for several seconds tells them evenly
+            # A loop that was held up for several seconds spreads the growth evenly over them.
             self._history.extend(
                 grown * (second + 1) // seconds - grown * second // seconds for second in range(seconds)[-HISTORY_SEC:]
             )
@@ -53,7 +53,7 @@ class RateMeter:
 
 
 class LatencyMeter:
-    """Latencies of the newest ACKs. ACKs sent together waited together: they are kept as one figure and their count."""
+    """Latencies of the newest ACKs. ACKs that leave together have one latency: it is kept once, with their count."""
 
     def __init__(self) -> None:
         self._groups: deque[tuple[float, int]] = deque(maxlen=ACK_GROUPS)
@@ -79,7 +79,7 @@ class LatencyMeter:
 
 
 class RecentErrors:
-    """The stored lines of the newest priority entries, by number and by bytes."""
+    """The stored lines of the newest priority entries, limited by number and by bytes."""
 
     def __init__(self, count: int) -> None:
         self._lines: deque[bytes] = deque(maxlen=count)
@@ -87,7 +87,7 @@ class RecentErrors:
         self.taken = 0  # lines, since the start
 
     def extend(self, lines: list[bytes]) -> None:
-        """Takes lines with their line feeds, and keeps them without."""
+        """Takes lines with their line feeds, and keeps them without the line feeds."""
         self.taken += len(lines)
         if self._lines.maxlen == 0:
             return

@@ -5,17 +5,20 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastlog.config import Settings
 from fastlog.errors import StartError, say
-from fastlog.server.dashboard import Dashboard
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import MB, Pipeline
-from fastlog.server.service_manager import ServiceManager, status_line
+from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
 from fastlog.server.storage import AsyncStorage, Storage, best_storage
+
+if TYPE_CHECKING:
+    from fastlog.server.dashboard import Dashboard
 
 BUSY_RATE = 20_000  # entries a second from which on the dashboard's thread would be felt
 TICK_SEC = 1.0  # between two looks at the counters that rates are made of
@@ -43,7 +46,7 @@ class Server:
         if isinstance(self._storage, AsyncStorage):
             self._loop.on_readable(self._storage.source, self._storage.on_ready)
         self._pipeline = Pipeline(settings, log, self._listener, self._loop)
-        self._dashboard = Dashboard(settings, self._loop.from_thread(self._on_snapshot_asked))
+        self._dashboard = self._make_dashboard()
 
         now = time.monotonic()
         self._reporter = Reporter(settings, self._listener, self._pipeline, self._sync_mode(), now)
@@ -56,8 +59,10 @@ class Server:
         self._loop.on_signal(signal.SIGINT, self._loop.stop)
         self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(0.0))
         sys.setswitchinterval(SWITCH_SEC)
-        self._dashboard.start()
         self._introduce()
+        if self._dashboard:
+            self._dashboard.start()
+        self._say_ready()
         self._manager.ready()
         self._on_manager_due(time.monotonic())
         self._loop.run()
@@ -65,15 +70,26 @@ class Server:
 
     def _on_tick_due(self, now: float) -> None:
         self._reporter.tick(now)
-        self._dashboard.loop_seen_at = now
-        self._dashboard.loop_busy = self._reporter.rate > BUSY_RATE
+        if self._dashboard:
+            self._dashboard.beat(self._reporter.health(now), busy=self._reporter.rate > BUSY_RATE)
         self._tick_due.set(now + TICK_SEC)
 
+    def _make_dashboard(self) -> "Dashboard | None":
+        port = self._settings.dashboard_port
+        if port is None:
+            return None
+        # Imported here: a server without a dashboard does without its web server.
+        from fastlog.server.dashboard import Dashboard
+
+        return Dashboard(self._settings, port, self._loop.from_thread(self._on_snapshot_asked))
+
     def _on_snapshot_asked(self, now: float) -> None:
-        self._dashboard.publish(self._reporter.snapshot(now))
+        if self._dashboard:
+            self._dashboard.publish(self._reporter.snapshot(now))
 
     def _status(self) -> str:
-        return status_line(self._reporter.snapshot(time.monotonic()))
+        warnings = [f"no dashboard: {self._dashboard.problem}"] if self._dashboard and self._dashboard.problem else []
+        return self._reporter.status_line(time.monotonic(), warnings)
 
     def _on_manager_due(self, now: float) -> None:
         if self._manager.every_sec is not None:
@@ -111,14 +127,17 @@ class Server:
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
             if self._why_blocking:
                 say(f"syncs block the server: {settings.log_dir} has no asynchronous ones ({self._why_blocking})")
-        say(f"dashboard at {self._dashboard.url}")
+
+    def _say_ready(self) -> None:
+        listener, log = self._listener, self._pipeline.log
         if listener.handed_over:
             drops = "unknown" if listener.dropped_before is None else listener.dropped_before
             say(f"the service manager handed over the socket, in place of SERVER_HOST and SERVER_PORT; drops: {drops}")
         address, path = listener.address, log.path.absolute()
         say(f"listening on {address}/udp, writing to {path}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
-        say(f"ready udp={address} http={self._dashboard.url} log={path}")
+        http = (self._dashboard.url or "unavailable") if self._dashboard else "off"
+        say(f"ready udp={address} http={http} log={path}")
 
     def _end(self) -> int:
         """Takes what is left, gives the account, and closes everything."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from time import monotonic_ns
 
 from fastlog.errors import say
-from fastlog.stats import Stats
 
 STATUS_SEC = 10.0  # between two status lines: people read them, so a manager need not get them more often
 SEND_SEC = 1.0  # how long a manager that does not read may delay a start, a reload or the end
@@ -74,16 +73,6 @@ class ServiceManager:
             self._failing = True
         else:
             self._failing = False
-
-
-def status_line(stats: Stats) -> str:
-    """One line for `systemctl status`: the health of the server, its rate and its losses."""
-    drops = stats.losses.kernel_drops
-    figures = (
-        f"{stats.logs_per_second:.0f} entries/s, {stats.total_received} received; lost: "
-        f"{'unknown' if drops is None else drops} in the kernel, {stats.losses.disk} to the disk"
-    )
-    return "; ".join([f"{stats.health.status}: {figures}", *stats.health.reasons])
 
 
 def _watchdog_sec(environment: Mapping[str, str]) -> float:

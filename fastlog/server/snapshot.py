@@ -1,4 +1,4 @@
-"""Puts the snapshot together from what the parts count. Called by the loop, between two turns: the counts agree."""
+"""Puts the snapshot together from the counters of the parts. The loop calls it between two turns, so they agree."""
 
 import os
 import time
@@ -8,7 +8,9 @@ import msgspec
 
 from fastlog import __version__
 from fastlog.config import Settings, in_force
+from fastlog.server.commit import Commit
 from fastlog.server.listener import Listener
+from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
 from fastlog.stats import (
@@ -25,12 +27,13 @@ from fastlog.stats import (
 )
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-SENDER_IDLE_MS = 3_600_000  # after which a sender is forgotten but for the totals: an hour, for there is room for many
+SENDER_IDLE_MS = 3_600_000  # after which only the totals remember a sender: an hour, since there is room for many
 DROPS_ALARM_SEC = 60.0  # after which a kernel drop no longer degrades health
+SENDERS_SHOWN = 10  # of those that sent most, and of those with most gaps
 
 
 class Reporter:
-    """Times are in seconds of time.monotonic."""
+    """Moments are in seconds of time.monotonic."""
 
     def __init__(self, settings: Settings, listener: Listener, pipeline: Pipeline, sync_mode: str, now: float) -> None:
         self._in_force = in_force(settings)
@@ -40,24 +43,20 @@ class Reporter:
         self._log = pipeline.log
         self._sync_mode = sync_mode
         self._started = now
+        self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
         self._dropped_before = listener.dropped_before or 0
-        self._kernel_drops = LossMeter(self._dropped_before)
-        self._sequence_gaps = LossMeter()
-        self._network = LossMeter()
-        self._disk = LossMeter()
-        self._rejected = LossMeter()
+        self._losses = {name: LossMeter() for name in LossAges.__struct_fields__}
+        self._losses["kernel_drops"] = LossMeter(self._dropped_before)
 
     def tick(self, now: float) -> None:
-        """Takes the counters that rates are made of. To be called at regular times, and before a snapshot."""
+        """Reads the counters that rates are made of. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
-        losses = self._losses(now)
-        self._kernel_drops.tick(now, losses.kernel_drops)
-        self._sequence_gaps.tick(now, losses.sequence_gaps)
-        self._network.tick(now, losses.network)
-        self._disk.tick(now, losses.disk)
-        self._rejected.tick(now, sum(self._intake.rejects.values()))
+        losses = self._sum_up_losses(now)
+        for name, meter in self._losses.items():
+            rejected = sum(self._intake.rejects.values())
+            meter.tick(now, rejected if name == "rejected" else getattr(losses, name))
 
     @property
     def rate(self) -> float:
@@ -66,107 +65,128 @@ class Reporter:
 
     def snapshot(self, now: float) -> Stats:
         self.tick(now)
-        intake, writer, commit, log = self._intake, self._writer, self._writer.commit, self._log
-        received = intake.received
-        total = intake.total_received
-        totals = intake.ledger.totals()
-        free, size = self._space()
+        intake, writer, ledger = self._intake, self._writer, self._intake.ledger.totals()
         return Stats(
-            health=self._health(now),
-            total_received=total,
+            health=self.health(now),
+            total_received=intake.total_received,
             logs_per_second=self._rate.now,
             elapsed_seconds=round(now - self._started, 3),
-            level_distribution=received,
+            level_distribution=intake.received,
             priority_entries=writer.recent.taken,
             recent_errors=[msgspec.Raw(line) for line in writer.recent.lines()],
             stored=writer.stored,
             duplicates=intake.duplicates,
             buffered=writer.buffered,
             rejected=intake.rejects,
-            losses=self._losses(now),
-            acks=AckStats(
-                sent=commit.acks_sent,
-                pending=commit.acks_pending,
-                dropped=commit.acks_dropped,
-                latency_ms=commit.latency.summary(),
-            ),
+            losses=self._sum_up_losses(now),
+            acks=_acks(writer.commit),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
             rates=self._rate.rates(),
-            disk=Disk(
-                failure=writer.failure,
-                log_file=os.fsencode(log.path.absolute()).decode("utf-8", "replace"),
-                log_bytes=log.size,
-                log_limit_bytes=log.limit,
-                rotations=log.rotations,
-                free_bytes=free,
-                total_bytes=size,
-                torn_bytes=log.torn,
-                rejects_not_noted=intake.rejects_not_noted,
-            ),
-            sync=SyncState(
-                mode=self._sync_mode,
-                count=commit.syncs,
-                failures=commit.sync_failures,
-                last_ms=None if commit.sync_sec is None else round(commit.sync_sec * 1000, 3),
-            ),
+            disk=_disk(self._log, writer.failure, intake.rejects_not_noted),
+            sync=_sync(writer.commit, self._sync_mode),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
-            senders=totals["senders"],
-            sender_restarts=totals["restarts"],
-            top_senders=self._senders(now),
-            process=Process(pid=os.getpid(), cpu_seconds=time.process_time(), resident_bytes=_resident_bytes()),
+            senders=ledger["senders"],
+            sender_restarts=ledger["restarts"],
+            top_senders=self._top_senders(now),
+            process=_process(self._started_unix),
             settings=self._in_force,
             version=__version__,
         )
 
-    def _losses(self, now: float) -> Losses:
-        drops = self._listener.drops()
-        totals = self._intake.ledger.totals()
-        gaps = totals["lost"] + totals["missing"]
+    def health(self, now: float) -> Health:
+        """By the counters of the last `tick`. Cheap: the loop calls it every second."""
+        reasons, warnings = [], []
+        if self._writer.failure:
+            reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._log.rotation_failure:
+            reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
+        since_drop = self._losses["kernel_drops"].seconds_since(now)
+        if since_drop is not None and since_drop < DROPS_ALARM_SEC:
+            reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
+        if self._listener.granted < self._listener.wanted:
+            warnings.append(
+                f"receive buffer: wanted {self._listener.wanted} bytes, granted {self._listener.granted}; "
+                f"{self._listener.how_to_grant} would grant it"
+            )
+        return Health("degraded" if reasons else "ok", reasons, warnings)
+
+    def status_line(self, now: float, warnings: list[str]) -> str:
+        """One line for `systemctl status`: the rate, the losses, and the reasons and warnings of `health`. `warnings`
+        are added to these."""
+        self.tick(now)
+        health, drops = self.health(now), self._listener.drops()
+        figures = (
+            f"{health.status}: {self.rate:.0f} entries/s, {self._intake.total_received} received; lost: "
+            f"{'unknown' if drops is None else drops} in the kernel, {self._writer.lost} to the disk"
+        )
+        notes = [f"warning: {warning}" for warning in (*health.warnings, *warnings)]
+        return "; ".join([figures, *health.reasons, *notes])
+
+    def _sum_up_losses(self, now: float) -> Losses:
+        ledger, drops = self._intake.ledger.totals(), self._listener.drops()
+        gaps = ledger["lost"] + ledger["missing"]
         return Losses(
             kernel_drops=drops,
             sequence_gaps=gaps,
             # Drops from before the start are in no gap of this server's ledger.
             network=None if drops is None else max(0, gaps - (drops - self._dropped_before)),
             disk=self._writer.lost,
-            seconds_since=LossAges(
-                kernel_drops=self._kernel_drops.seconds_since(now),
-                sequence_gaps=self._sequence_gaps.seconds_since(now),
-                network=self._network.seconds_since(now),
-                disk=self._disk.seconds_since(now),
-                rejected=self._rejected.seconds_since(now),
-            ),
+            seconds_since=LossAges(**{name: meter.seconds_since(now) for name, meter in self._losses.items()}),
         )
 
-    def _senders(self, now: float) -> list[SenderStats]:
-        """Those who sent most, and those of whom most was lost."""
+    def _top_senders(self, now: float) -> list[SenderStats]:
+        """The senders of most entries and those with most gaps; the first of them sent most."""
         ledger, now_ms = self._intake.ledger, int(now * 1000)
-        chosen = {sender[0]: sender for sender in (*ledger.top(10, now_ms), *ledger.worst(10, now_ms))}
+        ranked = (*ledger.top(SENDERS_SHOWN, now_ms), *ledger.worst(SENDERS_SHOWN, now_ms))
+        chosen = {sender[0]: sender for sender in ranked}
         return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
 
-    def _health(self, now: float) -> Health:
-        reasons, warnings = [], []
-        if self._writer.failure:
-            reasons.append(f"the disk refuses entries: {self._writer.failure}")
-        if self._log.rotation_failure:
-            reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
-        since_drop = self._kernel_drops.seconds_since(now)
-        if since_drop is not None and since_drop < DROPS_ALARM_SEC:
-            reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
-        listener = self._listener
-        if listener.granted < listener.wanted:
-            warnings.append(
-                f"receive buffer: wanted {listener.wanted} bytes, granted {listener.granted}; "
-                f"{listener.how_to_grant} would grant it"
-            )
-        return Health("degraded" if reasons else "ok", reasons, warnings)
 
-    def _space(self) -> tuple[int | None, int | None]:
-        try:
-            system = os.statvfs(self._log.path.parent)
-        except OSError:
-            return None, None
-        return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+def _acks(commit: Commit) -> AckStats:
+    return AckStats(
+        sent=commit.acks_sent,
+        pending=commit.acks_pending,
+        dropped=commit.acks_dropped,
+        latency_ms=commit.latency.summary(),
+    )
+
+
+def _sync(commit: Commit, mode: str) -> SyncState:
+    return SyncState(
+        mode=mode,
+        count=commit.syncs,
+        failures=commit.sync_failures,
+        last_ms=None if commit.sync_sec is None else round(commit.sync_sec * 1000, 3),
+    )
+
+
+def _disk(log: LogFile, failure: str | None, rejects_not_noted: int) -> Disk:
+    free, total = _space(log.path.parent)
+    return Disk(
+        failure=failure,
+        log_file=os.fsencode(log.path.absolute()).decode("utf-8", "replace"),
+        log_bytes=log.size,
+        log_limit_bytes=log.limit,
+        rotations=log.rotations,
+        free_bytes=free,
+        total_bytes=total,
+        torn_bytes=log.torn,
+        rejects_not_noted=rejects_not_noted,
+    )
+
+
+def _space(directory: Path) -> tuple[int | None, int | None]:
+    """Bytes free and bytes in all of the directory's file system."""
+    try:
+        system = os.statvfs(directory)
+    except OSError:
+        return None, None
+    return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+
+
+def _process(started: float) -> Process:
+    return Process(pid=os.getpid(), started=started, cpu_seconds=time.process_time(), resident_bytes=_resident_bytes())
 
 
 def _resident_bytes() -> int | None:

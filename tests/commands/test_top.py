@@ -27,7 +27,7 @@ def test_the_figures_are_shown_once(start, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     shown = " ".join(done.stdout.split())
     for figure in (
-        "ERROR 2 █", "INFO 1,000 █", "in the kernel 0 on the way 2 to the disk 0", "rejected syntax 1", "ACKs 2 sent, 0 pending",
+        "ERROR 2 █", "INFO 1,000 █", "in the kernel 0 in the network 2 to the disk 0", "rejected syntax 1", "ACKs 2 sent, 0 pending",
         "4.19 MB granted of 4.19 MB", "senders (2)", "127.0.0.1",
     ):  # fmt: skip
         assert figure in shown, done.stdout
@@ -74,7 +74,7 @@ def test_it_goes_on_when_the_server_goes_and_comes_back_and_only_loss_is_red(sta
         client.send(b'{"level":"INFO","message":"m","sequence":1}')
         client.send(b'{"level":"INFO","message":"m","sequence":5}')
     # the whole of the screen, which is drawn from top to bottom: the figure, and the same one in its sender's line
-    eventually(terminal.screen, lambda screen: red_parts(screen) == ["on the way 3", "3"])
+    eventually(terminal.screen, lambda screen: red_parts(screen) == ["in the network 3", "3"])
     terminal.type("C-c")
     terminal.wait()
     assert "fastlog" not in terminal.screen()  # the screen is as it was

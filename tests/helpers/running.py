@@ -96,7 +96,11 @@ class Server:
             },
         )
         ready = self.wait_for_message("fastlog: ready ")
-        self.port, self.dashboard_port = map(int, re.search(r"udp=\S+:(\d+) http=\S+:(\d+)/ log=", ready).groups())
+        port, dashboard_port = re.search(
+            r" udp=\S+:(\d+) http=(?:http://\S+:(\d+)/|off|unavailable) log=", ready
+        ).groups()
+        self.port = int(port)
+        self.dashboard_port = dashboard_port and int(dashboard_port)  # None: there is no dashboard
 
     def wait_for_message(self, text: str) -> str:
         """The next message that holds `text`; those before it are kept in `messages`."""

@@ -1,6 +1,7 @@
 """The dashboard's HTTP side: what the figures say, when health is bad, and who may ask."""
 
 import base64
+import functools
 import json
 import os
 import re
@@ -14,10 +15,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
+from fastlog.entry import ALIASES, LEVELS
 from fastlog.server import dashboard, http_guard
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.http_guard import HEADERS
-from fastlog.stats import Stats
+from fastlog.server.metrics import exposition
+from fastlog.stats import Stats, figures
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
 
@@ -82,11 +85,43 @@ def test_the_schema_is_the_one_of_the_code():
     assert json.loads((ROOT / "docs/stats.schema.json").read_text()) == msgspec.json.schema(Stats), "run `make docs`"
 
 
-def test_every_key_of_stats_is_documented():
+def test_every_figure_is_declared_and_documented():
+    keys = {figure.key for figure in figures()}
+    assert set(Stats.__struct_fields__) == {key.split(".")[0] for key in keys}
     text = (ROOT / "docs/http-api.md").read_text()
-    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
-    keys = {key for row in rows for key in re.findall(r"`([a-z_]+)[`.]", row)}
-    assert set(Stats.__struct_fields__) <= keys
+    assert [key for key in sorted(keys) if f"| `{key}` |" not in text] == []
+
+
+def test_metrics_show_every_figure_that_has_one(start):
+    server = start()
+    with server.client() as client:
+        client.send(ERROR_7)
+        client.recv(100)
+    server.send([b"bad"])
+    told = eventually(server.stats, lambda told: told["acks"]["sent"] and told["rejected"]["syntax"])
+    metrics = samples(get(server.dashboard_port, "/metrics").text)
+    shown = {figure.key: figure.metric for figure in figures() if figure.metric}
+    for key, metric in shown.items():
+        value = functools.reduce(lambda part, name: part[name], key.split("."), told)
+        name = metric.name + ("_total" if metric.type == "counter" else "")
+        if metric.label:
+            assert {f"{name}[{label}]": float(count) for label, count in value.items()}.items() <= metrics.items()
+        elif metric.quantile:
+            assert metrics[f"{name}[{metric.quantile}]"] == value / 1000
+        elif metric.name == "fastlog_healthy":
+            assert metrics[name] == 1
+        elif metric.name.startswith("process_") or metric.name == "fastlog_up_seconds":
+            assert metrics[name] >= value
+        else:
+            assert metrics[name] == value, key
+
+
+def test_a_figure_that_is_unknown_is_not_among_the_metrics(start):
+    stats = msgspec.convert(start().stats(), Stats)
+    losses = msgspec.structs.replace(stats.losses, kernel_drops=None, network=None)
+    metrics = samples(exposition(msgspec.structs.replace(stats, losses=losses)).decode())
+    assert not {name for name in metrics if "kernel" in name or "network" in name or "latency" in name}
+    assert metrics["fastlog_sequence_gaps"] == 0
 
 
 def test_the_rate_rises_and_falls_to_nothing(start):
@@ -183,6 +218,12 @@ def test_a_path_that_is_markup_is_answered_as_data(start):
     assert response.headers["Content-Type"] == "application/json"
 
 
+def test_the_page_knows_the_levels_and_aliases_of_an_entry():
+    script = (ROOT / "fastlog/server/page/page.js").read_text()
+    assert re.findall(r"[A-Z]+", re.search(r"LEVELS = \[(.*?)\]", script)[1]) == list(LEVELS)
+    assert dict(re.findall(r'([A-Z]+): "([A-Z]+)"', re.search(r"ALIASES = {(.*?)}", script, re.DOTALL)[1])) == ALIASES
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
 def test_other_methods_rejected(start, method):
     response = get(start().dashboard_port, "/stats", method)
@@ -259,16 +300,29 @@ def test_a_token_is_never_shown(tmp_path):
     assert "DASHBOARD_TOKEN=(hidden)  # environment\n" in done.stdout
 
 
-def test_a_dashboard_port_in_use_ends_the_start(start, tmp_path):
-    server = start()
-    other = tmp_path / "other"
-    other.mkdir()
-    done = run_fastlog("serve", "--port", "0", "--dashboard-port", str(server.dashboard_port), cwd=other)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"fastlog: cannot serve the dashboard on 127.0.0.1 port {server.dashboard_port}/tcp: Address already in use; "
-        "set DASHBOARD_HOST and DASHBOARD_PORT\n"
-    )
+def test_a_port_in_use_costs_only_the_dashboard_and_only_until_it_is_free(start):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = start(DASHBOARD_PORT=str(port), RCVBUF_SIZE="65536")
+        assert (
+            f"fastlog: no dashboard: cannot listen on 127.0.0.1 port {port}/tcp: Address already in use; trying again "
+            "every 10 s. DASHBOARD_PORT sets another port; DASHBOARD_PORT=off turns the dashboard off"
+        ) in server.messages
+        assert " http=unavailable " in server.messages[-1]
+        assert server.dashboard_port is None
+        with server.client() as client:
+            client.send(ERROR_7)
+            assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    server.wait_for_message(f"fastlog: dashboard at http://127.0.0.1:{port}/")
+    server.dashboard_port = port
+    assert server.stats()["stored"] == 1
+    assert get(port, "/health").text == '{"status":"ok"}'
+
+
+def test_a_dashboard_host_of_another_machine_costs_only_the_dashboard(start):
+    server = start(DASHBOARD_HOST="192.0.2.1", DASHBOARD_TOKEN=TOKEN)
+    assert " http=unavailable " in server.messages[-1]
+    assert any("192.0.2.1 port 0/tcp: Cannot assign requested address" in message for message in server.messages)
 
 
 def test_stalled_browsers_do_not_hold_up_others(start):
@@ -304,11 +358,31 @@ def quick_limits(monkeypatch):
 
 @pytest.fixture
 def alone(start, quick_limits):
-    """A dashboard without a loop behind it: the last snapshot of a server that is gone."""
-    page = Dashboard(Settings(dashboard_port=0), ask=lambda: None)
-    page.publish(msgspec.convert(start().stats(), Stats))
+    """The port of a dashboard without a loop behind it: it has the last snapshot of a server that is gone."""
+    return port_of(dashboard_with(start, ask=lambda: None))
+
+
+def dashboard_with(start, ask) -> Dashboard:
+    page = Dashboard(Settings(), port=0, ask=ask)
+    stats = msgspec.convert(start().stats(), Stats)
+    page.publish(stats)
+    page.beat(stats.health, busy=False)
     page.start()
+    return page
+
+
+def port_of(page: Dashboard) -> int:
     return int(re.search(r":(\d+)/", page.url)[1])
+
+
+def test_health_costs_no_snapshot(start, monkeypatch):
+    asked = []
+    monkeypatch.setattr(dashboard, "FRESH_SEC", 0.0)
+    port = port_of(dashboard_with(start, ask=lambda: asked.append(1)))
+    assert get(port, "/health").text == '{"status":"ok"}'
+    assert asked == []
+    assert get(port, "/stats").status == 200
+    assert asked == [1]
 
 
 def test_health_tells_a_loop_that_hangs(alone):

@@ -239,8 +239,19 @@ def test_drops_before_the_start_do_not_hide_what_the_network_lost_since(udp_sock
     server.stop()
 
 
+def test_the_status_warns_of_a_dashboard_that_is_missing(start, manager):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        server = start(NOTIFY_SOCKET=manager.getsockname(), DASHBOARD_PORT=str(port), RCVBUF_SIZE="65536")
+        assert manager.message()["STATUS"] == (
+            "ok: 0 entries/s, 0 received; lost: 0 in the kernel, 0 to the disk; "
+            f"warning: no dashboard: cannot listen on 127.0.0.1 port {port}/tcp: Address already in use"
+        )
+    server.stop()
+
+
 def test_the_manager_is_notified_of_start_reload_and_end(start, manager):
-    server = start(NOTIFY_SOCKET=manager.getsockname())
+    server = start(NOTIFY_SOCKET=manager.getsockname(), RCVBUF_SIZE="65536")
     assert manager.message() == {
         "READY": "1",
         "STATUS": "ok: 0 entries/s, 0 received; lost: 0 in the kernel, 0 to the disk",

@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastlog.config import describe, describe_server
 from fastlog.flags import make_parser
 from fastlog.sources import PREFIX, Source, load_for_server
-from tests.helpers.running import PATIENCE_SEC, Server, get
+from tests.helpers.running import PATIENCE_SEC, Server, eventually, get
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
@@ -342,6 +342,19 @@ def test_the_alerts_name_only_metrics_that_there_are(metric_names):
     assert used <= metric_names
     operations = (ROOT / "docs" / "operations.md").read_text()
     assert [rule["alert"] for rule in rules if f"`{rule['alert']}`" not in operations] == []
+
+
+@needs("promtool")
+def test_the_metrics_are_as_prometheus_wants_them(start):
+    server = start()
+    with server.client() as client:
+        client.send(ERROR)
+        client.recv(100)
+    eventually(server.stats, lambda told: told["acks"]["latency_ms"]["p50"])
+    metrics = get(server.dashboard_port, "/metrics").text
+    assert 'fastlog_ack_latency_seconds{quantile="0.5"}' in metrics
+    checked = run("promtool", "check", "metrics", input=metrics)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
 
 
 @needs("promtool")

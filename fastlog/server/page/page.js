@@ -83,7 +83,7 @@ function milliseconds(value) {
   return `${places ? number.toFixed(places) : count(number)}${THIN_SPACE}ms`;
 }
 
-// Decimal units, as the settings have them: MAX_LOG_SIZE_MB is MB of 1,000,000 bytes.
+// Decimal units, like the settings: an MB of MAX_LOG_SIZE_MB has 1,000,000 bytes.
 function bytes(value) {
   const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
   let number = asNumber(value);
@@ -135,7 +135,7 @@ const FORMATS = { count, rate, bytes, exact: exactBytes, duration, ms: milliseco
 
 // ---- Changing the page in place -------------------------------------------------------------------------------------
 
-// The text node stays and an equal text is left alone: a selection in it survives.
+// Keeps the text node and leaves an equal text alone, so that a selection in it survives.
 function setText(element, text) {
   const node = element.firstChild;
   if (node === null) element.append(text);
@@ -194,7 +194,7 @@ function visible(text) {
   return text.replace(UNSEEN, symbol);
 }
 
-// Writes text whose unseen characters stand out as symbols, so that a real one and a typed "\u202E" differ.
+// Writes text with its unseen characters marked as symbols, so that a real one differs from a typed "\u202E".
 function setForeignText(element, text, unseen = UNSEEN) {
   const pieces = [];
   let end = 0;
@@ -253,10 +253,7 @@ function showDisk(disk) {
 }
 
 function showReceiveBuffer({ wanted, granted }) {
-  const short = asNumber(granted) < asNumber(wanted);
-  byId("granted").classList.toggle("warned", short);
-  byId("buffer-hint").hidden = !short;
-  setText(byId("sysctl"), `sysctl -w net.core.rmem_max=${asText(wanted)}`);
+  byId("granted").classList.toggle("warned", asNumber(granted) < asNumber(wanted));
 }
 
 function showSenders(senders, gapsAge) {
@@ -302,7 +299,7 @@ function showSettings(settings) {
 function showLosses(stats) {
   showParts("rejected-by-reason", Object.entries(stats.rejected));
   showParts("gaps-by-sender", stats.top_senders.map((sender) => [sender.address, sender.lost]));
-  // Where the kernel's drops are unknown, gaps are all that shows a loss on the way; else they only repeat one.
+  // Where the kernel's drops are unknown, only gaps show a loss on the way. Otherwise they only repeat one.
   const gapsCount = stats.losses.network === null;
   const losses = places.filter(({ loss }) => loss !== null).map(({ element, path, loss }) => ({
     element,
