@@ -10,7 +10,7 @@ from typing import Any
 
 from fastlog.client._record import entry_of
 from fastlog.client.client import Client
-from fastlog.client.record_fields import chosen
+from fastlog.client.record_fields import select_fields
 
 # The fields that a handler can take from a record, and the record's attributes.
 RECORD_FIELDS = {
@@ -46,7 +46,7 @@ class Handler(logging.Handler):
         client: Client | None = None,
         **client_options: Any,
     ) -> None:
-        self._fields = chosen(fields, RECORD_FIELDS)
+        self._fields = select_fields(fields, RECORD_FIELDS)
         if client is not None and client_options:
             raise TypeError(f"a client is given, so these are its own to have: {', '.join(client_options)}")
         self._owns_client = client is None

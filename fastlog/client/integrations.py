@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastlog.client.client import Client
 from fastlog.client.encode import text_of
-from fastlog.client.record_fields import add, add_exception, add_exception_text, chosen, level_of_number
+from fastlog.client.record_fields import add_exception, add_exception_text, add_fields, level_of_number, select_fields
 from fastlog.entry import level_of
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def loguru_sink(
 
     `fields` are the names in LOGURU_FIELDS to take from every record. Raises ConfigError if one is unknown.
     """
-    getters = chosen(fields, LOGURU_FIELDS)
+    getters = select_fields(fields, LOGURU_FIELDS)
 
     def sink(message: "loguru.Message") -> None:
         record = message.record
@@ -74,7 +74,7 @@ def loguru_sink(
             entry[name] = get(record)
         if record["exception"]:
             add_exception(entry, record["exception"])
-        add(entry, record["extra"].items())
+        add_fields(entry, record["extra"].items())
         client.send_entry(entry)
 
     return sink
@@ -99,5 +99,5 @@ def _event_entry(method: str, event: dict[str, Any]) -> dict[str, object]:
         add_exception(entry, exc_info())
     if isinstance(event.get("exception"), str) and "traceback" not in entry:
         add_exception_text(entry, event.pop("exception"))
-    add(entry, event.items())
+    add_fields(entry, event.items())
     return entry

@@ -43,7 +43,7 @@ T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
-def chosen(fields: Iterable[str], known: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
+def select_fields(fields: Iterable[str], known: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
     """The fields to take from every record, each with how it is taken. Raises ConfigError for an unknown one."""
     names = tuple(fields)
     for name in names:
@@ -61,7 +61,7 @@ def level_of_number(number: int) -> str:
     return "DEBUG"
 
 
-def add(entry: dict[str, object], fields: Iterable[tuple[object, object]]) -> None:
+def add_fields(entry: dict[str, object], fields: Iterable[tuple[object, object]]) -> None:
     """Adds fields to an entry. One whose name the entry has, or fastlog itself writes, gets `extra_` before its name;
     a name that is no string becomes one, and bytes become the text that they most likely are."""
     for key, value in fields:
