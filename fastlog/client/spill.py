@@ -145,6 +145,8 @@ class Replay:
             if self._next is None:
                 return not unacknowledged.pending
             sequence, line = self._next
+            if unacknowledged.pending and sequence - unacknowledged.oldest().sequence >= SEQUENCE_WINDOW:
+                break  # the server would count the oldest one as lost
             if not self._send(line):
                 break
             unacknowledged.add(sequence, line, now)

@@ -357,6 +357,17 @@ def test_a_replay_over_a_bad_network_looks_like_no_loss(start, client, tmp_path,
     assert account(server)["losses"]["sequence_gaps"] == 0
 
 
+def test_a_long_replay_runs_no_further_ahead_than_the_server_can_follow(start, client, tmp_path, closing):
+    lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}\n' % sequence for sequence in range(5000, 15_000)]
+    (tmp_path / "spill.1-a").write_bytes(b"".join(lines))
+    server = start()
+    network = closing(BadNetwork(server.port, 9, drop=0.2, repeat=0, reorder=0))
+    heir = client(network, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == len(lines)
+    assert account(server)["losses"]["sequence_gaps"] == 0
+
+
 def test_a_torn_line_of_a_spill_file_costs_no_other(start, client, tmp_path):
     whole = b'{"timestamp":"t","sequence":5,"level":"ERROR","message":"whole"}\n'
     (tmp_path / "spill.1-a").write_bytes(whole + b'{"timestamp":"t","sequ')
