@@ -1,7 +1,7 @@
-"""What a log call costs the thread that makes it: 1,000 calls a round, side by side with what one would use instead.
+"""The cost of a log call for the thread that makes it, beside the handlers that people use otherwise.
 
-Every sender has a process that reads what it sends. A round is a burst: between two of them the client's queue is
-emptied.
+Each sender has a process that reads what it sends. A round is a burst of 1,000 calls. Between two rounds, the client's
+queue is emptied.
 """
 
 import logging
@@ -29,7 +29,7 @@ while reader.recv(65536) != b"end":
 
 @pytest.fixture
 def port():
-    """Where somebody reads."""
+    """The port of a process that reads and forgets."""
     reader = subprocess.Popen([sys.executable, "-c", READER], stdout=subprocess.PIPE)
     number = int(reader.stdout.readline())
     yield number

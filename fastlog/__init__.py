@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastlog.client.client import Client, ClientStats
+    from fastlog.client.client import Client
     from fastlog.client.handler import Handler, Logger
     from fastlog.client.integrations import loguru_sink, structlog_processor
+    from fastlog.client.stats import ClientStats
 
 __version__ = "0.1.0"
 __all__ = ["Client", "ClientStats", "Handler", "Logger", "loguru_sink", "structlog_processor"]
@@ -13,7 +14,7 @@ __all__ = ["Client", "ClientStats", "Handler", "Logger", "loguru_sink", "structl
 # Imported on first use: the commands start without them.
 _MODULES = {
     "Client": "client.client",
-    "ClientStats": "client.client",
+    "ClientStats": "client.stats",
     "Handler": "client.handler",
     "Logger": "client.handler",
     "loguru_sink": "client.integrations",

@@ -11,9 +11,15 @@ cdef extern from "time.h" nogil:
     tm *gmtime_r(const time_t *seconds, tm *result)
 
 cdef enum:
-    # Of `2026-11-24T07:00:00.`, and the room that `write_second` is given: years may have more digits.
+    # The length of `2026-11-24T07:00:00.`, and the room for it: years may have more digits.
     SECOND_BYTES = 20
     SECOND_ROOM = 32
+
+# The text of the second that was written last: most of what is written shares it with the one before. `second` is -1
+# at first.
+cdef struct SecondText:
+    int64_t second
+    char text[SECOND_ROOM]
 
 cdef inline int64_t monotonic_ns() noexcept nogil:
     cdef timespec now
@@ -26,3 +32,10 @@ cdef inline void write_second(time_t second, char *to) noexcept nogil:
     gmtime_r(&second, &parts)
     snprintf(to, SECOND_ROOM, b"%04d-%02d-%02dT%02d:%02d:%02d.", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
              parts.tm_hour, parts.tm_min, parts.tm_sec)
+
+# The text of a second since 1970, with the point of its fraction; good until the next call.
+cdef inline const char *second_text(SecondText *last, time_t second) noexcept nogil:
+    if second != last.second:
+        write_second(second, last.text)
+        last.second = second
+    return last.text

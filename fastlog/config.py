@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 import msgspec
 
 from fastlog.entry import LEVELS, known_level
+from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES
 
 NETWORKS_MAX = 64  # in ALLOW_FROM: every datagram's sender is compared with each of them
 HIDDEN = "(hidden)"  # shown in place of a secret
@@ -84,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting(
             "receiving", "UDP port; 0 picks a free one and prints it", "a whole number from 0 to 65535", ge=0, le=65535
         ),
-    ] = 5514
+    ] = DEFAULT_PORT
     buffer_size: Annotated[
         int,
         _setting("receiving", "largest datagram accepted, in bytes", "a whole number from 1 to 65536", ge=1, le=65536),
@@ -176,7 +177,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             parse=_levels,
             empty=NO_LEVELS,
         ),
-    ] = ("ERROR", "CRITICAL")
+    ] = DEFAULT_PRIORITY_LEVELS
     priority_sync: Annotated[
         Literal["durable", "written"],
         _setting(
@@ -240,7 +241,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=1,
             le=1 << 30,
         ),
-    ] = 1048576
+    ] = DEFAULT_SEND_BUFFER_BYTES
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ class FastlogError(Exception):
     exit_code = 1  # of a command that ends with it
 
 
-class ConfigError(FastlogError):
+class ConfigError(FastlogError, ValueError):
     """A setting or an argument has a value that is not allowed."""
 
     exit_code = 2

@@ -29,3 +29,9 @@ LONGEST_TIMEOUT_SEC = 5.0
 
 # A share. Each time-out is longer by a random part of this share, so that many senders do not retransmit in step.
 TIMEOUT_JITTER = 0.2
+
+# What a server and its clients use unless they are told otherwise: the UDP port, easy to remember beside syslog's 514;
+# the levels whose entries are acknowledged; and bytes of SO_SNDBUF, enough for a burst of a thousand entries.
+DEFAULT_PORT = 5514
+DEFAULT_PRIORITY_LEVELS = ("ERROR", "CRITICAL")
+DEFAULT_SEND_BUFFER_BYTES = 1 << 20

@@ -1,1 +1,1 @@
-"""The client: what programs log through."""
+"""The client: what programs log with."""

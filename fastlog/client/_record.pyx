@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-"""A record of `logging` as an entry: most of what `Handler.emit` costs. What is rare is left to `fields.py`.
+"""A record of `logging` as an entry: most of what `Handler.emit` costs. Rare cases are left to `record_fields.py`.
 
-No lock, and no state but the second that was written last, which is changed in one go under the GIL.
+There is no lock, and no state but the second that was written last, which is changed in one go under the GIL.
 """
 
 from cpython.dict cimport PyDict_Next, PyDict_Size
@@ -12,36 +12,36 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from posix.types cimport time_t
 
-from fastlog._clock cimport SECOND_BYTES, SECOND_ROOM, write_second
+from fastlog._clock cimport SECOND_BYTES, SecondText, second_text
 
 import logging
 from time import time
 
-from fastlog.client.record_fields import RESERVED, add, add_exceptions, add_unformatted, level_of_number
+from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted, level_of_number
 
 cdef enum:
-    # Of `2026-11-24T07:00:00.000000Z`.
+    # The length of `2026-11-24T07:00:00.000000Z`.
     TIMESTAMP_BYTES = 27
 
 cdef int64_t TIME_MAX = 253402300800  # the year 10000, which RFC 3339 cannot write, in seconds
 cdef object LogRecord = logging.LogRecord
 cdef dict LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
-# The attributes of a new record, in the order in which it has them; any other is an extra field, but for what
-# formatters leave there.
+# The attributes of a new record, in its own order. Any other attribute is an extra field, except those that formatters
+# leave in the record.
 cdef tuple ATTRIBUTES = tuple(vars(logging.makeLogRecord({})))
 cdef frozenset NO_EXTRAS = frozenset((*ATTRIBUTES, "message", "asctime"))
 cdef frozenset NOT_FREE = RESERVED
 
-# The second that was written last, which most records share with the one before, and how it is written.
-cdef int64_t second_written = -1
-cdef char second_text[SECOND_ROOM]
+# Changed in one go, under the GIL.
+cdef SecondText last_second
+last_second.second = -1
 
 
 def entry_of(record, tuple fields not None):
-    """The entry that a record becomes, but for what the client adds. `fields` has pairs: the name of a field, and of
-    the record's attribute it is taken from; an attribute that is missing or None makes no field.
+    """The entry for a record, without the fields that the client adds. `fields` has pairs: the name of a field, and the
+    name of the record's attribute for it; an attribute that is missing or None makes no field.
 
-    Raises nothing unless the record has no `levelno`, or one that is no number.
+    Raises an error only if the record has no `levelno`, or one that is not a number.
     """
     cdef dict attributes = record.__dict__
     cdef object level = LEVELS.get(attributes["levelno"])
@@ -94,13 +94,12 @@ cdef int add_extras(dict entry, dict attributes) except -1:
             rest = []
         rest.append((key, <object>value))
     if rest is not None:
-        add(entry, rest)
+        add_fields(entry, rest)
     return 0
 
 
 cdef str timestamp(created):
-    """RFC 3339, in microseconds, of seconds since 1970; of what is no such time, the present one."""
-    global second_written
+    """Seconds since 1970 as RFC 3339 writes them, with microseconds; the present time if `created` is not a time."""
     cdef double seconds = created if type(created) is float else -1.0
     cdef char text[40]
     cdef time_t second
@@ -113,10 +112,7 @@ cdef str timestamp(created):
     if usec == 1_000_000:
         second += 1
         usec = 0
-    if second != second_written:
-        write_second(second, second_text)
-        second_written = second
-    memcpy(text, second_text, SECOND_BYTES)
+    memcpy(text, second_text(&last_second, second), SECOND_BYTES)
     for i in range(TIMESTAMP_BYTES - 2, SECOND_BYTES - 1, -1):
         text[i] = <char>(c"0" + usec % 10)
         usec //= 10

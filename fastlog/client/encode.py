@@ -1,5 +1,5 @@
-"""Any mapping as an entry that the server takes. `encode` is msgspec's and does nearly all; `prepare` is for the rest:
-half surrogates, objects that fail, cycles, too deep nesting, and known fields of the wrong type."""
+"""Any mapping as an entry that the server takes. `encode` is msgspec's and does nearly all of it; `sanitize` is for the
+rest: half surrogates, objects that fail, cycles, too deep nesting, and known fields of the wrong type."""
 
 from collections.abc import Mapping
 
@@ -7,21 +7,21 @@ import msgspec
 
 from fastlog.entry import LEVELS, MAX_DEPTH, level_of
 
-DEPTH_MAX = MAX_DEPTH - 1  # of a value inside an entry, whose own bracket counts too
-VALUES_MAX = 10_000  # of one entry: more than a datagram holds, and an end to what refers to itself many times
-TEXT_MAX_CHARACTERS = 100_000  # of what an object says of itself: more than any datagram holds
+DEPTH_MAX = MAX_DEPTH - 1  # brackets open in a value; the entry's own bracket counts, too
+VALUES_MAX = 10_000  # in one entry: more than a datagram holds; it ends values that contain themselves many times over
+TEXT_MAX_CHARACTERS = 100_000  # of the `str` of an object: more than any datagram holds
 
-DEFAULT_LEVEL = "INFO"  # of an entry that has none
+DEFAULT_LEVEL = "INFO"  # for entries without a level
 OWN_SEQUENCE = "sequence_"  # where the field `sequence` of an application goes: the real one is the client's
 
-# Values that are no JSON become text; NaN and the infinities become null, bytes base64 (msgspec's own rules).
+# Values that JSON cannot express become text; NaN and the infinities become null, bytes base64 (msgspec's own rules).
 encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def prepare(entry: dict[str, object]) -> dict[str, object]:
-    """A copy that `encode` takes, and the server takes what comes of it."""
+def sanitize(entry: dict[str, object]) -> dict[str, object]:
+    """A copy that `encode` can write, as an entry that the server takes."""
     clean: dict[str, object] = {"level": DEFAULT_LEVEL, "message": ""}
-    values = _Values()
+    values = _Sanitizer()
     for key, value in list(entry.items()):
         name = text_of(key)
         if name in ("level", "message"):
@@ -35,7 +35,7 @@ def prepare(entry: dict[str, object]) -> dict[str, object]:
 
 
 def text_of(value: object) -> str:
-    """The value as valid Unicode: half a surrogate pair, or bytes that were no UTF-8, become U+FFFD."""
+    """The value as valid Unicode: half a surrogate pair, or bytes that are not UTF-8, become U+FFFD."""
     try:
         text = value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
     except Exception as error:
@@ -48,16 +48,16 @@ def text_of(value: object) -> str:
     return text
 
 
-def index_of(level: str) -> int:
-    """Index in LEVELS of a `level` field, however it is written."""
+def level_index(level: str) -> int:
+    """The index in LEVELS of a `level` field, whatever its spelling."""
     try:
         return LEVELS.index(level_of(level))
     except UnicodeError:
         return LEVELS.index("OTHER")
 
 
-class _Values:
-    """Values as JSON that the server takes. What is nested deeper or is more than the limits becomes text."""
+class _Sanitizer:
+    """Makes the values of one entry fit for the server. Values beyond the limits become text."""
 
     def __init__(self) -> None:
         self._left = VALUES_MAX
@@ -79,6 +79,6 @@ class _Values:
                 encoded = encode(value)
                 # msgspec knows some kinds of objects that are trees, too
                 return value if encoded.count(b"[") + encoded.count(b"{") <= depth else text_of(value)
-        except Exception:  # noqa: S110 - it fails as text as well, or it does not; either is told in the entry
+        except Exception:  # noqa: S110 - its text says more, or reports the failure
             pass
         return text_of(value)

@@ -1,7 +1,7 @@
 """`fastlog.Handler`: the standard library's `logging` through a fastlog client.
 
-It turns a record into an entry and hands that to the client, which never waits. Nothing here takes a lock: a record
-that a signal handler logs in the middle of another one gets through, and a fork finds none held.
+The handler turns a record into an entry and hands it to the client, which never waits. Nothing here takes a lock: a
+signal handler may log while another record is handled, and a program may fork at any moment.
 """
 
 import logging
@@ -10,7 +10,9 @@ from typing import Any
 
 from fastlog.client._record import entry_of
 from fastlog.client.client import Client
-from fastlog.client.record_fields import chosen
+from fastlog.client.options import DEFAULT_HOST
+from fastlog.client.record_fields import select_fields
+from fastlog.limits import DEFAULT_PORT
 
 # The fields that a handler can take from a record, and the record's attributes.
 RECORD_FIELDS = {
@@ -25,70 +27,71 @@ RECORD_FIELDS = {
     "thread_id": "thread",
     "task": "taskName",
 }
-CLOSE_SEC = 5.0  # longest wait of flush and of close for what is under way: as long as a service manager bears easily
+CLOSE_SEC = 5.0  # the longest wait of flush and of close for entries under way; service managers allow more
 
 
 class Handler(logging.Handler):
     """Sends each record as an entry. `emit` returns at once and raises nothing.
 
-    `fields` are the names in RECORD_FIELDS to take from every record. `client_options` are those of `fastlog.Client`;
-    instead of them and of `host` and `port`, an existing `client` can be given, which the handler does not close.
-    Raises ConfigError if a name in `fields` is unknown, TypeError if a client is given and options for one, too.
+    `fields` are the names in RECORD_FIELDS to take from every record. `client_options` are those of `fastlog.Client`.
+    Instead of them, `host` and `port`, an existing `client` can be given, which the handler does not close. Raises
+    ConfigError for an unknown name in `fields` or a wrong option, and TypeError for options beside a client.
     """
 
     def __init__(
         self,
-        host: str = "127.0.0.1",
-        port: int = 5514,
+        host: str = DEFAULT_HOST,
+        port: int | str = DEFAULT_PORT,
         *,
         level: int | str = logging.NOTSET,
         fields: Iterable[str] = ("logger", "file", "line"),
         client: Client | None = None,
         **client_options: Any,
     ) -> None:
-        self._fields = chosen(fields, RECORD_FIELDS)
+        self._fields = select_fields(fields, RECORD_FIELDS)
         if client is not None and client_options:
-            raise TypeError(f"a client is given, so these are its own to have: {', '.join(client_options)}")
+            raise TypeError(f"pass these to the client itself: {', '.join(client_options)}")
         self._owns_client = client is None
         self.client = Client(host, port, **client_options) if client is None else client
         self._send = self.client.send_entry
-        super().__init__(level)  # from here on logging knows of it, and closes it at exit
+        super().__init__(level)  # from here on, logging knows the handler, and closes it at exit
 
     def createLock(self) -> None:  # noqa: N802 (its name in logging)
-        """There is nothing to lock."""
+        """Makes no lock: there is nothing to lock."""
         self.lock = None
 
     def handle(self, record: logging.LogRecord) -> Any:
-        """Emits the record if the filters let it pass; they may give another one in its place."""
+        """Emits the record if the filters let it pass; they may return another record in its place."""
         passed: Any = self.filter(record) if self.filters else True
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hands the record to the client. What a formatter would make of it does not matter: an entry has fields."""
+        """Hands the record to the client. Formatters are not used: an entry has fields."""
         try:
             self._send(entry_of(record, self._fields))
         except Exception:
             try:  # noqa: SIM105 (suppress is a call, for which there may be no room left)
                 self.handleError(record)
             except RecursionError:
-                pass  # at the end of the program's stack: it gets the same error from its own next call
+                pass  # the program's stack is full: its own next call raises the same error
 
     def flush(self) -> None:
         """Waits until everything is sent and the priority entries are acknowledged, CLOSE_SEC seconds at the most."""
         self.client.flush(CLOSE_SEC)
 
     def close(self) -> None:
-        """Ends the client, if it is the handler's own; it delivers what it has, within CLOSE_SEC seconds."""
+        """Closes the client if the handler made it; the client delivers what it has, within CLOSE_SEC seconds."""
         if self._owns_client:
             self.client.close(CLOSE_SEC)
         super().close()
 
 
 class Logger(logging.Logger):
-    """A logger whose `extra` may have any key, for `logging.setLoggerClass`. Where the record has an attribute of that
-    name (`message`, `name`, `args`, …), the standard library raises KeyError; here it gets `extra_` before its name."""
+    """A logger whose `extra` may have any key, for `logging.setLoggerClass`. For the name of an attribute that the
+    record has (`message`, `name`, `args`, …), the standard library raises KeyError; this logger puts `extra_` before
+    the name."""
 
     def makeRecord(  # noqa: N802 (its name in logging)
         self,

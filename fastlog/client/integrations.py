@@ -1,5 +1,5 @@
-"""structlog and loguru through a fastlog client. Neither library is imported until one is used; nothing here raises
-because of what is logged, or waits."""
+"""structlog and loguru through a fastlog client. Neither library is imported before it is used. Nothing here waits, or
+raises an error because of what is logged."""
 
 from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from fastlog.client.client import Client
 from fastlog.client.encode import text_of
-from fastlog.client.record_fields import add, add_exception, add_exception_text, chosen, level_of_number
+from fastlog.client.record_fields import add_exception, add_exception_text, add_fields, level_of_number, select_fields
 from fastlog.entry import level_of
 
 if TYPE_CHECKING:
     import loguru
 
-# The fields that a loguru sink can take from a record, and how.
+# The fields that a loguru sink can take from a record, and how it takes them.
 LOGURU_FIELDS: dict[str, Callable[[Any], object]] = {
     "logger": lambda record: record["name"],
     "file": lambda record: record["file"].path,
@@ -26,18 +26,18 @@ LOGURU_FIELDS: dict[str, Callable[[Any], object]] = {
     "thread": lambda record: record["thread"].name,
     "thread_id": lambda record: record["thread"].id,
 }
-# Names of structlog's methods that the contract does not know as levels.
+# The names of structlog's methods that are not levels of the contract.
 _METHODS = {"exception": "ERROR", "msg": "INFO", "log": "INFO", "notset": "DEBUG"}
 
 _EventDict = MutableMapping[str, Any]
 
 
 def structlog_processor(client: Client, *, pass_on: bool = False) -> Callable[[object, str, _EventDict], _EventDict]:
-    """A processor for the end of the chain: it sends each event as an entry, `event` as its message.
+    """A processor for the end of the chain: it sends each event as an entry, with `event` as its message.
 
-    With `pass_on` the event goes on unchanged to the next processor, a renderer for the console, say; otherwise it ends
-    here. `exc_info` becomes `exc_type`, `exc_message` and `traceback`, as does an `exception` that is formatted
-    already; `level` and a `timestamp` in UTC are taken over from the processors that set them.
+    With `pass_on` the event is handed unchanged to the next processor, such as a renderer for the console. Otherwise
+    the chain ends here. `exc_info` becomes `exc_type`, `exc_message` and `traceback`, and so does a formatted
+    `exception`. A `level` and a `timestamp` in UTC that earlier processors have set are kept.
     """
     from structlog import DropEvent
 
@@ -53,11 +53,11 @@ def structlog_processor(client: Client, *, pass_on: bool = False) -> Callable[[o
 def loguru_sink(
     client: Client, *, fields: Iterable[str] = ("logger", "file", "line")
 ) -> Callable[["loguru.Message"], None]:
-    """A sink for `loguru.logger.add`: it sends each record as an entry, `extra` as fields.
+    """A sink for `loguru.logger.add`: it sends each record as an entry, with `extra` as fields.
 
     `fields` are the names in LOGURU_FIELDS to take from every record. Raises ConfigError if one is unknown.
     """
-    getters = chosen(fields, LOGURU_FIELDS)
+    getters = select_fields(fields, LOGURU_FIELDS)
 
     def sink(message: "loguru.Message") -> None:
         record = message.record
@@ -74,7 +74,7 @@ def loguru_sink(
             entry[name] = get(record)
         if record["exception"]:
             add_exception(entry, record["exception"])
-        add(entry, record["extra"].items())
+        add_fields(entry, record["extra"].items())
         client.send_entry(entry)
 
     return sink
@@ -99,5 +99,5 @@ def _event_entry(method: str, event: dict[str, Any]) -> dict[str, object]:
         add_exception(entry, exc_info())
     if isinstance(event.get("exception"), str) and "traceback" not in entry:
         add_exception_text(entry, event.pop("exception"))
-    add(entry, event.items())
+    add_fields(entry, event.items())
     return entry

@@ -1,4 +1,4 @@
-"""Lines of standard input as entries: text, or JSON objects that are passed through; and the level a line names."""
+"""Lines of text as entries: text as a message, a JSON object as it is; and the level that a line names."""
 
 import os
 import re
@@ -11,12 +11,12 @@ from fastlog.client._outbox import HAS_APP, HAS_HOST, HAS_TIMESTAMP
 from fastlog.client.encode import OWN_SEQUENCE, encode
 from fastlog.entry import level_of
 
-READ_BYTES = 1 << 16  # of standard input, the size of a pipe
-LINE_MAX_BYTES = 1 << 20  # of an unfinished line kept in memory; no datagram could hold it
-GUESSED_FROM_CHARACTERS = 120  # of a line: levels stand at its beginning, words like ERROR anywhere
+READ_BYTES = 1 << 16  # the size of a pipe
+LINE_MAX_BYTES = 1 << 20  # of an incomplete line in memory; no datagram could hold more
+GUESSED_FROM_CHARACTERS = 120  # at the start of a line: levels are there, words like ERROR are anywhere
 
-MESSAGE_NAMES = ("msg", "event")  # what other JSON loggers call the message
-OWN_LEVEL = "level_"  # where a `level` goes that is no string
+MESSAGE_NAMES = ("msg", "event")  # other JSON loggers use these names for the message
+OWN_LEVEL = "level_"  # the new name of a `level` that is not a string
 
 _NAMES = "trace|debug|info|notice|warn|warning|err|error|critical|fatal|emerg|alert|panic"
 _LEVEL = re.compile(
@@ -25,7 +25,7 @@ _LEVEL = re.compile(
     rf"|^(?P<first>{_NAMES})\b\s*[:\s-]"  # error: …
     rf"|:\s(?P<labelled>{_NAMES}):"  # sshd[7]: error: …
     rf"|(?<![\w-])(?-i:(?P<upper>{_NAMES.upper()}))(?![\w-])"  # … ERROR …
-    r"|^<(?P<syslog>[0-7])>",  # of systemd and the kernel
+    r"|^<(?P<syslog>[0-7])>",  # the prefix of systemd and of the kernel
     re.IGNORECASE,
 )
 _OF_SYSLOG = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
@@ -43,7 +43,7 @@ class Encoded(msgspec.Struct):
 
 
 def read_lines(source: int) -> Iterator[list[bytes]]:
-    """The lines of a file descriptor that are not empty, as they come."""
+    """The lines of a file descriptor, as they arrive, without the empty ones."""
     rest = b""
     while True:
         data = os.read(source, READ_BYTES)
@@ -57,7 +57,7 @@ def read_lines(source: int) -> Iterator[list[bytes]]:
 
 
 def guess_level(text: str) -> str | None:
-    """The level that a line names near its beginning."""
+    """The level that a line names near its start, or None."""
     found = _LEVEL.search(text, 0, GUESSED_FROM_CHARACTERS)
     if found is None:
         return None
@@ -67,8 +67,8 @@ def guess_level(text: str) -> str | None:
 
 
 def json_entry(line: bytes, level: str, guess: bool) -> Encoded | None:
-    """A line that is a JSON object with a message: its bytes as they are, if nothing is missing or in the way; else its
-    values as they are. None: it is no such object, or the server would not take it."""
+    """The entry for a line that is a JSON object with a message: its bytes unchanged if the server takes them, else its
+    values unchanged, with names and a level as the server takes them. None if the line is not such an object."""
     try:
         fields = _decode_raw(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -84,7 +84,7 @@ def json_entry(line: bytes, level: str, guess: bool) -> Encoded | None:
 
 
 def _accepted(body: bytes) -> str | None:
-    """The level of an entry that the server takes."""
+    """The level of an entry that the server takes, or None."""
     found = scan(body)
     return found[0][1] if len(found) == 1 else None
 

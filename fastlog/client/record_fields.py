@@ -1,7 +1,7 @@
-"""What a log call of a Python program becomes in an entry: its level, its exception, and fields whose names may clash.
+"""Parts of a log record as fields of an entry: its level, its exception, and fields whose names may clash.
 
-Shared by the handler of `logging` and by the integrations with other libraries. Nothing that is called for a record
-raises, whatever objects a program logs.
+The handler of `logging` and the integrations with other libraries share them. Functions that are called for a record
+raise no errors, whatever objects a program logs.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import TypeVar
 from fastlog.client.encode import text_of
 from fastlog.errors import ConfigError
 
-# Names that only fastlog writes: those of the contract, those that `shorten` adds, and those of a call gone wrong.
+# Names that only fastlog writes: those of the contract, those that `shorten` adds, and those for a failed log call.
 RESERVED = frozenset(
     (
         "timestamp",
@@ -33,9 +33,9 @@ RESERVED = frozenset(
 
 _HEADER = "Traceback (most recent call last):\n"
 _STACK_HEADER = "\nStack (most recent call last):\n"
-# Where a formatter has put the exception behind the message: `traceback`'s own words at the start of a line.
+# The start of an exception that a formatter has put after the message: the header that `traceback` writes.
 _TRACEBACK = re.compile(r"\n(?=(?:  \+ Exception Group )?Traceback \(most recent call last\):\n)")
-# The first line without indentation after the calls: the exception's name, and its text to the end.
+# The first line without indentation after the calls has the exception's name; its text continues to the end.
 _EXCEPTION = re.compile(r"^([^\W\d][\w.<>]*)(?:: |$)(.*)\Z", re.MULTILINE | re.DOTALL)
 
 T = TypeVar("T")
@@ -43,17 +43,17 @@ T = TypeVar("T")
 ExcInfo = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 
-def chosen(fields: Iterable[str], known: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
-    """The fields to take from every record, each with how it is taken. Raises ConfigError for an unknown one."""
+def select_fields(fields: Iterable[str], known: Mapping[str, T]) -> tuple[tuple[str, T], ...]:
+    """The fields to take from every record, each with its value in `known`. Raises ConfigError for an unknown field."""
     names = tuple(fields)
     for name in names:
         if name not in known:
-            raise ConfigError(f"a record has no field {name!r}; those to choose from: {', '.join(known)}")
+            raise ConfigError(f"a record has no field {name!r}; choose from {', '.join(known)}")
     return tuple((name, known[name]) for name in names)
 
 
 def level_of_number(number: int) -> str:
-    """The contract's level at or below a number of `logging`: 25 is INFO, 45 ERROR; below 20 all is DEBUG."""
+    """The contract's level at or below a number of `logging`: 25 is INFO, 45 is ERROR, anything below 20 is DEBUG."""
     if number >= 40:
         return "CRITICAL" if number >= 50 else "ERROR"
     if number >= 20:
@@ -61,9 +61,9 @@ def level_of_number(number: int) -> str:
     return "DEBUG"
 
 
-def add(entry: dict[str, object], fields: Iterable[tuple[object, object]]) -> None:
-    """Adds fields to an entry. One whose name the entry has, or fastlog itself writes, gets `extra_` before its name;
-    a name that is no string becomes one, and bytes become the text that they most likely are."""
+def add_fields(entry: dict[str, object], fields: Iterable[tuple[object, object]]) -> None:
+    """Adds fields to an entry. A field gets `extra_` before its name if the entry has that name, or fastlog itself
+    writes it. A name that is not a string becomes one. Bytes become text, as UTF-8."""
     for key, value in fields:
         name = key if type(key) is str else text_of(key)
         while name in entry or name in RESERVED:
@@ -72,12 +72,12 @@ def add(entry: dict[str, object], fields: Iterable[tuple[object, object]]) -> No
 
 
 def add_exception(entry: dict[str, object], exc_info: ExcInfo) -> None:
-    """Adds `exc_type`, `exc_message` and `traceback`, as far as they are known; nothing where there is no exception."""
+    """Adds `exc_type`, `exc_message` and `traceback`, as far as they are known, if there is an exception."""
     kind, error, trace = exc_info
     if not isinstance(kind, type):
         return
     entry["exc_type"] = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-    if error is None:  # one that could not be pickled on its way through a queue
+    if error is None:  # it could not be pickled for a queue
         return
     entry["exc_message"] = text_of(error)
     try:
@@ -87,7 +87,7 @@ def add_exception(entry: dict[str, object], exc_info: ExcInfo) -> None:
 
 
 def add_exception_text(entry: dict[str, object], formatted: str) -> None:
-    """The same from what is left of an exception when its record has been through a queue: a formatted traceback."""
+    """Adds an exception of which only the formatted traceback is left, since its record went through a queue."""
     _, _, last = formatted.rpartition(_HEADER)
     found = _EXCEPTION.search(last)
     if found:
@@ -96,14 +96,14 @@ def add_exception_text(entry: dict[str, object], formatted: str) -> None:
 
 
 def split_message(message: str) -> tuple[str, str, str]:
-    """A message with a formatted traceback and stack behind it, as `QueueHandler` makes them, in its three parts."""
+    """The message, the traceback and the stack in a message that `QueueHandler` has put together."""
     message, _, stack = message.partition(_STACK_HEADER)
     parts = _TRACEBACK.split(message, maxsplit=1)
     return parts[0], parts[1] if len(parts) > 1 else "", stack and _STACK_HEADER.lstrip("\n") + stack
 
 
 def add_unformatted(entry: dict[str, object], record: LogRecord, error: Exception) -> None:
-    """A message whose arguments do not fit it goes as it is, its arguments beside it, with what is wrong."""
+    """Adds a message whose arguments do not fit it: the message as it is, the arguments, and the error."""
     entry["message"] = text_of(record.msg)
     entry["format_error"] = f"{type(error).__name__}: {text_of(error)}"
     arguments = record.args if isinstance(record.args, tuple) else (record.args,)
@@ -111,12 +111,12 @@ def add_unformatted(entry: dict[str, object], record: LogRecord, error: Exceptio
 
 
 def add_exceptions(entry: dict[str, object], record: LogRecord) -> None:
-    """The record's exception and stack, from whatever form is left of them."""
+    """Adds the record's exception and stack, from whatever form is left of them."""
     formatted, stack = record.exc_text or "", record.stack_info or ""
     if isinstance(record.exc_info, tuple) and record.exc_info[0] is not None:
         add_exception(entry, record.exc_info)
     elif record.args is None and not formatted:
-        # `QueueHandler.prepare` puts them behind the message, and leaves None for the arguments.
+        # `QueueHandler.prepare` puts them after the message, and sets the arguments to None.
         entry["message"], formatted, stack = split_message(text_of(entry["message"]))
     if formatted and "traceback" not in entry:
         add_exception_text(entry, formatted)

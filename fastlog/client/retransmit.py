@@ -1,24 +1,27 @@
-"""What was sent and must be acknowledged: when to send it again, and how long to wait. No socket, no clock.
+"""The priority entries that were sent and not acknowledged: when to send them again, and how long to wait. There is no
+socket and no clock in here.
 
-The time-out is RFC 6298: the smoothed round-trip time and four times its variation; measured only on entries that were
-sent once (Karn's rule). When it runs out again and again without any ACK it doubles, once for all that were sent
-before, up to a limit; an ACK ends that, for the way is open. A server that is silent after several time-outs is asked
-with one entry alone, the newest: when it comes back without memory, it takes the first sequence that it sees for the
-sender's start, and none before that one for lost.
+The time-out is that of RFC 6298: the smoothed round-trip time and four times its variation, measured only on entries
+that were sent once (Karn's rule). When it runs out again and again without any ACK it doubles, once for all entries
+that were sent before, up to a limit. An ACK ends that, since the network carries entries again. A server that is silent
+after several time-outs is asked with one entry alone, the newest: a server that comes back without memory takes the
+first sequence it sees as the sender's start, and counts none before it as lost.
 """
 
 import heapq
 import math
 import random
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from fastlog.client._outbox import Item
 from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, TIMEOUT_JITTER
 
-SHORTEST_TIMEOUT_SEC = 0.02  # a needless repetition is cheap; RFC 6298 says 1 s, for TCP over any path
-GRANULARITY_SEC = 0.001  # of the clock and of the thread that reads the ACKs
-STEADY = 2  # time-outs in a row without any ACK before they double: the last entries of a lossy way come through sooner
-SILENT_AFTER = 6  # time-outs in a row without any ACK: what is lost by chance has come through by then
+SHORTEST_TIMEOUT_SEC = 0.02  # a needless retransmission is cheap; RFC 6298 says 1 s, for TCP over any path
+GRANULARITY_SEC = 0.001  # of the clock, and of the thread that reads the ACKs
+STEADY = 2  # time-outs in a row without any ACK before they double: the last entries of a burst get through sooner
+SILENT_AFTER = 6  # time-outs in a row without any ACK: entries that were lost by chance have come through by then
 
 
 class Timeout:
@@ -50,19 +53,23 @@ class Timeout:
 
 
 class Sent(msgspec.Struct, gc=False):
-    """An entry that waits for its ACK. Times are of time.monotonic."""
+    """An entry that waits for its ACK. Times are those of time.monotonic."""
 
     sequence: int
-    number: int  # of its Item
-    size: int  # bytes of its Item's body
-    line: bytes  # as it was sent, and is sent again
+    line: bytes  # the entry as it was sent, and is sent again
+    item: Item | None  # the entry before; None if it comes from a spill file
     first_at: float
     sent_at: float
     times: int = 1
 
 
-class Flow:
-    """The unacknowledged entries of one socket, in the order of their sequences."""
+def items_of(sent: Iterable[Sent]) -> list[Item]:
+    """The items of those entries, which the outbox still holds."""
+    return [each.item for each in sent if each.item is not None]
+
+
+class Unacknowledged:
+    """The unacknowledged entries of one socket, in the order in which they were sent."""
 
     def __init__(self) -> None:
         self.pending: dict[int, Sent] = {}
@@ -70,7 +77,8 @@ class Flow:
         self.heard = False  # the server has acknowledged something at some time
         self.silent = False
         self.next_at = math.inf  # something may be due then, not before
-        self._due: list[tuple[float, int]] = []  # a heap of times and sequences; those acknowledged are still in it
+        self.retransmitted = 0  # entries
+        self._due: list[tuple[float, int]] = []  # a heap of times and sequences, some of them acknowledged by now
         self._ran_out_at = -math.inf
         self._ran_out = 0  # time-outs in a row without an ACK
 
@@ -80,11 +88,17 @@ class Flow:
     def newest(self) -> Sent:
         return next(reversed(self.pending.values()))
 
-    def sent(self, sequence: int, number: int, size: int, line: bytes, now: float) -> None:
-        self.pending[sequence] = Sent(sequence, number, size, line, now, now)
-        self._set(sequence, now)
+    def is_past(self, number: int) -> bool:
+        """Whether all items before that number, in the order of the outbox, are acknowledged or given up."""
+        item = self.oldest().item if self.pending else None
+        return item is None or number <= item.number
 
-    def acknowledged(self, sequence: int, now: float) -> Sent | None:
+    def add(self, sequence: int, line: bytes, now: float, item: Item | None = None) -> None:
+        """The entry was sent for the first time."""
+        self.pending[sequence] = Sent(sequence, line, item, now, now)
+        self._set_due(sequence, now)
+
+    def acknowledge(self, sequence: int, now: float) -> Sent | None:
         """The entry, unless it was acknowledged before."""
         sent = self.pending.pop(sequence, None)
         if sent is None:
@@ -99,7 +113,7 @@ class Flow:
         return sent
 
     def due(self, now: float) -> list[Sent]:
-        """What has to be sent again now; `sent_again` is told of each."""
+        """The entries to retransmit now."""
         if not self.pending:
             self._due.clear()
             self.next_at = math.inf
@@ -124,24 +138,37 @@ class Flow:
             return self.due(now) if found else []
         return found
 
-    def sent_again(self, sent: Sent, now: float) -> None:
-        sent.sent_at = now
-        sent.times += 1
-        self._set(sent.sequence, now)
+    def retransmit(self, due: Iterable[Sent], limit_bytes: int, now: float) -> Iterator[bytes]:
+        """Datagrams of those entries, the same bytes again, to be sent now. A datagram takes at most `limit_bytes`,
+        unless one entry alone takes more."""
+        lines: list[bytes] = []
+        size = 0
+        for sent in due:
+            if lines and size + len(sent.line) > limit_bytes:
+                yield b"\n".join(lines)
+                lines, size = [], 0
+            lines.append(sent.line)
+            size += len(sent.line) + 1
+            sent.sent_at = now
+            sent.times += 1
+            self._set_due(sent.sequence, now)
+            self.retransmitted += 1
+        if lines:
+            yield b"\n".join(lines)
 
     def fall_silent(self, now: float, wait: float = 0.0) -> None:
-        """The server does not answer: from now on the newest entry alone is repeated, until it does."""
+        """The server does not answer: from now on only the newest entry is retransmitted, until it does."""
         self.silent = True
         self._due.clear()
         self.next_at = now + wait
 
     def hurry(self, now: float) -> None:
-        """All of it is due now."""
+        """All entries are due now."""
         self._due = [(now, sequence) for sequence in self.pending]  # equal times in order: it is a heap
         self.next_at = now if self.pending else math.inf
 
-    def given_up(self, first_before: float) -> list[Sent]:
-        """Takes out what was sent first at that time or before."""
+    def give_up(self, first_before: float) -> list[Sent]:
+        """Takes out the entries that were first sent at that time or before."""
         found = []
         for sent in self.pending.values():
             if sent.first_at > first_before:
@@ -151,7 +178,7 @@ class Flow:
             del self.pending[sent.sequence]
         return found
 
-    def _set(self, sequence: int, now: float) -> None:
+    def _set_due(self, sequence: int, now: float) -> None:
         at = now + self.timeout.seconds * random.uniform(1, 1 + TIMEOUT_JITTER)
         if self.silent:
             self.next_at = at

@@ -1,16 +1,16 @@
-"""Makes an entry that is too large for its datagram fit: the least telling parts go first, and the entry says so.
+"""Shortens an entry that is too large for its datagram: the least useful parts go first, and fields say what was cut.
 
-It knows neither sockets nor limits of its own: the caller says how many bytes there are and how an entry is encoded.
+There are no sockets in here. The caller says how many bytes there are and how an entry is encoded.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-LIMIT_MIN_BYTES = 512  # the known fields, each cut as far as it may be, fit in it
+LIMIT_MIN_BYTES = 512  # the known fields fit in it, each cut to its least
 TRACEBACK_MIN_CHARS = 2000  # the outermost and the innermost few calls, kept while anything else can be cut
-EXTRA_MIN_CHARS = 64  # an extra field still says something then
-MESSAGE_MIN_CHARS = 1000  # a message still says what happened then; beyond that whole fields go
-KNOWN_MAX_CHARS = 8  # of level, app, host and timestamp, where even they are too long: 6 bytes a character, escaped
+EXTRA_MIN_CHARS = 64  # enough for an extra field to say something
+MESSAGE_MIN_CHARS = 1000  # enough for a message to say what happened; before it gets shorter, whole fields are left out
+KNOWN_MAX_CHARS = 8  # of level, app, host and timestamp if they are too long, too; an escaped character takes 6 bytes
 
 _KNOWN = ("timestamp", "sequence", "level", "message", "host", "app")
 _OURS = ("truncated", "original_bytes", "fields_left_out")
@@ -20,14 +20,14 @@ _Encode = Callable[[_Entry], bytes]
 
 
 def shorten(entry: dict[str, object], limit_bytes: int, encode: Callable[[dict[str, object]], bytes]) -> bytes:
-    """The entry in at most `limit_bytes` bytes, as `encode` writes it; one that fits is left as it is.
+    """The entry in at most `limit_bytes` bytes, as `encode` writes it. An entry that fits is not changed.
 
-    Cut from its middle is first `traceback`, then every other field that fastlog does not know (the longest ones down
-    to the same length), then `message`. Where there are too many fields for that, the last ones are left out.
-    The result has `"truncated": true`, `original_bytes` (the size it would have had) and, if fields were left out,
-    their number as `fields_left_out`, in place of fields of these names. `entry` itself is not changed.
+    First `traceback` is cut, from its middle; then every other field that fastlog does not know, the longest ones down
+    to the same length; then `message`. If there are too many fields for that, the last ones are left out. The result
+    has `"truncated": true`, `original_bytes` (the size of the whole entry) and, if fields were left out, their number
+    as `fields_left_out`, in place of fields of these names. `entry` itself is not changed.
 
-    Raises ValueError if the limit is below LIMIT_MIN_BYTES, and what `encode` raises.
+    Raises ValueError if the limit is below LIMIT_MIN_BYTES, and whatever `encode` raises.
     """
     if limit_bytes < LIMIT_MIN_BYTES:
         raise ValueError(f"an entry cannot be shortened to {limit_bytes} bytes, only to {LIMIT_MIN_BYTES} or more")
@@ -52,11 +52,13 @@ def shorten(entry: dict[str, object], limit_bytes: int, encode: Callable[[dict[s
         if len(data) <= limit_bytes:
             return _largest(partial(step, entry), least, most, limit_bytes, encode) or data
         entry = step(entry, least)
-    raise ValueError(f"all cut, the entry still has {len(data)} bytes: `sequence` is no integer, or `encode` adds much")
+    raise ValueError(
+        f"the shortest form of the entry has {len(data)} bytes: `sequence` is not an integer, or `encode` adds much"
+    )
 
 
 def _largest(step: Callable[[int], _Entry], least: int, most: int, limit_bytes: int, encode: _Encode) -> bytes | None:
-    """What the largest number in `least` … `most` that fits makes of the entry; None: none but `least` does."""
+    """Binary search: the encoded entry for the largest number above `least`, up to `most`, that fits; or None."""
     fitting = None
     while least < most:
         kept = (least + most + 1) // 2
@@ -82,7 +84,7 @@ def _cut_known(entry: _Entry, kept: int) -> _Entry:
 
 
 def _cut(text: str, kept: int) -> str:
-    """`kept` characters of a longer text, half of them from its end."""
+    """The first and the last characters of a longer text, `kept` of them in all."""
     head = text[: kept - kept // 2]
     tail = text[len(text) - kept // 2 :]
     return f"{head} … {len(text) - kept} characters left out … {tail}"

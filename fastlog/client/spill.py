@@ -1,9 +1,9 @@
 """Files that keep priority entries while the server does not answer, and their replay.
 
-A file holds entries as they are sent, a line each. It is a sender of its own, with its own socket and a sequence
-without gaps, so that the server's account of what is lost stays true. It is removed when all of it is acknowledged. A
-lock shows that somebody has it; what a program left behind is taken over by the next one that uses the same path, and
-sent again from the beginning, the same bytes: the server stores nothing twice.
+A file holds entries as they are sent, one in each line. To the server, a file is a sender of its own, with a socket and
+a sequence without gaps, so that the server counts no loss. When all of its entries are acknowledged, it is removed. A
+lock shows that a program uses the file. What a program left behind is taken over by the next one with the same path,
+and sent from the beginning, the same bytes again: the server stores nothing twice.
 """
 
 import fcntl
@@ -19,26 +19,26 @@ import msgspec
 from fastlog.addresses import Address
 from fastlog.client._outbox import Item
 from fastlog.client.link import Link
-from fastlog.client.retransmit import Flow
+from fastlog.client.retransmit import Unacknowledged
+from fastlog.client.send_queue import first_sequence
 from fastlog.limits import SEQUENCE_WINDOW
 
-SPILL_MAX_BYTES = 1 << 30  # of one file: an outage of a day at 12 kB/s of errors; beyond, entries wait in memory
+SPILL_MAX_BYTES = 1 << 30  # in one file: a day at 12 kB/s of priority entries; beyond that, entries wait in memory
 READ_BYTES = 1 << 18  # of a file at once
-FIRST_SEQUENCE_BYTES = 6  # of randomness where a file's sequence starts: 48 bits, which every JSON reader keeps
 
-_SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is the client's own
+_SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is that of the client
 
 
 class SpillFile:
-    """One file under a lock. Raises OSError when the disk refuses."""
+    """One file under a lock. Methods raise OSError when the disk refuses."""
 
     def __init__(self, path: str, fd: int, size: int) -> None:
         self.path = path
-        self.next_sequence = int.from_bytes(os.urandom(FIRST_SEQUENCE_BYTES)) + 1
+        self.next_sequence = first_sequence()
         self._fd = fd
-        self._size = size  # of whole lines
+        self._size = size  # bytes, in whole lines
         self._read = 0
-        self._lines: list[bytes] = []  # read and not yet taken, the last one first
+        self._lines: list[bytes] = []  # read and not taken yet, the last one first
 
     @classmethod
     def create(cls, prefix: str) -> "SpillFile":
@@ -49,13 +49,13 @@ class SpillFile:
 
     @classmethod
     def left_behind(cls, prefix: str) -> "list[SpillFile]":
-        """The files of programs that are gone, the oldest first; now this program has them."""
+        """Takes over the files of programs that are gone, the oldest first."""
         found = []
         for path in glob.glob(glob.escape(prefix) + ".*"):
             fd = os.open(path, os.O_RDWR | os.O_APPEND)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # somebody has it
+            except OSError:  # a program uses it
                 os.close(fd)
                 continue
             status = os.fstat(fd)
@@ -69,7 +69,7 @@ class SpillFile:
         return self._size < SPILL_MAX_BYTES
 
     def append(self, lines: list[bytes]) -> None:
-        """All of them or none."""
+        """Appends all of the lines or none."""
         data = b"\n".join(lines) + b"\n"
         written = 0
         try:
@@ -81,9 +81,9 @@ class SpillFile:
         self._size += len(data)
 
     def next(self) -> tuple[int, bytes] | None:
-        """The next entry and its sequence; None: no more at present."""
+        """The sequence of the next entry, and the entry; None if there is no more at present."""
         while True:
-            if not self._lines and not self._read_on():
+            if not self._lines and not self._read_more():
                 return None
             line = self._lines.pop()
             match = _SEQUENCE.search(line)
@@ -95,12 +95,12 @@ class SpillFile:
         self.close()
 
     def close(self) -> None:
-        """Keeps the file for the next program. In a child after a fork, the lock stays with the parent."""
+        """Closes the file and leaves it for the next program. In a child after a fork, the parent keeps the lock."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
-    def _read_on(self) -> bool:
+    def _read_more(self) -> bool:
         size = READ_BYTES
         while self._read < self._size:
             data = os.pread(self._fd, size, self._read)
@@ -116,37 +116,40 @@ class SpillFile:
 
 
 class Replay:
-    """Sends one file until all of it is acknowledged, beside the client's own traffic. Raises OSError at the start."""
+    """Sends one file until all of it is acknowledged, beside the client's new entries."""
 
-    def __init__(self, file: SpillFile, address: Address, send_buffer: int) -> None:
+    def __init__(self, file: SpillFile, link: Link) -> None:
         self.file = file
-        self.link = Link(address, send_buffer)
-        self.flow = Flow()
+        self.link = link
+        self.unacknowledged = Unacknowledged()
         self.is_blocked = False  # the socket takes no more at present
         self._next: tuple[int, bytes] | None = None
 
     def turn(self, now: float, may_begin: bool, counts: "SpillCounts") -> bool:
-        """Does what is due; True when all of the file is acknowledged."""
-        flow = self.flow
+        """Does what is due. Returns True when all of the file is acknowledged."""
+        unacknowledged = self.unacknowledged
         self.is_blocked = False
         acks, refusals = self.link.acks()
         for sequence in acks:
-            counts.replayed += flow.acknowledged(sequence, now) is not None
-        if refusals and flow.pending and not flow.silent:
-            flow.fall_silent(now, flow.timeout.seconds)
-        for sent in flow.due(now):
-            self._send(sent.line)
-            flow.sent_again(sent, now)
-            counts.retransmitted += 1
+            counts.replayed += unacknowledged.acknowledge(sequence, now) is not None
+        if refusals and unacknowledged.pending and not unacknowledged.silent:
+            unacknowledged.fall_silent(now, unacknowledged.timeout.seconds)
+        due = unacknowledged.due(now)
+        for datagram in unacknowledged.retransmit(due, 0, now):
+            self._send(datagram)
+        counts.retransmitted += len(due)
         # The first entry goes alone until it is acknowledged, so that it is the first one that the server sees.
-        while may_begin and not flow.silent and len(flow.pending) < (SEQUENCE_WINDOW if flow.heard else 1):
+        window = SEQUENCE_WINDOW if unacknowledged.heard else 1
+        while may_begin and not unacknowledged.silent and len(unacknowledged.pending) < window:
             self._next = self._next or self.file.next()
             if self._next is None:
-                return not flow.pending
+                return not unacknowledged.pending
             sequence, line = self._next
+            if unacknowledged.pending and sequence - unacknowledged.oldest().sequence >= SEQUENCE_WINDOW:
+                break  # the server would count the oldest one as lost
             if not self._send(line):
                 break
-            flow.sent(sequence, 0, 0, line, now)
+            unacknowledged.add(sequence, line, now)
             self._next = None
         return False
 
@@ -159,32 +162,33 @@ class Replay:
         except BlockingIOError:
             self.is_blocked = True
             return False
-        except OSError:  # there is no way now, or an earlier one was refused: it is repeated until it is acknowledged
+        except OSError:  # the network is down, or an earlier datagram was refused: this one is retransmitted anyway
             return True
         return True
 
 
 class SpillCounts(msgspec.Struct):
     spilled: int = 0  # entries written to files
-    replayed: int = 0  # entries of files that were acknowledged
+    replayed: int = 0  # entries of files that the server acknowledged
     retransmitted: int = 0
 
 
 class Spill:
-    """The files of one client: the one that is written, and those that wait for their replay. Raises nothing; what a
-    disk refuses is in `problem`. `line(item, sequence)` is an entry as it is sent."""
+    """The files of one client: the one that is written, and those that wait for their replay. Raises nothing: `problem`
+    has the latest error of the disk. `line(item, sequence)` gives an entry as it is sent; `connect` makes a Link."""
 
-    def __init__(self, prefix: str, line: Callable[[Item, int], bytes]) -> None:
+    def __init__(self, prefix: str, line: Callable[[Item, int], bytes], connect: Callable[[Address], Link]) -> None:
         self.counts = SpillCounts()
         self.problem = ""
         self.replay: Replay | None = None
         self._prefix = prefix
         self._line = line
+        self._connect = connect
         self._written: SpillFile | None = None
         self._waiting: deque[SpillFile] = deque()
 
     def take_over(self) -> None:
-        """What other programs left behind is replayed, too."""
+        """Takes the files that other programs left behind, to replay them."""
         try:
             self._waiting.extend(SpillFile.left_behind(self._prefix))
         except OSError as error:
@@ -196,11 +200,11 @@ class Spill:
 
     @property
     def next_at(self) -> float:
-        """When `turn` has something to do again, if nothing comes before."""
-        return self.replay.flow.next_at if self.replay else math.inf
+        """When `turn` has something to do again, if nothing arrives before."""
+        return self.replay.unacknowledged.next_at if self.replay else math.inf
 
     def add(self, items: list[Item]) -> bool:
-        """Writes entries that were never sent; False if the disk takes none of them."""
+        """Writes entries that were never sent. Returns False if the disk takes none of them."""
         file = self._written
         try:
             if file is None:
@@ -219,8 +223,8 @@ class Spill:
         return True
 
     def keep(self, lines: list[bytes]) -> bool:
-        """Writes entries that were sent, for the next program, to a file of their own, since their sequences have gaps.
-        The newest is the first one: a server that has not seen this sender takes none before it for lost."""
+        """Writes entries that were sent, for the next program. They get a file of their own, since their sequences have
+        gaps. The newest goes first: a server that has not seen this sender counts none before it as lost."""
         try:
             file = SpillFile.create(self._prefix)
             try:
@@ -233,16 +237,16 @@ class Spill:
         self.counts.spilled += len(lines)
         return True
 
-    def turn(self, now: float, address: Address, send_buffer: int, may_begin: bool) -> None:
-        """Replays what waits, one file after the other, to the server at that address."""
+    def turn(self, now: float, address: Address, may_begin: bool) -> None:
+        """Replays the files that wait, one after the other, to the server at that address."""
         try:
             if self.replay and self.replay.link.address != address:
-                link = Link(address, send_buffer)
+                link = self._connect(address)
                 self.replay.close()
                 self.replay.link = link
-                self.replay.flow.fall_silent(now)
+                self.replay.unacknowledged.fall_silent(now)
             while self.replay or (self._waiting and may_begin):
-                self.replay = self.replay or Replay(self._waiting[0], address, send_buffer)
+                self.replay = self.replay or Replay(self._waiting[0], self._connect(address))
                 if not self.replay.turn(now, may_begin, self.counts):
                     break
                 self.replay.close()
@@ -261,7 +265,7 @@ class Spill:
             file.close()
 
     def close(self) -> None:
-        """Files stay for the next program. In a child after a fork, they stay the parent's."""
+        """Leaves the files for the next program, or, in a child after a fork, for the parent."""
         if self.replay:
             self.replay.close()
         for file in self._waiting:

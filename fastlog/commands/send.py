@@ -9,9 +9,10 @@ import time
 import msgspec
 
 from fastlog.addresses import AddressError, resolve
-from fastlog.client.client import Client, ClientStats
+from fastlog.client.client import Client
 from fastlog.client.lines import guess_level, json_entry, read_lines
 from fastlog.client.link import Link
+from fastlog.client.stats import ClientStats
 from fastlog.commands.levels import parse_level
 from fastlog.config import Settings
 from fastlog.errors import FastlogError, say
@@ -105,9 +106,9 @@ def _send_lines(client: Client, level: str, is_json: bool, guess: bool) -> None:
             if len(line) < PERHAPS_TOO_LONG_BYTES:
                 plain += not _send_line(client, line, level, is_json, guess)
                 continue
-            before = client.stats().truncated
+            before = client.stats().shortened
             plain += not _send_line(client, line, level, is_json, guess)
-            if client.stats().truncated > before:
+            if client.stats().shortened > before:
                 shortened += 1
                 if shortened <= REPORTED_MAX:
                     say(f"line {number} of standard input was shortened to fit in a datagram: it had {len(line)} bytes")

@@ -16,6 +16,7 @@ import urllib.request
 import pytest
 
 from fastlog import Client
+from fastlog.errors import ConfigError
 from tests.helpers.bad_network import BadNetwork
 from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, Server, eventually, run_python
 
@@ -187,7 +188,7 @@ def test_an_entry_too_long_for_a_datagram_is_shortened(start, client, datagram_b
     [entry] = entries(server)
     assert (entry["message"][:10], entry["truncated"]) == ("x" * 10, True)
     assert entry["original_bytes"] > 100_000
-    assert long.stats().truncated == 1
+    assert long.stats().shortened == 1
 
 
 def test_entries_are_packed_and_keep_their_order(start, client):
@@ -217,11 +218,24 @@ def test_without_packing_an_entry_is_a_datagram(start, client):
         {"host": "ä" * 100}, {"port": 0}, {"port": 65536}, {"queue_entries": 0}, {"queue_bytes": 0}, {"send_buffer": 0}, {"window": 0},
         {"window": 1025}, {"give_up_sec": -1}, {"give_up_sec": float("nan")}, {"pack_delay_sec": 2},
         {"datagram_bytes": 10}, {"datagram_bytes": 65508}, {"priority_levels": ["LOUD"]}, {"app": "x" * 1001},
+        {"host": ""}, {"host": None}, {"port": "http"}, {"port": None}, {"port": 1.5}, {"port": True}, {"app": 5},
+        {"priority_levels": None}, {"priority_levels": [5]}, {"priority_levels": "ERROR,LOUD"}, {"spill": 5},
+        {"pack": "perhaps"}, {"give_up_sec": "nan"}, {"hostname": "x" * 1001},
     ],
 )  # fmt: skip
 def test_wrong_arguments_rejected(options):
-    with pytest.raises(ValueError, match=next(iter(options))):
+    with pytest.raises(ConfigError, match=next(iter(options))) as caught:
         Client(**options)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_options_may_come_from_the_environment_as_they_are(start, closing):
+    server = start(PRIORITY_LEVELS="INFO,WARNING")
+    options = {"queue_entries": "5", "give_up_sec": "2.5", "pack": "false", "priority_levels": "info, WARN"}
+    told = closing(Client(port=str(server.port), **options))
+    told.send("WARNING", "m")
+    assert told.flush()
+    assert told.stats().acknowledged == 1
 
 
 # Networks and servers
@@ -266,7 +280,7 @@ def test_a_server_that_comes_back_gets_all_that_was_kept(start, client, tmp_path
         patient.send("ERROR", f"error {number}")
         patient.send("INFO", f"ordinary {number}")
         if number % 250 == 0:
-            eventually(lambda: patient._outbox.entries[1], lambda queued: queued < 250)
+            eventually(patient.stats, lambda told: told.spilled > number - 250)  # noqa: B023
     patient.flush(0.2)
     told = patient.stats()
     assert told.refused > 0
@@ -337,6 +351,17 @@ def test_a_replay_over_a_bad_network_looks_like_no_loss(start, client, tmp_path,
     (tmp_path / "spill.1-a").write_bytes(b"".join(lines))
     server = start()
     network = closing(BadNetwork(server.port, 8, drop=0.3, repeat=0.1, reorder=0.1))
+    heir = client(network, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == len(lines)
+    assert account(server)["losses"]["sequence_gaps"] == 0
+
+
+def test_a_long_replay_runs_no_further_ahead_than_the_server_can_follow(start, client, tmp_path, closing):
+    lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}\n' % sequence for sequence in range(5000, 15_000)]
+    (tmp_path / "spill.1-a").write_bytes(b"".join(lines))
+    server = start()
+    network = closing(BadNetwork(server.port, 9, drop=0.2, repeat=0, reorder=0))
     heir = client(network, spill=tmp_path / "spill")
     eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
     assert heir.stats().replayed == len(lines)
@@ -548,8 +573,20 @@ def test_entries_of_atexit_functions_are_delivered(start):
 
 def test_the_end_of_a_program_waits_no_longer_than_its_deadline(nobody):
     run_program(
-        'import fastlog.client.client as c; c.EXIT_SEC = 0.1\nClient(port=int(sys.argv[1])).send("ERROR", "m")', nobody
+        'import fastlog.client.lifecycle as lifecycle; lifecycle.EXIT_SEC = 0.1\nClient(port=int(sys.argv[1])).send("ERROR", "m")',
+        nobody,
     )
+
+
+def test_without_a_private_function_of_cpython_the_end_of_a_program_is_the_same(start):
+    server = start()
+    program = (
+        "import threading; del threading._register_atexit; from fastlog import Client\n"
+        'import sys; Client(port=int(sys.argv[1])).send("ERROR", "last")'
+    )
+    run_python(program, server.port)
+    server.stop()
+    assert messages(server) == ["last"]
 
 
 def test_a_fork_sends_nothing_twice(start):

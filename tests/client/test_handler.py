@@ -92,7 +92,7 @@ def test_the_fields_of_a_record_can_be_chosen():
 
 
 def test_an_unknown_field_rejected():
-    with pytest.raises(ConfigError, match="no field 'lineno'; those to choose from: logger, file, line,"):
+    with pytest.raises(ConfigError, match="no field 'lineno'; choose from logger, file, line,"):
         fastlog.Handler(fields=["logger", "lineno"])
 
 
@@ -401,7 +401,7 @@ def test_a_client_may_be_shared(start, attach):
         handler.close()
         client.send("INFO", "still open")
     assert [entry.get("logger") for entry in stored(server)] == [None, "shop.web", None]
-    with pytest.raises(TypeError, match="its own to have: app"):
+    with pytest.raises(TypeError, match="pass these to the client itself: app"):
         fastlog.Handler(client=client, app="shop")
 
 

@@ -1,5 +1,5 @@
-"""A UDP relay that drops, repeats and reorders datagrams in both directions, in a process of its own: the same ones for
-the same seed. `BadNetwork` starts it; run as a program, it is the relay."""
+"""A UDP relay that drops, repeats and reorders datagrams in both directions, in a process of its own. The same seed
+chooses the same datagrams. `BadNetwork` starts the relay; run as a program, this file is the relay."""
 
 import random
 import select
@@ -7,8 +7,8 @@ import socket
 import subprocess
 import sys
 
-HELD_SEC = 0.002  # a datagram that should come later goes on then, if no other comes
-IDLE_SEC = 60  # the relay ends by itself if nobody uses it
+HELD_SEC = 0.002  # a datagram that is held back is sent then, if no other has overtaken it
+IDLE_SEC = 60  # the relay ends by itself if nobody uses it for so long
 
 
 class BadNetwork:
@@ -23,14 +23,14 @@ class BadNetwork:
         self._process.stdout.close()
 
 
-class Way:
-    """One direction."""
+class Direction:
+    """Datagrams from one side to the other."""
 
     def __init__(self, rng: random.Random, drop: float, repeat: float, reorder: float, send) -> None:
         self._rng, self._drop, self._repeat, self._reorder, self._send = rng, drop, repeat, reorder, send
         self.held: bytes | None = None
 
-    def take(self, datagram: bytes) -> None:
+    def relay(self, datagram: bytes) -> None:
         dropped, repeated, late = (self._rng.random() < share for share in (self._drop, self._repeat, self._reorder))
         if not dropped and late and self.held is None:
             self.held = datagram
@@ -39,9 +39,9 @@ class Way:
             self._send(datagram)
         if repeated and not dropped:
             self._send(datagram)
-        self.let_go()
+        self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         if self.held is not None:
             self._send(self.held)
             self.held = None
@@ -55,21 +55,23 @@ def main(port: int, seed: int, drop: float, repeat: float, reorder: float) -> No
     back.connect(("127.0.0.1", port))
     print(front.getsockname()[1], flush=True)
     client = None
-    there = Way(random.Random(seed), drop, repeat, reorder, back.send)
-    here = Way(random.Random(seed + 1), drop, repeat, reorder, lambda datagram: front.sendto(datagram, client))
+    to_server = Direction(random.Random(seed), drop, repeat, reorder, back.send)
+    to_client = Direction(
+        random.Random(seed + 1), drop, repeat, reorder, lambda datagram: front.sendto(datagram, client)
+    )
     while True:
-        held = there.held is not None or here.held is not None
+        held = to_server.held is not None or to_client.held is not None
         ready, _, _ = select.select([front, back], [], [], HELD_SEC if held else IDLE_SEC)
         if front in ready:
             datagram, client = front.recvfrom(65536)
-            there.take(datagram)
+            to_server.relay(datagram)
         if back in ready:
-            here.take(back.recv(65536))
+            to_client.relay(back.recv(65536))
         if not ready:
             if not held:
                 return
-            there.let_go()
-            here.let_go()
+            to_server.release()
+            to_client.release()
 
 
 if __name__ == "__main__":

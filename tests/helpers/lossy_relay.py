@@ -1,4 +1,4 @@
-"""A network that loses the datagrams a test names."""
+"""A network that loses the datagrams that a test chooses."""
 
 import socket
 import threading
@@ -7,7 +7,8 @@ from tests.helpers.running import PATIENCE_SEC
 
 
 class LossyRelay:
-    """A UDP relay to the server that loses the datagrams a predicate names, by direction and running number."""
+    """A UDP relay to the server. It loses a datagram if `loses(direction, number)` is true: the direction is "there" or
+    "back", the number counts the datagrams of that direction from 0."""
 
     def __init__(self, port: int, loses) -> None:
         self._loses = loses

@@ -1,0 +1,113 @@
+"""The options of a client, checked in one place."""
+
+import os
+import socket
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import msgspec
+
+from fastlog.addresses import ascii_name
+from fastlog.client._outbox import ADDED_MAX_BYTES
+from fastlog.client.encode import encode, text_of
+from fastlog.entry import ALIASES, LEVELS
+from fastlog.errors import ConfigError
+from fastlog.limits import (
+    DATAGRAM_MAX_BYTES,
+    DEFAULT_PORT,
+    DEFAULT_PRIORITY_LEVELS,
+    DEFAULT_SEND_BUFFER_BYTES,
+    SEQUENCE_WINDOW,
+)
+
+DEFAULT_HOST = "127.0.0.1"
+QUEUE_ENTRIES = 10_000  # in each lane: ten seconds of a program that logs 1,000 entries a second
+QUEUE_BYTES = 16 << 20  # in each lane: what an application can spare while its log server is away
+PACK_DELAY_SEC = 0.005  # nobody reads a log faster
+GIVE_UP_SEC = 300.0  # a restart of the server takes less; memory is bounded anyway
+
+NAME_MAX_BYTES = 1_000  # of `app` and of `hostname`, as JSON: every entry carries them
+BODY_MIN_BYTES = 512  # of a datagram, besides what is added to each entry: a shortened entry has to fit
+
+
+def _option(allowed: str, **limits: Any) -> msgspec.Meta:
+    return msgspec.Meta(extra={"allowed": allowed}, **limits)
+
+
+_Name = Annotated[str | None, _option("a string")]
+_Count = Annotated[int, _option("a whole number from 1", ge=1)]
+
+
+class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What `Client` was told; its docstring says what each option means."""
+
+    host: Annotated[str, _option("a host name or an address", min_length=1)] = DEFAULT_HOST
+    port: Annotated[int, _option("a whole number from 1 to 65535", ge=1, le=65535)] = DEFAULT_PORT
+    app: _Name = None
+    hostname: _Name = None
+    priority_levels: Annotated[tuple[str, ...], _option(f"a list of {', '.join(LEVELS)}")] = DEFAULT_PRIORITY_LEVELS
+    send_buffer: _Count = DEFAULT_SEND_BUFFER_BYTES
+    queue_entries: _Count = QUEUE_ENTRIES
+    queue_bytes: _Count = QUEUE_BYTES
+    window: Annotated[int, _option(f"a whole number from 1 to {SEQUENCE_WINDOW}", ge=1, le=SEQUENCE_WINDOW)] = (
+        SEQUENCE_WINDOW
+    )
+    give_up_sec: Annotated[float, _option("a number of seconds from 0", ge=0)] = GIVE_UP_SEC
+    spill: Annotated[str | None, _option("a path")] = None
+    pack: Annotated[bool, _option("true or false")] = True
+    pack_delay_sec: Annotated[float, _option("a number of seconds from 0 to 1", ge=0, le=1)] = PACK_DELAY_SEC
+    datagram_bytes: Annotated[int | None, _option("a whole number")] = None
+
+    @property
+    def host_field(self) -> bytes:
+        """`,"host":"…"`, which is added to entries that have no `host`."""
+        return b',"host":' + encode(text_of(socket.gethostname() if self.hostname is None else self.hostname))
+
+    @property
+    def app_field(self) -> bytes:
+        """`,"app":"…"`, or nothing."""
+        return b',"app":' + encode(text_of(self.app)) if self.app else b""
+
+
+def checked_options(**given: object) -> ClientOptions:
+    """The options from the arguments of a caller. Numbers may be text, such as a variable of the environment. Raises
+    ConfigError."""
+    fields = {field.name: field for field in msgspec.structs.fields(ClientOptions)}
+    options = ClientOptions(**{name: _converted(fields[name], value) for name, value in given.items()})
+    for name, field in (("hostname", options.host_field), ("app", options.app_field)):
+        size = len(field.partition(b":")[2])
+        if size > NAME_MAX_BYTES:
+            raise ConfigError(f"{name} has {size} bytes as JSON: must be at most {NAME_MAX_BYTES}")
+    least = BODY_MIN_BYTES + ADDED_MAX_BYTES + len(options.host_field) + len(options.app_field)
+    largest = options.datagram_bytes
+    if largest is not None and not least <= largest <= DATAGRAM_MAX_BYTES:
+        raise ConfigError(f"datagram_bytes is {largest}: must be from {least} to {DATAGRAM_MAX_BYTES}")
+    return options
+
+
+def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
+    try:
+        if field.name == "host" and isinstance(value, str):
+            value = ascii_name(value)
+        elif field.name == "priority_levels":
+            value = _levels(value)
+        elif field.name == "spill" and value is not None:
+            value = os.path.abspath(os.fspath(value))
+        converted = msgspec.convert(value, field.type, strict=False)
+        # "nan" is a number to msgspec, and no limit holds against it
+        if converted == converted:
+            return converted
+    except (AttributeError, TypeError, UnicodeError, msgspec.ValidationError):
+        pass
+    allowed = field.type.__metadata__[0].extra["allowed"]
+    raise ConfigError(f"{field.name} is {value!r}: must be {allowed}")
+
+
+def _levels(names: Iterable[str] | str) -> tuple[str, ...]:
+    """The levels of a list, or of a text with commas between them; aliases resolved. Raises ConfigError."""
+    found = [name.strip().upper() for name in (names.split(",") if isinstance(names, str) else names)]
+    levels = tuple(ALIASES.get(name, name) for name in found)
+    unknown = sorted(set(levels) - set(LEVELS))
+    if unknown:
+        raise ConfigError(f"priority_levels has {', '.join(unknown)}: must be a list of {', '.join(LEVELS)}")
+    return levels

@@ -1,0 +1,26 @@
+"""The figures of a client."""
+
+import msgspec
+
+
+class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened to the entries so far."""
+
+    queued: int  # entries in memory, including those that wait for their ACK
+    queued_bytes: int
+    unacknowledged: int  # priority entries that were sent and wait for their ACK
+    sent: int  # entries handed to the network, each counted once; without those replayed from a spill file
+    sent_bytes: int  # in datagrams, retransmissions included
+    datagrams: int
+    acknowledged: int  # priority entries that are on the server's disk, including replayed ones
+    retransmitted: int
+    given_up: int  # priority entries that were sent and not acknowledged in time
+    given_up_first: tuple[bytes, ...]  # the first of them, as they were sent
+    dropped: dict[str, int]  # never sent, by level: a lane was full, the client was closed, or its time was over
+    shortened: int  # entries that were cut to fit in a datagram
+    refused: int  # times that the network reported that nothing listens there
+    lost: int  # datagrams among them that were not sent again
+    spilled: int  # priority entries written to a spill file
+    replayed: int  # acknowledged priority entries from spill files, also of earlier programs
+    round_trip_ms: float | None  # from sending to the ACK, smoothed
+    problem: str  # the latest trouble, or empty

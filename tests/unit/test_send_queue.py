@@ -1,0 +1,158 @@
+"""Which entry goes next, and which are held back."""
+
+import json
+import math
+
+from fastlog.client._outbox import Outbox
+from fastlog.client.options import checked_options
+from fastlog.client.retransmit import Unacknowledged
+from fastlog.client.send_queue import HOLD_SEC, HOLD_UNHEARD_SEC, SendQueue
+from fastlog.client.wakeup import Wakeup
+from fastlog.limits import SEQUENCE_WINDOW
+
+PLENTY = 60_000  # bytes of a datagram: room for every entry here
+
+
+class Sending:
+    """A queue, what it is filled from, and what it is emptied to."""
+
+    def __init__(self, **given) -> None:
+        options = checked_options(**given)
+        self.outbox = Outbox(options, Wakeup())
+        self.unacknowledged = Unacknowledged()
+        self.queue = SendQueue(options, self.outbox, self.unacknowledged)
+
+    def put(self, *messages: str) -> None:
+        """Entries; those in capitals are priority entries."""
+        for message in messages:
+            self.outbox.put({"level": "ERROR" if message.isupper() else "INFO", "message": message})
+        self.queue.fetch()
+
+    def send(self, now: float = 0.0, limit_bytes: int = PLENTY) -> list[str] | float:
+        """The messages of the next datagram, which is sent; or the time to ask again."""
+        datagram = self.queue.next(now, limit_bytes)
+        if isinstance(datagram, float):
+            return datagram
+        self.queue.sent_now(datagram, now)
+        return [json.loads(line)["message"] for line in datagram.data.splitlines()]
+
+    def send_all(self, now: float = 0.0) -> list[str]:
+        """The messages of all datagrams that may be sent now."""
+        messages: list[str] = []
+        while isinstance(sent := self.send(now), list):
+            messages += sent
+        return messages
+
+
+def test_entries_keep_their_order_and_their_sequences_have_no_gaps():
+    ordered = Sending()
+    ordered.put("a", "B", "c")
+    datagram = ordered.queue.next(0.0, PLENTY)
+    stored = [json.loads(line) for line in datagram.data.splitlines()]
+    assert [entry["message"] for entry in stored] == ["a", "B", "c"]
+    first = stored[0]["sequence"]
+    assert [entry["sequence"] for entry in stored] == [first, first + 1, first + 2]
+    ordered.queue.sent_now(datagram, 0.0)
+    [(sequence, sent)] = ordered.unacknowledged.pending.items()
+    assert (sequence, sent.line) == (first + 1, datagram.data.splitlines()[1])
+    ordered.put("d")
+    datagram = ordered.queue.next(0.0, PLENTY)
+    assert json.loads(datagram.data)["sequence"] == first + 3
+
+
+def test_a_datagram_that_was_not_sent_is_made_again():
+    blocked = Sending()
+    blocked.put("a", "B")
+    first = blocked.queue.next(0.0, PLENTY)
+    assert blocked.queue.next(0.0, PLENTY).data == first.data
+    assert not blocked.unacknowledged.pending
+    assert blocked.outbox.entries == (1, 1)
+
+
+def test_a_datagram_has_room_for_what_fits_and_for_one_entry_at_least():
+    packed = Sending(hostname="web")
+    packed.put(*"abcdefgh")
+    assert packed.send(limit_bytes=1) == ["a"]
+    assert packed.send(limit_bytes=450) == ["b", "c", "d"]
+    assert packed.send() == ["e", "f", "g", "h"]
+    assert packed.send() == math.inf
+
+
+def test_without_packing_each_entry_is_a_datagram():
+    plain = Sending(pack=False)
+    plain.put(*"abc")
+    assert [plain.send(), plain.send(), plain.send(), plain.send()] == [["a"], ["b"], ["c"], math.inf]
+
+
+def test_a_full_window_holds_back_everything_behind_a_priority_entry():
+    full = Sending(window=2)
+    full.put("A", "B", "c", "D", "e")
+    assert full.send() == ["A", "B", "c"]
+    assert full.send(now=1.0 - 0.01) == HOLD_UNHEARD_SEC
+    full.unacknowledged.acknowledge(next(iter(full.unacknowledged.pending)), 0.5)
+    assert full.send(now=0.5) == ["D", "e"]
+
+
+def test_ordinary_entries_pass_a_full_window_in_the_end_and_priority_entries_go_first_when_there_is_room():
+    full = Sending(window=1)
+    full.put("A", "B", "c", "D", "e")
+    assert full.send() == ["A"]
+    assert full.send(now=HOLD_UNHEARD_SEC) == ["c", "e"]
+    full.put("f")
+    assert full.queue.is_past(1)
+    assert not full.queue.is_past(2)
+    full.unacknowledged.acknowledge(next(iter(full.unacknowledged.pending)), 2.0)
+    assert full.send(now=2.0) == ["B"]
+    assert full.send(now=2.0 + HOLD_SEC) == ["f"]
+
+
+def test_nothing_runs_further_ahead_of_an_unacknowledged_entry_than_the_window_of_sequences():
+    ahead = Sending(queue_entries=5_000)
+    ahead.put("LATE", *["ordinary"] * 2 * SEQUENCE_WINDOW)
+    assert len(ahead.send_all(now=0.0)) == SEQUENCE_WINDOW
+    assert ahead.send(now=HOLD_UNHEARD_SEC - 0.01) == HOLD_UNHEARD_SEC
+    assert len(ahead.send_all(now=HOLD_UNHEARD_SEC)) == SEQUENCE_WINDOW + 1
+
+
+def test_an_entry_is_held_back_for_longer_once_the_server_acknowledges():
+    heard = Sending(window=1)
+    heard.put("A", "B", "C")
+    assert heard.send() == ["A"]
+    heard.unacknowledged.acknowledge(next(iter(heard.unacknowledged.pending)), 0.0)
+    assert heard.send() == ["B"]
+    assert heard.send() == HOLD_SEC
+
+
+def test_lanes_are_released_by_what_is_sent_handed_over_or_dropped():
+    lanes = Sending(window=1)
+    lanes.put("A", "B", "c", "d")
+    assert lanes.outbox.entries == (2, 2)
+    assert lanes.send() == ["A"]
+    assert lanes.outbox.entries == (2, 2)  # A waits for its ACK
+    lanes.queue.hand_over_priority(lambda items: False)
+    assert lanes.outbox.entries == (2, 2)
+    taken = []
+    lanes.queue.hand_over_priority(lambda items: taken.extend(items) or True)
+    assert [json.loads(item.body)["message"] for item in taken] == ["B"]
+    assert lanes.outbox.entries == (2, 1)
+    assert lanes.send() == ["c", "d"]
+    assert lanes.outbox.entries == (0, 1)
+    lanes.put("e", "F")
+    lanes.queue.drop()
+    assert lanes.outbox.entries == (0, 1)
+    assert lanes.outbox.dropped == {"INFO": 1, "ERROR": 1}
+    assert lanes.outbox.bytes == (0, len(b'{"level":"ERROR","message":"A"}'))
+
+
+def test_the_queue_is_past_what_it_has_sent():
+    past = Sending()
+    assert past.queue.is_past(0)
+    assert not past.queue.is_past(1)
+    past.put("a", "b")
+    assert not past.queue.is_past(1)
+    assert past.send(limit_bytes=1) == ["a"]
+    assert past.queue.is_past(1)
+    assert not past.queue.is_past(2)
+    assert past.send() == ["b"]
+    assert past.queue.is_past(2)
+    assert not past.queue.is_past(3)
