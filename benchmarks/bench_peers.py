@@ -15,10 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import entries
-import machine
-from peers import collectors, trial
-from tables import count, markdown, share
+from benchmarks import entries, machine
+from benchmarks.peers import collectors, trial
+from benchmarks.tables import count, markdown, share
 
 PACE_KEPT = 0.97  # of the rate asked for; below it the sender was too slow, and the table says so
 

@@ -7,8 +7,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from peers import collectors
-
+from benchmarks.peers import collectors
 from fastlog import __version__
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import entries
-import machine
-from bench_peers import Contest, measure, paced, points
-from peers import collectors, trial
+from benchmarks import entries, machine
+from benchmarks.bench_peers import Contest, measure, paced, points
+from benchmarks.peers import collectors, trial
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs/performance.json"
@@ -78,10 +77,10 @@ def errors(options: Options) -> list[Contest]:
 
 
 def together(options: Options) -> list[Contest]:
-    coalesced = {"message_bytes": SEGMENT_MESSAGE_BYTES, "segment_bytes": SEGMENT_BYTES}
+    coalesced: dict[str, Any] = {"message_bytes": SEGMENT_MESSAGE_BYTES, "segment_bytes": SEGMENT_BYTES}
     contests = []
     for rate in (TOGETHER_RATE, 0):
-        loads = [{"per_datagram": number, "rate": rate / number} for number in PER_DATAGRAM]
+        loads: list[dict[str, Any]] = [{"per_datagram": number, "rate": rate / number} for number in PER_DATAGRAM]
         contests += [options.contest(("fastlog",), **load) for load in (*loads, {"rate": rate, **coalesced})]
     return contests
 

@@ -6,12 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import bench_peers
-import bench_table
-import machine
-from measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
-from peers.collectors import MEANING
-from tables import count, markdown, share
+from benchmarks import bench_peers, bench_table, machine
+from benchmarks.measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
+from benchmarks.peers.collectors import MEANING
+from benchmarks.tables import count, markdown, share
 
 PAGE = ROOT / "docs/performance.md"
 PLOTS = ROOT / "docs/performance"
@@ -60,7 +58,7 @@ def rate_name(rate: float) -> str:
 
 
 def draw(result: dict[str, Any]) -> None:
-    from plots import bars, lines  # here, since the page alone can be made without matplotlib
+    from benchmarks.plots import bars, lines  # here, since the page alone can be made without matplotlib
 
     PLOTS.mkdir(exist_ok=True)
     middle = max(point["rate"] for point in result["peers"])
@@ -245,7 +243,7 @@ send it.
 ## To measure again
 
     make performance                                  # everything above: some eight minutes
-    .venv/bin/python benchmarks/measure.py senders    # one part; then benchmarks/report.py writes the page
+    .venv/bin/python -m benchmarks.measure senders    # one part; then `-m benchmarks.report` writes the page
 
 The figures are in [performance.json](performance.json): all costs of a point, and the medians.
 """

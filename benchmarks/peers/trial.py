@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from peers import kernel
-from peers.collectors import BUILD, COLLECTORS, Launch
+from benchmarks.peers import kernel
+from benchmarks.peers.collectors import BUILD, COLLECTORS, Launch
 
 PATIENCE_SEC = 30.0  # for a start, for the work left after the last datagram, and for an end
 LOOK_SEC = 0.05  # between two looks at a process

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from entries import COUNT, entry, usual_length
+
+from benchmarks.entries import COUNT, entry
 
 BURST = 2_000  # datagrams that fit in a receive buffer of 4 MiB at once
 
@@ -13,7 +14,7 @@ BURST = 2_000  # datagrams that fit in a receive buffer of 4 MiB at once
 @pytest.fixture(scope="session")
 def corpus() -> list[bytes]:
     rng = random.Random(7)
-    return [entry(rng, number, usual_length(rng)) for number in range(COUNT)]
+    return [entry(rng, number) for number in range(COUNT)]
 
 
 @pytest.fixture
@@ -52,4 +53,4 @@ def errors() -> Callable[[int], list[bytes]]:
     """That many entries of level ERROR, which no call before has returned."""
     numbers = itertools.count()
     rng = random.Random(7)
-    return lambda count: [entry(rng, next(numbers), usual_length(rng), level="ERROR") for _ in range(count)]
+    return lambda count: [entry(rng, next(numbers), level="ERROR") for _ in range(count)]
