@@ -36,7 +36,7 @@ def table(benchmarks: list[dict[str, Any]]) -> str:
 
 
 def title(benchmark: dict[str, Any]) -> str:
-    """`scan (short)`, `drain: flood of bad input noted (syntax)`, of a file, a function and its parameters."""
+    """Makes `scan (short)` or `drain: flood of bad input noted (syntax)` of a file, a function and its parameters."""
     part = Path(benchmark["fullname"].split("::")[0]).stem.removeprefix("test_")
     name: str = benchmark["name"].split("[")[0].removeprefix("test_").replace("_", " ")
     case = re.search(r"\[(.*)\]$", benchmark["name"])

@@ -1,4 +1,4 @@
-"""The comparison with other collectors runs, and its account is right: a tiny load, no figure of time is looked at."""
+"""The comparison with other collectors runs, and its counts are right. The load is tiny; times are not checked."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ def script(name: str, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SEC, check=False)
 
 
-def test_what_was_sent_is_what_was_stored(tmp_path):
+def test_every_entry_sent_is_stored(tmp_path):
     options = ["--systems", "ceiling,fastlog,usual-python", "--count", str(COUNT), "--rates", "3000", "--rounds", "1"]
     result = bench_peers(tmp_path, *options, "--senders", "7", "--error-share", "0.1")
     assert [row["system"] for row in result["rows"]] == ["ceiling", "fastlog", "usual-python"]
