@@ -137,18 +137,18 @@ kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 
 bench: $(VENV)/dev  ## measure how fast each part is
 	@mkdir -p build
-	$(BIN)/pytest benchmarks -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
-	@$(BIN)/python benchmarks/bench_table.py build/bench.json | tee build/bench.md
+	$(BIN)/pytest benchmarks/parts -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
+	@$(BIN)/python -m benchmarks.bench_table build/bench.json | tee build/bench.md
 
 bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" sets flags
 	@benchmarks/peers/fetch.sh
-	$(BIN)/python benchmarks/bench_peers.py $(BENCH)
+	$(BIN)/python -m benchmarks.bench_peers $(BENCH)
 
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@benchmarks/peers/fetch.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	$(BIN)/python benchmarks/measure.py
-	$(BIN)/python benchmarks/report.py
+	$(BIN)/python -m benchmarks.measure
+	$(BIN)/python -m benchmarks.report
 
 $(BIN)/pip:
 	@command -v $(PYTHON) > /dev/null || { echo "fastlog needs Python 3.11 or newer, and there is no $(PYTHON);" \

@@ -1,7 +1,7 @@
-"""Compares collectors of UDP datagrams side by side: what each stores, and the CPU time that it takes.
+"""Compares collectors of UDP datagrams side by side: how much each stores, and how much CPU time it takes.
 
-In each round every collector gets the same load, one after the other, so that whatever else the machine does at that
-time meets all of them. The figures are the medians of the rounds. See peers/trial.py for how one is measured.
+In each round every collector gets the same load, one after the other, so that other work of the machine disturbs all of
+them alike. The figures are the medians of the rounds. peers/trial.py measures a single run.
 """
 
 import argparse
@@ -15,25 +15,25 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import entries
-import machine
-from peers import collectors, trial
-from tables import count, markdown, share
+from benchmarks import entries, machine
+from benchmarks.peers import collectors, trial
+from benchmarks.tables import count, markdown, share
 
-PACE_KEPT = 0.97  # of the rate asked for; below it the sender was too slow, and the table says so
+PACE_KEPT = 0.97  # of the rate asked for; below it the table says that the sender was too slow
 
 
 @dataclass(frozen=True)
 class Contest:
-    """A load for some collectors. `note`: what else is to be known of it, for the rows."""
+    """A load for some collectors. `note`: more facts about it, which go into the rows."""
 
     load: trial.Load
     systems: Sequence[str]
     note: dict[str, Any]
 
 
-def measure(contests: Sequence[Contest], rounds: int, folder: Path | None, tell: Callable[[str], None]) -> list[Any]:
-    """A row for each run, in the order of the runs. SIGTERM ends it as Ctrl-C does, the collectors with it."""
+def measure(contests: Sequence[Contest], rounds: int, folder: Path | None, show: Callable[[str], None]) -> list[Any]:
+    """A row for each run, in the order of the runs. `show` takes a line for each. SIGTERM ends all, the collectors too,
+    as Ctrl-C does."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     collectors.build()
     rows = []
@@ -42,9 +42,9 @@ def measure(contests: Sequence[Contest], rounds: int, folder: Path | None, tell:
             for system in contest.systems:
                 outcome = trial.run(system, contest.load, folder)
                 rows.append({"system": system, "round": number, **_described(contest), **outcome.as_row()})
-                tell(
+                show(
                     f"{number}/{rounds} {system:15} {pace(contest.load.rate):>10}"
-                    f" stored {share(outcome.share)} {outcome.ns_each:6.0f} ns{_told(contest)}"
+                    f" stored {share(outcome.share)} {outcome.ns_each:6.0f} ns{_peculiarities(contest)}"
                 )
     return rows
 
@@ -61,8 +61,8 @@ def _described(contest: Contest) -> dict[str, Any]:
     }
 
 
-def _told(contest: Contest) -> str:
-    """What is not as usual with a load, in the words of `Load`."""
+def _peculiarities(contest: Contest) -> str:
+    """The attributes of a load that differ from the defaults of `Load`."""
     load, usual = contest.load, trial.Load(contest.load.entries, contest.load.count)
     names = ("burst", "senders", "per_datagram", "segment_bytes")
     unusual = {name: getattr(load, name) for name in names if getattr(load, name) != getattr(usual, name)}
@@ -75,11 +75,18 @@ def pace(rate: float) -> str:
 
 SUMMED = ("sent", "stored", "kernel_drops")
 TAKEN_AS_MEDIAN = ("ns_each", "sent_rate", "user_share", "receive_buffer", "peak_memory_bytes")
-OF_A_RUN = {"round", "datagrams", "sent_bytes", "cpu_ns", *SUMMED, *TAKEN_AS_MEDIAN}  # the rest tells what was run
+OF_A_RUN = {
+    "round",
+    "datagrams",
+    "sent_bytes",
+    "cpu_ns",
+    *SUMMED,
+    *TAKEN_AS_MEDIAN,
+}  # the other columns say what was run
 
 
 def points(rows: Sequence[Any]) -> list[Any]:
-    """The runs of the same collector under the same load as one: sums of counts, medians of figures, all the costs."""
+    """Joins the runs of one collector under one load: sums of counts, medians of figures, a list of all costs."""
     found: dict[tuple[Any, ...], list[Any]] = {}
     for row in rows:
         found.setdefault(tuple(row[name] for name in row if name not in OF_A_RUN), []).append(row)
@@ -95,19 +102,19 @@ def points(rows: Sequence[Any]) -> list[Any]:
 
 
 def _median(figures: Sequence[float | None]) -> float | None:
-    """None if a run has no such figure, as one that stored nothing has no cost of an entry."""
+    """None if a run lacks the figure: a run that stored nothing has no cost of an entry."""
     known = [figure for figure in figures if figure is not None]
     return median(known) if len(known) == len(figures) else None
 
 
 def ratio(point: Any, points: Sequence[Any]) -> float | None:
-    """Of its cost to that of `ceiling` at the same rate; None where that was not measured."""
+    """The ratio of the point's cost to that of `ceiling` at the same rate; None if `ceiling` was not measured."""
     base = [each["ns_each"] for each in points if each["rate"] == point["rate"] and each["system"] == "ceiling"]
     return point["ns_each"] / base[0] if base and point["ns_each"] else None
 
 
 def table(points: Sequence[Any]) -> str:
-    """A row for each collector and rate."""
+    """Has a row for each collector and rate."""
     shown = []
     for point in points:
         slow = point["rate"] and point["sent_rate"] < PACE_KEPT * point["rate"]
@@ -133,25 +140,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = list(collectors.COLLECTORS)
     add = parser.add_argument
-    add("--systems", default=",".join(known), help=f"comma-separated, of {', '.join(known)}; default: all")
-    add("--rates", default="5000,50000,200000,0", help="datagrams a second, comma-separated; 0: as fast as it goes")
+    add("--systems", default=",".join(known), help=f"comma-separated names out of {', '.join(known)}; default: all")
+    add("--rates", default="5000,50000,200000,0", help="datagrams a second, comma-separated; 0: as fast as possible")
     add("--rounds", type=int, default=3)
-    add("--count", type=int, default=600_000, help="entries of a load at the most; default: 600000")
-    add("--seconds", type=float, default=2.0, help="of a paced load; default: 2")
+    add("--count", type=int, default=600_000, help="most entries of a load; default: 600000")
+    add("--seconds", type=float, default=2.0, help="length of a paced load; default: 2")
     add("--burst", type=int, default=64, help="datagrams of one system call of the sender, 1 to 1024; default: 64")
     add("--senders", type=int, default=1, help="addresses that send in turn, 1 to 60000; default: 1")
     add("--error-share", type=float, default=0.0, help="share of entries of level ERROR, 0 to 1; default: 0")
-    add("--message-bytes", type=int, help="of each message; default: as logs have them")
+    add("--message-bytes", type=int, help="size of each message; default: as in real logs")
     add("--per-datagram", type=int, default=1, help="entries in a datagram; default: 1")
     add("--segment-bytes", type=int, default=0, help="pad entries to that size, send them coalesced (UDP_SEGMENT)")
-    add("--corpus", type=Path, help="a log file whose lines are sent instead, as entries or as messages of entries")
-    add("--directory", type=Path, help="where the collectors write; default: the system's place for temporary files")
+    add("--corpus", type=Path, help="send the lines of a log file instead, as entries or as messages of entries")
+    add(
+        "--directory", type=Path, help="where the collectors write; default: the system's directory for temporary files"
+    )
     add("--json", type=Path, help="also write every run to this file")
     arguments = parser.parse_args()
     systems = arguments.systems.split(",")
     unknown = [system for system in systems if system not in known]
     if unknown:
-        parser.error(f"--systems: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+        parser.error(f"--systems: unknown: {', '.join(unknown)}; known are {', '.join(known)}")
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "entries.jsonl"
@@ -186,7 +195,7 @@ def main() -> None:
 
 
 def paced(rate: float, seconds: float, per_datagram: int = 1) -> int:
-    """Entries of a load at that rate of datagrams."""
+    """The entries of a load at that rate of datagrams."""
     return max(1, round(rate * seconds) * per_datagram)
 
 

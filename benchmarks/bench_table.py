@@ -1,4 +1,7 @@
-"""The table of `make bench`, in Markdown. usage: bench_table.py JSON, as pytest-benchmark writes it"""
+"""Prints the table of `make bench`, in Markdown.
+
+usage: python -m benchmarks.bench_table JSON, as pytest-benchmark writes it
+"""
 
 import json
 import re
@@ -6,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tables import count, markdown
+from benchmarks.tables import count, markdown
 
 
 def table(benchmarks: list[dict[str, Any]]) -> str:
@@ -33,7 +36,7 @@ def table(benchmarks: list[dict[str, Any]]) -> str:
 
 
 def title(benchmark: dict[str, Any]) -> str:
-    """`scan (short)`, `drain: flood of bad input noted (syntax)`, of a file, a function and its parameters."""
+    """Makes `scan (short)` or `drain: flood of bad input noted (syntax)` of a file, a function and its parameters."""
     part = Path(benchmark["fullname"].split("::")[0]).stem.removeprefix("test_")
     name: str = benchmark["name"].split("[")[0].removeprefix("test_").replace("_", " ")
     case = re.search(r"\[(.*)\]$", benchmark["name"])

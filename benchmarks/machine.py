@@ -1,4 +1,4 @@
-"""The machine that something was measured on, in words."""
+"""Describes the machine on which something was measured."""
 
 import os
 import platform
@@ -7,17 +7,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from peers import collectors
-
+from benchmarks.peers import collectors
 from fastlog import __version__
 
 
 def facts(folder: Path | None, systems: list[str]) -> dict[str, str]:
-    """`folder`: where the collectors write. `systems`: whose versions are of interest."""
+    """`folder`: where the collectors write. `systems`: collectors whose versions are wanted."""
     target = str(folder or tempfile.gettempdir())
     found = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     memory = re.search(r"MemTotal:\s*(\d+) kB", Path("/proc/meminfo").read_text())
-    told = {
+    known = {
         "processor": f"{found[1] if found else platform.machine()}, {os.cpu_count()} cores",
         "memory": f"{int(memory[1]) / 1e6:.0f} GB" if memory else "unknown",
         "system": f"Linux {platform.release()}, {_release()}",
@@ -27,11 +26,11 @@ def facts(folder: Path | None, systems: list[str]) -> dict[str, str]:
         "C compiler": _output([os.environ.get("CC", "cc"), "--version"]).splitlines()[0],
         "fastlog": __version__,
     }
-    return {**told, **collectors.versions(systems)}
+    return {**known, **collectors.versions(systems)}
 
 
-def describe(told: dict[str, str]) -> str:
-    return "".join(f"- {name}: {value}\n" for name, value in told.items())
+def describe(facts: dict[str, str]) -> str:
+    return "".join(f"- {name}: {value}\n" for name, value in facts.items())
 
 
 def _release() -> str:

@@ -1,6 +1,5 @@
-"""Measures what docs/performance.md tells, and keeps it in docs/performance.json, which report.py reads.
-
-Each part can be measured alone; the others stay as they were.
+"""Measures the figures of docs/performance.md and keeps them in docs/performance.json, from which report.py makes the
+page. Each part can be measured alone; the others stay as they were.
 """
 
 import argparse
@@ -12,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import entries
-import machine
-from bench_peers import Contest, measure, paced, points
-from peers import collectors, trial
+from benchmarks import entries, machine
+from benchmarks.bench_peers import Contest, measure, paced, points
+from benchmarks.peers import collectors, trial
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs/performance.json"
@@ -24,7 +22,7 @@ ALL = tuple(collectors.COLLECTORS)
 BOUNDS = ("ceiling", "ceiling-waits", "fastlog")
 RATES = [50_000, 200_000, 0]  # of the comparison with others; 0: as fast as one sender can
 MORE_RATES = [1_000, 5_000, 20_000, 100_000, 400_000]
-SINGLE_RATES = [5_000, 50_000, 200_000]  # with a datagram of each system call of the sender
+SINGLE_RATES = [5_000, 50_000, 200_000]  # with one datagram for each system call of the sender
 SIZES = [20, 100, 300, 1_000, 4_000, 16_000]  # bytes of a message
 SIZES_RATE = 20_000
 SENDERS = [1, 10, 100, 1_000, 10_000]
@@ -32,7 +30,7 @@ SENDERS_RATE = 200_000
 ERROR_SHARES = [0.0, 0.001, 0.01, 0.1, 0.5, 1.0]
 ERRORS_RATE = 50_000
 PER_DATAGRAM = [1, 5, 30]
-TOGETHER_RATE = 400_000  # entries a second, however many are in a datagram
+TOGETHER_RATE = 400_000  # entries a second, whatever the number in a datagram
 SEGMENT_BYTES = 320
 SEGMENT_MESSAGE_BYTES = 90  # so that its entries fit
 
@@ -41,10 +39,10 @@ SEGMENT_MESSAGE_BYTES = 90  # so that its entries fit
 class Options:
     folder: Path  # for the files of entries
     seconds: float  # of a paced load
-    count: int  # entries of a load at the most
+    count: int  # most entries of a load
 
     def contest(self, systems: tuple[str, ...], **more: Any) -> Contest:
-        """A load of entries as they come, but for what `more` says, in terms of trial.Load and entries.write."""
+        """A load of ordinary entries. `more`: arguments of trial.Load and entries.write that differ."""
         written = {name: more.pop(name) for name in ("message_bytes", "error_share") if name in more}
         source = self.folder / "-".join(["entries", *map(str, written.values())])
         about = entries.write(source, **written)
@@ -78,10 +76,10 @@ def errors(options: Options) -> list[Contest]:
 
 
 def together(options: Options) -> list[Contest]:
-    coalesced = {"message_bytes": SEGMENT_MESSAGE_BYTES, "segment_bytes": SEGMENT_BYTES}
+    coalesced: dict[str, Any] = {"message_bytes": SEGMENT_MESSAGE_BYTES, "segment_bytes": SEGMENT_BYTES}
     contests = []
     for rate in (TOGETHER_RATE, 0):
-        loads = [{"per_datagram": number, "rate": rate / number} for number in PER_DATAGRAM]
+        loads: list[dict[str, Any]] = [{"per_datagram": number, "rate": rate / number} for number in PER_DATAGRAM]
         contests += [options.contest(("fastlog",), **load) for load in (*loads, {"rate": rate, **coalesced})]
     return contests
 
@@ -100,15 +98,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = [*CONTESTS, "parts"]
     add = parser.add_argument
-    add("parts", nargs="*", metavar="PART", help=f"of {', '.join(known)}, the last from `make bench`; none: all")
+    add("parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}, the last from `make bench`; none: all")
     add("--rounds", type=int, default=3)
-    add("--seconds", type=float, default=1.0, help="of a paced load; default: 1")
-    add("--count", type=int, default=600_000, help="entries of a load at the most; default: 600000")
-    add("--directory", type=Path, help="where the collectors write; default: the system's place for temporary files")
+    add("--seconds", type=float, default=1.0, help="length of a paced load; default: 1")
+    add("--count", type=int, default=600_000, help="most entries of a load; default: 600000")
+    add(
+        "--directory", type=Path, help="where the collectors write; default: the system's directory for temporary files"
+    )
     arguments = parser.parse_args()
     parts = arguments.parts or known
     if unknown := set(parts) - set(known):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
 
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -127,7 +127,7 @@ def main() -> None:
 
 
 def _brief(benchmarks: list[Any]) -> list[Any]:
-    """What bench_table.py reads of pytest-benchmark's account."""
+    """The part of pytest-benchmark's results that bench_table.py reads."""
     kept = ("rounds", "median", "min")
     return [
         {
@@ -141,7 +141,7 @@ def _brief(benchmarks: list[Any]) -> list[Any]:
 
 
 def _compact(result: dict[str, Any]) -> str:
-    """A line for each point, so that a difference can be read."""
+    """Writes a line for each point, so that a diff can be read."""
 
     def rounded(value: Any) -> Any:
         if isinstance(value, float):

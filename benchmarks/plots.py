@@ -1,4 +1,4 @@
-"""Plots for the documents: small SVG files that come out the same for the same figures."""
+"""Plots for the documents: small SVG files, always the same for the same figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ OTHER_COLOURS = ["#8a8a8a", "#bdbdbd", "#555555"]
 
 
 def lines(path: Path, shown: dict[str, Line], x_title: str, y_title: str) -> None:
-    """A line for each name; the places along the x axis are as far apart whatever their values are."""
+    """Draws a line for each name. The places along the x axis are equally far apart, whatever their values."""
     figure, axes = pyplot.subplots(figsize=(WIDTH_IN, HEIGHT_IN))
     places = list(dict.fromkeys(x for line in shown.values() for x, _ in line))
     others = iter(OTHER_COLOURS)

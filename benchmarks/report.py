@@ -1,4 +1,4 @@
-"""Writes docs/performance.md and its plots from docs/performance.json, which measure.py made."""
+"""Writes docs/performance.md and its plots from docs/performance.json, which measure.py writes."""
 
 import argparse
 import json
@@ -6,16 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import bench_peers
-import bench_table
-import machine
-from measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
-from peers.collectors import MEANING
-from tables import count, markdown, share
+from benchmarks import bench_peers, bench_table, machine
+from benchmarks.measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
+from benchmarks.peers.collectors import MEANING
+from benchmarks.tables import count, markdown, share
 
 PAGE = ROOT / "docs/performance.md"
 PLOTS = ROOT / "docs/performance"
-ORDINARY_BURST = 64  # of the loads that say nothing else
+ORDINARY_BURST = 64  # datagrams a call, unless a load says otherwise
 
 Point = dict[str, Any]
 
@@ -33,7 +31,7 @@ def of(points: Sequence[Point], system: str) -> list[Point]:
 
 
 def by_system(points: Sequence[Point], key: Callable[[Point], Any], name: str, shown: Callable[[Any], str]) -> str:
-    """A row for each value of `key`; the columns are the collectors' costs, and what fastlog stored."""
+    """Has a row for each value of `key`; the columns are the collectors' costs, and the share that fastlog stored."""
     systems = list(dict.fromkeys(point["system"] for point in points))
     rows = []
     for value in dict.fromkeys(map(key, points)):
@@ -60,7 +58,7 @@ def rate_name(rate: float) -> str:
 
 
 def draw(result: dict[str, Any]) -> None:
-    from plots import bars, lines  # here, since the page alone can be made without matplotlib
+    from benchmarks.plots import bars, lines  # here, since the page alone can be made without matplotlib
 
     PLOTS.mkdir(exist_ok=True)
     middle = max(point["rate"] for point in result["peers"])
@@ -80,7 +78,7 @@ def draw(result: dict[str, Any]) -> None:
 
 
 def errors_table(points: Sequence[Point]) -> str:
-    """With what an ERROR costs more than another entry."""
+    """Shows also how much more an ERROR costs than another entry."""
     base = next(point["ns_each"] for point in points if not point["error_share"])
     rows = []
     for point in points:
@@ -101,28 +99,29 @@ def together_table(points: Sequence[Point]) -> str:
 
 
 def limit(result: dict[str, Any]) -> str:
-    """What is left to gain, from the measured figures."""
+    """Says where the next limits are, by the measured figures."""
     [mine] = [point for point in of(result["peers"], "fastlog") if point["rate"] == 0]
     [waits] = [point for point in of(result["peers"], "ceiling-waits") if point["rate"] == 0]
     paced = [point for point in result["together"] if point["rate"]]
     packed = max(paced, key=lambda point: point["per_datagram"])
     most = 1e9 / mine["ns_each"]
+    kernel = f"{100 * (1 - mine['user_share']):.0f}"
     return f"""\
-As fast as one sender can, an entry costs fastlog {cost(mine)} ns, so one core takes some {count(most / 1000)},000 of
-them a second at the most. About {100 * (1 - mine["user_share"]):.0f} % of that time is the kernel's: it hands over
+At the highest speed of one sender, an entry costs fastlog {cost(mine)} ns, so one core takes at most about
+{count(most / 1000)},000 of them a second. About {kernel} % of that time is the kernel's: it hands over
 datagrams one by one, frees their memory, and copies the lines to the page cache. The rest is fastlog's own: checking,
 accounting, copying, and the loop. `ceiling-waits` does the kernel's part and one copy, and nothing else, for
-{cost(waits)} ns: about the least for any program that takes single datagrams from a socket.
+{cost(waits)} ns. That is about the least for any program that takes single datagrams from a socket.
 
 So the next limits are, in this order:
 
-1. **The kernel's cost of a datagram.** It is paid for a datagram, not for an entry: {packed["per_datagram"]} entries
-   in a datagram cost {cost(packed)} ns each. Senders that can wait for a moment should put several into one.
-2. **The receive buffer.** A sender with a core of its own can fill it while the server does not come to run. What is
-   lost then is told as `kernel_drops`.
+1. **The kernel's cost of a datagram.** It is paid for each datagram, not each entry: {packed["per_datagram"]} entries
+   in a datagram cost {cost(packed)} ns each. Senders that can wait a moment should put several into one.
+2. **The receive buffer.** A sender with a core of its own can fill it while the server waits for a processor. The
+   datagrams lost then are counted as `kernel_drops`.
 3. **The disk.** At that rate {count(most * (mine["entry_bytes"] + 1) / 1e6)} MB a second are written. When the page
-   cache is full of what is not on disk yet, the disk's own speed is the limit, and the loop waits in `write`.
-4. **One core.** The loop is one thread. A second server on another port is the way to a second core.
+   cache is full of data that is not on disk yet, the disk's speed is the limit, and the loop waits in `write`.
+4. **One core.** The loop is one thread. To use a second core, run a second server on another port.
 """
 
 
@@ -136,36 +135,36 @@ def page(result: dict[str, Any]) -> str:
     return f"""\
 # Performance
 
-What an entry costs, beside other collectors, and how that changes with the load. All figures are measured;
-`make performance` measures them again and writes this page and its plots anew.
+How much CPU time an entry costs, beside other collectors, and how that changes with the load. All figures are measured;
+`make performance` measures them again and rewrites this page and its plots.
 
 ## How it is measured
 
 Every collector runs as its own process, receives on the loopback interface, and appends to a file. A sender in C sends
 the same entries to each of them, with `sendmmsg`, {ORDINARY_BURST} datagrams a call unless another number is given, at
-an exact pace, or as fast as it goes ("unpaced"). The collectors take turns within a round, and the figures are medians
+an exact pace, or as fast as possible ("unpaced"). The collectors take turns within a round, and the figures are medians
 of {rounds} rounds. A paced load takes {how["seconds"]:g} s, an unpaced one is {how["count"]:,} entries.
 
 - **CPU ns/entry** is the CPU time of the collector's process, all its threads, in the kernel and outside, from the
-  first datagram until it has nothing left to do, divided by the entries in its file. Neither the sender's time nor
-  what the kernel does on its side of the loopback interface is in it, for any of them.
-- **stored** is the lines of the file, after the collector was ended, divided by the entries sent.
-- **to ceiling** is the ratio to the cost of a C program that copies datagrams to a file and looks into none.
-- **receive buffer** is what the kernel granted, in terms of `SO_RCVBUF`; all ask for 4 MiB. **Kernel drops** are of
-  all rounds.
-- **memory** is resident memory at its largest.
+  first datagram until it has nothing left to do, divided by the entries in its file. For no collector does it include
+  the sender's time, or the kernel's work on the sender's side of the loopback interface.
+- **stored** is the number of lines in the file, after the collector has ended, divided by the entries sent.
+- **to ceiling** is the ratio to the cost of a C program that copies datagrams to a file without a look at them.
+- **receive buffer** is the size that the kernel granted, as in `SO_RCVBUF`; all ask for 4 MiB. **Kernel drops** are
+  the sum of all rounds.
+- **memory** is the largest amount of resident memory.
 
 The entries are JSON objects as applications send them, of levels DEBUG, INFO and WARNING, {entry_bytes} bytes on
-average, one in a datagram, where nothing else is said. Lines of your own log files can be sent instead:
+average, one in a datagram, unless stated otherwise. You can send lines of your own log files instead:
 `--corpus FILE`.
 
 The machine:
 
 {machine.describe(result["machine"])}
 Both the sender and the collector run on it, so single figures differ by a tenth or more from run to run; the ratios of
-one run are steadier. Where the sender leaves time on its core, the scheduler may have the collector run there, too:
-what was just sent is in that core's caches, and costs half of what it costs to fetch it from another core. So a load
-that keeps the sender busy (unpaced, or with a system call for each datagram) costs the collector more.
+one run are steadier. If the sender leaves time on its core, the scheduler may run the collector there, too: the data
+just sent is in that core's caches, and costs half as much as data fetched from another core. So a load that keeps the
+sender busy (unpaced, or with a system call for each datagram) costs the collector more.
 
 ## Beside other collectors
 
@@ -186,10 +185,10 @@ others and the settings of all are in `benchmarks/peers/`.
 {by_system(usual, lambda p: p["rate"], "entries/s", rate_name)}
 ![Cost by rate](performance/rate.svg)
 
-Entries that come together share the cost of a wake-up. Where few come, an entry's cost is that of waking up, and of the
-figures for the dashboard now and then; at such rates that is a few thousandths of a core in all.
+Entries that arrive together share the cost of a wake-up. If few arrive, the cost of an entry is mostly that of waking
+up, and of an occasional snapshot for the dashboard; at such rates that is a few thousandths of a core in all.
 
-The same with one datagram for each call of the sender, as many small senders would do it. Here a receiver that does not
+The next table has one datagram for each call of the sender, as from many small senders. Here a receiver that does not
 wait is woken for nearly every datagram:
 
 {by_system(single, lambda p: p["rate"], "entries/s", rate_name)}
@@ -209,11 +208,11 @@ At {count(SENDERS_RATE)} entries a second together, a datagram of each in turn, 
 {by_system(result["senders"], lambda p: p["senders"], "senders", count)}
 ![Cost by number of senders](performance/senders.svg)
 
-The account of a sender is one line of the cache, found by a hash; that of ten thousand does not fit in the nearest
-caches, which costs some 80 ns an entry. `ceiling` has no account: what changes there is the sending side, whose
-datagrams come from one address or many. That is also most of what changes for fastlog: with so many addresses the
-sender has more to do, and the collector is less often on its core. With a system call for each datagram, which keeps
-the sender busy in any case, ten thousand senders cost a tenth more than one.
+The ledger of a sender is one line of the cache, found by a hash. Those of ten thousand senders do not fit in the
+nearest caches, which costs about 80 ns an entry. `ceiling` has no ledger: there only the sending side changes, whose
+datagrams come from one address or many. That is also most of the change for fastlog: with so many addresses the sender
+has more to do, and the collector is less often on its core. With a system call for each datagram, which keeps the
+sender busy in any case, ten thousand senders cost a tenth more than one.
 
 ## With the share of ERROR
 
@@ -222,30 +221,30 @@ At {count(ERRORS_RATE)} entries a second; each ERROR is written at once, synced 
 {errors_table(result["errors"])}
 ![Cost by share of ERROR](performance/errors.svg)
 
-Where errors are rare, each of them ends a batch and has a sync of its own. Where there are many, syncs begin 5 ms
-apart, and one does for all that came meanwhile.
+If errors are rare, each of them ends a batch and has a sync of its own. If there are many, syncs begin 5 ms apart, and
+one sync serves all errors that arrived meanwhile.
 
 ## Several entries in a datagram
 
-As many entries a second in all rows that have a pace. "Coalesced" are datagrams of one size that the sender hands to
-the kernel together (`UDP_SEGMENT`). Where not all is stored, the sender was faster than one core can take, until the
-receive buffer was full:
+All rows with a pace have the same number of entries a second. "Coalesced" are datagrams of one size that the sender
+hands to the kernel together (`UDP_SEGMENT`). If not everything is stored, the sender was faster than one core can take,
+until the receive buffer was full:
 
 {together_table(result["together"])}
 ## The parts
 
-Measured alone, by `make bench`. Each round is a fixed amount of work; the figures are for one entry, reject, or
-whatever the second column counts. What is rejected, and what is over a cap, is measured as well, since a stranger can
+`make bench` measures each part alone. Each round is a fixed amount of work; the figures are for one entry, one reject,
+or another unit of the second column. Rejected input and input over a cap are measured as well, since a stranger can
 send it.
 
 {bench_table.table(result["parts"])}
-## What the next limit is
+## The next limits
 
 {limit(result)}
 ## To measure again
 
     make performance                                  # everything above: some eight minutes
-    .venv/bin/python benchmarks/measure.py senders    # one part; then benchmarks/report.py writes the page
+    .venv/bin/python -m benchmarks.measure senders    # one part; then `-m benchmarks.report` writes the page
 
 The figures are in [performance.json](performance.json): all costs of a point, and the medians.
 """

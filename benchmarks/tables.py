@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """The first column is text, the others are figures: to the right."""
+    """The first column is text; the others are figures, which are aligned to the right."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -19,6 +19,6 @@ def count(number: float) -> str:
 
 
 def share(part: float) -> str:
-    """A share as per cent; only what is whole is shown as 100."""
+    """A share in per cent; only a whole one is shown as 100."""
     percent = 100 * part
     return f"{percent:.0f} %" if percent in (0, 100) else f"{min(percent, 99.999):.3f} %"

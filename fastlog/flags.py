@@ -147,8 +147,8 @@ def _add_loadtest(commands: Commands) -> None:
         "fastlog loadtest --logs 100000 --rate 20000 --clients 8\n"
         "fastlog loadtest --rate 0 --duration 10 --corpus app.log\n"
         "fastlog loadtest --find-max",
-        "Exit code 0: the account balances, every entry is stored, and every priority entry is\n"
-        "acknowledged; 1: not so, or unknown; 2: wrong usage.",
+        "Exit code 0: every entry is accounted for and stored, and every priority entry acknowledged;\n"
+        "1: not so, or unknown; 2: wrong usage; 130: interrupted.",
     )
     _add_server(parser)
     add = parser.add_argument
@@ -172,7 +172,7 @@ def _add_loadtest(commands: Commands) -> None:
     add("--json", action="store_true", help="print the report as JSON")
     _add_flags(parser, "SNDBUF_SIZE")
     uses = (*CLIENT_USES, "DASHBOARD_PORT", "DASHBOARD_TOKEN")
-    parser.set_defaults(module="fastlog.loadtest.run", client_uses=uses, check=_check_loadtest, error=parser.error)
+    parser.set_defaults(module="fastlog.commands.loadtest", client_uses=uses, check=_check_loadtest, error=parser.error)
 
 
 def _check_loadtest(options: argparse.Namespace) -> None:

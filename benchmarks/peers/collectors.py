@@ -1,7 +1,7 @@
-"""The collectors that are compared, each as it is started: a command, its environment, its settings.
+"""The collectors that are compared, and how each is started: a command, its environment, its settings.
 
-All of them receive on a port of the loopback interface, ask for 4 MiB of receive buffer, and append what they get to
-one file. Where a collector can do it in more than one way, the fastest that keeps every datagram was taken.
+All of them receive on a port of the loopback interface, ask for 4 MiB of receive buffer, and append the datagrams to
+one file. If a collector has several ways to do that, the fastest one that keeps every datagram was chosen.
 """
 
 import os
@@ -17,12 +17,12 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build/peers"
 COMPILER_FLAGS = ["-O3", "-Wall", "-Wextra", "-Werror"]
 RECEIVE_BYTES = 4 << 20
-WAIT_USEC = 1000  # of the ceiling that waits: fastlog's COALESCE_USEC
+WAIT_USEC = 1000  # that `ceiling-waits` waits: fastlog's COALESCE_USEC
 
 
 @dataclass(frozen=True)
 class Launch:
-    """`output`: the file that has the entries in the end."""
+    """`output`: the file that has the entries when the collector has ended."""
 
     command: list[str]
     output: Path
@@ -33,7 +33,7 @@ Starter = Callable[[int, Path], Launch]
 
 
 def build() -> None:
-    """Compiles the C programs, where they are older than their sources."""
+    """Compiles the C programs that are older than their sources."""
     BUILD.mkdir(parents=True, exist_ok=True)
     for source in HERE.glob("*.c"):
         program = BUILD / source.stem
@@ -59,13 +59,13 @@ def usual(port: int, directory: Path) -> Launch:
 
 
 def fastlog(port: int, directory: Path) -> Launch:
-    program = os.environ.get("FASTLOG")  # another build of it, say
+    program = os.environ.get("FASTLOG")  # for example another build of it
     settings = {
         "SERVER_HOST": "127.0.0.1",
         "SERVER_PORT": str(port),
         "LOG_DIR": str(directory),
         "LOG_FILENAME": "out.log",
-        "MAX_LOG_SIZE_MB": "1000000",  # one file, as of the others
+        "MAX_LOG_SIZE_MB": "1000000",  # one file, as for the others
         "DASHBOARD_PORT": "0",
     }
     command = [program] if program else [sys.executable, "-m", "fastlog"]
@@ -110,7 +110,7 @@ def syslog_ng(parse: bool) -> Starter:
         output = directory / "out.log"
         version = re.search(r"Config version: (\S+)", _version(program, root))
         if not version:
-            raise SystemExit(f"{program} --version does not name its configuration's version")
+            raise SystemExit(f"{program} --version does not print the version of its configuration")
         (directory / "syslog-ng.conf").write_text(f"""@version: {version[1]}
 options {{ threaded(yes); use-dns(no); keep-hostname(yes); flush-lines(100); }};
 source incoming {{
@@ -142,25 +142,25 @@ COLLECTORS: dict[str, Starter] = {
     "usual-python": usual,
 }
 MEANING = {
-    "ceiling": "C: recvmmsg, memcpy, write; nothing is looked into",
-    "ceiling-waits": f"the same, with a wait of {WAIT_USEC} µs before each drain",
-    "fastlog": "every entry checked, stored and accounted for",
-    "rsyslog": "imudp to omfile, nothing parsed",
-    "rsyslog-json": "the same with mmjsonparse",
-    "syslog-ng": "network to file, nothing parsed",
-    "syslog-ng-json": "the same with json-parser",
+    "ceiling": "C: recvmmsg, memcpy, write; the data is not looked at",
+    "ceiling-waits": f"`ceiling` with a wait of {WAIT_USEC} µs before each drain",
+    "fastlog": "every entry is checked, stored and accounted for",
+    "rsyslog": "imudp to omfile, without parsing",
+    "rsyslog-json": "`rsyslog` with mmjsonparse",
+    "syslog-ng": "network to file, without parsing",
+    "syslog-ng-json": "`syslog-ng` with json-parser",
     "usual-python": "recvfrom, json.loads, a list under a lock, a flush thread",
 }
 
 
 def versions(names: list[str]) -> dict[str, str]:
-    """Of those that have one, as they tell it themselves."""
+    """The versions that rsyslog and syslog-ng report, if they are among the names."""
     found = {}
     for prefix, program, package in (("rsyslog", "rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng", "syslog-ng-core")):
         if any(name.startswith(prefix) for name in names):
             path, root = _program(program, package)
-            told = re.search(r"\d+\.\d+(\.\d+)?", _version(path, root))
-            found[prefix] = told[0] if told else "unknown"
+            version = re.search(r"\d+\.\d+(\.\d+)?", _version(path, root))
+            found[prefix] = version[0] if version else "unknown"
     return found
 
 
@@ -171,20 +171,20 @@ def _version(program: str, root: Path | None) -> str:
 
 
 def _program(name: str, package: str) -> tuple[str, Path | None]:
-    """The program that was unpacked, with the root that it lies in; else the one that is installed."""
+    """The program that fetch.sh unpacked, with the root below which it is; else the one that is installed."""
     root = BUILD / package
     if (unpacked := root / "usr/sbin" / name).exists():
         return str(unpacked), root
     installed = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if not installed:
-        raise SystemExit(f"there is no {name}; benchmarks/peers/fetch.sh unpacks it from Debian's packages")
+        raise SystemExit(f"{name} is not installed; benchmarks/peers/fetch.sh unpacks it from Debian's packages")
     return installed, None
 
 
 def _one(root: Path, pattern: str) -> Path:
     found = sorted(root.glob(pattern))
     if not found:
-        raise SystemExit(f"{root} has no {pattern}; remove it, and fetch.sh unpacks it again")
+        raise SystemExit(f"{root} has no {pattern}; remove the directory, and fetch.sh unpacks it again")
     return found[0]
 
 

@@ -1,4 +1,4 @@
-"""What the kernel knows of another process and its socket: CPU time, memory, the receive buffer and its losses."""
+"""Asks the kernel about another process and its socket: CPU time, memory, the receive buffer and its drops."""
 
 import re
 import socket
@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-# Of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
+# From linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST_DUMP = 0x301
@@ -17,21 +17,21 @@ INET_DIAG_SKMEMINFO = 7
 ALL_STATES = 0xFFFFFFFF
 ANY_COOKIE = 0xFFFFFFFF
 DIAG_MESSAGE_BYTES = 72  # of inet_diag_msg, before the attributes
-CPUCLOCK_SCHED = 2  # of kernel/time/posix-cpu-timers.c: the time that the scheduler gave, in nanoseconds
+CPUCLOCK_SCHED = 2  # from kernel/time/posix-cpu-timers.c: the time that the scheduler gave, in nanoseconds
 
 _HEADER = struct.Struct("=IHHII")
-_MEMINFO = struct.Struct("=9I")  # of which the first is the bytes queued, the second their limit, the ninth the drops
+_MEMINFO = struct.Struct("=9I")  # the first is the bytes queued, the second their limit, the ninth the drops
 
 
 @dataclass(frozen=True)
 class SocketState:
-    queued_bytes: int  # with the kernel's own overhead
-    receive_buffer: int  # bytes in terms of SO_RCVBUF: the kernel doubles what it was asked for
+    queued_bytes: int  # including the kernel's own overhead
+    receive_buffer: int  # bytes as in SO_RCVBUF: the kernel doubles the number it was asked for
     drops: int  # datagrams
 
 
 def udp_socket(port: int) -> SocketState | None:
-    """The UDP socket that is bound to `port` of the loopback interface; None: there is none. Raises OSError."""
+    """The UDP socket bound to `port` on IPv4; None if there is none. Raises OSError."""
     request = (
         struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_UDP, 1 << (INET_DIAG_SKMEMINFO - 1), ALL_STATES)
         + struct.pack(">HH", port, 0)
@@ -46,7 +46,7 @@ def udp_socket(port: int) -> SocketState | None:
                 size, kind, *_ = _HEADER.unpack_from(answer)
                 if kind == NLMSG_ERROR:
                     number = -struct.unpack_from("=i", answer, _HEADER.size)[0]
-                    raise OSError(number, "the kernel tells nothing of UDP sockets: it needs its module udp_diag")
+                    raise OSError(number, "the kernel does not report UDP sockets: its module udp_diag is missing")
                 if kind == NLMSG_DONE:
                     return None
                 state = _state(answer[_HEADER.size + DIAG_MESSAGE_BYTES : size])
@@ -66,16 +66,16 @@ def _state(attributes: bytes) -> SocketState | None:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of a process with its children, all their threads included."""
+    """CPU time of a process and its children, including all their threads."""
     total = 0
     for process in _with_children(pid):
-        # clock_getcpuclockid(3) makes the same of a pid
+        # clock_getcpuclockid(3) makes the clock's number of a pid in this way
         total += time.clock_gettime_ns(~process << 3 | CPUCLOCK_SCHED)
     return total
 
 
 def user_and_system_ticks(pid: int) -> tuple[int, int]:
-    """The same time, split, in the coarse units of /proc/PID/stat."""
+    """The CPU time of a process and its children, split, in the coarse units of /proc/PID/stat."""
     user = system = 0
     for process in _with_children(pid):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -85,7 +85,7 @@ def user_and_system_ticks(pid: int) -> tuple[int, int]:
 
 
 def peak_memory_bytes(pid: int) -> int:
-    """Resident memory of the process at its largest."""
+    """The largest amount of resident memory that the process has had."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) * 1024 if found else 0
 

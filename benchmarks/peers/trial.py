@@ -1,7 +1,8 @@
-"""One measurement: a collector is started on an empty directory, gets a load, and what it stored and used is read.
+"""One measurement: a collector is started in an empty directory and gets a load; then its file and its CPU time are
+read.
 
-The collector's CPU time is taken from just before the first datagram until it has nothing left to do, so neither its
-start nor its end counts; what it stored is counted in its file after it has ended.
+The CPU time is counted from just before the first datagram until the collector has nothing left to do, so neither its
+start nor its end counts. The stored entries are counted in its file after it has ended.
 """
 
 import contextlib
@@ -17,18 +18,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from peers import kernel
-from peers.collectors import BUILD, COLLECTORS, Launch
+from benchmarks.peers import kernel
+from benchmarks.peers.collectors import BUILD, COLLECTORS, Launch
 
-PATIENCE_SEC = 30.0  # for a start, for the work left after the last datagram, and for an end
+PATIENCE_SEC = 30.0  # to wait for a start, for the work left after the last datagram, and for an end
 LOOK_SEC = 0.05  # between two looks at a process
-IDLE_NS = 1_000_000  # of CPU time between two looks: who uses less has nothing to do
-IDLE_LOOKS = 3  # in a row that find it so
+IDLE_NS = 1_000_000  # of CPU time between two looks: a collector that uses less has nothing to do
+IDLE_LOOKS = 3  # in a row without work, after which a collector counts as idle
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent. `rate`: datagrams a second; 0: as fast as one sender can."""
+    """The datagrams to send. `rate`: datagrams a second; 0: as fast as one sender can."""
 
     entries: Path
     count: int
@@ -36,7 +37,7 @@ class Load:
     burst: int = 64  # datagrams of one system call of the sender
     senders: int = 1  # distinct addresses
     per_datagram: int = 1  # entries
-    segment_bytes: int = 0  # entries padded to that size and sent coalesced (UDP_SEGMENT); 0: they are not
+    segment_bytes: int = 0  # size to which entries are padded and sent coalesced (UDP_SEGMENT); 0: they are not
 
     def command(self, port: int) -> list[str]:
         options = {
@@ -55,13 +56,13 @@ class Load:
 @dataclass(frozen=True)
 class Outcome:
     sent: int  # entries
-    stored: int  # entries, lines of the file
-    kernel_drops: int  # datagrams that the collector's socket had no room for
+    stored: int  # entries: lines of the file
+    kernel_drops: int  # datagrams for which the collector's socket had no room
     datagrams: int
     sent_bytes: int
-    sent_rate: float  # datagrams a second, as reached
+    sent_rate: float  # datagrams a second that the sender reached
     cpu_ns: int
-    user_share: float | None  # of the CPU time; None: too little was used to tell
+    user_share: float | None  # of the CPU time; None: too little was used to know it
     receive_buffer: int  # bytes granted
     peak_memory_bytes: int
 
@@ -79,7 +80,7 @@ class Outcome:
 
 
 class Collector:
-    """A collector that runs; ready when the constructor returns. Raises SystemExit with what it said if it ended."""
+    """A running collector, ready when the constructor returns. Raises SystemExit with its messages if it ended."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self.name = name
@@ -121,19 +122,19 @@ class Collector:
             time.sleep(LOOK_SEC / 10)
 
     def wait_until_idle(self) -> None:
-        """Until its socket is empty and it uses no CPU time to speak of."""
+        """Waits until its socket is empty and it uses hardly any CPU time."""
         give_up = time.monotonic() + PATIENCE_SEC
         idle = 0
         used = kernel.cpu_ns(self.pid)
         while idle < IDLE_LOOKS:
             if time.monotonic() > give_up:
-                raise SystemExit(f"{self.name} does not come to an end: {self._messages.read_text()}")
+                raise SystemExit(f"{self.name} is still busy: {self._messages.read_text()}")
             time.sleep(LOOK_SEC)
             before, used = used, kernel.cpu_ns(self.pid)
             idle = idle + 1 if used - before < IDLE_NS and self.socket.queued_bytes == 0 else 0
 
     def stop(self) -> None:
-        """Ends it as a service manager would: it writes what it holds."""
+        """Ends it as a service manager would, so that it writes what it has buffered."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(PATIENCE_SEC)
@@ -147,7 +148,7 @@ class Collector:
             self.process.wait()
 
     def stored(self) -> int:
-        """Lines of its file."""
+        """The number of lines in its file."""
         count = 0
         with contextlib.suppress(FileNotFoundError), open(self.launch.output, "rb") as file:
             while part := file.read(1 << 20):
@@ -157,7 +158,8 @@ class Collector:
 
 @contextlib.contextmanager
 def running(name: str, folder: Path | None) -> Iterator[Collector]:
-    """A collector in a directory of its own, which is removed afterwards. `folder`: where; None: the usual place."""
+    """A collector in a directory of its own, which is removed afterwards. `folder`: where; None: the system's directory
+    for temporary files."""
     with tempfile.TemporaryDirectory(prefix="collector-", dir=folder) as directory:
         collector = Collector(name, Path(directory))
         try:

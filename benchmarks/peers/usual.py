@@ -1,5 +1,5 @@
-"""The usual design of a log collector in Python, to compare with: one datagram a system call, `json.loads`, a list
-under a lock, and a thread that writes it out.
+"""The usual design of a log collector in Python, for comparison: one datagram a system call, `json.loads`, a list
+under a lock, and a thread that writes the list to a file.
 
 usage: usual.py PORT FILE
 """
@@ -11,10 +11,10 @@ import sys
 import threading
 from typing import Any
 
-FLUSH_COUNT = 100  # entries; the defaults of fastlog, here and below
+FLUSH_COUNT = 100  # entries; this and the next are fastlog's defaults
 FLUSH_SEC = 5.0
 RECEIVE_BYTES = 4 << 20
-SO_RCVBUFFORCE = 33  # of asm-generic/socket.h; the socket module does not name it
+SO_RCVBUFFORCE = 33  # from asm-generic/socket.h; the socket module does not have it
 STOP_CHECK_SEC = 0.2
 PRIORITY = {"ERROR", "CRITICAL"}
 

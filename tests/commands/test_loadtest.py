@@ -1,4 +1,4 @@
-"""`fastlog loadtest` against the real server: its account is held against the file, whatever became of the entries."""
+"""`fastlog loadtest` against the real server: its report must agree with the file, whatever became of the entries."""
 
 import json
 import os
@@ -11,6 +11,7 @@ import subprocess
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import pytest
@@ -18,15 +19,16 @@ import pytest
 from fastlog.errors import ConfigError
 from fastlog.loadtest.entries import made_up, picked, read_corpus
 from fastlog.loadtest.messages import TEMPLATES, made_up_fields, made_up_message
-from fastlog.loadtest.report import Outcome, Report, Sending, restarted
-from fastlog.loadtest.run import Plan, Target, measure
-from fastlog.loadtest.search import CONFIRMATIONS_MAX, STEPS_MAX, SearchError, find_max
+from fastlog.loadtest.report import CPU_PER_ENTRY_FROM_RATE, Outcome, Report, Sending, as_text, reconcile, restarted
+from fastlog.loadtest.run import Measurement, Plan, Target
+from fastlog.loadtest.search import CONFIRMATIONS_MAX, STEPS_MAX, Search, SearchError
 from fastlog.stats import Latency
 from fastlog.stats_client import Figures, StatsClient
 from tests.helpers.lossy_relay import LossyRelay
-from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, run_fastlog
 
 TOKEN = "correct-horse-battery-staple"
+UNKNOWN = "192.0.2.1:1"  # an address that the server does not list
 ENTRY = b'{"sequence":1000000000000000,"level":"INFO","message":"m"}'
 
 
@@ -45,22 +47,26 @@ def command(server, *arguments: str) -> list[str]:
 
 def adds_up(report: dict) -> bool:
     sending, outcome = report["sending"], report["outcome"]
-    kinds = ("stored", "duplicates", "buffered", "disk", "kernel_drops", "on_the_way")
+    kinds = ("stored", "duplicates", "buffered", "lost_to_disk", "kernel_drops", "lost_in_network")
     became = sum(outcome[kind] for kind in kinds) + sum(outcome["rejected"].values())
-    return sending["entries"] + sending["repetitions"] == became
+    return sending["entries"] + sending["retransmissions"] == became
 
 
-def test_the_account_agrees_with_the_file(start):
+def test_the_report_agrees_with_the_file(start):
     server = start()
     code, report = loadtest(server, "--logs", "5003", "--rate", "0", "--error-share", "0.02")
     entries = server.entries()
     assert report["sending"]["entries"] == 5003
     assert report["outcome"]["stored"] == len(entries)
     assert adds_up(report)
-    assert report["balanced"]
+    assert report["accounted_for"]
     assert report["outcome"]["other_senders"] == 0
     assert code == (0 if report["lost"] == 0 else 1)
-    assert report["lost"] == 5003 - len(entries) == report["outcome"]["kernel_drops"] - report["sending"]["repetitions"]
+    assert (
+        report["lost"]
+        == 5003 - len(entries)
+        == report["outcome"]["kernel_drops"] - report["sending"]["retransmissions"]
+    )
     assert report["sending"]["priority_entries"] == report["sending"]["acknowledged"] == 100
     assert Counter(entry["level"] for entry in entries)["ERROR"] == 100
     latency = report["sending"]["ack_latency_ms"]
@@ -107,35 +113,40 @@ class Between(StatsClient):
         return figures
 
 
-def measured(server, inquiry: StatsClient, logs: int, errors: int = 0) -> Report:
+def measured(server, stats_client: StatsClient, logs: int, errors: int = 0) -> Report:
     plan = Plan(logs, 0, 2)
     rng = random.Random(3)
     dealt = [made_up(rng, count, errors, None) for count in plan.counts]
-    return measure(Target("127.0.0.1", server.port, 1 << 20, PATIENCE_SEC), plan, dealt, ("ERROR",), inquiry)
+    target = Target("127.0.0.1", server.port, 1 << 20, PATIENCE_SEC)
+    return Measurement(target, plan, dealt, ("ERROR",), stats_client).run()
 
 
-def test_what_the_kernel_drops_is_accounted_for(start):
+def test_drops_of_the_kernel_are_accounted_for(start):
     server = start(RCVBUF_SIZE="1", FLUSH_COUNT="1")
     stopped = Between(server, lambda: server.signal(signal.SIGSTOP), lambda: server.signal(signal.SIGCONT))
     report = measured(server, stopped, 1000)
     outcome = report.outcome
     assert outcome.kernel_drops > 900
-    assert (outcome.on_the_way, outcome.duplicates, outcome.buffered, outcome.disk) == (0, 0, 0, 0)
+    assert (outcome.lost_in_network, outcome.duplicates, outcome.buffered, outcome.lost_to_disk) == (0, 0, 0, 0)
     assert outcome.stored == 1000 - outcome.kernel_drops == len(server.entries())
-    assert report.balanced
+    assert report.accounted_for
     assert report.lost == outcome.kernel_drops
     assert not report.lossless
 
 
-def test_other_senders_are_told(start):
+def test_other_senders_are_reported(start):
     server = start(FLUSH_COUNT="1")
     report = measured(server, Between(server, lambda: server.send([ENTRY] * 7)), 100, errors=1)
     assert report.outcome.other_senders == 7
-    assert report.outcome.on_the_way == 0
-    assert not report.balanced
+    assert report.outcome.lost_in_network == 0
+    assert not report.accounted_for
     assert not report.lossless
     assert report.lost is None
     assert "7 entries came from other senders meanwhile" in report.notes[0]
+    numbers = dict(re.findall(r"^ *(\S.*?)  +([0-9,]+)$", as_text(report), re.MULTILINE))
+    assert [numbers[name] for name in ("sent", "sent by others meanwhile", "together", "stored")] == [
+        "100", "7", "107", "107"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -150,27 +161,27 @@ def test_rejects_are_accounted_for(start, settings, reason, count):
     assert list(outcome["rejected"]) == [reason]
     assert outcome["rejected"][reason] == count or 0 < outcome["rejected"][reason] < 200
     assert adds_up(report)
-    assert outcome["on_the_way"] == 0
-    assert report["balanced"]
+    assert outcome["lost_in_network"] == 0
+    assert report["accounted_for"]
     assert report["lost"] == outcome["rejected"][reason] == 200 - len(server.entries())
 
 
-def test_what_is_lost_on_the_way_is_told_apart_and_errors_come_again(start, closing):
-    """The way loses three ordinary datagrams and an ERROR, the last one, there, and an ACK on its way back."""
+def test_losses_in_the_network_are_told_apart_and_errors_retransmitted(start, closing):
+    """The network loses three ordinary datagrams and an ERROR, the last one, and an ACK on its way back."""
     server = start()
-    way = closing(
+    relay = closing(
         LossyRelay(server.port, lambda way, number: number in (3, 4, 5, 49) if way == "there" else number == 0)
     )
-    relayed = ["--logs", "50", "--rate", "0", "--clients", "1", "--error-share", "0.02", "--port", str(way.port)]
+    relayed = ["--logs", "50", "--rate", "0", "--clients", "1", "--error-share", "0.02", "--port", str(relay.port)]
     code, report = loadtest(server, *relayed)
     sending, outcome = report["sending"], report["outcome"]
     assert code == 1
-    assert (sending["entries"], sending["repetitions"], sending["acknowledged"]) == (50, 2, 1)
-    assert (outcome["stored"], outcome["duplicates"], outcome["on_the_way"]) == (47, 1, 4)
+    assert (sending["entries"], sending["retransmissions"], sending["acknowledged"]) == (50, 2, 1)
+    assert (outcome["stored"], outcome["duplicates"], outcome["lost_in_network"]) == (47, 1, 4)
     assert adds_up(report)
     assert report["lost"] == 3 == 50 - len(server.entries())
     assert outcome["sequence_gaps"] == 3
-    assert sending["ack_latency_ms"]["p50"] > 100  # the first of the repetitions
+    assert sending["ack_latency_ms"]["p50"] > 100  # a retransmission
 
 
 def test_a_server_that_acknowledges_nothing_is_not_waited_for(start):
@@ -180,7 +191,7 @@ def test_a_server_that_acknowledges_nothing_is_not_waited_for(start):
     assert report["sending"]["priority_entries"] == 0
 
 
-def test_what_the_server_has_not_written_yet_is_told(start):
+def test_entries_in_the_buffer_of_the_server_are_reported(start):
     server = start(FLUSH_COUNT="1000000", FLUSH_TIMEOUT_SEC="3600")
     code, report = loadtest(server, "--logs", "100", "--rate", "0", "--error-share", "0")
     assert code == 0
@@ -209,7 +220,8 @@ def test_without_a_server_all_is_unknown(tmp_path):
     assert done.returncode == 1
     assert len(re.findall(r"^  .* unknown$", done.stdout, re.MULTILINE)) == 6
     assert f"nothing listened on 127.0.0.1 port {port}/udp" in done.stdout
-    assert f"cannot ask {dashboard}/stats: Connection refused. --dashboard names another address" in done.stdout
+    assert f"cannot ask {dashboard}/stats: Connection refused; use --dashboard for another address" in done.stdout
+    assert "\nnote: stopped early: nothing is listening\n" in done.stdout
     assert done.stdout.endswith("what became of the entries is unknown\n")
 
 
@@ -232,6 +244,43 @@ def test_a_server_that_was_restarted_is_noticed(start):
     assert not restarted(figures, later)
     assert restarted(later, figures)
     assert restarted(figures, msgspec.structs.replace(later, process=msgspec.structs.replace(later.process, pid=1)))
+
+
+def test_drops_that_the_kernel_does_not_report_are_not_told_from_other_losses(start):
+    server = start()
+    before = StatsClient(f"http://127.0.0.1:{server.dashboard_port}", "").figures()
+    before = with_drops(before, None)
+    after = msgspec.structs.replace(before, stored=before.stored + 990, total_received=before.total_received + 990)
+    outcome = reconcile(result(0, 1e6, 0).sending, [UNKNOWN], before, after)
+    assert (outcome.missing, outcome.kernel_drops, outcome.lost_in_network) == (10, None, None)
+    assert re.search(r"^  dropped by the kernel or lost in the network +10$", as_text(report_of(outcome)), re.MULTILINE)
+    outcome = reconcile(result(0, 1e6, 0).sending, [UNKNOWN], with_drops(before, 4), with_drops(after, 8))
+    assert (outcome.missing, outcome.kernel_drops, outcome.lost_in_network) == (10, 4, 6)
+    text = as_text(report_of(outcome))
+    assert re.search(r"^  dropped by the kernel \(receive buffer full\) +4$", text, re.MULTILINE)
+    assert re.search(r"^  lost in the network +6$", text, re.MULTILINE)
+
+
+def with_drops(figures: Figures, drops: int | None) -> Figures:
+    return msgspec.structs.replace(figures, losses=msgspec.structs.replace(figures.losses, kernel_drops=drops))
+
+
+def test_the_cpu_time_of_an_entry_is_only_reported_where_there_are_many(start):
+    server = start()
+    before = StatsClient(f"http://127.0.0.1:{server.dashboard_port}", "").figures()
+    used = msgspec.structs.replace(before.process, cpu_seconds=before.process.cpu_seconds + 0.1)
+    after = msgspec.structs.replace(before, process=used, elapsed_seconds=before.elapsed_seconds + 2)
+    sending = result(0, 1e6, 0).sending
+    texts = []
+    for received in (2 * CPU_PER_ENTRY_FROM_RATE - 1, 4 * CPU_PER_ENTRY_FROM_RATE):
+        loaded = msgspec.structs.replace(after, total_received=before.total_received + received)
+        texts.append(as_text(report_of(reconcile(sending, [], before, loaded))))
+    assert "\nserver's CPU: 0.10 s, 5.0 % of one core\n" in texts[0]
+    assert "\nserver's CPU: 0.10 s, 5.0 % of one core, 500 ns an entry\n" in texts[1]
+
+
+def report_of(outcome: Outcome) -> Report:
+    return msgspec.structs.replace(result(0, 1e6, 0), outcome=outcome)
 
 
 def test_a_corpus_is_sent(start, tmp_path):
@@ -306,19 +355,56 @@ def test_made_up_messages_have_the_sizes_of_real_logs():
             assert [len(made_up_message(rng, app, level, size)) for size in (0, 1, 90, 2000)] == [0, 1, 90, 2000]
 
 
-def test_ctrl_c_ends_it_with_an_account(start, follow, tmp_path):
+def test_ctrl_c_ends_it_with_a_report(start, follow, tmp_path):
     server = start(FLUSH_COUNT="1")
     lines = follow(tmp_path / "server.log")
     arguments = command(server, "--rate", "50", "--logs", "1000000", "--error-share", "0", "--json")
-    running = subprocess.Popen([*FASTLOG, *arguments], stdout=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT)
+    running = subprocess.Popen(
+        [*FASTLOG, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT
+    )
     lines.line()
     running.send_signal(signal.SIGINT)
-    text, _ = running.communicate(timeout=PATIENCE_SEC)
+    text, messages = running.communicate(timeout=PATIENCE_SEC)
     assert running.returncode == 130
+    assert messages == (
+        b"fastlog: interrupted; waiting up to 10 s for what is still on its way, Ctrl-C again to leave\n"
+    )
     report = json.loads(text)
     assert report["sending"]["interrupted"]
-    assert report["balanced"], report
+    assert report["accounted_for"], report
     assert report["outcome"]["stored"] == report["sending"]["entries"] == len(server.entries())
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_server(start, closing):
+    server = start(FLUSH_COUNT="1000000", FLUSH_TIMEOUT_SEC="29")
+    running = sending(server, "--rate", "50", "--logs", "1000000", "--error-share", "0")
+    closing(running.stderr)
+    running.send_signal(signal.SIGINT)
+    assert b"interrupted; waiting up to 30 s" in running.stderr.readline()
+    interrupted_at = monotonic()
+    running.send_signal(signal.SIGINT)
+    assert running.wait(PATIENCE_SEC) == 130
+    assert monotonic() - interrupted_at < 15
+    assert running.stderr.read() == b""
+
+
+def test_ctrl_c_ends_a_search(start, closing):
+    server = start()
+    running = sending(server, "--find-max", "--duration", "3000", "--clients", "1")
+    closing(running.stderr)
+    running.send_signal(signal.SIGINT)
+    assert running.wait(PATIENCE_SEC) == 130
+
+
+def sending(server, *arguments: str) -> subprocess.Popen:
+    """A load test of which the server has received something."""
+    running = subprocess.Popen(
+        [*FASTLOG, *command(server, *arguments)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=server.directory, env=BASE_ENVIRONMENT,
+    )  # fmt: skip
+    stats_client = StatsClient(f"http://127.0.0.1:{server.dashboard_port}", "")
+    eventually(stats_client.figures, lambda figures: figures.total_received > 0)
+    return running
 
 
 def test_a_bar_is_drawn_on_a_terminal(start, tmp_path):
@@ -339,7 +425,7 @@ def test_a_bar_is_drawn_on_a_terminal(start, tmp_path):
     assert b"/600" in drawn
     assert b"lost 0" in drawn
     assert report.decode().startswith(f"sent to 127.0.0.1 port {server.port}/udp: 600 entries, by 4 clients, ")
-    assert report.decode().endswith("the account balances: nothing was lost\n")
+    assert report.decode().endswith("every entry is accounted for: nothing was lost\n")
 
 
 def read_terminal(leader: int) -> bytes:
@@ -354,41 +440,43 @@ def test_a_rate_that_never_loses_is_limited_by_the_sender(start):
     code, found = loadtest(server, "--find-max", "--logs", "300", "--clients", "2")
     assert code == 0
     assert found["limited_by"] == "sender"
-    assert found["rate"] == min(run["rate"] for run in found["runs"])
-    assert [(run["rate_asked"], run["missing"]) for run in found["runs"]] == [(0, 0), (0, 0)]
+    assert found["rate"] == min(probe["rate"] for probe in found["probes"])
+    assert [(probe["rate_asked"], probe["missing"]) for probe in found["probes"]] == [(0, 0), (0, 0)]
 
 
 def result(asked: float, reached: float, drops: int) -> Report:
     none = Latency(None, None, None)
     sending = Sending("s", 1, asked, reached, 1.0, 1000, 0, 1, 0, 0, 0, none, refused=False, interrupted=False)
-    outcome = Outcome(1000 - drops, 0, 0, {}, 0, drops, 0, 0, 0, 0.1, 1.0)
-    return Report(sending, outcome, balanced=True, lost=drops, notes=[])
+    outcome = Outcome(1000 - drops, 0, 0, {}, 0, drops, drops, 0, 0, 0, 0.1, 0.1, None)
+    return Report(sending, outcome, accounted_for=True, lost=drops, notes=[])
 
 
 @pytest.mark.parametrize("limit", [900_000, 123_456, 7_000])
 def test_the_search_ends_near_the_limit(limit):
-    told = []
-    found = find_max(lambda rate, longer: result(rate, rate or 1e6, 100 if (rate or 1e6) > limit else 0), told.append)
+    shown = []
+    found = Search(
+        lambda rate, longer: result(rate, rate or 1e6, 100 if (rate or 1e6) > limit else 0), shown.append
+    ).run()
     assert found.limited_by == "loss"
     assert limit * 0.6 <= found.rate <= limit
-    assert len(found.runs) <= 1 + STEPS_MAX + CONFIRMATIONS_MAX
-    assert told[-1].startswith("highest rate without loss: ")
+    assert len(found.probes) <= 1 + STEPS_MAX + CONFIRMATIONS_MAX
+    assert shown[-1].startswith("highest rate without loss: ")
 
 
 def test_a_rate_that_does_not_hold_for_longer_is_not_the_answer():
-    found = find_max(
-        lambda rate, longer: result(rate, rate or 1e6, 1 if (rate or 1e6) > (5e5 if longer == 1 else 4e5) else 0), None
-    )
+    found = Search(
+        lambda rate, longer: result(rate, rate or 1e6, 1 if (rate or 1e6) > (5e5 if longer == 1 else 4e5) else 0)
+    ).run()
     assert 3e5 <= found.rate <= 4e5
 
 
 def test_no_rate_is_found_where_all_lose():
-    assert find_max(lambda rate, longer: result(rate, rate or 1e6, 1), None).rate is None
+    assert Search(lambda rate, longer: result(rate, rate or 1e6, 1)).run().rate is None
 
 
 def test_a_search_without_figures_ends_with_the_reason(tmp_path):
     with pytest.raises(SearchError, match="cannot search: why"):
-        find_max(lambda rate, longer: Report(result(1, 1, 0).sending, None, False, None, ["why"]), None)
+        Search(lambda rate, longer: Report(result(1, 1, 0).sending, None, False, None, ["why"])).run()
 
 
 @pytest.mark.parametrize(

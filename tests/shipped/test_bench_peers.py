@@ -1,4 +1,4 @@
-"""The comparison with other collectors runs, and its account is right: a tiny load, no figure of time is looked at."""
+"""The comparison with other collectors runs, and its counts are right. The load is tiny; times are not checked."""
 
 import json
 import socket
@@ -8,21 +8,25 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-UDPSEND = BENCHMARKS.parent / "build/peers/udpsend"
+ROOT = Path(__file__).parents[2]
+UDPSEND = ROOT / "build/peers/udpsend"
 COUNT = 150  # entries; they fit in the smallest receive buffer that a system grants, so none may be lost
 PATIENCE_SEC = 60
 
 
 def bench_peers(tmp_path: Path, *options: str) -> dict:
     result = tmp_path / "result.json"
-    command = [sys.executable, str(BENCHMARKS / "bench_peers.py"), "--json", str(result), "--directory", str(tmp_path)]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=PATIENCE_SEC, check=False)
+    done = script("bench_peers", "--json", str(result), "--directory", str(tmp_path), *options)
     assert done.returncode == 0, done.stderr
     return {**json.loads(result.read_text()), "table": done.stdout}
 
 
-def test_what_was_sent_is_what_was_stored(tmp_path):
+def script(name: str, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_SEC, check=False)
+
+
+def test_every_entry_sent_is_stored(tmp_path):
     options = ["--systems", "ceiling,fastlog,usual-python", "--count", str(COUNT), "--rates", "3000", "--rounds", "1"]
     result = bench_peers(tmp_path, *options, "--senders", "7", "--error-share", "0.1")
     assert [row["system"] for row in result["rows"]] == ["ceiling", "fastlog", "usual-python"]
@@ -55,7 +59,7 @@ def test_a_log_file_of_the_user_is_sent(tmp_path):
 
 def test_each_sender_counts_its_own_entries(tmp_path):
     subprocess.run(
-        [sys.executable, "-c", "from peers import collectors; collectors.build()"], cwd=BENCHMARKS, check=True
+        [sys.executable, "-c", "from benchmarks.peers import collectors; collectors.build()"], cwd=ROOT, check=True
     )
     (tmp_path / "entries").write_text('{"sequence":1000000000,"level":"INFO","message":""}\n')
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
@@ -80,6 +84,5 @@ def test_each_sender_counts_its_own_entries(tmp_path):
 
 
 def test_the_page_of_figures_is_made_from_the_figures():
-    command = [sys.executable, str(BENCHMARKS / "report.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SEC, check=False)
+    done = script("report", "--check")
     assert done.returncode == 0, done.stderr

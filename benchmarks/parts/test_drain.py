@@ -3,8 +3,8 @@
 import ipaddress
 
 import pytest
-from conftest import BURST
 
+from benchmarks.parts.conftest import BURST
 from fastlog.server._drain import DRAINED, Intake
 from fastlog.server._socket import Admission
 from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile

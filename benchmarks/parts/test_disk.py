@@ -7,8 +7,8 @@ import itertools
 from time import monotonic
 
 import pytest
-from conftest import BURST
 
+from benchmarks.parts.conftest import BURST
 from fastlog.config import Settings
 from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener

@@ -3,22 +3,22 @@
 import random
 
 import pytest
-from entries import entry
 from tests.helpers._hooks import scan_many
 
+from benchmarks.entries import entry
 from fastlog import entry as reference
 
 COUNT = 10_000
 PACKED = 30  # entries of a datagram
 rng = random.Random(7)
 KINDS = {
-    "short": [entry(rng, number, 3) for number in range(COUNT)],
-    "long": [entry(rng, number, 200) for number in range(COUNT)],
-    "escapes": [entry(rng, number, 12, message='say "hi"\t\\ ' * 8) for number in range(COUNT)],
-    "non ASCII": [entry(rng, number, 12, message="обновление завершено — 更新完了 " * 4) for number in range(COUNT)],
-    "nested": [entry(rng, number, 6, context={"a": [1, 2.5, {"b": [None, True]}] * 6}) for number in range(COUNT)],
-    "rejected at the end": [entry(rng, number, 12)[:-1] for number in range(COUNT)],
-    "rejected at the start": [b"<13>Nov 24 07:00:00 node-01 app: " + entry(rng, n, 12) for n in range(COUNT)],
+    "short": [entry(rng, number, 20) for number in range(COUNT)],
+    "long": [entry(rng, number, 1300) for number in range(COUNT)],
+    "escapes": [entry(rng, number, message='say "hi"\t\\ ' * 8) for number in range(COUNT)],
+    "non ASCII": [entry(rng, number, message="обновление завершено — 更新完了 " * 4) for number in range(COUNT)],
+    "nested": [entry(rng, number, 40, context={"a": [1, 2.5, {"b": [None, True]}] * 6}) for number in range(COUNT)],
+    "rejected at the end": [entry(rng, number)[:-1] for number in range(COUNT)],
+    "rejected at the start": [b"<13>Nov 24 07:00:00 node-01 app: " + entry(rng, n) for n in range(COUNT)],
 }
 
 

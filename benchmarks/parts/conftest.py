@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from entries import COUNT, entry, usual_length
+
+from benchmarks.entries import COUNT, entry
 
 BURST = 2_000  # datagrams that fit in a receive buffer of 4 MiB at once
 
@@ -13,15 +14,15 @@ BURST = 2_000  # datagrams that fit in a receive buffer of 4 MiB at once
 @pytest.fixture(scope="session")
 def corpus() -> list[bytes]:
     rng = random.Random(7)
-    return [entry(rng, number, usual_length(rng)) for number in range(COUNT)]
+    return [entry(rng, number) for number in range(COUNT)]
 
 
 @pytest.fixture
 def measure(benchmark) -> Callable[..., Any]:
-    """Runs rounds of fixed work, and keeps for the table what one of them is.
+    """Runs rounds of fixed work, and records for the table how much work a round is.
 
-    `count`: of `unit` in a round. `sample`: the entries, for their mean size. `rounds` are chosen so that each case
-    takes about a second.
+    `count`: the number of `unit` in a round. `sample`: the entries, for their mean size. Choose `rounds` so that each
+    case takes about a second.
     """
 
     def run(function, *arguments, count, rounds, unit="entry", sample=None, setup=None):
@@ -35,7 +36,7 @@ def measure(benchmark) -> Callable[..., Any]:
 
 @pytest.fixture
 def sockets():
-    """A receiver as the server's, and a sender that is connected to it."""
+    """A receiver like the server's, and a sender that is connected to it."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
@@ -49,7 +50,7 @@ def sockets():
 
 @pytest.fixture
 def errors() -> Callable[[int], list[bytes]]:
-    """That many entries of level ERROR, which no call before has returned."""
+    """Makes that many entries of level ERROR, other ones at each call."""
     numbers = itertools.count()
     rng = random.Random(7)
-    return lambda count: [entry(rng, next(numbers), usual_length(rng), level="ERROR") for _ in range(count)]
+    return lambda count: [entry(rng, next(numbers), level="ERROR") for _ in range(count)]

@@ -4,8 +4,8 @@ import re
 import socket
 
 import pytest
-from peers import kernel, trial
 
+from benchmarks.peers import kernel, trial
 from fastlog.server.commit import SYNCS_IN_A_ROW
 
 COUNT = 5_000  # datagrams that fit in a receive buffer of 4 MiB, should the server not come to run
