@@ -403,7 +403,7 @@ def test_the_log_is_where_the_settings_say(tmp_path):
     [
         (["--level", "loud"], "--level loud: unknown level; it must be one of DEBUG, "),
         (["--since", "soon"], "--since soon: must be a duration"),
-        (["--grep", "("], "--grep (: no regular expression"),
+        (["--grep", "("], "--grep (: not a regular expression"),
         (["-n", "-5"], "-n -5: must be a whole number from 0, or `all`"),
         (["--log-filename", "a/b"], "--log-filename='a/b' (flag)"),
     ],
