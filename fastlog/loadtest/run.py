@@ -18,7 +18,7 @@ import msgspec
 
 from fastlog.addresses import AddressError, dashboard_url, local_address, resolve
 from fastlog.config import Settings
-from fastlog.errors import FastlogError, say
+from fastlog.errors import FastlogError, discard_output, say
 from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Sender
 from fastlog.loadtest.entries import Prepared, Supply
 from fastlog.loadtest.report import Outcome, Report, Sending, as_text, reconcile, report, restarted
@@ -111,7 +111,7 @@ def _tell(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 def _watched(
