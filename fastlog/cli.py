@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from fastlog.config import Settings, in_force
-from fastlog.errors import ConfigError, FastlogError, say
+from fastlog.errors import ConfigError, FastlogError, escape_unencodable, say
 from fastlog.flags import SERVE, SYSTEM_LOG_DIR, make_parser
 from fastlog.sources import (
     DEFAULT,
@@ -33,6 +33,7 @@ DEFAULT_ENV_FILE = Path(".env")  # read by `fastlog serve` if it is there
 
 
 def main(words: list[str] | None = None) -> int:
+    escape_unencodable()
     options = make_parser().parse_args(words)
     try:
         if options.module is None:

@@ -2,7 +2,9 @@
 error: it is counted."""
 
 import contextlib
+import io
 import os
+import sys
 
 
 class FastlogError(Exception):
@@ -28,3 +30,16 @@ def say(text: str) -> None:
     """
     with contextlib.suppress(OSError):
         os.write(2, f"fastlog: {text}\n".encode(errors="replace"))
+
+
+def escape_unencodable() -> None:
+    """Makes standard output write characters that its encoding lacks as escapes, rather than raise an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def discard_output() -> None:
+    """To be called when the reader of standard output is gone: what Python still has to write goes nowhere."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)

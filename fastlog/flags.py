@@ -226,7 +226,7 @@ def _add_top(commands: Commands) -> None:
         commands,
         "top",
         "watch a running server",
-        "Show the stats of a running server, until Ctrl-C. Losses are red.",
+        "Show the stats of a running server, until q or Ctrl-C. Losses and a silent server are red.",
         "fastlog top\nfastlog top --url http://logs.example.net:8080\nfastlog top --once",
         "The stats come from the server's dashboard. Set FASTLOG_DASHBOARD_TOKEN if it needs a token.",
     )

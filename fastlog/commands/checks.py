@@ -119,6 +119,8 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
         why = f"another program answers at {url}/stats{owner and ': '}{owner}"
     if isinstance(server.silence, RefusedError):
         return Finding("server", "unknown", f"{running}, but {why}")
+    if ours and not url:
+        return Finding("server", "note", f"{running} without a dashboard (DASHBOARD_PORT is off): no stats to see")
     if ours:
         text = why if isinstance(server.silence, StrangerError) else f"its dashboard does not answer: {why}"
         fix = "fastlog doctor --url http://ADDRESS:PORT, as the server printed at its start"
@@ -126,9 +128,15 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
     if sockets and all(found.pid is None for found in sockets):
         text = f"perhaps running, as {sockets[0].owner} has its port, but its dashboard does not answer: {why}"
         return Finding("server", "unknown", text, "sudo fastlog doctor")
+    if not url and server.settings["SERVER_PORT"] == "0":
+        return Finding(
+            "server", "problem", f"cannot be found: {why}, and SERVER_PORT is 0", "fastlog serve --port 5514"
+        )
     fix = "fastlog serve"
     if isinstance(server.silence, StrangerError):
         fix += f" --dashboard-port {(urlsplit(url).port or 80) % 65535 + 1}"
+    if not url:
+        why = f"nothing has port {server.settings['SERVER_PORT']}/udp"
     return Finding("server", "problem", f"not running: {why}", fix)
 
 
@@ -206,12 +214,13 @@ def check_kernel_drops(server: Examined) -> Finding:
 
 
 def check_losses(stats: Stats) -> Finding:
-    gaps, network, disk = stats.losses.sequence_gaps, stats.losses.network, stats.losses.disk
-    on_the_way = f"about {network} lost by the network" if network is not None else f"{gaps} lost by network or kernel"
-    text = f"{disk} entries refused by the disk, {on_the_way} (gaps in sequences)"
-    if disk:
+    """The losses besides kernel drops, which have a check of their own."""
+    losses, rejected = stats.losses, sum(stats.rejected.values())
+    network = "unknown" if losses.network is None else losses.network
+    text = f"network (estimate) {network}, disk {losses.disk}, rejected {rejected}"
+    if losses.disk:
         return Finding("losses", "problem", text, f"df -h {shlex.quote(str(Path(stats.disk.log_file).parent))}")
-    return Finding("losses", "note" if (gaps if network is None else network) else "ok", text)
+    return Finding("losses", "note" if losses.network or rejected else "ok", text)
 
 
 def check_directory(server: Examined) -> Finding:

@@ -9,7 +9,7 @@ import msgspec
 
 from fastlog.addresses import dashboard_url
 from fastlog.config import Settings
-from fastlog.errors import say
+from fastlog.errors import discard_output, say
 from fastlog.loadtest.entries import Supply
 from fastlog.loadtest.report import Report, as_text
 from fastlog.loadtest.run import ENDLESS, Measurement, Plan, Target, Watcher
@@ -106,4 +106,4 @@ def _print(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()

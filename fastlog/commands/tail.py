@@ -1,7 +1,6 @@
-"""`fastlog tail`: shows the entries of the log file and its archives, and goes on with new ones."""
+"""`fastlog tail`: shows the entries of the log file and its archives, and with `-f` the new ones as they come."""
 
 import argparse
-import os
 import re
 import select
 import sys
@@ -15,13 +14,13 @@ from fastlog.commands.levels import parse_level
 from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
 from fastlog.config import Settings
 from fastlog.entry import level_of
-from fastlog.errors import ConfigError, say
+from fastlog.errors import ConfigError, discard_output, say
 from fastlog.logs.log_files import OpenFile, ReadError, open_log, unread_archives
 from fastlog.logs.log_reader import Follower, Reader, read_backward
 from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since
 
-DEFAULT_COUNT = 10  # entries, as `tail` shows
-POLL_MS = 100  # between two looks at a log that is followed: no wait for a person, and a ten-thousandth of a processor
+DEFAULT_COUNT = 10  # entries, as many as tail(1) shows
+POLL_MS = 100  # between two looks at a followed log: short for a person, and a ten-thousandth of a processor
 
 DIM = "\x1b[2m"
 COLOURS = {
@@ -32,7 +31,7 @@ COLOURS = {
     "CRITICAL": "\x1b[1;97;41m",
     "OTHER": "\x1b[36m",
 }
-_BARE = re.compile(r'[^\s"]+')  # a value that needs no quotes to be told from what follows
+_BARE = re.compile(r'[^\s"]+')  # a value whose end is plain without quotes
 
 Runs = list[tuple[int, int]]
 Show = Callable[[bytearray, Runs], None]
@@ -54,21 +53,21 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     files = open_log(path)
     if not files:
         if not options.follow:
-            raise ReadError(f"there is no {path}; is LOG_DIR the server's, or did it not start yet?")
+            raise ReadError(f"{path} does not exist; is LOG_DIR the server's, and has the server started?")
         say(f"waiting for {path}")
     if unread := unread_archives(path):
         say(f"cannot read {', '.join(unread)}: of compressed archives only .gz is read")
     while len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
         files.pop().close()  # it is new, and the server may still write to the file before it
-    if since:  # what is in older files was received before
+    if since:  # files that were last changed before it hold only older entries
         old = [file for file in files[:-1] if file.changed < since.timestamp() * 1e9]
         for file in old:
             file.close()
         files = files[len(old) :]
     try:
         return _show(files, path, selection, count, options)
-    except BrokenPipeError:  # whoever read this has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still wants to write
+    except BrokenPipeError:  # the reader has seen enough
+        discard_output()
         return 0
 
 
@@ -79,7 +78,7 @@ def _count(text: str | None, default: int | None) -> int | None:
     if text == "all":
         return None
     if not text.isdecimal():
-        raise ConfigError(f"-n {text}: must be a whole number from 0, or `all`")
+        raise ConfigError(f"-n {text}: must be a whole number, 0 or more, or `all`")
     return int(text)
 
 
@@ -212,7 +211,7 @@ def _show_by(shown: Callable[[str], str]) -> Show:
 
 
 def render(line: str, colours: bool) -> str:
-    """A line of the log for the eye: `time LEVEL app host message key=value…`, `-` for what the entry does not have."""
+    """A line of the log for people: `time LEVEL app host message key=value…`, with `-` for a field that is missing."""
     try:
         fields = dict(fields_of(line))
         time, level, message = fields.pop("timestamp", "-"), fields.pop("level"), fields.pop("message")
@@ -227,5 +226,5 @@ def render(line: str, colours: bool) -> str:
 
 
 def _quoted(value: str) -> str:
-    """The value as it is, where it can be told from what follows."""
+    """The value, in quotes where its end would not be plain without them."""
     return value if _BARE.fullmatch(value) or value[:1] in ("{", "[") else f'"{value}"'

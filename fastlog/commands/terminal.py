@@ -1,7 +1,7 @@
-"""Text of strangers made harmless for a terminal: what acts on it, or shows nothing, is written as an escape.
+"""Text of strangers made harmless for a terminal: characters that act on it, or show nothing, are written as escapes.
 
-Terminals obey control characters, C1 included; bidirectional controls make a line read as what it is not; what has no
-width hides. All of them are left as they are in the log file.
+Terminals obey control characters, C1 included; bidirectional controls reorder a line; characters without a width hide
+in it. The log file keeps all of them as they came.
 """
 
 import os
@@ -9,7 +9,7 @@ import re
 import sys
 
 # Unicode 16: general categories Cc, Zl, Zp, Cf but for the few that show a sign of their own, and all of
-# Default_Ignorable_Code_Point. A test holds the table against the one of the Python that runs it.
+# Default_Ignorable_Code_Point. A test compares the table with that of the Python that runs it.
 _ACTING = re.compile(
     "["
     "\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u070f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -22,19 +22,19 @@ _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def visible(text: str) -> str:
-    """The text with `\\t`, `\\x1b`, `\\u202e`, `\\U000e0041` in the place of what a terminal would obey or not show."""
+    """The text with escapes such as `\\t`, `\\x1b` and `\\u202e` for what a terminal would obey or not show."""
     if text.isascii() and text.isprintable():  # most are
         return text
     return _ACTING.sub(_escape, text)
 
 
 def wants_colours() -> bool:
-    """Whether standard output is a terminal that shows colours, and its user does not do without (no-color.org)."""
+    """Whether standard output is a terminal with colours, and its user does not refuse them (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def visible_json(text: str) -> str:
-    """The same JSON value in other words: such a character as `\\u202e`, a tab between tokens as a space."""
+    """The same JSON value with such characters as `\\u` escapes, and a tab between tokens as a space."""
     return _ACTING.sub(_escape_json, text)
 
 

@@ -1,5 +1,5 @@
-/* Finds a few bytes in a line. With `fold` 0x20 letters are compared without case; some other bytes count as equal then,
- * too, so a hit is a candidate that has to be looked at. */
+/* Finds a few bytes in a line. With `fold` 0x20 letters are compared without case. Some other bytes count as equal then,
+ * too, so a hit is only a candidate. */
 #ifndef FASTLOG_FIND_H
 #define FASTLOG_FIND_H
 #include <stdint.h>
@@ -9,6 +9,7 @@
 #include <emmintrin.h>
 #endif
 
+/* Whether the needle is at p, from which at least `size` bytes must be readable. */
 static inline int fl_is_at(const uint8_t *p, const uint8_t *needle, size_t size, uint8_t fold) {
   for (size_t i = 0; i < size; i++)
     if ((p[i] | fold) != (needle[i] | fold)) return 0;

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The first look of `fastlog tail` at a log: which lines may be wanted, told from their bytes without decoding them.
+"""The first look of `fastlog tail` at a log: which lines may be wanted, by their bytes, without decoding them.
 
-It never passes over a line that is wanted. A line that it lets through is an entry of a wanted level for certain. Of
-the rest it may be unsure, and such a line has to be looked at again: a needle may stand in another field, and a line
-with a `\\u` escape may hold it unseen.
+It never passes over a line that is wanted. A line that it lets through is certainly an entry of a wanted level. About
+the other conditions it may be unsure, and then the line has to be looked at again: a needle may stand in another field,
+and a line with a `\\u` escape may hold it unseen.
 """
 
 from libc.stdint cimport uint8_t
@@ -14,15 +14,17 @@ from fastlog._parse cimport ACCEPTED, OTHER, Piece, begin, next_piece
 from fastlog.entry import ALIASES, LEVELS
 
 cdef extern from "_find.h" nogil:
+    # Whether `needle` is at p; fold 0x20: without case. The bytes from p must be at least as many as the needle's.
+    int fl_is_at(const uint8_t *p, const uint8_t *needle, size_t size, uint8_t fold)
     # Where `needle` begins first in [p, end), or NULL; fold 0x20: without case.
     const uint8_t *fl_find(const uint8_t *p, const uint8_t *end, const uint8_t *needle, size_t size, uint8_t fold)
 
 cdef enum:
-    # Of all groups together: alternatives in a regular expression, mostly a few.
+    # Needles of all groups together. They come from the alternatives of a regular expression, usually a few.
     NEEDLE_CAPACITY = 32
-    # Bytes of a time to the second, as in "2026-11-24T07:00:00".
+    # The length of a time to the second, as in "2026-11-24T07:00:00".
     TIME_BYTES = 19
-    # Longer than every level's name.
+    # More than the length of any level's name.
     NAME_CAPACITY = 16
 
 NEEDLES_MAX = NEEDLE_CAPACITY
@@ -32,7 +34,10 @@ cdef struct Needle:
     size_t size
     # 0x20: without case.
     uint8_t fold
-    # A key with its quotes, or nothing: a line is wanted for certain if this key's value has the needle.
+    # What has to follow the text, or nothing: behind `=`, or where the text ends a key, at the start of its value.
+    const uint8_t *value
+    size_t value_size
+    # A key with its quotes, or nothing: a line is certainly wanted if this key's value has the needle.
     const uint8_t *key
     size_t key_size
     # A line has to hold one needle of each group.
@@ -53,13 +58,43 @@ cdef bint hides(const uint8_t *p, const uint8_t *end) noexcept nogil:
         p += 2
 
 
+cdef inline const uint8_t *skip_colon(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """The byte behind a colon and the space around it."""
+    while p < end and (p[0] == c' ' or p[0] == c'\t' or p[0] == c':'):
+        p += 1
+    return p
+
+
+cdef bint has_value(const uint8_t *p, const uint8_t *end, const Needle *needle) noexcept nogil:
+    """Whether the needle's value follows at p, where the needle's text ends."""
+    if p == end:
+        return False
+    if p[0] == c'=':
+        p += 1
+    elif p[0] == c'"':
+        p = skip_colon(p + 1, end)
+        if p < end and p[0] == c'"':
+            p += 1
+    else:
+        return False
+    return <size_t>(end - p) >= needle.value_size and fl_is_at(p, needle.value, needle.value_size, needle.fold)
+
+
+cdef bint holds(const uint8_t *p, const uint8_t *end, const Needle *needle) noexcept nogil:
+    """Whether the line has the needle's text, and its value behind that."""
+    p = fl_find(p, end, needle.text, needle.size, needle.fold)
+    while p != NULL and needle.value_size and not has_value(p + needle.size, end, needle):
+        p = fl_find(p + 1, end, needle.text, needle.size, needle.fold)
+    return p != NULL
+
+
 cdef inline int digits(const uint8_t *p) noexcept nogil:
     """The value of two digits."""
     return (p[0] - c'0') * 10 + p[1] - c'0'
 
 
 cdef bint is_time(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """Whether a string that begins at p is a time for certain, as in 2026-11-24T07:00:00.123456Z, with or without the
+    """Whether the string that begins at p is certainly a time, as in 2026-11-24T07:00:00.123456Z, with or without the
     fraction. The leap day is left to the second look."""
     cdef const char *form = b"0000-00-00T00:00:00"
     cdef const uint8_t *days = b"\x1f\x1c\x1f\x1e\x1f\x1e\x1f\x1f\x1e\x1f\x1e\x1f"
@@ -90,18 +125,15 @@ cdef bint is_time(const uint8_t *p, const uint8_t *end) noexcept nogil:
 
 
 cdef const uint8_t *next_value(const uint8_t *p, const uint8_t *end, const char *key, size_t size) noexcept nogil:
-    """The byte behind the next `key`, which is given with its quotes, and behind a colon; NULL: it does not come."""
+    """The byte behind the next `key`, which is given with its quotes, and behind a colon; NULL if there is none."""
     p = fl_find(p, end, <const uint8_t *>key, size, 0)
     if p == NULL:
         return NULL
-    p += size
-    while p < end and (p[0] == c' ' or p[0] == c'\t' or p[0] == c':'):
-        p += 1
-    return p
+    return skip_colon(p + size, end)
 
 
 cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) noexcept nogil:
-    """Whether the line has a timestamp, and all that may be it is from before `since`, for certain."""
+    """Whether the line certainly has a timestamp from before `since`."""
     cdef bint found = False
     cdef const uint8_t *at = next_value(p, end, b'"timestamp"', 11)
     while at != NULL:
@@ -113,7 +145,7 @@ cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) n
 
 
 cdef bint is_in_value(const uint8_t *p, const uint8_t *end, const Needle *needle) noexcept nogil:
-    """Whether the string value of the needle's key holds the needle, for certain. The line is an entry."""
+    """Whether the string value of the needle's key certainly holds the needle. The line is an entry."""
     cdef const uint8_t *key = fl_find(p, end, needle.key, needle.key_size, 0)
     cdef const uint8_t *value
     cdef const uint8_t *quote
@@ -132,10 +164,11 @@ cdef bint is_in_value(const uint8_t *p, const uint8_t *end, const Needle *needle
 cdef class Selector:
     """`levels`: a bit for each level wanted, in the order of entry.LEVELS; 0 takes lines that are no entries, too.
 
-    `groups`: a line has to hold one needle of each. A needle is some bytes, whether case does not matter, and a key
-    with its quotes, or nothing, whose value makes the line wanted for certain if it holds them. The bytes must be free
-    of what JSON writes in more than one way but for `\\u`: no quote of a text's own, no backslash, slash or control
-    character. At most NEEDLES_MAX of them.
+    `groups`: a line has to hold one needle of each. A needle has a text, a value or nothing, whether their case does
+    not matter, and a key with its quotes or nothing. With a value, a line holds it as `text=value` in a string, or as a
+    key that ends with the text and a value that begins so. With a key, a line whose value of this key holds the text is
+    certainly wanted. Text and value must be free of what JSON writes in more than one way besides `\\u`: no quote,
+    backslash, slash or control character. At most NEEDLES_MAX of them.
     `since`: "" or the second, in UTC, before which entries are not wanted.
     """
 
@@ -151,7 +184,7 @@ cdef class Selector:
     cdef bint _by_initials
 
     def __cinit__(self, unsigned int levels, list groups not None, bytes since not None):
-        cdef bytes text, key
+        cdef bytes text, value, key
         self._levels = levels
         self._groups = len(groups)
         self._kept = groups
@@ -166,18 +199,22 @@ cdef class Selector:
         if sum(map(len, groups)) > NEEDLES_MAX or (since and len(since) != TIME_BYTES):
             raise ValueError("too many needles, or a time that is not written to the second")
         for group, needles in enumerate(groups):
-            for text, without_case, key in needles:
-                if not text or (key and without_case):
-                    raise ValueError("an empty needle, or one that is wanted for certain whatever its case")
-                self._needles[self._count] = Needle(text, len(text), 0x20 if without_case else 0, NULL, len(key), group)
+            for text, value, without_case, key in needles:
+                if not text or (key and (value or without_case)):
+                    raise ValueError("a needle without a text, or with a key and a value, or with a key of any case")
+                self._needles[self._count] = Needle(
+                    text, len(text), 0x20 if without_case else 0, NULL, len(value), NULL, len(key), group
+                )
+                if value:
+                    self._needles[self._count].value = value
                 if key:
                     self._needles[self._count].key = key
                 self._count += 1
 
     def runs(self, const uint8_t[::1] block not None, Py_ssize_t start, Py_ssize_t end):
-        """Where the lines that may be wanted begin and end in block[start:end], and whether they are for certain.
+        """Where the lines that may be wanted begin and end in block[start:end], and whether they certainly are.
 
-        Neighbours are told together. The part of the block must consist of whole lines.
+        Neighbours come as one run. The part of the block must consist of whole lines.
         """
         if not 0 <= start <= end <= block.shape[0]:
             raise ValueError("not a part of the block")
@@ -205,6 +242,7 @@ cdef class Selector:
         return found
 
     cdef Verdict _verdict(self, const uint8_t *p, const uint8_t *end) noexcept nogil:
+        """The verdict on the line in [p, end)."""
         cdef Piece piece
         cdef int i
         if not self._holds_all(p, end):
@@ -234,16 +272,14 @@ cdef class Selector:
             found = False
             while i < self._count and self._needles[i].group == group:
                 if not found:
-                    found = fl_find(
-                        p, end, self._needles[i].text, self._needles[i].size, self._needles[i].fold
-                    ) != NULL
+                    found = holds(p, end, &self._needles[i])
                 i += 1
             if not found and not hides(p, end):
                 return False
         return True
 
     cdef bint _is_of_another_level(self, const uint8_t *p, const uint8_t *end) noexcept nogil:
-        """Whether all that may be the line's level is none of those wanted, for certain."""
+        """Whether the line's level is certainly none of those wanted."""
         cdef const uint8_t *at = next_value(p, end, b'"level"', 7)
         cdef const uint8_t *quote
         cdef uint8_t letter

@@ -1,12 +1,13 @@
 """Which entries `fastlog tail` shows: a first look in C at all lines (`_select.pyx`), a second one at those it leaves.
 
-The first look tells levels; of the rest it knows only bytes that a wanted entry must hold. Both looks together select
-what decoding every line would.
+The first look knows levels, and for the other conditions only bytes that a wanted entry must hold. Both looks together
+select exactly what decoding every line would.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -16,15 +17,16 @@ from fastlog.errors import ConfigError
 from fastlog.logs._select import NEEDLES_MAX, Selector
 
 Look = Callable[[bytes | bytearray], bool]
-Needle = tuple[bytes, bool, bytes]  # as _select.Selector takes it
+Needle = tuple[bytes, bytes, bool, bytes]  # as _select.Selector takes it
+Clue = tuple[str, str]  # a text that a match has, and what follows it behind `=` or as the value of a field, or nothing
+Node = tuple[Any, Any]  # an operation of a parsed regular expression, and its argument
 Field = tuple[str, str]  # a key, and its value as it is shown: a string's text, anything else as it was written
 
-# What a text may hold and JSON still writes it in one way only, but for `\u` escapes.
-_PLAIN = re.compile(r'[^"\\/\x00-\x1f]+')
-# The same of a piece of the text that is searched, which may also have a `=` that no entry wrote.
-_SEARCHED = re.compile(r'[^"\\/=\x00-\x1f]+')
-# Letters that others outside ASCII equal without case, as the long s does, and all those others.
-_ODD_CASE = re.compile(r"[iks\x80-\U0010ffff]", re.IGNORECASE)
+# JSON writes these characters in more than one way, and all others in one way besides `\u` escapes. No entry has lone
+# surrogates, but a command line that is not UTF-8 has them.
+_AMBIGUOUS = re.compile(r'["\\/\x00-\x1f\ud800-\udfff]')
+# Without case, these ASCII letters equal others outside ASCII, as s equals the long s, which have rules of their own.
+_AMBIGUOUS_WITHOUT_CASE = re.compile(r'["\\/\x00-\x1fiks\x80-\U0010ffff]', re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -50,7 +52,7 @@ class _Message(msgspec.Struct, gc=False):
 
 
 def fields_of(line: bytes | bytearray | str) -> list[Field]:
-    """The fields of an entry. Raises msgspec.DecodeError for what is none."""
+    """The fields of an entry. Raises msgspec.DecodeError if the line is not an entry."""
     return [(key, _text(bytes(value))) for key, value in _decode_fields(line).items()]
 
 
@@ -59,11 +61,11 @@ def _text(value: bytes) -> str:
 
 
 class Selection:
-    """The lines wanted; without any condition all, those included that are no entries (there should be none).
+    """The lines that are wanted. Without any condition all are, even those that are not entries (there should be none).
 
-    `level`: it and those above. `app`, `host`: the whole name. `since`, in UTC: entries whose timestamp is earlier are
-    left out; one without a timestamp, or with one that is no time, is not. `pattern`: found in the message, or in any
-    other field written as `key=value`. `entries_only`: nothing but entries, whatever the other conditions.
+    `level`: this level and those above. `app`, `host`: the whole name. `since`, in UTC: entries with an earlier
+    timestamp are left out; entries without a valid timestamp stay. `pattern`: found in the message, or in any other
+    field written as `key=value`. `entries_only`: lines that are not entries are left out even without a condition.
     """
 
     def __init__(
@@ -83,11 +85,11 @@ class Selection:
         levels = 0 if self.is_all and not entries_only else sum(1 << number for number in _from(level))
         self._selector = Selector(levels, groups, second)
         self._looks = _second_looks(app, host, since, pattern)
-        # what the first look is certain of needs no second one, unless there is a condition it knows nothing of
+        # A line that the first look is certain about needs no second one, unless a condition has no needle.
         self._trusts = len(groups) == sum(condition is not None for condition in (app, host, pattern))
 
     def runs(self, block: bytearray, start: int, end: int) -> list[tuple[int, int]]:
-        """Where wanted lines stand in block[start:end], which has whole lines; neighbours may be told together."""
+        """Where the wanted lines are in block[start:end], which has whole lines; neighbours may come as one run."""
         found: list[tuple[int, int]] = []
         for run_start, run_end, is_certain in self._selector.runs(block, start, end):
             if not self._looks or (is_certain and self._trusts):
@@ -108,7 +110,7 @@ class Selection:
 def _second_looks(
     app: str | None, host: str | None, since: datetime | None, pattern: re.Pattern[str] | None
 ) -> list[Look]:
-    """What is asked of an entry's line besides its level. Each decodes just what it needs: most lines meet only one."""
+    """The conditions besides the level, each of which decodes only what it needs of a line."""
     looks: list[Look] = []
     if app is not None:
         decode_app = msgspec.json.Decoder(_App).decode
@@ -138,7 +140,7 @@ def _second_looks(
 
 
 def _from(level: str | None) -> range | list[int]:
-    """The numbers of a level and those above. OTHER is neither above nor below another one."""
+    """The numbers of a level and of those above it. OTHER is neither above nor below another one."""
     if level is None:
         return range(len(LEVELS))
     number = LEVELS.index(level)
@@ -160,7 +162,7 @@ def parse_since(text: str, now: datetime) -> datetime:
 
 
 def time_of(text: str) -> datetime | None:
-    """A timestamp; without a zone it is UTC. None: it is none."""
+    """The time of a timestamp, which is in UTC unless it has a zone; None if it is not a time."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -173,66 +175,93 @@ def parse_pattern(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise ConfigError(f"--grep {text}: no regular expression as Python takes them: {error}") from None
+        raise ConfigError(f"--grep {text}: not a regular expression as Python takes them: {error}") from None
 
 
 def _needles_of_name(field: bytes, name: str | None) -> list[Needle]:
-    """A needle that an entry must hold whose field has this value; none: that cannot be told."""
+    """A needle that every entry holds whose field has this value; an empty list if there is none to look for."""
     if name is None:
         return []
-    if _PLAIN.fullmatch(name) and _is_text(name):
-        return [(b'"' + name.encode() + b'"', False, b'"' + field + b'"')]
-    longest = max(filter(_is_text, _PLAIN.findall(name)), key=len, default="")
-    return [(longest.encode(), False, b"")] if longest else []
+    pieces = _AMBIGUOUS.split(name)
+    if pieces == [name] and name:
+        return [(b'"' + name.encode() + b'"', b"", False, b'"' + field + b'"')]
+    longest = max(pieces, key=len)
+    return [(longest.encode(), b"", False, b"")] if longest else []
 
 
 def _needles_of(pattern: re.Pattern[str] | None) -> list[Needle]:
-    """Needles one of which every entry holds that the pattern matches; none: that cannot be told."""
+    """Needles one of which every entry holds that the pattern matches; an empty list if there are none to look for."""
     if pattern is None:
         return []
-    from re import _parser  # type: ignore[attr-defined]  # what compiled it; no other module reads its syntax
-
+    try:
+        from re import _parser  # type: ignore[attr-defined]  # what compiled it; no other module reads its syntax
+    except ImportError:  # it is private, and may go: every line is looked at twice then
+        return []
     parsed = _parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG)
     without_case = bool(parsed.state.flags & re.IGNORECASE)
-    texts = _required(list(parsed), without_case)
-    if not texts or len(texts) > NEEDLES_MAX // 2:
+    clues = _required(parsed, without_case)
+    if not clues or len(clues) > NEEDLES_MAX // 2:
         return []
-    is_all = not without_case and [(str(operation), argument) for operation, argument in parsed] == [
-        ("LITERAL", ord(character)) for character in texts[0]
+    text, value = clues[0]
+    is_all = not (without_case or value) and [(str(operation), argument) for operation, argument in parsed] == [
+        ("LITERAL", ord(character)) for character in text
     ]
-    return [(text.encode(), without_case, b'"message"' if is_all else b"") for text in texts]
+    key = b'"message"' if is_all else b""
+    return [(text.encode(), value.encode(), without_case, key) for text, value in clues]
 
 
-def _required(parsed: list[tuple[Any, Any]], without_case: bool) -> list[str]:
-    """The best of: the longest text that stands in a row, or the alternatives of one place of which each has one."""
-    candidates: list[list[str]] = []
-    row = ""
-    for operation, argument in [*parsed, (None, None)]:
+def _required(nodes: Iterable[Node], without_case: bool) -> list[Clue]:
+    """The clues of the place of a pattern that says most: every match has one of them."""
+    candidates: list[list[Clue]] = []
+    row = ""  # literal characters that follow one another
+    for operation, argument in nodes:
         name = str(operation)
         if name == "LITERAL":
             row += chr(argument)
             continue
-        pieces = _SEARCHED.findall(row)
-        if without_case:
-            pieces = [part for piece in pieces for part in _ODD_CASE.split(piece) if part]
-        candidates += [[piece] for piece in pieces if _is_text(piece)]
+        candidates += _clues_of_row(row, without_case)
         row = ""
-        if name == "SUBPATTERN":
-            _, added, removed, inner = argument
-            if not added & re.IGNORECASE and not removed & re.IGNORECASE:
-                candidates.append(_required(list(inner), without_case))
-        elif name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
-            least, _, inner = argument
-            if least:
-                candidates.append(_required(list(inner), without_case))
-        elif name == "ATOMIC_GROUP":
-            candidates.append(_required(list(argument), without_case))
-        elif name == "BRANCH":
-            each = [_required(list(branch), without_case) for branch in argument[1]]
-            candidates.append([text for texts in each for text in texts] if all(each) else [])
-    return max(candidates, key=lambda texts: min(map(len, texts), default=0), default=[])
+        if name in _CLUES_OF:
+            candidates.append(_CLUES_OF[name](argument, without_case))
+    candidates += _clues_of_row(row, without_case)
+    return max(candidates, key=_worth, default=[])
 
 
-def _is_text(piece: str) -> bool:
-    """Surrogates, as a command line that is no UTF-8 has them, are in no entry."""
-    return not any("\ud800" <= character <= "\udfff" for character in piece)
+def _worth(clues: list[Clue]) -> int:
+    """How rare the clues probably are in entries that do not match."""
+    return min((len(text) + len(value) for text, value in clues), default=0)
+
+
+def _clues_of_row(row: str, without_case: bool) -> list[list[Clue]]:
+    """The parts of a row that JSON writes in one way, and each `text=value` of them, which may be a field's."""
+    split = (_AMBIGUOUS_WITHOUT_CASE if without_case else _AMBIGUOUS).split
+    parts = [split(part) for part in row.split("=")]
+    single = [[(piece, "")] for pieces in parts for piece in pieces if piece]
+    return single + [[(left[-1], right[0])] for left, right in pairwise(parts) if left[-1] and right[0]]
+
+
+def _clues_of_group(argument: Any, without_case: bool) -> list[Clue]:
+    """A group in parentheses; one with flags of its own about case is left to the second look."""
+    _, added, removed, inner = argument
+    return [] if (added | removed) & re.IGNORECASE else _required(inner, without_case)
+
+
+def _clues_of_repeat(argument: Any, without_case: bool) -> list[Clue]:
+    least, _, inner = argument
+    return _required(inner, without_case) if least else []
+
+
+def _clues_of_branch(argument: Any, without_case: bool) -> list[Clue]:
+    """Alternatives: a match has a clue of any of them, so each must have one."""
+    each = [_required(branch, without_case) for branch in argument[1]]
+    return [clue for clues in each for clue in clues] if all(each) else []
+
+
+_CLUES_OF: dict[str, Callable[[Any, bool], list[Clue]]] = {
+    "SUBPATTERN": _clues_of_group,
+    "ATOMIC_GROUP": _required,
+    "BRANCH": _clues_of_branch,
+    "MAX_REPEAT": _clues_of_repeat,
+    "MIN_REPEAT": _clues_of_repeat,
+    "POSSESSIVE_REPEAT": _clues_of_repeat,
+}

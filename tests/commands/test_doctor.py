@@ -16,7 +16,7 @@ import pytest
 from fastlog.commands.directories import how_to_look_into
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
-from tests.helpers.entries import entries
+from tests.helpers.entries import ERROR_7, entries
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, TOKEN, eventually, get, run_fastlog
 from tests.helpers.small_disk import only_root
 
@@ -161,6 +161,16 @@ def test_a_server_whose_dashboard_is_not_found_is_not_taken_for_none(start, tmp_
     assert found["port"]["status"] == "ok"
 
 
+def test_a_server_without_a_dashboard_is_a_state_of_its_own(start, tmp_path, free_port):
+    off = {"FASTLOG_SERVER_PORT": free_port, "FASTLOG_DASHBOARD_PORT": "off", "FASTLOG_MAX_LOG_SIZE_MB": "1"}
+    found = examine(tmp_path, **off)[1]["server"]
+    assert (found["status"], found["text"]) == ("problem", f"not running: nothing has port {free_port}/udp")
+    server = start(SERVER_PORT=free_port)
+    found = examine(tmp_path, **off)[1]["server"]
+    assert found["status"] == "note"
+    assert found["text"].startswith(f"running (pid {server.process.pid}) without a dashboard")
+
+
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_log_directory_that_may_not_be_looked_into_is_a_finding(start, tmp_path, runs):
     """As for any user but root under the shipped unit: systemd keeps the log below /var/log/private."""
@@ -250,6 +260,14 @@ def test_kernel_drops_are_found(start, tmp_path):
     assert found["kernel drops"]["text"] == f"{drops} datagrams were dropped because the receive buffer was full"
     assert found["kernel drops"]["fix"] == "sudo sysctl -w net.core.rmem_max=20000 && fastlog serve --rcvbuf-size 20000"
     assert found["server"]["status"] == "problem"  # its health says so, too
+
+
+def test_losses_are_told_by_cause(start, tmp_path):
+    server = start()
+    server.send([ERROR_7, ERROR_7.replace(b'"sequence":7', b'"sequence":10'), b"bad"])
+    eventually(server.stats, lambda stats: stats["rejected"]["syntax"])
+    found = examine(tmp_path, *at(server))[1]["losses"]
+    assert found == {"subject": "losses", "status": "note", "text": "network (estimate) 2, disk 0, rejected 1"}
 
 
 def test_kernel_drops_of_a_server_that_does_not_answer_are_found(tmp_path):

@@ -395,7 +395,7 @@ def test_the_log_is_where_the_settings_say(tmp_path):
     assert done.stdout == INFO.decode() + "\n"
     done = run_fastlog("tail", "--log-filename", "other.log", cwd=tmp_path, FASTLOG_LOG_DIR="a")
     assert done.returncode == 1
-    assert done.stderr == "fastlog: there is no a/other.log; is LOG_DIR the server's, or did it not start yet?\n"
+    assert done.stderr == "fastlog: a/other.log does not exist; is LOG_DIR the server's, and has the server started?\n"
 
 
 @pytest.mark.parametrize(
@@ -403,8 +403,8 @@ def test_the_log_is_where_the_settings_say(tmp_path):
     [
         (["--level", "loud"], "--level loud: unknown level; it must be one of DEBUG, "),
         (["--since", "soon"], "--since soon: must be a duration"),
-        (["--grep", "("], "--grep (: no regular expression"),
-        (["-n", "-5"], "-n -5: must be a whole number from 0, or `all`"),
+        (["--grep", "("], "--grep (: not a regular expression"),
+        (["-n", "-5"], "-n -5: must be a whole number, 0 or more, or `all`"),
         (["--log-filename", "a/b"], "--log-filename='a/b' (flag)"),
     ],
 )

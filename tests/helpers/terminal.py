@@ -21,16 +21,21 @@ needs_terminal = pytest.mark.skipif(
 
 
 class Terminal:
-    """Runs a command in `directory`, with that many columns; what it showed last stays when it has ended."""
+    """Runs a command in `directory`, on a screen of that size; what it showed last stays when it has ended.
 
-    def __init__(self, directory: Path, *command: str, columns: int = 120, **environment: str) -> None:
+    Afterwards `cat` has the terminal in the shell's place: it shows what is typed then, and what was left to it.
+    """
+
+    def __init__(
+        self, directory: Path, *command: str, columns: int = 120, lines: int = 50, **environment: str
+    ) -> None:  # fmt: skip
         self._tmux = [TMUX, "-S", str(directory / "tmux"), "-f", "/dev/null"]
         script = directory / "in-terminal"
         script.write_text(
             f"trap : INT\ncd {shlex.quote(str(directory))}\n{shlex.join(command)}\n{shlex.join([*self._tmux, 'wait-for', '-S', 'end'])}\nexec cat\n"
         )
         self._environment = {**BASE_ENVIRONMENT, "TERM": "xterm-256color", "LANG": "C.UTF-8", **environment}
-        self._run("new", "-d", "-x", str(columns), "-y", "50", "sh", str(script))
+        self._run("new", "-d", "-x", str(columns), "-y", str(lines), "sh", str(script))
 
     def _run(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -51,6 +56,11 @@ class Terminal:
 
     def title(self) -> str:
         return self._run("display", "-p", "#{pane_title}")
+
+    def command_pid(self) -> int:
+        """The process of the command, which the shell of the terminal started."""
+        shell = self._run("display", "-p", "#{pane_pid}").strip()
+        return int(Path(f"/proc/{shell}/task/{shell}/children").read_text().split()[0])
 
     def close(self) -> None:
         subprocess.run([*self._tmux, "kill-server"], check=False, env=self._environment, stderr=subprocess.DEVNULL)

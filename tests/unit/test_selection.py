@@ -6,6 +6,7 @@ FASTLOG_FUZZ_FACTOR=20 makes it try that many times as many logs.
 import json
 import os
 import re
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from fastlog.commands.levels import parse_level
 from fastlog.entry import decode, level_of
 from fastlog.errors import ConfigError
-from fastlog.logs.selection import Selection, parse_pattern, parse_since, time_of
+from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since, time_of
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 SINCE = datetime(2026, 11, 24, 7, 0, 0, 500_000, tzinfo=UTC)
@@ -42,6 +43,8 @@ WORDS = [
 PATTERNS = [
     "ab", "shop", "(?i)shop", "(?i)SK", "ö", "x=1", "app=shop", "k=", "a|shop", "(ab|hi)", 'y "h', "a/b", r"\\u", "[as]b?", "^$", "b{2}",
     "(?i:S)hop", "s(?=h)", "1", r"\d", "level", r'"', "host", "\x7f", "a b", "=", "(?x) s h op", "hidden", "null",
+    "app=a", "p=s", "k=1", "k=nul", r"k=\{", "(?i)APP=sh", "(?i)app=SK", "hidden=a/b", 'hidden=say "', "=ab", "x=1=", "x=a=b", "n=x=1", "b=(a|sh)",
+    "(app|host)=shop", "k=.*app", r"app=\u0061", "e=é|k=ab",
 ]  # fmt: skip
 LEVELS = ["DEBUG", "info", "Warn", "ERROR", "err", "FATAL", "notice", "audit", "", "ERR ", "INFOX"]
 TIMES = [
@@ -67,6 +70,8 @@ KEYS = {
         st.lists(words, max_size=2),
     ),
     "hidden": words,
+    "x=1": words,
+    "x=a": words,
     '"app': words,
     "\\app": words,
 }
@@ -123,6 +128,19 @@ OLD, NEW = '"timestamp":"2020-01-01T00:00:00Z"', '"timestamp":"2026-11-24T07:00:
         ('"message":"SHOP"', {"pattern": "(?i)shop"}, True),
         ('"message":"\u017fhop"', {"pattern": "(?i)shop"}, True),
         ('"k":"b"', {"pattern": "k=b"}, True),
+        ('"k" :\t"b"', {"pattern": "k=b"}, True),
+        ('"k":17', {"pattern": "k=1"}, True),
+        ('"k":71', {"pattern": "k=1"}, False),
+        ('"k":"a","l":"k","m":"b"', {"pattern": "k=b"}, False),
+        ('"k":"a","l":"xk=b"', {"pattern": "k=b"}, True),
+        ('"message":"k=b"', {"pattern": "k=b"}, True),
+        ('"xk":"b"', {"pattern": "k=b"}, True),
+        ('"\\u006b":"b"', {"pattern": "k=b"}, True),
+        ('"k":"\\u0062"', {"pattern": "k=b"}, True),
+        ('"x=k":"b"', {"pattern": "x=k=b"}, True),
+        ('"k":"b","k":"c"', {"pattern": "k=b"}, False),
+        ('"K":"B"', {"pattern": "(?i)k=b"}, True),
+        ('"k":{"b":1}', {"pattern": r'k=\{"b'}, True),
         ('"level":"ERROR"', {"level": "ERROR"}, True),
         ('"le\\u0076el":"ERROR"', {"level": "ERROR"}, True),
         ('"level":"\\u0045RROR"', {"level": "ERROR"}, True),
@@ -215,6 +233,32 @@ def test_two_entries_on_a_line_are_none():
     assert Selection(level="INFO").runs(line, 0, len(line)) == []
 
 
+@pytest.mark.parametrize("pattern", ["order=777", "order=777[0-9]?", "(?:order=777|bill=5)", "(?i)order=777"])
+def test_only_lines_that_may_match_are_decoded(monkeypatch, pattern):
+    """A key that every entry has, and a value that many have elsewhere, do not make the search slow."""
+    decoded = []
+
+    def counting(line):
+        decoded.append(line)
+        return fields_of(line)
+
+    monkeypatch.setattr("fastlog.logs.selection.fields_of", counting)
+    lines = [b'{"level":"INFO","message":"777","order":%d,"n":777}\n' % number for number in range(1_000)]
+    block = bytearray(b"".join(lines))
+    [(start, end)] = Selection(pattern=parse_pattern(pattern)).runs(block, 0, len(block))
+    assert block[start:end] == lines[777]
+    assert decoded == [lines[777][:-1]]
+
+
+def test_without_the_parser_of_patterns_the_selection_is_the_same(monkeypatch):
+    """It is a private module of Python, which may go: every line is decoded then."""
+    pattern = parse_pattern("k=b|paid")
+    log = bytearray(b'{"level":"INFO","message":"m","k":"b"}\n{"level":"INFO","message":"k"}\n')
+    monkeypatch.delattr(re, "_parser")
+    monkeypatch.setitem(sys.modules, "re._parser", None)
+    assert Selection(pattern=pattern).runs(log, 0, len(log)) == [(0, log.index(b"\n") + 1)]
+
+
 def test_since_is_a_duration_or_a_time():
     now = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
     assert parse_since("90s", now) == datetime(2026, 11, 24, 6, 58, 30, tzinfo=UTC)
@@ -241,5 +285,5 @@ def test_levels_have_the_names_that_entries_may_use():
         parse_level("EROR")
     with pytest.raises(ConfigError, match="did you mean WARNING"):
         parse_level("warnning")
-    with pytest.raises(ConfigError, match="--grep \\(: no regular expression"):
+    with pytest.raises(ConfigError, match="--grep \\(: not a regular expression"):
         parse_pattern("(")

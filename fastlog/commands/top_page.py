@@ -1,0 +1,152 @@
+"""The page that `fastlog top` draws of a server's stats.
+
+What matters most comes first: a terminal cuts the page at its last line. Only losses and a silent server are red.
+"""
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fastlog.commands.terminal import visible
+from fastlog.stats import Stats
+
+HISTORY_COLUMNS = 50  # seconds of the rate's history shown; with their scale they fit in 80 columns
+BAR_COLUMNS = 30
+SENDERS_SHOWN = 10
+ROOMY_LINES = 34  # of a terminal that has room for bars, blank lines and all senders
+BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = " .:-=+*%#"  # where the encoding of the terminal lacks the others
+LOSS = "bold red"
+
+
+class Page:
+    """Draws for a terminal of `lines` lines, or without a limit, whose encoding is `encoding`."""
+
+    def __init__(self, url: str, encoding: str, lines: int | None = None) -> None:
+        self._url = url
+        self._is_roomy = lines is None or lines >= ROOMY_LINES
+        self._hint = "" if lines is None else "  q: quit"
+        try:
+            BLOCKS.encode(encoding)
+        except UnicodeEncodeError:
+            self._blocks = ASCII_BLOCKS
+        else:
+            self._blocks = BLOCKS
+
+    def draw(self, stats: Stats | None, trouble: str | None) -> RenderableType:
+        """`trouble`: why the stats are not fresh."""
+        title = Text.assemble(("fastlog", "bold"), "  ", visible(self._url))
+        if stats is None:
+            title.append(self._hint, "dim")
+            return Group(title, Text(visible(trouble or ""), LOSS))
+        title.append(f"  up {duration(stats.elapsed_seconds)}  version {visible(stats.version)}{self._hint}", "dim")
+        parts = [title, _state(stats, trouble), _losses(stats), *_warnings(stats)]
+        sections = [self._rates(stats), self._levels(stats), _figures(stats), _senders(stats)]
+        for section in sections:
+            parts += [Text(), section] if self._is_roomy else [section]
+        return Group(*parts)
+
+    def _rates(self, stats: Stats) -> Text:
+        history = stats.rates.history[-HISTORY_COLUMNS:]
+        top = max(history, default=0)
+        text = Text.assemble((f"{stats.logs_per_second:,.0f}", "bold"), " entries/s")
+        text.append(f"  peak {stats.rates.peak:,.0f}  average {stats.rates.average:,.0f}")
+        text.append(f"  total {stats.total_received:,}\n")
+        text.append("".join(self._blocks[-(-count * (len(BLOCKS) - 1) // (top or 1))] for count in history), "cyan")
+        return text.append(f"  last {len(history)} s, up to {top:,}/s", "dim")
+
+    def _levels(self, stats: Stats) -> RenderableType:
+        counts = stats.level_distribution
+        if not self._is_roomy:
+            return Text("  ".join(f"{visible(level)} {count:,}" for level, count in counts.items()))
+        table = Table.grid(padding=(0, 2))
+        table.add_column()
+        table.add_column(justify="right")
+        table.add_column()
+        largest = max(counts.values(), default=0) or 1
+        for level, count in counts.items():
+            bar = self._blocks[-1] * (-(-count * BAR_COLUMNS // largest))
+            table.add_row(Text(visible(level)), f"{count:,}", Text(bar, "cyan"))
+        return table
+
+
+def _state(stats: Stats, trouble: str | None) -> Text:
+    if trouble:
+        return Text(f"{visible(trouble)}. These figures are the last ones", LOSS)
+    if stats.health.reasons:
+        return Text(f"degraded: {visible('; '.join(stats.health.reasons))}", "yellow")
+    return Text("ok", "green")
+
+
+def _warnings(stats: Stats) -> list[RenderableType]:
+    return [Text(f"warning: {visible(warning)}", "yellow") for warning in stats.health.warnings]
+
+
+def _losses(stats: Stats) -> Text:
+    """Each cause once."""
+    losses, rejected = stats.losses, stats.rejected
+    reasons = ", ".join(f"{visible(reason)} {count:,}" for reason, count in rejected.items() if count)
+    text = Text.assemble(("lost: ", "dim"))
+    text.append(_loss("kernel (receive buffer full)", losses.kernel_drops)).append("  ")
+    text.append(_loss("network (estimate)", losses.network)).append("  ")
+    text.append(_loss("disk", losses.disk)).append("  ")
+    text.append(_loss("rejected", sum(rejected.values())))
+    return text.append(f" ({reasons})" if reasons else "", LOSS)
+
+
+def _loss(cause: str, count: int | None) -> Text:
+    return Text(f"{cause} {'unknown' if count is None else f'{count:,}'}", LOSS if count else "")
+
+
+def _figures(stats: Stats) -> Table:
+    acks, latency, disk, sync = stats.acks, stats.acks.latency_ms, stats.disk, stats.sync
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("ACKs", f"{acks.sent:,} sent, {acks.pending:,} pending, {acks.dropped:,} dropped")
+    table.add_row("ACK latency", f"p50 {_ms(latency.p50)}   p99 {_ms(latency.p99)}   max {_ms(latency.max)}")
+    table.add_row("sync", f"{visible(sync.mode)}, last {_ms(sync.last_ms)}, {sync.failures:,} failed")
+    table.add_row("buffered", f"{stats.buffered:,} entries, {stats.stored:,} stored, {stats.duplicates:,} duplicates")
+    granted, wanted = stats.receive_buffer.granted, stats.receive_buffer.wanted
+    table.add_row("receive buffer", f"{_bytes(granted)} granted of {_bytes(wanted)}")
+    share = 100 * disk.log_bytes / disk.log_limit_bytes
+    free = "unknown" if disk.free_bytes is None else _bytes(disk.free_bytes)
+    table.add_row(
+        "log file",
+        f"{_bytes(disk.log_bytes)}, {share:.0f} % of its limit, {disk.rotations:,} rotations; {free} free",
+    )
+    return table
+
+
+def _senders(stats: Stats) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(f"senders ({stats.senders:,})")
+    for name in ("received", "gaps", "last seen"):
+        table.add_column(name, justify="right")
+    for sender in stats.top_senders[:SENDERS_SHOWN]:
+        gaps = Text(f"{sender.lost:,}", LOSS if sender.lost else "")
+        table.add_row(
+            visible(sender.address), f"{sender.received:,}", gaps, f"{duration(sender.seconds_since_last)} ago"
+        )
+    return table
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.2f} ms"
+
+
+def _bytes(count: int) -> str:
+    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 1000 and len(units) > 1:
+        value /= 1000
+        units.pop(0)
+    return f"{value:.3g} {units[0]}" if value < 1000 else f"{value:,.0f} {units[0]}"
+
+
+def duration(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days} d {hour} h"
+    return f"{hour} h {minute} min" if hours else f"{minute} min {second} s" if minutes else f"{second} s"
