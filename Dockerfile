@@ -38,8 +38,8 @@ EXPOSE 5514/udp 8080/tcp
 # cannot be asked: it counts as healthy while it runs.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python3", "-c", \
     "import http.client, os, sys; \
-    port = os.environ.get('DASHBOARD_PORT') or '8080'; \
-    port == 'off' and sys.exit(print('the dashboard is off')); \
+    port = os.environ.get('FASTLOG_DASHBOARD_PORT') or os.environ.get('DASHBOARD_PORT') or '8080'; \
+    port.lower() == 'off' and sys.exit(print('the dashboard is off')); \
     dashboard = http.client.HTTPConnection('127.0.0.1', int(port), timeout=4); \
     dashboard.request('GET', '/health'); \
     answer = dashboard.getresponse(); \

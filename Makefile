@@ -11,6 +11,9 @@ SOURCES := pyproject.toml setup.py $(shell find fastlog tests/helpers -name '*.p
 # The pid of the server that `make run` started, if it still runs; by now the pid may belong to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
   tr '\0' ' ' 2> /dev/null < /proc/$$pid/cmdline | grep -q 'fastlog serve' && echo $$pid)
+# Where the server of `make run` listens, as flags of the commands that send to it; empty if none was started here.
+PORT = $$(sed -n 's/^fastlog: ready udp=.*:\([0-9]*\) http=.*/--port \1/p' $(RUN)/messages 2> /dev/null)
+DASHBOARD = $$(sed -n 's/^fastlog: ready .* http=\(http[^ ]*\) .*/--dashboard \1/p' $(RUN)/messages 2> /dev/null)
 # Prints what a build lacks on this machine, if anything, and the packages that have it.
 define CHECK_TOOLS
 import importlib.util, os, shutil, sys, sysconfig
@@ -49,10 +52,10 @@ stop:  ## end that server; it first writes everything it has received
 	kill $$pid; while [ -n "$(SERVER_PID)" ]; do sleep 0.05; done; tail -n 1 $(RUN)/messages; rm $(RUN)/pid
 
 client: build  ## send 20 sample entries to it
-	$(BIN)/fastlog send --samples 20
+	@$(BIN)/fastlog send --samples 20 $(PORT)
 
 loadtest: build  ## send 10,000 entries to it from 4 clients, 1,000 a second in all, and account for each one
-	$(BIN)/fastlog loadtest --logs 10000 --clients 4 --rate 1000
+	@$(BIN)/fastlog loadtest --logs 10000 --clients 4 --rate 1000 $(PORT) $(DASHBOARD)
 
 logs:  ## follow its log file; Ctrl-C ends it
 	@log=$$(sed -n 's/^fastlog: ready .* log=//p' $(RUN)/messages 2> /dev/null); \

@@ -127,8 +127,9 @@ def test_the_health_check_fails_without_a_server(health_check, start):
     assert run(*health_check, env=environment).returncode != 0
 
 
-def test_the_health_check_passes_where_the_dashboard_is_off(health_check):
-    checked = run(*health_check, env={"PATH": os.environ["PATH"], "DASHBOARD_PORT": "off"})
+@pytest.mark.parametrize("environment", [{"DASHBOARD_PORT": "off"}, {"FASTLOG_DASHBOARD_PORT": "OFF"}])
+def test_the_health_check_passes_where_the_dashboard_is_off(health_check, environment):
+    checked = run(*health_check, env={"PATH": os.environ["PATH"], **environment})
     assert (checked.returncode, checked.stdout) == (0, "the dashboard is off\n")
 
 

@@ -115,6 +115,14 @@ def test_clean_stops_the_server_first(make):
     assert (make.directory / "logs" / "server.log").exists()
 
 
+def test_client_sends_to_the_server_of_run_whatever_its_port_is(make):
+    make("run")
+    sent = make("client")
+    assert sent.returncode == 0, sent.stderr
+    stopped = make("stop")
+    assert "received 20 entries" in stopped.stdout
+
+
 def test_logs_shows_the_log_and_ends_quietly_on_ctrl_c(make, closing):
     make("run")
     (make.directory / "logs" / "server.log").write_text('{"level":"INFO","message":"to be shown"}\n')
