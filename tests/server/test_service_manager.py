@@ -192,6 +192,7 @@ def refused_start(directory: Path, fd: int, launcher: str) -> str:
         capture_output=True,
         text=True,
         timeout=PATIENCE_SEC,
+        check=False,
     )
     assert done.returncode == 1
     return done.stderr
