@@ -159,9 +159,9 @@ $(BIN)/pip:
 	@$(PYTHON) -c "$$CHECK_TOOLS"
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# Both install with what pip has to download; only the C modules whose sources have changed are compiled.
+# pip downloads the libraries that are missing, and compiles only the C modules whose sources have changed.
 $(VENV)/built: $(SOURCES) | $(BIN)/pip
-	@echo "installing fastlog into $(VENV): its ten C modules are compiled, which takes about a minute the first time"
+	@echo "installing fastlog into $(VENV) and compiling its C modules; about a minute the first time"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 

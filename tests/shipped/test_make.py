@@ -146,7 +146,14 @@ def test_logs_before_any_run_says_how_to_start_one(make):
     assert refused.stderr.startswith("no server was started here; `make run` starts one\nmake: ***")
 
 
-# What a build needs
+# The build
+
+
+def test_the_build_says_what_it_does_and_how_long_it_takes(make, tmp_path):
+    for source in ("pyproject.toml", "setup.py"):
+        (tmp_path / source).touch()
+    planned = make("--dry-run", "build", built=False)
+    assert re.search(r"^echo .*compiling.*about a minute", planned.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

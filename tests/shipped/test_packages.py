@@ -1,5 +1,6 @@
 """The sdist and the wheel. `make dist` builds the whole wheel; the one here has a single compiled module."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -85,14 +86,17 @@ def test_the_wheel_has_no_sources_of_compiled_modules_and_strips_these(sdist, tm
     assert b".symtab" not in (tmp_path / "wheel" / library).read_bytes()
 
 
-def test_a_module_is_compiled_for_each_cython_file(sdist):
+def test_each_cython_file_becomes_a_module_and_every_core_compiles(sdist):
     program = """
 import setuptools
-setuptools.setup = lambda *, ext_modules, **others: print(*(path for module in ext_modules for path in module.sources))
+def setup(cmdclass, ext_modules):
+    print(cmdclass["build_ext"](setuptools.Distribution()).parallel)
+    print(*(path for module in ext_modules for path in module.sources))
+setuptools.setup = setup
 exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__name__": "__main__"})
 """
     command = [sys.executable, "-c", program]
-    sources = subprocess.run(
-        command, cwd=sdist, env=BASE_ENVIRONMENT, check=True, capture_output=True, text=True
-    ).stdout
+    shown = subprocess.run(command, cwd=sdist, env=BASE_ENVIRONMENT, check=True, capture_output=True, text=True).stdout
+    cores, sources = shown.splitlines()
+    assert int(cores) == len(os.sched_getaffinity(0))
     assert set(sources.split()) == {str(path.relative_to(sdist)) for path in (sdist / "fastlog").rglob("*.pyx")}
