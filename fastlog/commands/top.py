@@ -36,7 +36,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end(_number: int, _frame: FrameType | None) -> None:
     """Ends the watch once: a second signal must not interrupt the terminal's return to what it was."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
