@@ -22,7 +22,8 @@ class Make:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.messages = directory / ".run" / "messages"
-        (directory / "fastlog").mkdir()
+        for sources in ("fastlog", "tests/helpers"):
+            (directory / sources).mkdir(parents=True)
 
     def command(self, *arguments: str, built: bool = True) -> list[str]:
         given = [f"BIN={Path(sys.executable).parent}", "--old-file=build"] if built else [f"PYTHON={sys.executable}"]
