@@ -34,8 +34,8 @@ ENV PATH=/opt/fastlog/bin:$PATH LOG_DIR=/var/log/fastlog
 USER 10001:10001
 VOLUME /var/log/fastlog
 EXPOSE 5514/udp 8080/tcp
-# /health answers 503 while entries are being lost, and then the container is unhealthy, too. A server without a dashboard
-# cannot be asked: it counts as healthy while it runs.
+# /health answers 503 while entries are being lost, and then the container is unhealthy, too. A server whose dashboard is
+# off cannot be asked: it counts as healthy while it runs.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["python3", "-c", \
     "import http.client, os, sys; \
     port = os.environ.get('FASTLOG_DASHBOARD_PORT') or os.environ.get('DASHBOARD_PORT') or '8080'; \
