@@ -1,7 +1,7 @@
-"""The entry, and the reference decoder: what the scanner of the hot path (`_parse.pyx`) must agree with on any bytes.
+"""The entry, and its reference decoder. The scanner (`_parse.pyx`) must agree with the decoder on any bytes.
 
-Written to be read: one table of tokens, one walk that keeps the open brackets, and msgspec for everything that has a
-type. It is what `docs/protocol.md` says, in code. It never raises for a bad datagram; it returns reasons.
+The decoder is docs/protocol.md as code, and is written to be read: a few tokens, a function for each part of JSON, and
+msgspec for the types of the fields. It never raises for a bad datagram: it returns reasons.
 """
 
 import re
@@ -33,13 +33,13 @@ REASONS = {
 }
 EMPTY = "empty"  # the verdict on a datagram without any piece
 
-MAX_DEPTH = 64  # open brackets, the entry's own included: far past any real entry, and it bounds the walk
+MAX_DEPTH = 64  # open brackets, including the entry's own: far more than a real entry has; bounds the recursion
 MAX_SEQUENCE = 2**64 - 1
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _BARE = re.compile(rb"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-# As far as a string is well formed: text, escapes, whole surrogate pairs, whole UTF-8 characters (Unicode, table 3-7).
-# Not `)*+`, which in Python 3.11.2 goes on into a part that does not match.
+# The part of a string that is well formed: text, escapes, whole surrogate pairs, whole UTF-8 characters (Unicode, table
+# 3-7). The last quantifier is not possessive, because `)*+` in Python 3.11.2 also takes a part that does not match.
 _TEXT = re.compile(
     rb"""(?: [^"\\\x00-\x1f\x80-\xff]+
            | \\["\\/bfnrt]
@@ -50,23 +50,23 @@ _TEXT = re.compile(
            | \xf0[\x90-\xbf][\x80-\xbf]{2} | \xf4[\x80-\x8f][\x80-\xbf]{2} | [\xf1-\xf3][\x80-\xbf]{3} )*""",
     re.VERBOSE,
 )
-# Where a string stops being well formed because a character is not one, rather than by the grammar.
+# Stands where a string is not well formed because of its encoding, rather than its grammar.
 _NO_CHARACTER = re.compile(rb"[\x80-\xff]|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """A part of a datagram: an entry that is stored, or input that is rejected."""
+    """A part of a datagram: an entry to store, or input to reject."""
 
     reason: str | None  # None: accepted; else one of REASONS, or EMPTY
     level: str | None  # one of LEVELS
     sequence: int | None
-    start: int  # offset of the first byte in the datagram
-    end: int  # offset after the last one
-    line: bytes | None  # the stored form, with its line feed
+    start: int  # offset of its first byte in the datagram
+    end: int  # offset after its last byte
+    line: bytes | None  # its stored form, with the line feed
 
 
 class _Fields(msgspec.Struct):
-    """The known fields as they were written; a field that is absent is empty."""
+    """The known fields as they were written. An absent field is empty."""
 
     level: msgspec.Raw = msgspec.Raw()
     message: msgspec.Raw = msgspec.Raw()
@@ -77,7 +77,7 @@ class _Fields(msgspec.Struct):
 
 
 class _BadError(Exception):
-    """The walk met something that is not JSON as fastlog takes it, for this reason, at this offset or near it."""
+    """The datagram has something that fastlog rejects: the reason, and the offset where reading stopped."""
 
     def __init__(self, reason: str, at: int) -> None:
         self.reason = reason
@@ -85,7 +85,7 @@ class _BadError(Exception):
 
 
 def decode(datagram: bytes) -> list[Piece]:
-    """Every entry and every rejected piece of a datagram, in order; never an empty list."""
+    """Every entry and every rejected piece of a datagram, in order. The list is never empty."""
     pieces = []
     at = _skip(_SPACE, datagram, 0)
     while at < len(datagram):
@@ -108,12 +108,12 @@ def level_of(text: str) -> str:
 
 
 def _piece(data: bytes, start: int) -> tuple[Piece, int]:
-    """The piece that begins at `start`, which is no whitespace, and where reading goes on."""
+    """The piece that begins at `start`, where there is no whitespace, and the offset at which reading continues."""
     try:
         end = _value(data, start)
     except _BadError as bad:
-        # Where a broken piece ends is anybody's guess, so the very next line gets its chance. Not where it is too deep:
-        # its lines are inside it, and the first one that may not be is where it became too deep.
+        # Nobody can know where a broken piece ends, so the next line is tried. A piece that is too deep is different:
+        # its lines up to the bracket that was too deep are inside it, so reading continues after that bracket.
         return _reject(data, start, bad.at - 1 if bad.reason == "depth" else start, bad.reason)
     after = _skip(_SPACE, data, end)
     if after < len(data) and data[after] != ord("{"):
@@ -131,7 +131,7 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
 
 
 def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, int]:
-    """The rejected piece reaches to the first line after offset `known` that begins with `{`."""
+    """The rejected piece, which ends before the first line after offset `known` that begins with `{`."""
     found = data.find(b"\n{", known)
     after = len(data) if found < 0 else found + 1
     end = start + len(data[start:after].rstrip(b" \t\r\n"))
@@ -155,20 +155,51 @@ def _judge(fields: _Fields) -> str | None:
 
 
 def _skip(token: re.Pattern[bytes], data: bytes, at: int) -> int:
-    """The offset after a token, or `at` where it does not stand."""
+    """The offset after the token at `at`, or `at` if the token is not there."""
     found = token.match(data, at)
     return found.end() if found else at
 
 
-def _string(data: bytes, at: int) -> int:
-    end = _skip(_TEXT, data, at + 1)
-    if data[end : end + 1] == b'"':
-        return end + 1
-    raise _BadError("utf8" if _NO_CHARACTER.match(data, end) else "syntax", end)
+# Each of the following takes the offset where something begins and returns the offset after it. They read from left to
+# right, so the first thing that is wrong is the reason. `depth` is the number of brackets open around a value, and
+# MAX_DEPTH bounds the recursion.
+
+
+def _value(data: bytes, at: int, depth: int = 0) -> int:
+    first = data[at : at + 1]
+    if first == b"{":
+        return _members(data, at, depth + 1, b"}")
+    if first == b"[":
+        return _members(data, at, depth + 1, b"]")
+    if first == b'"':
+        return _string(data, at)
+    end = _skip(_BARE, data, at)
+    if end == at:
+        raise _BadError("syntax", at)
+    return end
+
+
+def _members(data: bytes, at: int, depth: int, closing: bytes) -> int:
+    """An object or an array, whose members are separated by commas."""
+    if depth > MAX_DEPTH:
+        raise _BadError("depth", at)
+    at = _skip(_SPACE, data, at + 1)
+    if data[at : at + 1] == closing:
+        return at + 1
+    while True:
+        if closing == b"}":
+            at = _key(data, at)
+        at = _skip(_SPACE, data, _value(data, at, depth))
+        mark = data[at : at + 1]
+        if mark == closing:
+            return at + 1
+        if mark != b",":
+            raise _BadError("syntax", at)
+        at = _skip(_SPACE, data, at + 1)
 
 
 def _key(data: bytes, at: int) -> int:
-    """After a key, its colon and the whitespace around them."""
+    """A key with its colon, and the whitespace around the colon."""
     if data[at : at + 1] != b'"':
         raise _BadError("syntax", at)
     at = _skip(_SPACE, data, _string(data, at))
@@ -177,37 +208,8 @@ def _key(data: bytes, at: int) -> int:
     return _skip(_SPACE, data, at + 1)
 
 
-def _value(data: bytes, at: int) -> int:
-    """The offset after the JSON value at `at`, walked from left to right: the first thing wrong is the reason."""
-    open_brackets = ""
-    while True:
-        first = data[at : at + 1].decode("latin-1")
-        if first and first in "{[":
-            open_brackets += first
-            if len(open_brackets) > MAX_DEPTH:
-                raise _BadError("depth", at)
-            at = _skip(_SPACE, data, at + 1)
-            if data[at : at + 1] != (b"}" if first == "{" else b"]"):
-                at = _key(data, at) if first == "{" else at
-                continue
-        elif first == '"':
-            at = _string(data, at)
-        else:
-            end = _skip(_BARE, data, at)
-            if end == at:
-                raise _BadError("syntax", at)
-            at = end
-        while True:
-            if not open_brackets:
-                return at
-            at = _skip(_SPACE, data, at)
-            mark = data[at : at + 1]
-            if mark == (b"}" if open_brackets[-1] == "{" else b"]"):
-                open_brackets = open_brackets[:-1]
-                at += 1
-            elif mark == b",":
-                at = _skip(_SPACE, data, at + 1)
-                at = _key(data, at) if open_brackets[-1] == "{" else at
-                break
-            else:
-                raise _BadError("syntax", at)
+def _string(data: bytes, at: int) -> int:
+    end = _skip(_TEXT, data, at + 1)
+    if data[end : end + 1] == b'"':
+        return end + 1
+    raise _BadError("utf8" if _NO_CHARACTER.match(data, end) else "syntax", end)

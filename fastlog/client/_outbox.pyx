@@ -24,7 +24,7 @@ from fastlog._clock cimport second_text
 
 from fastlog.client.encode import encode as python_encode
 from fastlog.client.encode import level_index, sanitize
-from fastlog.entry import ALIASES, LEVELS
+from fastlog.entry import ALIASES, LEVELS, known_level
 from fastlog.limits import DATAGRAM_MAX_BYTES
 
 cpdef enum:
@@ -79,7 +79,7 @@ cdef class Outbox:
         self.items = []
         self.levels = {}
         for name in (*LEVELS[:len(LEVELS) - 1], *ALIASES):
-            level = LEVELS.index(ALIASES.get(name, name))
+            level = LEVELS.index(known_level(name))
             self.levels.update({name: level, name.lower(): level, name.title(): level})
         for i in range(len(LEVELS)):
             self.is_priority[i] = LEVELS[i] in options.priority_levels

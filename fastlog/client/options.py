@@ -10,7 +10,7 @@ import msgspec
 from fastlog.addresses import ascii_name
 from fastlog.client._outbox import ADDED_MAX_BYTES
 from fastlog.client.encode import encode, text_of
-from fastlog.entry import ALIASES, LEVELS
+from fastlog.entry import LEVELS, known_level
 from fastlog.errors import ConfigError
 from fastlog.limits import (
     DATAGRAM_MAX_BYTES,
@@ -106,8 +106,8 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
 def _levels(names: Iterable[str] | str) -> tuple[str, ...]:
     """The levels of a list, or of a text with commas between them; aliases resolved. Raises ConfigError."""
     found = [name.strip().upper() for name in (names.split(",") if isinstance(names, str) else names)]
-    levels = tuple(ALIASES.get(name, name) for name in found)
-    unknown = sorted(set(levels) - set(LEVELS))
+    levels = tuple(level for name in found if (level := known_level(name)))
+    unknown = sorted(name for name in found if not known_level(name))
     if unknown:
         raise ConfigError(f"priority_levels has {', '.join(unknown)}: must be a list of {', '.join(LEVELS)}")
     return levels

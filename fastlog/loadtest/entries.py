@@ -14,7 +14,7 @@ import msgspec
 
 from fastlog._parse import scan
 from fastlog.client.lines import guess_level
-from fastlog.entry import ALIASES
+from fastlog.entry import known_level
 from fastlog.errors import ConfigError
 from fastlog.limits import DATAGRAM_MAX_BYTES
 from fastlog.loadtest._sender import SEQUENCE_DIGITS
@@ -139,7 +139,7 @@ def _of_line(line: bytes) -> list[Prepared]:
         return [_numbered(line[start:end], level or "") for _, level, _, start, end, _ in pieces]
     message = line.decode("utf-8", "replace")
     level = guess_level(message) or "INFO"
-    fields = {"level": ALIASES.get(level, level), "app": "loadtest", "message": message}
+    fields = {"level": known_level(level) or level, "app": "loadtest", "message": message}
     return [_prepare({"timestamp": TIMESTAMP_PLACE, "sequence": FIRST_SEQUENCE, **fields, "host": HOST})]
 
 

@@ -11,7 +11,7 @@ from libc.string cimport memchr, memcmp
 
 from fastlog._parse cimport ACCEPTED, OTHER, Piece, begin, next_piece
 
-from fastlog.entry import ALIASES, LEVELS
+from fastlog.entry import ALIASES, LEVELS, known_level
 
 cdef extern from "_find.h" nogil:
     # Whether `needle` is at p; fold 0x20: without case. The bytes from p must be at least as many as the needle's.
@@ -190,7 +190,7 @@ cdef class Selector:
         self._kept = groups
         self._by_initials = levels != 0 and not levels >> <int>OTHER & 1  # others may be called anything
         for name in (*LEVELS, *ALIASES):
-            if levels >> LEVELS.index(ALIASES.get(name, name)) & 1:
+            if levels >> LEVELS.index(known_level(name)) & 1:
                 self._initials[len(name)] |= <unsigned int>1 << (ord(name[0]) - ord("A"))
         self._since = since
         self._since_text = NULL

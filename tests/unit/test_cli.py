@@ -1,0 +1,56 @@
+"""The command line itself: its help, and what it says about wrong usage."""
+
+import re
+
+import pytest
+
+from fastlog.flags import make_parser
+from tests.helpers.running import run_fastlog
+
+COMMANDS = ["serve", "send", "loadtest", "tail", "top", "doctor"]
+
+
+def test_without_a_command_the_help_is_shown_as_an_error(tmp_path):
+    done = run_fastlog(cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    for command in COMMANDS:
+        assert re.search(rf"^    {command} +\w", done.stderr, re.MULTILINE)
+    assert "`fastlog COMMAND --help`" in done.stderr
+
+
+def test_help_is_a_command_too(tmp_path):
+    assert run_fastlog("help", cwd=tmp_path).stdout == run_fastlog("--help", cwd=tmp_path).stdout
+    done = run_fastlog("help", "tail", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == run_fastlog("tail", "--help", cwd=tmp_path).stdout
+    assert run_fastlog("help", "tial", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples_that_it_takes(command, tmp_path):
+    parser = make_parser()
+    text = run_fastlog(command, "--help", cwd=tmp_path).stdout
+    examples = re.findall(rf"^    .*fastlog ({command}\b[^|\n]*)", text.partition("Examples:")[2], re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = [word.strip("'\"") for word in re.findall(r"'[^']*'|\"[^\"]*\"|\S+", example)]
+        assert parser.parse_args(words).module
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["send", "--port", "0"], "argument --port: invalid port '0': expected a number from 1 to 65535"),
+        (["send", "--samples", "x"], "argument --samples: 'x' is not a whole number (0 or more)"),
+        (["loadtest", "--clients", "0"], "argument --clients: '0' is not a whole number from 1 to 256"),
+        (["loadtest", "--error-share", "2"], "argument --error-share: '2' is not a number from 0 to 1"),
+        (["send", "--timeout", "-1"], "argument --timeout: '-1' is not a number of seconds from 0 to 86400"),
+        (["loadtest", "--corpus", "x", "--message-bytes", "1"], "--message-bytes cannot be used with --corpus"),
+        (["send", "--json", "hello"], "--json is for lines of standard input"),
+        (["serve", "--env-file", "x", "--no-env-file"], "not allowed with argument"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments, message, tmp_path):
+    done = run_fastlog(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
