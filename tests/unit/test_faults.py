@@ -9,6 +9,7 @@ import pytest
 
 from fastlog.server import commit, writer
 from fastlog.server.commit import SyncPace
+from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
 from tests.helpers.disk import EIO, FailingStorage, PatientStorage, Way, error, info
 
 OPERATIONS = 60  # more than a run has
@@ -308,6 +309,29 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
     way.read_acks()
     assert set(way.acked) == set(range(1, 12))
     assert {error(n) for n in range(1, 12)} == set(way.lines())
+    way.close()
+
+
+@pytest.mark.parametrize("failure", [None, EIO])
+def test_more_rotations_during_one_sync_than_descriptors_wait_for_it(tmp_path, failure):
+    """The file grows past its limit, and no sync is begun out of turn: its failure would be nobody's."""
+    storage = PatientStorage()
+    way = Way(tmp_path, storage, limit=100, backups=100)
+    for n in range(1, 120):
+        way.send(error(n))
+    assert len(storage.under_way) == 1
+    assert way.log.rotations == ROTATED_UNSYNCED_MAX
+    assert way.log.rotation_failure == f"{ROTATED_UNSYNCED_MAX} rotated files wait for a sync"
+    storage.end_one()
+    assert way.read_acks() == [1]
+    storage.end_one(failure)
+    assert way.read_acks() == ([] if failure else list(range(2, 120)))
+    storage.finish()
+    way.read_acks()
+    assert set(way.acked) == set(range(1, 120))
+    way.send(info(1000), info(1001), info(1002))
+    assert way.log.rotation_failure is None
+    check(way)
     way.close()
 
 
