@@ -1,4 +1,4 @@
-"""Storages that record, fail, or take their time; and the path from the socket to the file over such a storage."""
+"""Storages that record, fail, or take their time; and the server's pipeline over such a storage."""
 
 import errno
 import json
@@ -56,7 +56,7 @@ class PatientStorage(Storage):
 
 
 class RecordingStorage(PatientStorage):
-    """Records every operation. A file is known by a number of its own, since the system uses inode numbers again."""
+    """Records every operation. Each file has a number of its own, since the system reuses inode numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,8 +118,8 @@ class RecordingStorage(PatientStorage):
 
 
 class FailingStorage(PatientStorage):
-    """`fails` tells for the number of an operation the errno with which it fails, or 0. A disk takes half of the write
-    that fills it, and then nothing."""
+    """`fails` returns, for the number of an operation, the errno with which it fails, or 0. A disk takes half of the
+    write that fills it, and then nothing."""
 
     def __init__(self, fails: Callable[[int], int]) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class FailingStorage(PatientStorage):
 
 
 class Way:
-    """The server's pipeline over a storage, with a sender before it. Every turn writes what it took."""
+    """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
 
     def __init__(
         self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, pace: SyncPace | None = None
@@ -203,7 +203,7 @@ class Way:
         self.read_acks()
 
     def retry(self) -> None:
-        """What the loop does when the time for another try has come."""
+        """What the loop does when another attempt is due."""
         self.writer.retry(monotonic())
         self.read_acks()
 

@@ -1,4 +1,4 @@
-"""A disk that fails: at every operation of a run, once and for a time, with and without room on it."""
+"""A disk that fails: at every operation of a run, once and several times in a row, with an error or without space."""
 
 import errno
 import itertools
@@ -17,7 +17,7 @@ STARTED = 3  # operations of the start
 
 
 def drive(way: Way) -> None:
-    """Bursts of ordinary and priority entries over some rotations; syncs end late."""
+    """Sends bursts of ordinary and priority entries over some rotations; syncs end late."""
     number = itertools.count(1)
     for _ in range(6):
         way.send(info(next(number)))
@@ -66,7 +66,7 @@ def test_every_operation_may_fail(tmp_path, number, lasting):
         assert way.writer.failure is None, first
         assert way.writer.buffered == 0
         assert way.writer.lost == 0
-        # each is acknowledged, if it was not asked for again in vain
+        # every priority entry is acknowledged
         assert set(way.acked) == {n for n in range(1, 25) if error(n) in way.sent}, first
         found = Counter(way.lines())
         assert set(found) == set(way.sent)
@@ -278,7 +278,7 @@ def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
     lost = [n for n in range(1_000) if error(n) not in set(way.lines())]
     assert len(lost) == way.writer.lost
     assert not set(lost) & set(way.acked)
-    way.send(*[error(n) for n in lost[:10]])  # their sender asks again: they are new
+    way.send(*[error(n) for n in lost[:10]])  # their sender repeats them: they are new
     way.storage.finish()
     way.read_acks()
     assert set(lost[:10]) <= set(way.acked)
@@ -287,14 +287,14 @@ def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
 
 
 def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, monkeypatch):
-    """The sync of a file fails, and of its entries some were no longer in memory: they are not taken for stored."""
+    """The sync of a file fails, and some of its entries were no longer in memory: they do not count as stored."""
     monkeypatch.setattr(commit, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
     way = Way(tmp_path, storage)
     way.send(error(1))
     for n in range(2, 12):
         way.send(error(n))
-    for n in range(2, 12):  # their senders ask again before the sync has ended
+    for n in range(2, 12):  # their senders repeat them before the sync has ended
         way.send(error(n))
     storage.end_one(EIO)
     storage.finish()
@@ -314,7 +314,7 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
 
 @pytest.mark.parametrize("failure", [None, EIO])
 def test_more_rotations_during_one_sync_than_descriptors_wait_for_it(tmp_path, failure):
-    """The file grows past its limit, and no sync is begun out of turn: its failure would be nobody's."""
+    """The file grows past its limit. No sync begins out of turn, since nobody would learn of its failure."""
     storage = PatientStorage()
     way = Way(tmp_path, storage, limit=100, backups=100)
     for n in range(1, 120):
@@ -336,7 +336,7 @@ def test_more_rotations_during_one_sync_than_descriptors_wait_for_it(tmp_path, f
 
 
 def test_a_rotation_that_fails_costs_no_archive_and_no_entry(tmp_path):
-    """As with a live file that may not be renamed: the file grows past its limit, and is tried again later."""
+    """For example, the live file may not be renamed: it grows past its limit, and the rotation is tried again later."""
     fails = {"rename": False}
 
     class Renames(PatientStorage):
