@@ -10,7 +10,7 @@ import pytest
 from fastlog.server import commit, writer
 from fastlog.server.commit import SyncPace
 from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
-from tests.helpers.disk import EIO, FailingStorage, PatientStorage, Way, error, info
+from tests.helpers.disk import EIO, FailingStorage, PatientStorage, RecordingStorage, Way, error, info
 
 OPERATIONS = 60  # more than a run has
 STARTED = 3  # operations of the start
@@ -309,6 +309,51 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
     way.read_acks()
     assert set(way.acked) == set(range(1, 12))
     assert {error(n) for n in range(1, 12)} == set(way.lines())
+    way.close()
+
+
+def test_half_a_line_that_cannot_be_cut_off_is_the_last_of_its_file(tmp_path):
+    class Stuck(PatientStorage):
+        def write(self, fd, data):
+            taken = super().write(fd, data[: len(data) // 2] if is_full else data)
+            if is_full:
+                is_full.clear()
+                self.write_failure = OSError(errno.ENOSPC, "No space left on device")
+            return taken
+
+        def truncate(self, fd, size):
+            raise EIO
+
+    is_full: list[bool] = []
+    way = Way(tmp_path, Stuck())
+    way.send(error(1))
+    way.storage.finish()
+    is_full.append(True)
+    way.send(error(2))
+    way.storage.finish()
+    way.read_acks()
+    assert way.acked == [1, 2]
+    line = error(2) + b"\n"
+    assert (tmp_path / "server.log.distrusted.1").read_bytes() == error(1) + b"\n" + line[: len(line) // 2]
+    assert (tmp_path / "server.log").read_bytes() == line
+    way.close()
+
+
+def test_a_file_that_another_program_renamed_is_synced_before_its_entries_are_acknowledged(tmp_path):
+    storage = RecordingStorage()
+    way = Way(tmp_path, storage)
+    way.send(error(1))
+    way.send(error(2))  # the next sync has to cover it
+    (tmp_path / "server.log").rename(tmp_path / "renamed")
+    way.log.reopen()
+    storage.end_one()
+    assert way.read_acks() == [1]
+    storage.end_one()
+    assert way.read_acks() == [2]
+    kind, _, files, with_names = storage.operations[-1]
+    assert kind == "synced"
+    assert {storage.number((tmp_path / name).stat().st_ino) for name in ("renamed", "server.log")} == set(files)
+    assert with_names
     way.close()
 
 

@@ -75,7 +75,7 @@ def test_the_end_of_a_line_is_no_whole_line_wherever_it_was_cut(tmp_path, cut):
 
 def test_a_hole_far_from_the_end_of_a_large_file_is_found_and_costs_no_line(tmp_path):
     """It is repaired in one pass: a quadratic one would take minutes."""
-    before, behind = LINE * 20_000, LINE * (repair.SOUND_BYTES // len(LINE) - 1_000)
+    before, behind = LINE * 20_000, LINE * ((16 << 20) // len(LINE) - 1_000)
     left, _, count = repaired(tmp_path, before + LINE[:40] + bytes(4096) + b'x"}\n' + behind)
     assert left == before + behind
     assert count == 40 + 4
