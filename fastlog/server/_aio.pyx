@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""fdatasync that does not block: Linux AIO with IOCB_CMD_FDSYNC, its completion told by an eventfd.
+"""fdatasync that does not block: Linux AIO with IOCB_CMD_FDSYNC, whose completion an eventfd signals.
 
 Kernel 4.18 and newer. The C library has no names for these calls, so they are made by number. A submitted sync keeps
 its own reference to the file: the descriptor may be closed before it ends.
@@ -38,7 +38,7 @@ cdef extern from "unistd.h" nogil:
     long syscall(long number, ...)
 
 cdef enum:
-    # Syncs under way at once: a group has a few files, seldom more than two. The kernel keeps room for this many.
+    # Syncs under way at once: a group has few files, seldom more than two. The kernel reserves room for this many.
     DEPTH = 64
 
 
@@ -46,7 +46,7 @@ MAX_UNDER_WAY = DEPTH
 
 
 cdef class Aio:
-    """Syncs under way, MAX_UNDER_WAY at the most. `eventfd` is readable when one has ended; all calls raise OSError."""
+    """At most MAX_UNDER_WAY syncs at once. `eventfd` is readable when one has ended; all calls raise OSError."""
 
     cdef aio_context_t context
     cdef readonly int eventfd
@@ -59,7 +59,7 @@ cdef class Aio:
         self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def close(self):
-        """Waits for what is under way. Idempotent."""
+        """Waits for the syncs under way. Idempotent."""
         if self.eventfd >= 0:
             syscall(SYS_io_destroy, self.context)
             os.close(self.eventfd)
@@ -70,7 +70,7 @@ cdef class Aio:
             self.close()
 
     def submit(self, int fd, bint directory, uint64_t tag):
-        """Begins the sync of a file's data, or of a directory's entries; `tag` comes back with its end."""
+        """Begins the sync of a file's data, or of a directory's entries; `ended` returns `tag` when it has ended."""
         cdef iocb block
         cdef iocb *blocks = &block
         cdef long submitted
@@ -86,7 +86,7 @@ cdef class Aio:
         self.under_way += 1
 
     def ended(self, bint wait=False):
-        """The syncs that have ended: (tag, 0 or errno). `wait`: for one at least."""
+        """The syncs that have ended: (tag, 0 or errno). `wait`: waits for at least one."""
         cdef io_event events[DEPTH]
         cdef long count = 0, i, least = 1 if wait and self.under_way else 0
         cdef list found = []
@@ -104,6 +104,6 @@ cdef class Aio:
                 raise OSError(errno, os.strerror(errno), "io_getevents")
             self.under_way -= count
             found += [(events[i].data, -events[i].res) for i in range(count)]
-            if count < DEPTH:  # else there may be more, and the eventfd will not tell of them again
+            if count < DEPTH:  # otherwise there may be more, which the eventfd will not signal again
                 return found
             least = 0

@@ -17,7 +17,7 @@ from fastlog.server.meters import LatencyMeter
 
 SYNCS_APART_SEC = 0.005  # on average: each sync costs turns of the loop, and ACKs can leave together
 SYNCS_IN_A_ROW = 20  # may begin at once after a pause: a client that awaits each ACK is not slowed
-HELD_MAX_BYTES = 16 << 20  # of lines in memory until they are durable: seconds of nothing but priority entries
+HELD_MAX_BYTES = 16 << 20  # lines in memory until they are durable: seconds of nothing but priority entries
 
 
 class SyncPace:
@@ -45,7 +45,7 @@ class Group:
         self.clear()
 
     def clear(self) -> None:
-        """Empties it but for the ACKs, which empty themselves when they are sent."""
+        """Empties the group except for its ACKs, which `Acks` removes itself when it sends them."""
         self.lines: list[bytes] = []  # of its priority entries, in order
         self.lines_bytes = 0
         self.incomplete = False  # some of its lines had no room in memory
@@ -94,7 +94,7 @@ class Commit:
         return sum(group.acks.dropped for group in self._groups)
 
     def note_arrival(self) -> None:
-        """To be called before a write: remembers since when the gathering group's first priority entry waits."""
+        """To be called before a write: remembers when the first priority entry of the gathering group arrived."""
         if self._intake.urgent:
             self._intake.urgent = False
             self.gathering.since = min(self.gathering.since, self._intake.urgent_since)
@@ -106,13 +106,13 @@ class Commit:
             group.lines += lines
             group.lines_bytes += sum(map(len, lines))
             if group.lines_bytes > HELD_MAX_BYTES:
-                # They cannot be written anew, should the sync fail: `take_back` then forgets them altogether.
+                # If the sync fails they cannot be written again, and `take_back` forgets that they were received.
                 group.lines = []
                 group.lines_bytes = 0
                 group.incomplete = True
 
     def begin(self, now: float) -> Group:
-        """The gathering group is under way now: the caller begins its sync. Another one gathers."""
+        """The gathering group becomes the one under way, whose sync the caller begins; the other group gathers."""
         group = self.gathering
         self.gathering = self._groups[1] if group is self._groups[0] else self._groups[0]
         self._intake.take_acks(self.gathering.acks)
@@ -122,14 +122,14 @@ class Commit:
         return group
 
     def succeeded(self, now: float) -> None:
-        """The sync under way ended well: sends its group's ACKs."""
+        """The sync under way succeeded: sends the ACKs of its group."""
         self.syncs += 1
         group = self._end(now)
         self._send(group, now)
 
     def take_back(self, now: float, error: OSError | None = None) -> list[bytes]:
-        """The entries of both groups are in no file that can be trusted; `error` is why the sync under way failed, if
-        it did. Returns the lines of both, in order; the gathering group holds none of them, and owes all their ACKs."""
+        """The file that holds both groups' entries cannot be trusted; `error` is why the sync under way failed, if it
+        did. Returns the lines of both, in order. From now on the gathering group owes all their ACKs, without lines."""
         gathering, under_way = self.gathering, self.under_way
         lines, since, incomplete = gathering.lines, gathering.since, gathering.incomplete
         gathering.clear()
@@ -147,11 +147,12 @@ class Commit:
         return lines
 
     def send_written(self, now: float) -> None:
-        """Where ACKs do not wait for the disk: sends those of everything written."""
+        """If ACKs do not wait for the disk: everything received is written, so all ACKs are sent."""
         self._send(self.gathering, now)
 
     def forget(self) -> None:
-        """Some entries whose ACKs are owed are in no file after all: no ACK, and when they come again they are new."""
+        """Some entries whose ACKs the gathering group owes are lost: it sends none, and retransmissions are new
+        entries."""
         self.gathering.acks.forget()
         self._intake.forget_seen()
 

@@ -78,7 +78,7 @@ class LatencyMeter:
         return self._summary
 
 
-class RecentErrors:
+class RecentEntries:
     """The stored lines of the newest priority entries, limited by number and by bytes."""
 
     def __init__(self, count: int) -> None:

@@ -15,7 +15,7 @@ from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
-from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
+from fastlog.server.rejects import Rejects, RejectsFile
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
@@ -45,16 +45,15 @@ class Pipeline:
         commit = Commit(self.intake, listener.socket, waits_for_disk, pace or SyncPace())
         self.writer = Writer(self.intake, log, commit, loop, settings.max_errors)
         self.log = log
-        cap = int(settings.rejects_max_mb * MB)
-        self._rejects = RejectsFile(Path(settings.log_dir), cap) if cap else None
+        cap_bytes = int(settings.rejects_max_mb * MB)
+        file = RejectsFile(Path(settings.log_dir), cap_bytes) if cap_bytes else None
+        self.rejects = Rejects(self.intake, file, loop)
         self._listener = listener
         self._loop = loop
         self._flush_count = settings.flush_count
         self._flush_timeout_sec = settings.flush_timeout_sec
         self._next_turn = loop.deadline(self.turn)
         self._flush_due = loop.deadline(self._on_flush_due)
-        self._allow_notes = loop.deadline(self._on_allow_notes)
-        self._on_allow_notes(monotonic())
         loop.on_readable(listener.socket, self._on_readable)
         self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
         for lines in log.newest(REMEMBERED_BYTES):
@@ -69,7 +68,7 @@ class Pipeline:
             status = intake.drain(fd, until, writer.commit.next_sync_at)
             until = 0.0
             if intake.note_count:
-                self._write_rejects(now)
+                self.rejects.write(now)
             elif status == FULL:
                 writer.make_room(monotonic())
             if intake.buffered >= self._flush_count:
@@ -105,19 +104,10 @@ class Pipeline:
 
     def close(self) -> None:
         self.log.close()
-        if self._rejects:
-            self._rejects.close()
+        self.rejects.close()
 
     def _on_readable(self, now: float) -> None:
         self.turn(now, min(self._loop.next_at, now + self._flush_timeout_sec))
 
     def _on_flush_due(self, now: float) -> None:
         self.writer.flush(now)
-
-    def _write_rejects(self, now: float) -> None:
-        if self._rejects:
-            self._rejects.write(self.intake.take_notes())
-            self._allow_notes.set_if_clear(now + 1.0)
-
-    def _on_allow_notes(self, now: float) -> None:
-        self.intake.notes_allowed = NOTES_PER_SEC if self._rejects else 0

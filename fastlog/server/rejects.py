@@ -1,16 +1,19 @@
-"""`rejects.jsonl`: the input that was not taken, each piece with its sender and reason, under a cap.
+"""`rejects.jsonl`: input that was rejected, each piece with its sender and reason, under a cap.
 
-A cold path that strangers can drive: the file is capped, and so is the number of pieces noted in a second. What is
-not noted here is counted all the same. A disk that refuses costs notes, never entries.
+Strangers can drive this path, so the file is capped, and so is the number of pieces noted in a second. Rejects that are
+not noted are counted all the same. A disk that refuses costs notes, never entries.
 """
 
 import base64
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 
+from fastlog.server._drain import Intake
 from fastlog.server.logfile import LogFile
+from fastlog.server.loop import Loop
 from fastlog.server.storage import Storage
 
 FILENAME = "rejects.jsonl"
@@ -20,21 +23,17 @@ Note = tuple[str, str, int, int, bytes]  # sender, reason, offset in its datagra
 
 
 class RejectsFile:
-    """The newest rejects, at most `cap` bytes of them: half in the live file, half in its one archive."""
+    """The newest rejects, at most `cap_bytes` of them: half in the live file, half in its one archive."""
 
-    def __init__(self, directory: Path, cap: int) -> None:
-        self._half = cap // 2
-        self._file = LogFile(Storage(), directory, FILENAME, self._half, backups=1)
-        self._encoder = msgspec.json.Encoder()
+    def __init__(self, directory: Path, cap_bytes: int) -> None:
         self.lost = 0  # notes that could not be written, or were larger than the file may be
-
-    @property
-    def path(self) -> Path:
-        return self._file.path
+        self._line_max_bytes = cap_bytes // 2
+        self._file = LogFile(Storage(), directory, FILENAME, cap_bytes // 2, backups=1)
+        self._encoder = msgspec.json.Encoder()
 
     def write(self, notes: list[Note]) -> None:
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        lines = [line for line in (self._line(time, note) for note in notes) if len(line) <= self._half]
+        lines = [line for line in (self._line(time, note) for note in notes) if len(line) <= self._line_max_bytes]
         data = b"".join(lines)
         done = self._file.append(memoryview(data), durable=False)
         self.lost += len(notes) - data.count(b"\n", 0, done)
@@ -51,3 +50,32 @@ class RejectsFile:
         except UnicodeDecodeError:
             line["base64"] = base64.b64encode(data).decode()
         return self._encoder.encode(line) + b"\n"
+
+
+class Rejects:
+    """Moves the intake's notes of rejected input to the file, and allows it NOTES_PER_SEC of them. Without a file the
+    intake makes no notes."""
+
+    def __init__(self, intake: Intake, file: RejectsFile | None, loop: Loop) -> None:
+        self._intake = intake
+        self._file = file
+        self._allow_due = loop.deadline(self._allow)
+        self._allow(monotonic())
+
+    @property
+    def not_noted(self) -> int:
+        """Rejected pieces that are counted, but not in the file."""
+        return self._intake.rejects_not_noted + (self._file.lost if self._file else 0)
+
+    def write(self, now: float) -> None:
+        """To be called when a drain has left notes, before the next one."""
+        if self._file:
+            self._file.write(self._intake.take_notes())
+            self._allow_due.set_if_clear(now + 1.0)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+
+    def _allow(self, now: float) -> None:
+        self._intake.notes_allowed = NOTES_PER_SEC if self._file else 0

@@ -1,9 +1,11 @@
 """`fastlog serve`: the pipeline, the dashboard and the service manager on one loop; the signals, the start, the end."""
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +34,9 @@ class Server:
         self._settings = settings
         directory = Path(settings.log_dir)
         self._storage, self._why_blocking = _open_directory(directory)
-        limit = int(settings.max_log_size_mb * MB)
-        log = LogFile(self._storage, directory, settings.log_filename, limit, settings.log_backups)
+        name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
+        with _start_errors(directory / name):
+            log = LogFile(self._storage, directory, name, limit, settings.log_backups)
         self._listener = Listener.take_over(os.environ, settings.rcvbuf_size) or Listener.bind(
             settings.server_host, settings.server_port, settings.rcvbuf_size
         )
@@ -45,7 +48,8 @@ class Server:
         self._manager_due = self._loop.deadline(self._on_manager_due)
         if isinstance(self._storage, AsyncStorage):
             self._loop.on_readable(self._storage.source, self._storage.on_ready)
-        self._pipeline = Pipeline(settings, log, self._listener, self._loop)
+        with _start_errors(log.path):
+            self._pipeline = Pipeline(settings, log, self._listener, self._loop)
         self._dashboard = self._make_dashboard()
 
         now = time.monotonic()
@@ -168,6 +172,19 @@ class Server:
         self._storage.shut_down()
         self._loop.close()
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _start_errors(log: Path) -> Iterator[None]:
+    """Turns an error about the log, or about another file that it names, into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename or log
+        if isinstance(error, BlockingIOError):
+            elsewhere = "LOG_DIR or LOG_FILENAME" if Path(path) == log else "LOG_DIR"
+            raise StartError(f"{path} is in use by another fastlog; stop it, or set {elsewhere}") from error
+        raise StartError(f"cannot write {path}: {error.strerror}; set LOG_DIR to a directory you may write") from error
 
 
 def _open_directory(directory: Path) -> tuple[Storage, str | None]:

@@ -41,6 +41,7 @@ class Reporter:
         self._intake = pipeline.intake
         self._writer = pipeline.writer
         self._log = pipeline.log
+        self._rejects = pipeline.rejects
         self._sync_mode = sync_mode
         self._started = now
         self._started_unix = round(time.time(), 3)
@@ -83,7 +84,7 @@ class Reporter:
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
             rates=self._rate.rates(),
-            disk=_disk(self._log, writer.failure, intake.rejects_not_noted),
+            disk=_disk(self._log, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self._sync_mode),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=ledger["senders"],

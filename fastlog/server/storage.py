@@ -1,8 +1,8 @@
-"""The seam between the loop and the disk: every change of a file goes through one of these, and nothing else does.
+"""The seam between the server and the disk: every change of a file goes through a storage.
 
 `Storage` syncs with a blocking fdatasync; `AsyncStorage` syncs through the kernel's asynchronous I/O, so that the loop
-never waits for a disk. Tests put a recording or a failing one in their place. All calls raise OSError but the
-completion of a sync, which is told: `done(None)` or `done(error)`.
+never waits for a disk. Tests replace them by a storage that records or fails. All calls raise OSError, except that a
+sync reports its end: it calls `done(None)` or `done(error)`.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fastlog.server._aio import MAX_UNDER_WAY, Aio
 
-FILE_MODE = 0o640  # log lines can hold personal data: not for everybody
+FILE_MODE = 0o640  # log lines can hold personal data: not everybody may read them
 PROBE_NAME = ".fastlog-probe"
 
 Done = Callable[[OSError | None], None]
@@ -26,16 +26,22 @@ class Storage:
     mode = "fdatasync, blocking"
 
     def open(self, path: Path) -> int:
-        """For reading and appending; made if it is not there."""
+        """Opens for reading and appending; creates the file if it does not exist."""
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, FILE_MODE)
 
+    def create(self, path: Path) -> int:
+        """Opens an empty file for reading and appending; another one of this name is removed before."""
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(path)
+        return self.open(path)
+
     def close(self, fd: int) -> None:
-        """Never fails: a sync is what tells whether the data is there."""
+        """Never fails: only a sync shows whether the data is on the disk."""
         with contextlib.suppress(OSError):
             os.close(fd)
 
     def write(self, fd: int, data: memoryview) -> int:
-        """Appends; the bytes taken may be fewer than given."""
+        """Appends; returns how many bytes were taken, which may be fewer than given."""
         return os.write(fd, data)
 
     def truncate(self, fd: int, size: int) -> None:
@@ -48,16 +54,17 @@ class Storage:
         os.unlink(path)
 
     def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
-        """Makes the files' data durable, and the names in the directory; `done` is called before this returns."""
+        """Makes the files' data durable, and the names in the directory; calls `done` before it returns."""
         try:
-            for fd in files:
-                os.fdatasync(fd)
-            if directory is not None:
-                os.fsync(directory)
+            _sync(files, directory)
         except OSError as error:
             done(error)
         else:
             done(None)
+
+    def sync_now(self, files: Sequence[int], directory: int | None = None) -> None:
+        """Makes the same durable, and blocks until it is: for the start, where nobody waits for the loop."""
+        _sync(files, directory)
 
     def finish(self) -> None:
         """Waits until every sync under way has ended, and calls their `done`."""
@@ -67,13 +74,13 @@ class Storage:
 
 
 class AsyncStorage(Storage):
-    """`done` is called by `on_ready`, when `source` can be read."""
+    """`on_ready` calls `done`; it is to be called when `source` becomes readable."""
 
     mode = "fdatasync, asynchronous"
 
     def __init__(self) -> None:
         self._aio = Aio()
-        self._under_way: dict[int, tuple[int, OSError | None, Done]] = {}  # parts left, first error, whom to tell
+        self._under_way: dict[int, tuple[int, OSError | None, Done]] = {}  # parts left, first error, done
         self._waiting: deque[tuple[int, bool, int]] = deque()  # parts that the kernel has no room for yet
         self._next_tag = 0
 
@@ -90,11 +97,11 @@ class AsyncStorage(Storage):
         self._submit()
 
     def on_ready(self, now: float) -> None:
-        self._tell(self._aio.ended())
+        self._note_ended(self._aio.ended())
 
     def finish(self) -> None:
         while self._under_way:
-            self._tell(self._aio.ended(wait=True))
+            self._note_ended(self._aio.ended(wait=True))
 
     def shut_down(self) -> None:
         self.finish()
@@ -109,9 +116,9 @@ class AsyncStorage(Storage):
             except OSError as error:
                 refused.append((tag, error.errno or errno.EIO))
         if refused:
-            self._tell(refused)
+            self._note_ended(refused)
 
-    def _tell(self, ended: list[tuple[int, int]]) -> None:
+    def _note_ended(self, ended: list[tuple[int, int]]) -> None:
         for tag, number in ended:
             left, error, done = self._under_way.pop(tag)
             if number and error is None:
@@ -123,8 +130,15 @@ class AsyncStorage(Storage):
         self._submit()
 
 
+def _sync(files: Sequence[int], directory: int | None) -> None:
+    for fd in files:
+        os.fdatasync(fd)
+    if directory is not None:
+        os.fsync(directory)
+
+
 def best_storage(directory: Path) -> tuple[Storage, str | None]:
-    """The asynchronous storage where the directory's file system can do it; else the blocking one, and why."""
+    """The asynchronous storage if the directory's file system supports it; otherwise the blocking one, and why."""
     errors: list[OSError | None] = []
     probe = directory / PROBE_NAME
     try:

@@ -14,14 +14,16 @@ from fastlog.server._drain import Intake
 from fastlog.server.commit import Commit
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
-from fastlog.server.meters import RecentErrors
+from fastlog.server.meters import RecentEntries
 
 RETRY_SEC = 1.0  # between two attempts to write to a disk that refused
-UNWRITTEN_MAX_BYTES = 16 << 20  # of priority entries that wait in memory for a disk that takes them
+UNWRITTEN_MAX_BYTES = 16 << 20  # lines of priority entries in memory while the disk refuses them
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 
 
 class State(Enum):
+    """What happens to lines."""
+
     WRITING = auto()  # the live file takes lines
     REFUSED = auto()  # the disk has no room for them; the live file is tried again every RETRY_SEC
     REWRITING = auto()  # the live file failed: what is not acknowledged moves to a new one, tried every RETRY_SEC
@@ -35,7 +37,7 @@ class Writer:
         self.stored = 0  # entries in the file
         self.lost = 0  # entries given up because the disk refused them
         self.failure: str | None = None  # why the disk refuses, while it does
-        self.recent = RecentErrors(recent)
+        self.recent = RecentEntries(recent)
         self._intake = intake
         self._log = log
         self._state = State.WRITING
@@ -91,7 +93,7 @@ class Writer:
         self._log.sync()
 
     def give_up(self) -> None:
-        """Counts as lost what is in no file at the end of the server."""
+        """At the end of the server: entries that are in no file are lost."""
         self.lost += self.buffered
         self._uncounted = self._uncounted_moving = 0
         self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
@@ -139,7 +141,7 @@ class Writer:
         self.stored += entries
 
     def _may_sync(self, now: float) -> bool:
-        """Whether a sync may begin. Where it is too early for one, everything is flushed when it may."""
+        """Whether a sync may begin now; if it is too early for one, a flush is due when it may."""
         if self.commit.next_sync_at <= now:
             return True
         self._sync_due.set_if_clear(self.commit.next_sync_at)
@@ -170,12 +172,12 @@ class Writer:
             self._state = State.REFUSED
             return
         self._state = State.REWRITING
-        if not self.commit.under_way:  # otherwise the end of its sync comes to the same
+        if not self.commit.under_way:  # otherwise this is done when the sync under way ends
             self._take_back(now)
             self._rewrite(now)
 
     def _take_back(self, now: float, error: OSError | None = None) -> None:
-        """Everything not acknowledged is unwritten again. After a failed sync Linux takes the lost pages for clean: a
+        """Everything not acknowledged is unwritten again. After a failed sync Linux considers the lost pages clean: a
         later sync of the same file would succeed, and prove nothing."""
         self._unwritten = self.commit.take_back(now, error) + self._unwritten
         self._uncounted += self._uncounted_moving
@@ -214,7 +216,7 @@ class Writer:
         self._write(now)
 
     def _bound_memory(self) -> None:
-        """Unwritten lines that are too many are lost after all."""
+        """If the unwritten lines take too much memory, they are lost after all."""
         if sum(map(len, self._unwritten)) > UNWRITTEN_MAX_BYTES:
             self._unwritten = []
             self.lost += self._uncounted

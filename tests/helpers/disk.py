@@ -1,4 +1,4 @@
-"""Storages that record, fail, or take their time; and the path from the socket to the file over such a storage."""
+"""Storages that record, fail, or take their time; and the server's pipeline over such a storage."""
 
 import errno
 import json
@@ -15,6 +15,8 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import Storage
+
+KILLED = OSError("nobody is there to see the end of the sync")
 
 
 class PatientStorage(Storage):
@@ -34,10 +36,10 @@ class PatientStorage(Storage):
         files = [os.dup(fd) for fd in files]
 
         def end(failure):
-            if failure:
-                done(failure)
-            else:
+            if failure is None:
                 super(PatientStorage, self).sync(files, directory, done)
+            elif failure is not KILLED:
+                done(failure)
             for fd in files:
                 os.close(fd)
 
@@ -54,34 +56,38 @@ class PatientStorage(Storage):
 
 
 class RecordingStorage(PatientStorage):
-    """Notes every operation, with files by their inode. `leaves_out` says which part of a sync is not done, to show
-    that it would be missed: `files`, `last file`, `first file` or `directory`."""
+    """Records every operation. Each file has a number of its own, since the system reuses inode numbers."""
 
-    def __init__(self, leaves_out: str = "") -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.operations: list[tuple] = []
         self.before_each = lambda: None
-        self._leaves_out = leaves_out
+        self._numbers: dict[int, int] = {}  # by inode
 
     def note(self, *operation) -> None:
         self.before_each()
         self.operations.append(operation)
 
+    def number(self, inode: int) -> int:
+        return self._numbers.setdefault(inode, len(self._numbers))
+
     def open(self, path):
         is_new = not path.exists()
         fd = super().open(path)
         if is_new:
-            self.note("create", path.name, os.fstat(fd).st_ino)
+            inode = os.fstat(fd).st_ino
+            self._numbers[inode] = 1000 + len(self.operations)
+            self.note("create", path.name, self.number(inode))
         return fd
 
     def write(self, fd, data):
         taken = super().write(fd, data)
-        self.note("write", os.fstat(fd).st_ino, bytes(data))
+        self.note("write", self._file(fd), bytes(data))
         return taken
 
     def truncate(self, fd, size):
-        self.note("truncate", os.fstat(fd).st_ino, size)
         super().truncate(fd, size)
+        self.note("truncate", self._file(fd), size)
 
     def rename(self, old, new):
         super().rename(old, new)  # first, since it may fail
@@ -92,23 +98,28 @@ class RecordingStorage(PatientStorage):
         self.note("unlink", path.name)
 
     def sync(self, files, directory, done):
-        files = list(files)
-        inodes = [os.fstat(fd).st_ino for fd in files]
-        synced = {"files": [], "last file": inodes[:-1], "first file": inodes[1:]}.get(self._leaves_out, inodes)
-        with_names = directory is not None and self._leaves_out != "directory"
+        numbers = tuple(map(self._file, files))
         # what the sync covers is what was written before it began
         covered = len(self.operations)
 
         def ended(error):
-            self.note("synced", covered, tuple(synced), with_names)
+            if error is None:
+                self.note("synced", covered, numbers, directory is not None)
             done(error)
 
         super().sync(files, directory, ended)
 
+    def sync_now(self, files, directory=None):
+        super().sync_now(files, directory)
+        self.note("synced", len(self.operations), tuple(map(self._file, files)), directory is not None)
+
+    def _file(self, fd: int) -> int:
+        return self.number(os.fstat(fd).st_ino)
+
 
 class FailingStorage(PatientStorage):
-    """`fails` tells for the number of an operation the errno with which it fails, or 0. A disk takes half of the write
-    that fills it, and then nothing."""
+    """`fails` returns, for the number of an operation, the errno with which it fails, or 0. A disk takes half of the
+    write that fills it, and then nothing."""
 
     def __init__(self, fails: Callable[[int], int]) -> None:
         super().__init__()
@@ -155,9 +166,13 @@ class FailingStorage(PatientStorage):
         else:
             super().sync(files, directory, done)
 
+    def sync_now(self, files, directory=None):
+        self._check()
+        super().sync_now(files, directory)
+
 
 class Way:
-    """The server's pipeline over a storage, with a sender before it. Every turn writes what it took."""
+    """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
 
     def __init__(
         self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, pace: SyncPace | None = None
@@ -188,7 +203,7 @@ class Way:
         self.read_acks()
 
     def retry(self) -> None:
-        """What the loop does when the time for another try has come."""
+        """What the loop does when another attempt is due."""
         self.writer.retry(monotonic())
         self.read_acks()
 
@@ -209,6 +224,12 @@ class Way:
             assert content.endswith(b"\n") or not content, path
             found += content.splitlines()
         return found
+
+    def kill(self) -> None:
+        """Ends as a killed server does: syncs under way are left to the kernel, and their ends reach nobody."""
+        while self.storage.under_way:
+            self.storage.end_one(KILLED)
+        self.close()
 
     def close(self) -> None:
         self.storage.finish()

@@ -1,6 +1,6 @@
-"""`kill -9` at random moments under load: what was acknowledged is there, and nothing priority is there twice.
+"""`kill -9` at random moments under load: every acknowledged entry is there, and no priority entry is there twice.
 
-FASTLOG_KILL_ROUNDS=200 kills it that often.
+FASTLOG_KILL_ROUNDS=200 kills the server 200 times.
 """
 
 import json
@@ -18,7 +18,7 @@ RETRANSMIT_SEC = 0.2
 
 
 class Client:
-    """Sends one entry of five as ERROR, and repeats those until they are acknowledged, whatever server is there."""
+    """Sends one entry of five as ERROR, and sends those again until they are acknowledged, by whichever server runs."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -41,7 +41,7 @@ class Client:
         self._put(entry)
 
     def settle(self) -> None:
-        """Repeats what is not acknowledged until nothing is left."""
+        """Sends what is not acknowledged again, until everything is."""
         while self.pending:
             for entry in list(self.pending.values()):
                 self._put(entry)

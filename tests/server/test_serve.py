@@ -13,7 +13,7 @@ import struct
 import pytest
 
 from tests.helpers.entries import ERROR_7, INFO, entries, lines
-from tests.helpers.running import PATIENCE_SEC, Server, run_fastlog
+from tests.helpers.running import PATIENCE_SEC, Server, eventually, run_fastlog
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
@@ -216,6 +216,14 @@ def test_the_rejects_file_keeps_the_newest_under_its_cap(start, tmp_path):
     assert sum(path.stat().st_size for path in files) <= 50_000
     texts = [json.loads(line)["text"] for path in files for line in path.read_text().splitlines()]
     assert texts == [f"bad {number}" for number in range(3_000 - len(texts), 3_000)]
+
+
+def test_a_reject_too_large_for_its_file_is_counted_as_not_noted(start):
+    server = start(REJECTS_MAX_MB="0.0001")
+    server.send([b"{" * 100])
+    stats = eventually(server.stats, lambda stats: sum(stats["rejected"].values()) == 1)
+    assert stats["disk"]["rejects_not_noted"] == 1
+    assert server.rejects() == []
 
 
 def test_no_rejects_file_if_none_is_wanted(start, tmp_path):
@@ -452,7 +460,14 @@ def test_a_log_file_in_use_ends_the_start(start, tmp_path):
     start()
     done = run_fastlog("serve", "--port", "0", "--log-dir", ".", cwd=tmp_path)
     assert done.returncode == 1
-    assert "server.log is in use by another fastlog" in done.stderr
+    assert "server.log is in use by another fastlog; stop it, or set LOG_DIR or LOG_FILENAME\n" in done.stderr
+
+
+def test_a_rejects_file_in_use_ends_the_start_with_advice_that_helps(start, tmp_path):
+    start()
+    done = run_fastlog("serve", "--port", "0", "--log-dir", ".", "--log-filename", "other.log", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "fastlog: rejects.jsonl is in use by another fastlog; stop it, or set LOG_DIR\n"
 
 
 def test_a_receive_buffer_that_is_not_granted_is_told_with_the_way_out(start):

@@ -1,18 +1,22 @@
 """Power cuts: every state that a disk may be left in, at every moment of a recorded run, is recovered from.
 
-The run has ordinary and priority entries, rotations, a failed sync, and syncs that end late. The model of the disk is
-the strict one: of a file's data only what a sync covered is sure to be there; every later write may be there, missing
-(its place reads as zeros if a later one is there), or torn. Changes of names are kept in their order, and those after
-the last sync of the directory may be missing.
+The run has ordinary and priority entries, rotations, failed writes, a failed sync, syncs that end late, and a restart
+after `kill -9`. Starts that repair damaged files are recorded as well, and cut short in the same way.
+
+The model of the disk is the strict one: of a file's data only what a sync covered is sure to be there; every later write
+may be there, missing (its place reads as zeros if a later one is there), or torn, and a later truncation there or
+missing. Changes of names are kept in their order, and those after the last sync of the directory may be missing.
 """
 
 import itertools
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from fastlog.server import repair
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, RecordingStorage, Way, error, info
@@ -21,10 +25,13 @@ TORN = 7  # bytes of a torn write that are there
 
 
 class InstantStorage(Storage):
-    """For the recovery, which is not what is tested for its syncs here."""
+    """For recoveries that are not cut short."""
 
     def sync(self, files, directory, done):
         done(None)
+
+    def sync_now(self, files, directory=None):
+        pass
 
 
 @pytest.fixture
@@ -37,11 +44,15 @@ def memory_directory(tmp_path):
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def record(directory: Path, leaves_out: str = "") -> tuple[list[tuple], list[bytes]]:
+def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
     """The operations of a run, with `("ack", n)` among them where an ACK left; and what was sent."""
-    storage = RecordingStorage(leaves_out)
+    storage = RecordingStorage()
     way = Way(directory, storage, limit=220)
-    storage.before_each = lambda: [storage.operations.append(("ack", n)) for n in way.read_acks()]
+
+    def note_acks():
+        storage.operations.extend(("ack", n) for n in way.read_acks())
+
+    storage.before_each = note_acks
     number = itertools.count(1)
     way.send(info(next(number)))
     way.send(error(next(number)))
@@ -71,39 +82,58 @@ def record(directory: Path, leaves_out: str = "") -> tuple[list[tuple], list[byt
     way.send(error(next(number)))
     storage.end_one(EIO)
     storage.finish()
-    way.send(error(next(number)))
-    storage.finish()
-    storage.before_each()
+    way.send(info(next(number)), info(next(number)))
+    unanswered = next(number), next(number)
+    way.send(error(unanswered[0]))
+    way.send(info(next(number)), info(next(number)), info(next(number)), info(next(number)))
     sent = way.sent
+    storage.before_each = lambda: None
+    way.kill()
+    way = Way(directory, storage, limit=220)
+    storage.before_each = note_acks
+    way.send(*map(error, unanswered))  # the first one is known as stored, and is in an archive
+    storage.finish()
+    note_acks()
+    sent += way.sent
     way.close()
     return storage.operations, sent
 
 
 class Disk:
-    """What the operations so far may have left on the disk."""
+    """What the operations so far may have left on the disk. `found`: durable files, {name: (number, content)}."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: dict[str, tuple[int, bytes]] | None = None) -> None:
         self.names: list[tuple] = []  # changes of names, in order
         self.names_sure = 0  # of them are durable
-        self.writes: dict[int, list[tuple[int, bytes, int]]] = {}  # inode: (operation, data, offset)
+        self.changes: dict[int, list[tuple[int, bytes | None, int]]] = {}  # file: (operation, data, offset); None: cut
         self.sizes: dict[int, int] = {}
-        self.sure: dict[int, int] = {}  # inode: writes of operations before this one are durable
+        self.sure: dict[int, int] = {}  # file: changes by operations before this one are durable
         self.acked: set[int] = set()
         self._name_operations: list[int] = []
+        for name, (number, content) in (found or {}).items():
+            self.names.append(("create", name, number))
+            self._name_operations.append(-1)
+            self.changes[number] = [(-1, content, 0)]
+            self.sizes[number] = len(content)
+        self.names_sure = len(self.names)
 
     def apply(self, at: int, operation: tuple) -> None:
         kind, *rest = operation
         if kind == "ack":
             self.acked.add(rest[0])
         elif kind == "write":
-            inode, data = rest
-            offset = self.sizes.get(inode, 0)
-            self.writes.setdefault(inode, []).append((at, data, offset))
-            self.sizes[inode] = offset + len(data)
+            number, data = rest
+            offset = self.sizes.get(number, 0)
+            self.changes.setdefault(number, []).append((at, data, offset))
+            self.sizes[number] = offset + len(data)
+        elif kind == "truncate":
+            number, size = rest
+            self.changes[number].append((at, None, size))
+            self.sizes[number] = size
         elif kind == "synced":
-            covered, inodes, with_names = rest
-            for inode in inodes:
-                self.sure[inode] = max(self.sure.get(inode, 0), covered)
+            covered, numbers, with_names = rest
+            for number in numbers:
+                self.sure[number] = max(self.sure.get(number, 0), covered)
             if with_names:
                 self.names_sure = max(self.names_sure, sum(number < covered for number in self._name_operations))
         else:
@@ -113,26 +143,33 @@ class Disk:
 
     def states(self):
         """Every {name: content} that may be found after a power cut now."""
-        open_writes = [
-            (inode, number)
-            for inode, writes in self.writes.items()
-            for number, (at, _, _) in enumerate(writes)
-            if at >= self.sure.get(inode, 0)
+        open_changes = [
+            (number, place, data)
+            for number, changes in self.changes.items()
+            for place, (at, data, _) in enumerate(changes)
+            if at >= self.sure.get(number, 0)
         ]
-        for fates in itertools.product(("there", "missing", "torn"), repeat=len(open_writes)):
-            fate = dict(zip(open_writes, fates, strict=True))
-            contents = {inode: self._content(inode, fate) for inode in self.writes}
+        choices = [
+            ("there", "missing") if data is None else ("there", "missing", "torn") for _, _, data in open_changes
+        ]
+        for fates in itertools.product(*choices):
+            fate = {(number, place): how for (number, place, _), how in zip(open_changes, fates, strict=True)}
+            contents = {number: self._content(number, fate) for number in self.changes}
             for count in range(self.names_sure, len(self.names) + 1):
-                yield {name: contents.get(inode, b"") for name, inode in self._directory(count).items()}
+                yield {name: contents.get(number, b"") for name, number in self._directory(count).items()}
 
-    def _content(self, inode: int, fate: dict[tuple[int, int], str]) -> bytes:
+    def _content(self, number: int, fate: dict[tuple[int, int], str]) -> bytes:
         content = bytearray()
-        for number, (_, data, offset) in enumerate(self.writes[inode]):
-            how = fate.get((inode, number), "there")
+        for place, (_, data, offset) in enumerate(self.changes[number]):
+            how = fate.get((number, place), "there")
             if how == "missing":
                 continue
+            if data is None:
+                del content[offset:]
+                continue
             content += bytes(max(0, offset - len(content)))
-            content[offset:] = data[:TORN] if how == "torn" else data
+            written = data[:TORN] if how == "torn" else data
+            content[offset : offset + len(written)] = written
         return bytes(content)
 
     def _directory(self, count: int) -> dict[str, int]:
@@ -147,21 +184,29 @@ class Disk:
         return names
 
 
-def recover(directory: Path, state: dict[str, bytes]) -> list[bytes]:
-    """Starts on what the power cut left, and returns all lines that are there then."""
+def lay_out(directory: Path, state: dict[str, bytes]) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     for name, content in state.items():
         (directory / name).write_bytes(content)
-    log = LogFile(InstantStorage(), directory, "server.log", 220, 50)
-    log.close()
+
+
+def lines_of(directory: Path) -> list[bytes]:
+    """All lines of the live file, its archives and the files set aside; each must be whole."""
     found = []
     for path in directory.glob("server.log*"):
-        if path.suffix not in (".torn", ".new"):
+        if repair.REPAIRED_NAMES.fullmatch(path.name.removeprefix("server.log")):
             content = path.read_bytes()
-            assert not content or content.endswith(b"\n"), path
+            assert not content or content.endswith(b"\n"), f"half a line in {path}"
             found += content.splitlines()
     return found
+
+
+def recover(directory: Path, state: dict[str, bytes]) -> list[bytes]:
+    """Starts on what the power cut left, and returns all lines that are there then."""
+    lay_out(directory, state)
+    LogFile(InstantStorage(), directory, "server.log", 220, 50).close()
+    return lines_of(directory)
 
 
 def check_every_state(operations: list[tuple], sent: list[bytes], directory: Path) -> int:
@@ -183,10 +228,19 @@ def check_every_state(operations: list[tuple], sent: list[bytes], directory: Pat
     return len(checked)
 
 
+def without(operations: list[tuple], part: str) -> list[tuple]:
+    """The operations with every sync less effective: without its files, the first or the last one, or the directory."""
+    kept = {"files": slice(0), "first file": slice(1, None), "last file": slice(-1)}.get(part, slice(None))
+    return [
+        (kind, rest[0], rest[1][kept], rest[2] and part != "directory") if kind == "synced" else (kind, *rest)
+        for kind, *rest in operations
+    ]
+
+
 def test_no_power_cut_loses_what_was_acknowledged_or_leaves_half_a_line(tmp_path, memory_directory):
     operations, sent = record(tmp_path)
     kinds = [operation[0] for operation in operations]
-    assert kinds.count("ack") == sum(b"ERROR" in entry for entry in sent)
+    assert kinds.count("ack") == len({entry for entry in sent if b"ERROR" in entry})
     assert kinds.count("rename") > 10
     assert check_every_state(operations, sent, memory_directory) > 1_000
 
@@ -194,6 +248,144 @@ def test_no_power_cut_loses_what_was_acknowledged_or_leaves_half_a_line(tmp_path
 @pytest.mark.parametrize("part", ["files", "first file", "last file", "directory"])
 def test_every_part_of_a_sync_is_needed(tmp_path, memory_directory, part):
     """The same run without that part: some state loses an acknowledged entry, and the check above finds it."""
-    operations, sent = record(tmp_path, leaves_out=part)
+    operations, sent = record(tmp_path)
     with pytest.raises(AssertionError, match="acknowledged and lost"):
-        check_every_state(operations, sent, memory_directory)
+        check_every_state(without(operations, part), sent, memory_directory)
+
+
+def stored(*entries: bytes) -> bytes:
+    return b"".join(entry + b"\n" for entry in entries)
+
+
+HOLE = bytes(30)
+LONG = b'{"level":"INFO","message":"%s","sequence":9}\n' % (b"x" * 100)
+TAIL_OF_A_LINE = b'xxx","sequence":9}\n'
+
+# Files that a power cut left, and what of them is not a whole line.
+DAMAGED: dict[str, tuple[dict[str, bytes], list[bytes]]] = {
+    "an unfinished line": ({"server.log": stored(info(1), error(2)) + LONG[:60]}, [LONG[:60]]),
+    "zeros at the end": ({"server.log": stored(info(1), error(2)) + HOLE}, []),
+    "whole lines behind zeros": (
+        {"server.log": stored(info(1), error(2)) + LONG[:40] + HOLE + TAIL_OF_A_LINE + stored(error(3), info(4))},
+        [LONG[:40], TAIL_OF_A_LINE],
+    ),
+    "a whole line directly behind zeros, at the beginning": ({"server.log": HOLE + stored(error(3))}, []),
+    "two holes, and an unfinished line": (
+        {"server.log": stored(info(1)) + HOLE + stored(error(2)) + LONG[:50] + HOLE + stored(error(3)) + LONG[:60]},
+        [LONG[:50], LONG[:60]],
+    ),
+    # A new line that took the place of the beginning and the zeros would leave the rest as a line of its own.
+    "zeros in the last line": (
+        {"server.log": stored(error(2)) + LONG[:10] + bytes(len(stored(info(5))) - 10) + TAIL_OF_A_LINE},
+        [LONG[:10], TAIL_OF_A_LINE],
+    ),
+    "several files": (
+        {
+            "server.log.2": stored(error(1)) + HOLE + stored(error(2)),
+            "server.log.1": stored(info(3)) + LONG[:20],
+            "server.log.distrusted.1": stored(error(4)) + LONG[:30],
+            "server.log": stored(error(5)),
+        },
+        [LONG[:20], LONG[:30]],
+    ),
+}
+
+
+Found = dict[str, tuple[int, bytes]]
+
+
+def record_start(directory: Path, state: dict[str, bytes], *, goes_on: bool) -> tuple[Found, list[tuple]]:
+    """The operations of a start on what a crash left, and the files that it found; `goes_on`: some lines follow."""
+    lay_out(directory, state)
+    storage = RecordingStorage()
+    found = {path.name: (storage.number(path.stat().st_ino), path.read_bytes()) for path in directory.iterdir()}
+    log = LogFile(storage, directory, "server.log", 10_000, 50)
+    if goes_on:
+        log.append(memoryview(stored(info(5))), durable=False)
+        log.append(memoryview(stored(error(6))), durable=True)
+        log.sync()
+        storage.note("ack", 6)
+    log.close()
+    return found, storage.operations
+
+
+def check_start(directory: Path, case: str, found_files: Found, operations: list[tuple]) -> set[tuple]:
+    """Cuts a start short after each operation and starts anew. Returns what was found on the disks in between."""
+    state, torn = DAMAGED[case]
+    survive = {line for n in range(6) for line in (info(n), error(n)) if stored(line) in b"".join(state.values())}
+    disk = Disk(found_files)
+    checked = set()
+    for at, operation in enumerate(operations):
+        disk.apply(at, operation)
+        for left in disk.states():
+            key = (6 in disk.acked, tuple(sorted(left.items())))
+            if key in checked:
+                continue
+            checked.add(key)
+            found = Counter(recover(directory, left))
+            where = f"after operation {at}: {operation}"
+            assert set(found) <= survive | {info(5), error(6)}, f"a line that nobody sent, {where}"
+            assert found.total() == len(found), f"a line twice, {where}"
+            missing = (survive | {error(n) for n in disk.acked}) - set(found)
+            assert not missing, f"lost, {where}: {missing}"
+            kept = (
+                (directory / "server.log.torn").read_bytes()
+                if torn and (directory / "server.log.torn").exists()
+                else b""
+            )
+            assert all(part in kept for part in torn), f"torn bytes not kept, {where}"
+    return {state for _, state in checked}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_no_power_cut_during_a_repair_nor_during_the_next_one_loses_a_line(memory_directory, case):
+    for left in check_start(memory_directory, case, *record_start(memory_directory, DAMAGED[case][0], goes_on=True)):
+        check_start(memory_directory, case, *record_start(memory_directory, dict(left), goes_on=False))
+
+
+def roles(disk: Disk, operations: list[tuple]):
+    """Every part of a sync among the operations: its meaning, and the operations without it."""
+    for at, operation in enumerate(operations):
+        disk.apply(at, operation)
+        if operation[0] != "synced":
+            continue
+        _, covered, numbers, with_names = operation
+        names = {number: name for name, number in disk._directory(len(disk.names)).items()}
+        for number in numbers:
+            less = ("synced", covered, tuple(n for n in numbers if n != number), with_names)
+            yield names[number], [*operations[:at], less, *operations[at + 1 :]]
+        if with_names:
+            less = ("synced", covered, numbers, False)
+            yield f"the name of {names[numbers[0]]}", [*operations[:at], less, *operations[at + 1 :]]
+
+
+def test_every_part_of_a_sync_during_a_repair_is_needed(memory_directory):
+    missed = {}
+    for case, (state, _) in DAMAGED.items():
+        found, operations = record_start(memory_directory, state, goes_on=True)
+        start = next(
+            at for at, operation in enumerate(operations) if operation[:1] == ("write",) and info(5) in operation[2]
+        )
+        for role, less in roles(Disk(found), operations[:start]):
+            try:
+                check_start(memory_directory, case, found, [*less, *operations[start:]])
+            except AssertionError:
+                missed[role] = True
+            else:
+                missed.setdefault(role, False)
+    assert missed == dict.fromkeys(
+        ("server.log.torn", "the name of server.log.torn", "server.log.mended", "server.log", "the name of server.log"),
+        True,
+    )
+
+
+@pytest.mark.parametrize("step", ["rename", "truncate"])
+def test_every_other_step_of_a_repair_is_needed(memory_directory, monkeypatch, step):
+    monkeypatch.setattr(InstantStorage, step, lambda *_: None, raising=False)
+
+    def recover_all():
+        for state, _ in DAMAGED.values():
+            assert b"\0" not in b"".join(recover(memory_directory, state))
+
+    with pytest.raises(AssertionError):
+        recover_all()

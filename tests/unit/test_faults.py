@@ -1,4 +1,4 @@
-"""A disk that fails: at every operation of a run, once and for a time, with and without room on it."""
+"""A disk that fails: at every operation of a run, once and several times in a row, with an error or without space."""
 
 import errno
 import itertools
@@ -9,14 +9,15 @@ import pytest
 
 from fastlog.server import commit, writer
 from fastlog.server.commit import SyncPace
-from tests.helpers.disk import EIO, FailingStorage, PatientStorage, Way, error, info
+from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
+from tests.helpers.disk import EIO, FailingStorage, PatientStorage, RecordingStorage, Way, error, info
 
 OPERATIONS = 60  # more than a run has
 STARTED = 3  # operations of the start
 
 
 def drive(way: Way) -> None:
-    """Bursts of ordinary and priority entries over some rotations; syncs end late."""
+    """Sends bursts of ordinary and priority entries over some rotations; syncs end late."""
     number = itertools.count(1)
     for _ in range(6):
         way.send(info(next(number)))
@@ -65,7 +66,7 @@ def test_every_operation_may_fail(tmp_path, number, lasting):
         assert way.writer.failure is None, first
         assert way.writer.buffered == 0
         assert way.writer.lost == 0
-        # each is acknowledged, if it was not asked for again in vain
+        # every priority entry is acknowledged
         assert set(way.acked) == {n for n in range(1, 25) if error(n) in way.sent}, first
         found = Counter(way.lines())
         assert set(found) == set(way.sent)
@@ -277,7 +278,7 @@ def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
     lost = [n for n in range(1_000) if error(n) not in set(way.lines())]
     assert len(lost) == way.writer.lost
     assert not set(lost) & set(way.acked)
-    way.send(*[error(n) for n in lost[:10]])  # their sender asks again: they are new
+    way.send(*[error(n) for n in lost[:10]])  # their sender repeats them: they are new
     way.storage.finish()
     way.read_acks()
     assert set(lost[:10]) <= set(way.acked)
@@ -286,14 +287,14 @@ def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
 
 
 def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, monkeypatch):
-    """The sync of a file fails, and of its entries some were no longer in memory: they are not taken for stored."""
+    """The sync of a file fails, and some of its entries were no longer in memory: they do not count as stored."""
     monkeypatch.setattr(commit, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
     way = Way(tmp_path, storage)
     way.send(error(1))
     for n in range(2, 12):
         way.send(error(n))
-    for n in range(2, 12):  # their senders ask again before the sync has ended
+    for n in range(2, 12):  # their senders repeat them before the sync has ended
         way.send(error(n))
     storage.end_one(EIO)
     storage.finish()
@@ -311,8 +312,76 @@ def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, m
     way.close()
 
 
+def test_half_a_line_that_cannot_be_cut_off_is_the_last_of_its_file(tmp_path):
+    class Stuck(PatientStorage):
+        def write(self, fd, data):
+            taken = super().write(fd, data[: len(data) // 2] if is_full else data)
+            if is_full:
+                is_full.clear()
+                self.write_failure = OSError(errno.ENOSPC, "No space left on device")
+            return taken
+
+        def truncate(self, fd, size):
+            raise EIO
+
+    is_full: list[bool] = []
+    way = Way(tmp_path, Stuck())
+    way.send(error(1))
+    way.storage.finish()
+    is_full.append(True)
+    way.send(error(2))
+    way.storage.finish()
+    way.read_acks()
+    assert way.acked == [1, 2]
+    line = error(2) + b"\n"
+    assert (tmp_path / "server.log.distrusted.1").read_bytes() == error(1) + b"\n" + line[: len(line) // 2]
+    assert (tmp_path / "server.log").read_bytes() == line
+    way.close()
+
+
+def test_a_file_that_another_program_renamed_is_synced_before_its_entries_are_acknowledged(tmp_path):
+    storage = RecordingStorage()
+    way = Way(tmp_path, storage)
+    way.send(error(1))
+    way.send(error(2))  # the next sync has to cover it
+    (tmp_path / "server.log").rename(tmp_path / "renamed")
+    way.log.reopen()
+    storage.end_one()
+    assert way.read_acks() == [1]
+    storage.end_one()
+    assert way.read_acks() == [2]
+    kind, _, files, with_names = storage.operations[-1]
+    assert kind == "synced"
+    assert {storage.number((tmp_path / name).stat().st_ino) for name in ("renamed", "server.log")} == set(files)
+    assert with_names
+    way.close()
+
+
+@pytest.mark.parametrize("failure", [None, EIO])
+def test_more_rotations_during_one_sync_than_descriptors_wait_for_it(tmp_path, failure):
+    """The file grows past its limit. No sync begins out of turn, since nobody would learn of its failure."""
+    storage = PatientStorage()
+    way = Way(tmp_path, storage, limit=100, backups=100)
+    for n in range(1, 120):
+        way.send(error(n))
+    assert len(storage.under_way) == 1
+    assert way.log.rotations == ROTATED_UNSYNCED_MAX
+    assert way.log.rotation_failure == f"{ROTATED_UNSYNCED_MAX} rotated files wait for a sync"
+    storage.end_one()
+    assert way.read_acks() == [1]
+    storage.end_one(failure)
+    assert way.read_acks() == ([] if failure else list(range(2, 120)))
+    storage.finish()
+    way.read_acks()
+    assert set(way.acked) == set(range(1, 120))
+    way.send(info(1000), info(1001), info(1002))
+    assert way.log.rotation_failure is None
+    check(way)
+    way.close()
+
+
 def test_a_rotation_that_fails_costs_no_archive_and_no_entry(tmp_path):
-    """As with a live file that may not be renamed: the file grows past its limit, and is tried again later."""
+    """For example, the live file may not be renamed: it grows past its limit, and the rotation is tried again later."""
     fails = {"rename": False}
 
     class Renames(PatientStorage):
