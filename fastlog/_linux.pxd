@@ -50,7 +50,11 @@ cdef extern from "netinet/in.h" nogil:
         uint32_t sin6_scope_id
     uint16_t htons(uint16_t port)
     uint16_t ntohs(uint16_t port)
+    uint32_t htonl(uint32_t address)
     uint32_t ntohl(uint32_t address)
+
+cdef extern from "arpa/inet.h" nogil:
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
 
 cdef extern from "netinet/udp.h" nogil:
     enum:

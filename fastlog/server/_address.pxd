@@ -1,79 +1,83 @@
-# A sender's address in the form in which it is looked up. It knows no table.
+# Everything about a sender's address: as the kernel writes it, as a key to look it up by, and as text.
+#
+# An IPv4 address has two forms: on a dual-stack socket it comes as the IPv6 address ::ffff:192.0.2.1 (RFC 4291,
+# 2.5.5.2). Here both are one key, and one text: 192.0.2.1.
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from fastlog._linux cimport AF_INET, AF_INET6, be64toh, htobe64, htons, ntohl, ntohs
-from fastlog.server._socket cimport Address
+from fastlog._linux cimport (
+    AF_INET,
+    AF_INET6,
+    be64toh,
+    htobe64,
+    htonl,
+    inet_ntop,
+    ntohl,
+    ntohs,
+    sockaddr,
+    sockaddr_in,
+    sockaddr_in6,
+)
 
-# A sender's address as numbers in the host's byte order; IPv4 in its IPv6 form, ::ffff:192.0.2.1.
-cdef struct Key:
+cdef extern from "_siphash.h" nogil:
+    uint64_t fl_siphash13(const uint64_t *key, const uint64_t *words, size_t count)
+
+cdef enum:
+    # Room for the longest text of an IPv6 address, and a NUL.
+    ADDRESS_TEXT_BYTES = 64
+
+cdef union Address:
+    sockaddr any
+    sockaddr_in v4
+    sockaddr_in6 v6
+
+# An address and port as numbers in the host's byte order; of IPv4 addresses the IPv6 form.
+cdef struct AddressKey:
     uint64_t high
     uint64_t low
     # The scope (of link-local addresses) above the port.
-    uint64_t rest
+    uint64_t scope_and_port
 
-cdef inline bint same(const Key *a, const Key *b) noexcept nogil:
-    return ((a.high ^ b.high) | (a.low ^ b.low) | (a.rest ^ b.rest)) == 0
+cdef inline bint is_same(const AddressKey *a, const AddressKey *b) noexcept nogil:
+    return ((a.high ^ b.high) | (a.low ^ b.low) | (a.scope_and_port ^ b.scope_and_port)) == 0
 
-cdef inline Key key_of(const Address *address) noexcept nogil:
-    """Of an address of another family: that of `[::]:0`."""
-    cdef Key key
-    key.high = key.low = key.rest = 0
+# The lower half of the IPv6 form of an IPv4 address; the upper half is 0.
+cdef inline uint64_t ipv4_mapped(uint32_t ipv4) noexcept nogil:
+    return (<uint64_t>0xffff << 32) | ipv4
+
+cdef inline bint is_ipv4(const AddressKey *key) noexcept nogil:
+    return key.high == 0 and key.low >> 32 == 0xffff
+
+# An address that is neither IPv4 nor IPv6, which no UDP socket receives from, has the key of `[::]:0`.
+cdef inline AddressKey key_of(const Address *address) noexcept nogil:
+    cdef AddressKey key
+    key.high = key.low = key.scope_and_port = 0
     if address.any.sa_family == AF_INET:
-        key.low = (<uint64_t>0xffff << 32) | ntohl(address.v4.sin_addr.s_addr)
-        key.rest = ntohs(address.v4.sin_port)
+        key.low = ipv4_mapped(ntohl(address.v4.sin_addr.s_addr))
+        key.scope_and_port = ntohs(address.v4.sin_port)
     elif address.any.sa_family == AF_INET6:
         memcpy(&key.high, &address.v6.sin6_addr.s6_addr[0], 8)
         memcpy(&key.low, &address.v6.sin6_addr.s6_addr[8], 8)
         key.high = be64toh(key.high)
         key.low = be64toh(key.low)
-        key.rest = (<uint64_t>address.v6.sin6_scope_id << 16) | ntohs(address.v6.sin6_port)
+        key.scope_and_port = (<uint64_t>address.v6.sin6_scope_id << 16) | ntohs(address.v6.sin6_port)
     return key
 
-cdef inline Address address_of(const Key *key) noexcept nogil:
-    cdef Address address
-    cdef uint64_t high = htobe64(key.high), low = htobe64(key.low)
-    memset(&address, 0, sizeof(address))
-    address.v6.sin6_family = AF_INET6
-    address.v6.sin6_port = htons(<uint16_t>key.rest)
-    address.v6.sin6_scope_id = <uint32_t>(key.rest >> 16)
-    memcpy(&address.v6.sin6_addr.s6_addr[0], &high, 8)
-    memcpy(&address.v6.sin6_addr.s6_addr[8], &low, 8)
-    return address
+# Who does not know the secret cannot tell which addresses share a bucket.
+cdef inline uint64_t hash_of(const AddressKey *key, const uint64_t *secret) noexcept nogil:
+    return fl_siphash13(secret, <const uint64_t *>key, sizeof(AddressKey) // sizeof(uint64_t))
 
-cdef inline uint64_t rotated(uint64_t number, int bits) noexcept nogil:
-    return (number << bits) | (number >> (64 - bits))
-
-cdef inline void sip_round(uint64_t *v) noexcept nogil:
-    v[0] += v[1]
-    v[2] += v[3]
-    v[1] = rotated(v[1], 13) ^ v[0]
-    v[3] = rotated(v[3], 16) ^ v[2]
-    v[0] = rotated(v[0], 32) + v[3]
-    v[2] += v[1]
-    v[3] = rotated(v[3], 21) ^ v[0]
-    v[1] = rotated(v[1], 17) ^ v[2]
-    v[2] = rotated(v[2], 32)
-
-cdef inline void sip_word(uint64_t *v, uint64_t word) noexcept nogil:
-    v[3] ^= word
-    sip_round(v)
-    v[0] ^= word
-
-cdef inline uint64_t hash_of(const Key *key, const uint64_t *secret) noexcept nogil:
-    """SipHash-1-3: whoever does not know the secret cannot tell which addresses share a bucket."""
-    cdef uint64_t v[4]
-    v[0] = secret[0] ^ 0x736f6d6570736575ULL
-    v[1] = secret[1] ^ 0x646f72616e646f6dULL
-    v[2] = secret[0] ^ 0x6c7967656e657261ULL
-    v[3] = secret[1] ^ 0x7465646279746573ULL
-    sip_word(v, key.high)
-    sip_word(v, key.low)
-    sip_word(v, key.rest)
-    sip_word(v, <uint64_t>sizeof(Key) << 56)
-    v[2] ^= 0xff
-    sip_round(v)
-    sip_round(v)
-    sip_round(v)
-    return v[0] ^ v[1] ^ v[2] ^ v[3]
+# `192.0.2.1:514` or `[2001:db8::1]:514`.
+cdef inline str text_of(const AddressKey *key):
+    cdef char text[ADDRESS_TEXT_BYTES]
+    cdef uint64_t parts[2]
+    cdef uint32_t ipv4
+    cdef unsigned int port = <uint16_t>key.scope_and_port
+    if is_ipv4(key):
+        ipv4 = htonl(<uint32_t>key.low)
+        inet_ntop(AF_INET, &ipv4, text, sizeof(text))
+        return f"{text.decode()}:{port}"
+    parts[0], parts[1] = htobe64(key.high), htobe64(key.low)
+    inet_ntop(AF_INET6, parts, text, sizeof(text))
+    return f"[{text.decode()}]:{port}"

@@ -18,7 +18,8 @@ from posix.time cimport timespec
 from fastlog._clock cimport monotonic_ns
 from fastlog.server._ledger cimport Ledger
 from fastlog._linux cimport POLLIN, pollfd, ppoll, sched_yield
-from fastlog.server._socket cimport Acks, Admission, Arena, address_text
+from fastlog.server._address cimport AddressKey, key_of, text_of
+from fastlog.server._socket cimport Acks, Admission, Arena
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD, Pace, woken, worthwhile, yields
 from fastlog.server._stored cimport Seen
 from fastlog._parse cimport (
@@ -436,11 +437,13 @@ cdef class Intake:
     def take_notes(self):
         """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, bytes)."""
         cdef unsigned int i
+        cdef AddressKey sender
         cdef Note *note
         found = []
         for i in range(self.note_count):
             note = &self.notes[i]
-            found.append((address_text(&self.arena.senders[note.slot]), REJECTED_NAMES[note.reason], note.offset,
+            sender = key_of(&self.arena.senders[note.slot])
+            found.append((text_of(&sender), REJECTED_NAMES[note.reason], note.offset,
                           note.datagram_size, (<const char *>note.start)[:note.size]))
         self.note_count = 0
         return found

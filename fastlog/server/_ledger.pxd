@@ -3,13 +3,12 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastlog.server._address cimport Key
-from fastlog.server._socket cimport Address
+from fastlog.server._address cimport Address, AddressKey
 from fastlog.server._runs cimport Run
 
 # What every entry of a sender touches: 64 bytes, one line of the cache.
 cdef struct Sender:
-    Key key
+    AddressKey key
     # The newest sequence of the current run. `Record.run.newest` is behind it while entries come in order.
     uint64_t newest
     uint64_t received
@@ -49,8 +48,8 @@ cdef class Ledger:
     # Takes note of one valid entry. `now_ms` never goes back.
     cdef void saw(self, const Address *sender, bint has_sequence, uint64_t sequence, uint64_t now_ms) noexcept nogil
 
-    cdef uint32_t find(self, const Key *key, uint64_t now_ms) noexcept nogil
-    cdef uint32_t add(self, const Key *key, uint64_t bucket, uint64_t now_ms) noexcept nogil
+    cdef uint32_t find(self, const AddressKey *key, uint64_t now_ms) noexcept nogil
+    cdef uint32_t add(self, const AddressKey *key, uint64_t bucket, uint64_t now_ms) noexcept nogil
     cdef void forget(self, uint32_t place) noexcept nogil
     cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil
     cdef void link_newest(self, uint32_t place) noexcept nogil

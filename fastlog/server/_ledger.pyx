@@ -29,9 +29,8 @@ from posix.stdlib cimport posix_memalign
 
 cimport cython
 
-from fastlog.server._address cimport Key, address_of, hash_of, key_of, same
+from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, text_of
 from fastlog._linux cimport AF_INET, AF_INET6, htons, ntohl
-from fastlog.server._socket cimport Address, address_text
 from fastlog.server._runs cimport WINDOW_SEQUENCES, Run, advance, begin, fill, in_a_row, mark_window, near
 
 cdef enum:
@@ -87,7 +86,7 @@ cdef class Ledger:
         if self.records == NULL or self.buckets == NULL:
             raise MemoryError
         memset(self.senders, 0, sizeof(Sender))
-        self.senders[0].key.rest = UINT64_MAX  # no address has this key, so place 0 is never found
+        self.senders[0].key.scope_and_port = UINT64_MAX  # no address has this key, so place 0 is never found
 
     def __dealloc__(self):
         free(self.buckets)
@@ -95,9 +94,9 @@ cdef class Ledger:
         free(self.senders)
 
     cdef void saw(self, const Address *sender, bint has_sequence, uint64_t sequence, uint64_t now_ms) noexcept nogil:
-        cdef Key key = key_of(sender)
+        cdef AddressKey key = key_of(sender)
         cdef Sender *at = &self.senders[self.last]
-        if not same(&at.key, &key):
+        if not is_same(&at.key, &key):
             self.last = self.find(&key, now_ms)
             at = &self.senders[self.last]
         if at.last_seen_ms != now_ms:
@@ -113,13 +112,13 @@ cdef class Ledger:
 
     # The table of senders
 
-    cdef uint32_t find(self, const Key *key, uint64_t now_ms) noexcept nogil:
+    cdef uint32_t find(self, const AddressKey *key, uint64_t now_ms) noexcept nogil:
         """The sender's place, which is made if there is none."""
         cdef uint64_t bucket = hash_of(key, self.secret) % BUCKETS
         cdef uint32_t place = self.buckets[bucket], end = 0
         cdef unsigned int steps = 0
         while place:
-            if same(&self.senders[place].key, key):
+            if is_same(&self.senders[place].key, key):
                 return place
             end = place
             place = self.senders[place].next
@@ -130,7 +129,7 @@ cdef class Ledger:
             self.forget(self.senders[0].newer)
         return self.add(key, bucket, now_ms)
 
-    cdef uint32_t add(self, const Key *key, uint64_t bucket, uint64_t now_ms) noexcept nogil:
+    cdef uint32_t add(self, const AddressKey *key, uint64_t bucket, uint64_t now_ms) noexcept nogil:
         cdef uint32_t place = self.free
         if place:
             self.free = self.senders[place].next
@@ -347,7 +346,6 @@ cdef class Ledger:
         cdef uint64_t figure
         cdef uint32_t place
         cdef size_t size = 0, i
-        cdef Address address
         cdef Sender *at
         count = min(count, <size_t>RANKED_MAX)
         for place in range(1, self.used + 1):
@@ -365,8 +363,7 @@ cdef class Ledger:
         found = []
         for i in range(size):
             at = &self.senders[places[i]]
-            address = address_of(&at.key)
-            found.append((address_text(&address), at.received, self.gaps(places[i]),
+            found.append((text_of(&at.key), at.received, self.gaps(places[i]),
                           max(<int64_t>(now_ms - at.last_seen_ms), 0) / 1000.0))
         return found
 

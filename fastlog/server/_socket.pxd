@@ -2,12 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastlog._linux cimport cmsghdr, iovec, mmsghdr, sockaddr, sockaddr_in, sockaddr_in6, socklen_t
-
-cdef union Address:
-    sockaddr any
-    sockaddr_in v4
-    sockaddr_in6 v6
+from fastlog._linux cimport cmsghdr, iovec, mmsghdr, socklen_t
+from fastlog.server._address cimport Address
 
 cdef union Control:
     cmsghdr header  # for its alignment
@@ -52,16 +48,14 @@ cdef class Acks:
     cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
 
+# IPv4 networks have their IPv6 form, so that one comparison serves both.
 cdef struct Network:
-    # IPv4 networks are kept as IPv6 ones (::ffff:0:0/96 and below), so that one comparison serves both.
-    uint8_t address[16]
-    uint8_t mask[16]
+    uint64_t high, low
+    uint64_t high_mask, low_mask
 
 cdef class Admission:
-    # The networks that may send; none: all may. Owned by this object.
+    # The networks that may send; where there are none, everybody may. Owned by this object.
     cdef Network *networks
     cdef unsigned int count
 
     cdef bint admits(self, const Address *sender) noexcept nogil
-
-cdef str address_text(const Address *address)

@@ -4,16 +4,13 @@
 Every call on a socket is non-blocking. Nothing here looks into a datagram.
 """
 
-import socket
-
 from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport (
-    AF_INET,
-    AF_INET6,
     CMSG_DATA,
     CMSG_FIRSTHDR,
     MAP_ANONYMOUS,
@@ -28,12 +25,10 @@ from fastlog._linux cimport (
     cmsghdr,
     mmap,
     munmap,
-    ntohs,
     recvmmsg,
     sendmmsg,
 )
-
-V4_PREFIX = bytes(10) + b"\xff\xff"  # of an IPv4 address that is written as an IPv6 one (RFC 4291, 2.5.5.2)
+from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, key_of
 
 cdef enum:
     # Datagrams of one recvmmsg call: enough that the cost of the call itself does not show, and few enough that their
@@ -218,54 +213,33 @@ cdef class Admission:
     """`networks`: of the ipaddress module; an empty list admits everybody."""
 
     def __cinit__(self, networks):
-        cdef unsigned int i = 0, j
-        cdef bytes address, mask
-        self.count = len(networks)
-        self.networks = <Network *>calloc(max(self.count, 1), sizeof(Network))
+        cdef Network *at
+        self.networks = <Network *>calloc(max(len(networks), 1), sizeof(Network))
         if self.networks == NULL:
             raise MemoryError
-        for i, network in enumerate(networks):
-            address = network.network_address.packed
-            mask = network.netmask.packed
-            if len(address) == 4:
-                address = V4_PREFIX + address
-                mask = b"\xff" * 12 + mask
-            for j in range(16):
-                self.networks[i].address[j] = address[j]
-                self.networks[i].mask[j] = mask[j]
+        for network in networks:
+            at = &self.networks[self.count]
+            address, mask = int(network.network_address), int(network.netmask)
+            if network.version == 4:
+                at.low = ipv4_mapped(address)
+                at.high_mask, at.low_mask = UINT64_MAX, (<uint64_t>UINT32_MAX << 32) | <uint32_t>mask
+            else:
+                at.high, at.low = address >> 64, address & UINT64_MAX
+                at.high_mask, at.low_mask = mask >> 64, mask & UINT64_MAX
+            self.count += 1
 
     def __dealloc__(self):
         free(self.networks)
 
     cdef bint admits(self, const Address *sender) noexcept nogil:
-        cdef uint8_t address[16]
-        cdef unsigned int i, j
+        cdef AddressKey key
+        cdef const Network *network
+        cdef unsigned int i
         if self.count == 0:
             return True
-        if sender.any.sa_family == AF_INET6:
-            memcpy(address, &sender.v6.sin6_addr, 16)
-        else:
-            memset(address, 0, 10)
-            memset(address + 10, 0xFF, 2)
-            memcpy(address + 12, &sender.v4.sin_addr, 4)
+        key = key_of(sender)
         for i in range(self.count):
-            for j in range(16):
-                if (address[j] & self.networks[i].mask[j]) != self.networks[i].address[j]:
-                    break
-            else:
+            network = &self.networks[i]
+            if key.high & network.high_mask == network.high and key.low & network.low_mask == network.low:
                 return True
         return False
-
-
-cdef str address_text(const Address *address):
-    """`192.0.2.1:514` or `[2001:db8::1]:514`; an IPv4 sender of a dual-stack socket is shown as IPv4."""
-    cdef bytes raw
-    if address.any.sa_family == AF_INET:
-        raw = (<const char *>&address.v4.sin_addr)[:4]
-        return f"{socket.inet_ntop(socket.AF_INET, raw)}:{ntohs(address.v4.sin_port)}"
-    if address.any.sa_family != AF_INET6:
-        return "unknown"
-    raw = (<const char *>&address.v6.sin6_addr)[:16]
-    if raw.startswith(V4_PREFIX):
-        return f"{socket.inet_ntop(socket.AF_INET, raw[12:])}:{ntohs(address.v6.sin6_port)}"
-    return f"[{socket.inet_ntop(socket.AF_INET6, raw)}]:{ntohs(address.v6.sin6_port)}"

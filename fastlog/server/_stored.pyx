@@ -11,7 +11,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cdef extern from "_siphash.h" nogil:
-    uint64_t fl_siphash(const uint64_t *key, const uint8_t *p, size_t size)
+    uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
 
 cdef enum:
     # Entries that a retransmission is told from: 13 seconds of nothing but errors at 20,000 a second. 6 MiB.
@@ -34,7 +34,7 @@ cdef class Seen:
         free(self.order)
 
     cdef uint64_t hash(self, const uint8_t *line, size_t size) noexcept nogil:
-        cdef uint64_t hash = fl_siphash(self.key, line, size)
+        cdef uint64_t hash = fl_siphash24(self.key, line, size)
         return hash if hash else 1
 
     cdef bint has(self, uint64_t hash) noexcept nogil:
@@ -99,4 +99,4 @@ def siphash(bytes key not None, bytes data not None):
     """For tests: the published hash under a key of 16 bytes."""
     cdef uint64_t words[2]
     memcpy(words, <const char *>key, 16)
-    return fl_siphash(words, data, len(data))
+    return fl_siphash24(words, data, len(data))
