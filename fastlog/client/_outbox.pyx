@@ -317,7 +317,7 @@ cdef inline char *append(char *p, bytes text) noexcept:
     return p + PyBytes_GET_SIZE(text)
 
 
-cdef bint are_plain(dict entry):
+cdef bint are_plain(dict entry) except -1:
     """The fields that fastlog knows are strings, and the sequence is left to the client."""
     return (
         SEQUENCE not in entry
@@ -327,7 +327,7 @@ cdef bint are_plain(dict entry):
     )
 
 
-cdef unsigned int presence(dict entry):
+cdef unsigned int presence(dict entry) except? 255:
     return (
         (HAS_TIMESTAMP_ if TIMESTAMP in entry else 0)
         | (HAS_HOST_ if HOST in entry else 0)
