@@ -7,7 +7,7 @@ FUZZ_SECONDS ?= 300
 # DOCKER=podman works as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
-SOURCES := pyproject.toml setup.py $(shell find fastlog -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+SOURCES := pyproject.toml setup.py $(shell find fastlog tests/helpers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 # The pid of the server that `make run` started, if it still runs; by now the pid may belong to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
   tr '\0' ' ' 2> /dev/null < /proc/$$pid/cmdline | grep -q 'fastlog serve' && echo $$pid)
@@ -64,7 +64,7 @@ build: $(VENV)/built  ## make .venv and compile
 
 clean: stop  ## remove everything that was built; logs stay
 	rm -rf $(VENV) $(RUN) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	find fastlog \( -name '_*.c' -o -name '*.so' \) -delete
+	find fastlog tests/helpers \( -name '_*.c' -o -name '*.so' \) -delete
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##@ To use it in a container
@@ -107,7 +107,7 @@ lint: $(VENV)/dev  ## style, types, and whether the documents made from the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz tests/helpers
 	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is out of date; run: make docs"; exit 1; }
 	@$(BIN)/python docs/make_blocks.py --check
 

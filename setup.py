@@ -1,4 +1,7 @@
-"""Builds the compiled modules, one for each `.pyx` file of the tree. Everything else is in pyproject.toml."""
+"""Builds the compiled modules, one for each `.pyx` file of the package. Everything else is in pyproject.toml.
+
+In a working tree, the tests' helpers are compiled as well; no installation has them.
+"""
 
 import os
 import sys
@@ -12,6 +15,9 @@ if not sys.platform.startswith("linux"):
 
 # -g0: debug information makes a module six times as large.
 FLAGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
+# How setuptools is called for an editable installation, and for `setup.py build_ext --inplace`.
+IN_PLACE = not {"editable_wheel", "--inplace"}.isdisjoint(sys.argv)
+FOLDERS = ["fastlog", "tests/helpers"] if IN_PLACE else ["fastlog"]
 HEADERS = sorted(map(str, Path("fastlog").rglob("*.h")))
 
 
@@ -44,6 +50,7 @@ if __name__ == "__main__":  # The processes that run Cython may import this file
                 include_dirs=["fastlog"],
                 extra_compile_args=FLAGS,
             )
-            for source in sorted(Path("fastlog").rglob("*.pyx"))
+            for folder in FOLDERS
+            for source in sorted(Path(folder).rglob("*.pyx"))
         ],
     )

@@ -557,7 +557,8 @@ cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
 
 
 def scan(const uint8_t[::1] datagram not None):
-    """The scanner's verdict on one datagram, in the terms of `fastlog.entry.decode`; for tests and measurements."""
+    """The scanner's verdict on one datagram, in the terms of `fastlog.entry.decode`: for Python code that prepares or
+    checks entries. The server does not call it."""
     cdef uint8_t nothing = 0  # stands for the bytes of an empty datagram: C allows no arithmetic on NULL
     cdef const uint8_t *start = &datagram[0] if datagram.shape[0] else &nothing
     cdef const uint8_t *end = start + datagram.shape[0]
@@ -576,24 +577,3 @@ def scan(const uint8_t[::1] datagram not None):
         else:
             found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None))
     return found or [(EMPTY, None, None, 0, 0, None)]
-
-
-def scan_many(list datagrams not None):
-    """Entries accepted in `datagrams`, which are scanned and stored to a scratch buffer; for measurements."""
-    cdef uint8_t scratch[65536]
-    cdef const uint8_t *p
-    cdef const uint8_t *end
-    cdef Piece piece
-    cdef Py_ssize_t accepted = 0
-    cdef bytes datagram
-    for datagram in datagrams:
-        p = datagram
-        end = p + len(datagram)
-        with nogil:
-            begin(&piece)
-            while p != end and next_piece(p, end, &piece):
-                p = piece.next
-                if piece.reason == ACCEPTED and piece.end - piece.start < 65536:
-                    store(&piece, scratch)
-                    accepted += 1
-    return accepted

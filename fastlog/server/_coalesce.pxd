@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     # Bytes of the receive buffer that a datagram takes besides its own.
-    DATAGRAM_OVERHEAD = 1024
+    DATAGRAM_OVERHEAD_BYTES = 1024
     # Nanoseconds that other programs may run before it is our turn again: a few slices of the scheduler.
     OTHERS_NS = 10_000_000
 
@@ -25,7 +25,7 @@ cdef struct Pace:
 cdef inline void woken(Pace *pace, int64_t now_ns, uint64_t datagrams, uint64_t bytes) noexcept nogil:
     cdef double passed = max(now_ns - pace.woken_ns, <int64_t>1)
     pace.datagrams_per_ns = (datagrams - pace.datagrams) / passed
-    pace.bytes_per_ns = (bytes - pace.bytes + (datagrams - pace.datagrams) * DATAGRAM_OVERHEAD) / passed
+    pace.bytes_per_ns = (bytes - pace.bytes + (datagrams - pace.datagrams) * DATAGRAM_OVERHEAD_BYTES) / passed
     pace.woken_ns, pace.datagrams, pace.bytes = now_ns, datagrams, bytes
 
 # Nanoseconds that a wait now should take, 0 for none. It costs one more wake-up, so it has to bring more than was there

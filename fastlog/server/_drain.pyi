@@ -8,8 +8,10 @@ from fastlog.server.rejects import Note
 
 DRAINED: int
 FULL: int
+TURN_OVER: int
+SOCKET_FAILED: int
 DATAGRAM_OVERHEAD_BYTES: int
-RECEIVE_NOTHING: int
+NO_SOCKET: int
 REJECTED: dict[str, str]
 
 class Intake(Buffer):

@@ -20,7 +20,7 @@ from fastlog.server._ledger cimport Ledger
 from fastlog._linux cimport POLLIN, pollfd, ppoll, sched_yield
 from fastlog.server._address cimport AddressKey, key_of, text_of
 from fastlog.server._socket cimport Acks, Admission, Arena
-from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD, Pace, woken, worthwhile, yields
+from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, Pace, woken, worthwhile, yields
 from fastlog.server._stored cimport Seen
 from fastlog._parse cimport (
     ACCEPTED,
@@ -57,15 +57,19 @@ cdef enum:
     URGENT_SLACK_NS = 2_000_000
     # What ends a wait besides the clock: a signal, and a sync that has ended.
     WATCHED_MAX = 4
+
+cpdef enum:
+    # In place of a socket's descriptor: only what the arena holds is taken.
     NO_SOCKET = -1
+
+cpdef enum:
+    # Why a drain ended: nothing waits in the socket; what was taken must be handed on first; enough for one turn; the
+    # socket is broken, which Python sees as an OSError.
+    DRAINED, FULL, TURN_OVER, SOCKET_FAILED
 
 cdef enum Woken:
     # What ended a wait: the clock, a datagram, or something that Python has to look at.
     QUIET, CAME, CALLED
-
-cdef enum Status:
-    # Why a drain ended: the socket is empty; what was taken must be handed on first; enough for one turn.
-    SOCKET_EMPTY, HAND_OVER, TURN_OVER, SOCKET_FAILED
 
 cdef enum Rejected:
     # Why input is rejected. The scanner's reasons begin at SCANNED; the others need no look into the datagram.
@@ -83,10 +87,7 @@ REJECTED = {
 REJECTED_NAMES = tuple(REJECTED)
 
 cdef double FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
-DRAINED = SOCKET_EMPTY
-FULL = HAND_OVER
-DATAGRAM_OVERHEAD_BYTES = DATAGRAM_OVERHEAD
-RECEIVE_NOTHING = NO_SOCKET  # in place of a socket: only what the arena holds is taken
+globals()["DATAGRAM_OVERHEAD_BYTES"] = DATAGRAM_OVERHEAD_BYTES  # for Python: its .pxd has no module to export it
 
 # Rejected input in the arena.
 cdef struct Note:
@@ -195,12 +196,12 @@ cdef class Intake:
         Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
         `urgent_from`, and so does a file descriptor that is watched. Both are seconds of the monotonic clock.
         """
-        cdef Status status
+        cdef int status
         with nogil:
             status = self.gather(fd, nanoseconds(until), nanoseconds(urgent_from))
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
-        return <int>status
+        return status
 
     @property
     def urgent_since(self):
@@ -208,13 +209,13 @@ cdef class Intake:
         which made it urgent: none of them came before. Seconds of the monotonic clock."""
         return self.urgent_since_ns / 1e9
 
-    cdef Status gather(self, int fd, int64_t until_ns, int64_t urgent_from_ns) noexcept nogil:
+    cdef int gather(self, int fd, int64_t until_ns, int64_t urgent_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
         cdef bint enough = False, was_urgent
-        cdef Status status
+        cdef int status
         while True:
             began = now
             if wait == 0 and yields(&self.pace, now, end_ns):
@@ -232,7 +233,7 @@ cdef class Intake:
             if self.buffered >= self.flush_count and not enough:
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
-            if status != SOCKET_EMPTY or self.lines_bytes >= WRITE_BYTES or now >= due_ns:
+            if status != DRAINED or self.lines_bytes >= WRITE_BYTES or now >= due_ns:
                 return status
             wait = worthwhile(&self.pace, now, end_ns, self.datagrams - before) if wait == 0 else 0
             if wait > 0:
@@ -253,7 +254,7 @@ cdef class Intake:
             return QUIET
         return CAME if ready == 1 and self.watched[0].revents else CALLED
 
-    cdef Status run(self, int fd) noexcept nogil:
+    cdef int run(self, int fd) noexcept nogil:
         cdef size_t scanned = 0
         cdef int got
         while True:
@@ -263,23 +264,23 @@ cdef class Intake:
                 if self.at == NULL:
                     self.begin_datagram()
                 if not self.take(&scanned):
-                    return HAND_OVER
+                    return FULL
                 self.at = NULL
                 if self.end == self.arena.datagram(self.slot) + self.arena.size(self.slot):
                     self.slot += 1
                     self.end = NULL
             if self.note_count:  # they point into the arena
-                return HAND_OVER
+                return FULL
             if self.took_all:
                 self.took_all = False
-                return SOCKET_EMPTY
+                return DRAINED
             if scanned > DRAIN_BYTES:
                 return TURN_OVER
             if fd == NO_SOCKET:
-                return SOCKET_EMPTY
+                return DRAINED
             got = self.arena.receive(fd)
             if got == -1:
-                return SOCKET_EMPTY
+                return DRAINED
             if got < 0:
                 self.failure = errno
                 return SOCKET_FAILED

@@ -20,9 +20,7 @@ What cannot be told: a restart within a window of where the run was (its entries
 before the row is full (they are late). Losses before the first and after the last entry of a run leave no trace.
 """
 
-import socket
-
-from libc.stdint cimport UINT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.stdlib cimport posix_memalign
@@ -30,29 +28,30 @@ from posix.stdlib cimport posix_memalign
 cimport cython
 
 from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, text_of
-from fastlog._linux cimport AF_INET, AF_INET6, htons, ntohl
-from fastlog.server._runs cimport WINDOW_SEQUENCES, Run, advance, begin, fill, in_a_row, mark_window, near
+from fastlog.server._runs cimport WINDOW, Run, advance, begin, fill, in_a_row, mark_window, near
 
-cdef enum:
+cpdef enum:
     # Senders kept at once, at 408 bytes each 6.7 MB, of which only what was used takes memory: more than a collector
     # has senders, and few enough to look through in a fraction of a millisecond.
-    PLACES = 16384
-    # Buckets of the hash table: twice the senders, so that most hold one or none.
-    BUCKETS = 2 * PLACES
-    # Senders in one bucket: by chance not even once in the life of a machine; a bound for what nobody thought of.
-    BUCKET_SENDERS_MAX = 16
+    SENDERS_MAX = 16384
     # How far ahead of the newest sequence an entry may come and still mean that all between is lost, in sequences: 10 s
     # of a sender of 100,000 entries a second. A longer jump is more likely another program than an outage.
-    JUMP_SEQUENCES = 1 << 20
-    # Sequences in a row that make a restart: retransmitted errors seldom have consecutive sequences, a restarted sender
-    # soon has, even when every other entry is lost.
+    JUMP_MAX = 1 << 20
+    # Sequences in a row that make a restart: retransmitted priority entries seldom have consecutive sequences, a
+    # restarted sender soon has, even when every other entry is lost.
     RESTART_ROW = 8
     # Senders retired in one call: some ten microseconds.
-    RETIRED_PER_CALL = 256
-    # Senders that `top` and `worst` tell at the most: more than a page shows.
+    RETIRE_MAX = 256
+
+cdef enum:
+    # Buckets of the hash table: twice the senders, so that most hold one or none.
+    BUCKETS = 2 * SENDERS_MAX
+    # Senders in one bucket: by chance not even once in the life of a machine; a bound for what nobody thought of.
+    BUCKET_SENDERS_MAX = 16
+    # Senders that `top` and `worst` return at the most: more than a page shows.
     RANKED_MAX = 100
     # Size of a line of the cache.
-    LINE_BYTES = 64
+    CACHE_LINE_BYTES = 64
 
 cdef enum:
     # The flags of Sender.state. STARTED: there is a run.
@@ -63,11 +62,7 @@ cdef enum:
     ASIDE = 4
     RETURNABLE = 8
 
-WINDOW = WINDOW_SEQUENCES
-JUMP_MAX = JUMP_SEQUENCES
-RESTART_PROOF = RESTART_ROW
-SENDERS_MAX = PLACES
-RETIRE_MAX = RETIRED_PER_CALL
+globals()["WINDOW"] = WINDOW  # for Python: a .pxd without a module cannot export its constants
 
 
 @cython.final
@@ -78,10 +73,10 @@ cdef class Ledger:
         if len(secret) != sizeof(self.secret):
             raise ValueError(f"the secret has {len(secret)} bytes instead of {sizeof(self.secret)}")
         memcpy(self.secret, <const char *>secret, sizeof(self.secret))
-        if posix_memalign(<void **>&self.senders, LINE_BYTES, (PLACES + 1) * sizeof(Sender)) != 0:
+        if posix_memalign(<void **>&self.senders, CACHE_LINE_BYTES, (SENDERS_MAX + 1) * sizeof(Sender)) != 0:
             self.senders = NULL
             raise MemoryError
-        self.records = <Record *>calloc(PLACES + 1, sizeof(Record))
+        self.records = <Record *>calloc(SENDERS_MAX + 1, sizeof(Record))
         self.buckets = <uint32_t *>calloc(BUCKETS, sizeof(uint32_t))
         if self.records == NULL or self.buckets == NULL:
             raise MemoryError
@@ -125,7 +120,7 @@ cdef class Ledger:
             steps += 1
         if steps == BUCKET_SENDERS_MAX:
             self.forget(end)
-        elif self.present == PLACES:
+        elif self.present == SENDERS_MAX:
             self.forget(self.senders[0].newer)
         return self.add(key, bucket, now_ms)
 
@@ -207,13 +202,13 @@ cdef class Ledger:
                     self.repeated += 1
                 return
             self.go_back(at, record)
-        if sequence > run.newest and sequence - run.newest <= JUMP_SEQUENCES:
+        if sequence > run.newest and sequence - run.newest <= JUMP_MAX:
             self.go_on(at, record, sequence)
-        elif sequence <= run.newest and run.newest - sequence < WINDOW_SEQUENCES:
+        elif sequence <= run.newest and run.newest - sequence < WINDOW:
             self.fill_gap(at, record, sequence)
         else:
             self.set_aside(at, record, sequence)
-        if run.missing == 0 and run.newest - run.first >= WINDOW_SEQUENCES - 1:
+        if run.missing == 0 and run.newest - run.first >= WINDOW - 1:
             at.state |= WHOLE
         at.newest = run.newest
 
@@ -230,7 +225,7 @@ cdef class Ledger:
             self.open_window(at, record)
             self.lose(record, advance(run, sequence))
             self.missing += run.missing - missing
-        if at.state & RETURNABLE and run.newest - run.first >= WINDOW_SEQUENCES:
+        if at.state & RETURNABLE and run.newest - run.first >= WINDOW:
             self.settle(at, record)
 
     cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
@@ -281,7 +276,7 @@ cdef class Ledger:
         self.missing += record.run.missing
         self.lose(record, record.run.lost)
         at.state = STARTED | RETURNABLE
-        if record.run.newest - record.run.first >= WINDOW_SEQUENCES:
+        if record.run.newest - record.run.first >= WINDOW:
             self.settle(at, record)
 
     cdef void go_back(self, Sender *at, Record *record) noexcept nogil:
@@ -371,50 +366,10 @@ cdef class Ledger:
         """Retires senders not seen for that long, at most RETIRE_MAX in a call; returns how many."""
         cdef unsigned int count = 0
         cdef Sender *at
-        while count < RETIRED_PER_CALL and self.present:
+        while count < RETIRE_MAX and self.present:
             at = &self.senders[self.senders[0].newer]
             if at.last_seen_ms > now_ms or now_ms - at.last_seen_ms < idle_ms:
                 break
             self.forget(self.senders[0].newer)
             count += 1
         return count
-
-    def note(self, str address not None, uint16_t port, sequence, uint64_t now_ms):
-        """What `saw` does, for a sender given as text; `sequence`: None for an entry without. For tests."""
-        cdef Address sender = parsed(address, port)
-        self.saw(&sender, sequence is not None, 0 if sequence is None else sequence, now_ms)
-
-    def saw_many(self, uint32_t senders, uint32_t stride, uint64_t first, uint32_t rounds, uint32_t lose_every=0):
-        """One entry of each of that many senders a round, `stride` senders apart, at 400 entries a millisecond; one
-        entry in `lose_every` does not come. Returns the sequence for the next call. For measurements.
-        """
-        cdef Address sender = parsed("10.0.0.0", 5000)
-        cdef uint32_t network = ntohl(sender.v4.sin_addr.s_addr)
-        cdef uint64_t sequence, count = first * senders
-        cdef uint32_t i
-        with nogil:
-            for sequence in range(first, first + rounds):
-                for i in range(senders):
-                    count += 1
-                    sender.v4.sin_addr.s_addr = ntohl(network + <uint32_t>(<uint64_t>i * stride % senders))
-                    if lose_every == 0 or (count * 0x9e3779b97f4a7c15ULL >> 32) % lose_every != 0:
-                        self.saw(&sender, True, sequence, count // 400)
-        return first + rounds
-
-
-cdef Address parsed(str text, uint16_t port) except *:
-    """Raises OSError if the text is no IPv4 or IPv6 address."""
-    cdef Address address
-    cdef bytes raw
-    memset(&address, 0, sizeof(address))
-    if ":" in text:
-        raw = socket.inet_pton(socket.AF_INET6, text)
-        address.v6.sin6_family = AF_INET6
-        address.v6.sin6_port = htons(port)
-        memcpy(&address.v6.sin6_addr, <const char *>raw, 16)
-    else:
-        raw = socket.inet_pton(socket.AF_INET, text)
-        address.v4.sin_family = AF_INET
-        address.v4.sin_port = htons(port)
-        memcpy(&address.v4.sin_addr, <const char *>raw, 4)
-    return address

@@ -12,7 +12,7 @@ cdef enum:
     # How far behind its sender's newest sequence an entry may come and still fill its gap, in sequences: as many as
     # fastlog's own sender leaves unacknowledged, and 10 ms of a sender of 100,000 entries a second, which no network's
     # reordering exceeds. A power of two, so that a sequence's bit is found by its lowest bits.
-    WINDOW_SEQUENCES = 1024
+    WINDOW = 1024
     WINDOW_WORDS = 16
 
 # A run: sequences that count up by one from where they were first seen.
@@ -24,7 +24,7 @@ cdef struct Run:
     uint64_t missing
     # Different sequences that arrived. Only kept of a run that is not the sender's beyond doubt.
     uint64_t arrived
-    # A bit for each of the last WINDOW_SEQUENCES sequences, at its lowest bits: it arrived.
+    # A bit for each of the last WINDOW sequences, at its lowest bits: it arrived.
     uint64_t bits[WINDOW_WORDS]
 
 cdef inline void begin(Run *run, uint64_t sequence) noexcept nogil:
@@ -36,8 +36,8 @@ cdef inline void begin(Run *run, uint64_t sequence) noexcept nogil:
 cdef inline bint near(const Run *run, uint64_t sequence) noexcept nogil:
     """Within a window of the newest, behind or ahead."""
     if sequence > run.newest:
-        return sequence - run.newest <= WINDOW_SEQUENCES
-    return run.newest - sequence < WINDOW_SEQUENCES
+        return sequence - run.newest <= WINDOW
+    return run.newest - sequence < WINDOW
 
 cdef inline bint arrived(const Run *run, uint64_t sequence) noexcept nogil:
     return run.bits[(sequence >> 6) % WINDOW_WORDS] >> (sequence & 63) & 1
@@ -75,7 +75,7 @@ cdef inline void mark_all(Run *run, uint64_t start, uint64_t count, bint here) n
 
 cdef inline void mark_window(Run *run) noexcept nogil:
     """Sets the bits of a run of which everything in the window arrived."""
-    cdef uint64_t back = min(run.newest - run.first, <uint64_t>WINDOW_SEQUENCES - 1)
+    cdef uint64_t back = min(run.newest - run.first, <uint64_t>WINDOW - 1)
     memset(run.bits, 0, sizeof(run.bits))
     mark_all(run, run.newest - back, back + 1, True)
 
@@ -83,15 +83,15 @@ cdef inline uint64_t advance(Run *run, uint64_t sequence) noexcept nogil:
     """Moves the window up to a newer sequence. Returns how many gaps it left behind, which are lost."""
     cdef uint64_t step = sequence - run.newest
     cdef uint64_t behind = 0
-    if step >= WINDOW_SEQUENCES:
-        behind = run.missing + (step - WINDOW_SEQUENCES)
-        run.missing = WINDOW_SEQUENCES - 1
+    if step >= WINDOW:
+        behind = run.missing + (step - WINDOW)
+        run.missing = WINDOW - 1
         memset(run.bits, 0, sizeof(run.bits))
     else:
-        if run.newest - run.first >= WINDOW_SEQUENCES - 1:
-            behind = gaps(run, run.newest - (WINDOW_SEQUENCES - 1), step)
-        elif sequence - run.first >= WINDOW_SEQUENCES:
-            behind = gaps(run, run.first, sequence - run.first - (WINDOW_SEQUENCES - 1))
+        if run.newest - run.first >= WINDOW - 1:
+            behind = gaps(run, run.newest - (WINDOW - 1), step)
+        elif sequence - run.first >= WINDOW:
+            behind = gaps(run, run.first, sequence - run.first - (WINDOW - 1))
         run.missing += step - 1 - behind
         mark_all(run, run.newest + 1, step, False)
     mark(run, sequence)
@@ -113,7 +113,7 @@ cdef inline bint fill(Run *run, uint64_t sequence, uint64_t *total) noexcept nog
 cdef inline uint64_t in_a_row(const Run *run, uint64_t sequence, uint64_t most) noexcept nogil:
     """Sequences around this one that arrived without a gap; counted no further than `most` to either side."""
     cdef uint64_t down = 0, up = 0
-    while down < most and down < sequence and run.newest - sequence + down + 1 < WINDOW_SEQUENCES:
+    while down < most and down < sequence and run.newest - sequence + down + 1 < WINDOW:
         if not arrived(run, sequence - down - 1):
             break
         down += 1

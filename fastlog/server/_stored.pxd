@@ -8,7 +8,7 @@ cdef class Seen:
     # The hashes in the order they came: the oldest makes room for the newest.
     cdef uint64_t *order
     cdef uint64_t key[2]
-    # Hashes added so far; the newest SEEN_MAX of them are kept.
+    # Hashes added so far; the newest STORED_MAX of them are kept.
     cdef uint64_t added
 
     # The hash of a line, never 0.

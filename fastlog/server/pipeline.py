@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from fastlog.config import Settings, networks
-from fastlog.server._drain import DRAINED, FULL, RECEIVE_NOTHING, Intake
+from fastlog.server._drain import DRAINED, FULL, NO_SOCKET, Intake
 from fastlog.server._socket import Admission
 from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.listener import Listener
@@ -65,7 +65,7 @@ class Pipeline:
         first drain waits for more."""
         intake, writer = self.intake, self.writer
         while True:
-            fd = self._listener.fileno() if self._listener.receiving else RECEIVE_NOTHING
+            fd = self._listener.fileno() if self._listener.receiving else NO_SOCKET
             status = intake.drain(fd, until, writer.commit.next_sync_at)
             until = 0.0
             if intake.note_count:

@@ -1,6 +1,6 @@
-"""The ledger's rules for one sender, in sets of numbers: what fastlog/_ledger.pyx must agree with."""
+"""The ledger's rules for one sender, in sets of numbers: what fastlog/server/_ledger.pyx must agree with."""
 
-from fastlog.server._ledger import JUMP_MAX, RESTART_PROOF, WINDOW
+from fastlog.server._ledger import JUMP_MAX, RESTART_ROW, WINDOW
 
 
 class Run:
@@ -82,7 +82,7 @@ class Model:
             self.repeated += 1
         elif (
             2 * len(self.aside.arrived) > self.aside.newest - self.aside.first
-            and self.aside.row(sequence) >= RESTART_PROOF
+            and self.aside.row(sequence) >= RESTART_ROW
         ):
             self.restarts += 1
             self.before, self.run, self.aside = self.run, self.aside, None

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlog.server._ledger import JUMP_MAX, RESTART_PROOF, RETIRE_MAX, SENDERS_MAX, WINDOW, Ledger
+from fastlog.server._ledger import JUMP_MAX, RESTART_ROW, RETIRE_MAX, SENDERS_MAX, WINDOW, Ledger
+from tests.helpers._hooks import saw, saw_many
 from tests.helpers.ledger_model import Model
 
 SECRET = bytes(range(16))
@@ -28,7 +29,7 @@ def feed(ledger, *parts, address="192.0.2.1", port=1000, now_ms=0):
     """Notes sequences: of a number, None, or several of them."""
     for part in parts:
         for sequence in [part] if part is None or isinstance(part, int) else part:
-            ledger.note(address, port, sequence, now_ms)
+            saw(ledger, address, port, sequence, now_ms)
 
 
 def retire_all(ledger, now_ms, idle_ms) -> int:
@@ -77,7 +78,7 @@ CASES = [
     ("an old retransmission, three times", [LONG, 7, 7, 7, run(NEXT, 9)], {"late": 1, "repeated": 2}),
     ("an old retransmission between every two", [LONG, 7, NEXT, 8, NEXT + 1, 9, NEXT + 2], {"late": 3}),
     ("old retransmissions while the sender is silent", [LONG, range(7, 2000, 3), NEXT], {"late": 665}),
-    ("old ones in a row, one short of a restart", [LONG, run(7, RESTART_PROOF - 1), NEXT], {"late": RESTART_PROOF - 1}),
+    ("old ones in a row, one short of a restart", [LONG, run(7, RESTART_ROW - 1), NEXT], {"late": RESTART_ROW - 1}),
     ("old ones in a row, and the run goes on", [LONG, run(7, 100), run(NEXT, 9)], {"restarts": 1, "late": 100}),
     ("old ones in a row, and the run goes on with a gap", [LONG, run(7, 100), NEXT + 5], {"restarts": 1, "late": 100, "missing": 5}),
     ("old ones in a row with gaps, and the run goes on", [LONG, run(7, 9), 18, NEXT], {"restarts": 1, "late": 10}),
@@ -86,7 +87,7 @@ CASES = [
     ("two old regions in turn", [LONG, 7, 3000, 8, 3001, 9, NEXT], {"late": 5}),
     ("a restart", [LONG, run(1, 3 * WINDOW)], {"restarts": 1}),
     ("a restart that passes the old run", [LONG, run(1, 8 * WINDOW)], {"restarts": 1}),
-    ("a short restart", [LONG, run(1, RESTART_PROOF)], {"restarts": 1}),
+    ("a short restart", [LONG, run(1, RESTART_ROW)], {"restarts": 1}),
     ("a restart, reordered", [LONG, 2, 1, 3, 5, 4, run(6, 9)], {"restarts": 1}),
     ("a restart, backwards", [LONG, range(20, 0, -1), run(21, 9)], {"restarts": 1}),
     ("a restart with a gap", [LONG, 1, 3, run(4, 8), run(12, 2 * WINDOW)], {"restarts": 1, "lost": 1}),
@@ -213,7 +214,7 @@ def test_any_sequences_agree_with_the_model(start, steps):
             first = highs[-1] + amount
             highs.append(at)
         for sequence in [None] if kind == "none" else range(max(first, 0), min(first + count, TOP + 1)):
-            ledger.note("192.0.2.1", 1000, sequence, 0)
+            saw(ledger, "192.0.2.1", 1000, sequence, 0)
             model.saw(sequence)
             if sequence is not None and kind != "back":
                 at = sequence
@@ -294,7 +295,7 @@ def test_a_sender_that_comes_again_starts_anew(ledger):
 def test_a_sender_is_not_blamed_for_the_gaps_of_one_that_had_its_place(ledger):
     feed(ledger, 1, 101)
     ledger.retire(10, 0)
-    ledger.note("192.0.2.2", 1, None, 11)
+    saw(ledger, "192.0.2.2", 1, None, 11)
     assert ledger.worst(1, 11) == []
 
 
@@ -365,9 +366,9 @@ def test_senders_come_and_go_in_any_order_and_the_totals_stay_exact(ledger):
 
 def test_memory_is_constant():
     ledger = Ledger(SECRET)
-    following = ledger.saw_many(20_000, 1, 1, 2)
+    following = saw_many(ledger, 20_000, 1, 1, 2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ledger.saw_many(60_000, 7919, following, 5, 3)
+    saw_many(ledger, 60_000, 7919, following, 5, 3)
     assert ledger.totals()["senders"] == SENDERS_MAX
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8192  # KiB: the records at the most
 
@@ -396,7 +397,7 @@ def test_nothing_depends_on_the_secret():
     seen = []
     for secret in (bytes(16), b"\xff" * 16, SECRET):
         ledger = Ledger(secret)
-        ledger.saw_many(3000, 1, 1, 3, 7)
+        saw_many(ledger, 3000, 1, 1, 3, 7)
         seen.append(ledger.totals())
     assert seen[0] == seen[1] == seen[2]
     assert seen[0]["senders"] == 3000
@@ -410,5 +411,5 @@ def test_a_secret_of_another_size_rejected(secret):
 
 def test_an_address_that_is_none_rejected(ledger):
     with pytest.raises(OSError, match="illegal IP address"):
-        ledger.note("192.0.2", 1, 1, 0)
+        saw(ledger, "192.0.2", 1, 1, 0)
     assert ledger.totals()["received"] == 0

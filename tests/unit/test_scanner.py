@@ -2,8 +2,9 @@
 
 import pytest
 
-from fastlog import _parse, entry
+from fastlog import entry
 from fastlog._parse import scan
+from tests.helpers._hooks import scan_many
 from tests.helpers.cases import CASES, GOOD, GOOD_2, SHAPES
 
 Found = tuple[str | None, str | None, int | None, int, int, bytes | None]
@@ -69,4 +70,4 @@ def test_the_names_are_in_the_scanners_order():
 
 
 def test_scan_many_counts_the_entries_accepted():
-    assert _parse.scan_many([GOOD + GOOD_2, b"x", GOOD]) == 3
+    assert scan_many([GOOD + GOOD_2, b"x", GOOD]) == 3

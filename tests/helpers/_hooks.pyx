@@ -1,0 +1,107 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""What tests and benchmarks call in C, and no program does. Built in place only: no installation has it."""
+
+import socket
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
+from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
+from fastlog.server._address cimport Address
+from fastlog.server._ledger cimport Ledger
+from fastlog.server._stored cimport Seen
+
+cdef extern from "_siphash.h" nogil:
+    uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
+
+cdef enum:
+    # Room for the stored form of any entry that benchmarks make.
+    SCRATCH_BYTES = 65536
+
+
+def siphash24(bytes key not None, bytes data not None):
+    """The published hash under a key of 16 bytes."""
+    cdef uint64_t words[2]
+    memcpy(words, <const char *>key, 16)
+    return fl_siphash24(words, data, len(data))
+
+
+def seen_before(lines):
+    """Adds each line that is not there; returns for each whether it was."""
+    cdef Seen seen = Seen()
+    cdef bytes line
+    cdef uint64_t hash
+    cdef bint was_there
+    found = []
+    for line in lines:
+        hash = seen.hash(line, len(line))
+        was_there = seen.has(hash)
+        found.append(was_there)
+        if not was_there:
+            seen.add(hash)
+    return found
+
+
+def saw(Ledger ledger not None, str address not None, uint16_t port, sequence, uint64_t now_ms):
+    """The ledger sees an entry of the sender; `sequence`: None for an entry without one. Raises OSError for a text that
+    is not an address."""
+    cdef Address sender = parsed(address, port)
+    ledger.saw(&sender, sequence is not None, 0 if sequence is None else sequence, now_ms)
+
+
+def saw_many(
+    Ledger ledger not None, uint32_t senders, uint32_t stride, uint64_t first, uint32_t rounds, uint32_t lose_every=0
+):
+    """The ledger sees one entry of each of that many senders a round, `stride` senders apart, at 400 entries a
+    millisecond; one entry in `lose_every` does not come. Returns the sequence for the next call."""
+    cdef Address sender = parsed("10.0.0.0", 5000)
+    cdef uint32_t network = ntohl(sender.v4.sin_addr.s_addr)
+    cdef uint64_t sequence, count = first * senders
+    cdef uint32_t i
+    with nogil:
+        for sequence in range(first, first + rounds):
+            for i in range(senders):
+                count += 1
+                sender.v4.sin_addr.s_addr = htonl(network + <uint32_t>(<uint64_t>i * stride % senders))
+                if lose_every == 0 or (count * 0x9e3779b97f4a7c15ULL >> 32) % lose_every != 0:
+                    ledger.saw(&sender, True, sequence, count // 400)
+    return first + rounds
+
+
+def scan_many(list datagrams not None):
+    """Scans the datagrams and stores their entries to a scratch buffer; returns how many were accepted."""
+    cdef uint8_t scratch[SCRATCH_BYTES]
+    cdef const uint8_t *p
+    cdef const uint8_t *end
+    cdef Piece piece
+    cdef Py_ssize_t accepted = 0
+    cdef bytes datagram
+    for datagram in datagrams:
+        p = datagram
+        end = p + len(datagram)
+        with nogil:
+            begin(&piece)
+            while p != end and next_piece(p, end, &piece):
+                p = piece.next
+                if piece.reason == ACCEPTED and piece.end - piece.start < SCRATCH_BYTES:
+                    store(&piece, scratch)
+                    accepted += 1
+    return accepted
+
+
+cdef Address parsed(str text, uint16_t port) except *:
+    cdef Address address
+    cdef bytes raw
+    memset(&address, 0, sizeof(address))
+    if ":" in text:
+        raw = socket.inet_pton(socket.AF_INET6, text)
+        address.v6.sin6_family = AF_INET6
+        address.v6.sin6_port = htons(port)
+        memcpy(&address.v6.sin6_addr, <const char *>raw, 16)
+    else:
+        raw = socket.inet_pton(socket.AF_INET, text)
+        address.v4.sin_family = AF_INET
+        address.v4.sin_port = htons(port)
+        memcpy(&address.v4.sin_addr, <const char *>raw, 4)
+    return address
