@@ -95,9 +95,9 @@ class Commit:
 
     def note_arrival(self) -> None:
         """To be called before a write: remembers since when the gathering group's first priority entry waits."""
-        if self._intake.urgent:
-            self._intake.urgent = False
-            self.gathering.since = min(self.gathering.since, self._intake.urgent_since)
+        if self._intake.priority_waits:
+            self._intake.priority_waits = False
+            self.gathering.since = min(self.gathering.since, self._intake.priority_since)
 
     def hold(self, lines: list[bytes]) -> None:
         """Keeps these priority entries, which are in the file now, until a sync has made them durable."""
@@ -153,7 +153,7 @@ class Commit:
     def forget(self) -> None:
         """Some entries whose ACKs are owed are in no file after all: no ACK, and when they come again they are new."""
         self.gathering.acks.forget()
-        self._intake.forget_seen()
+        self._intake.forget_stored()
 
     def hurry(self) -> None:
         """At the end of the server, syncs need not be apart any more."""
