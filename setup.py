@@ -1,5 +1,6 @@
-"""Builds the compiled modules: every `.pyx` of the package, and for work in this folder those of the tests' helpers.
-Everything else is in pyproject.toml.
+"""Builds the compiled modules, one for each `.pyx` file of the package. Everything else is in pyproject.toml.
+
+In a working tree, the tests' helpers are compiled as well; no installation has them.
 """
 
 import os
@@ -14,7 +15,7 @@ if not sys.platform.startswith("linux"):
 
 # -g0: debug information makes a module six times as large.
 FLAGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
-# How setuptools is called for an editable installation, and by `setup.py build_ext --inplace`.
+# How setuptools is called for an editable installation, and for `setup.py build_ext --inplace`.
 IN_PLACE = not {"editable_wheel", "--inplace"}.isdisjoint(sys.argv)
 FOLDERS = ["fastlog", "tests/helpers"] if IN_PLACE else ["fastlog"]
 HEADERS = sorted(map(str, Path("fastlog").rglob("*.h")))

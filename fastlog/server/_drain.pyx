@@ -20,8 +20,8 @@ from fastlog.server._ledger cimport Ledger
 from fastlog._linux cimport POLLIN, pollfd, ppoll, sched_yield
 from fastlog.server._address cimport AddressKey, key_of, text_of
 from fastlog.server._socket cimport Acks, Admission, Arena
-from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, Pace, woken, worthwhile, yields
-from fastlog.server._stored cimport Seen
+from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, Coalesce, note_woken, should_yield, wait_ns
+from fastlog.server._stored cimport StoredHashes
 from fastlog._parse cimport (
     ACCEPTED,
     LEVEL_COUNT,
@@ -41,7 +41,7 @@ cdef enum:
     # Notes of rejected input kept until the server writes them out.
     NOTES_MAX = 256
     # Priority entries in the line buffer at once: they are written at the end of the drain anyway.
-    MARKS_MAX = 4096
+    PRIORITY_LINES_MAX = 4096
     # Work of one drain, in bytes scanned: some milliseconds, so that deadlines hold under any flood.
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
@@ -54,7 +54,7 @@ cdef enum:
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
-    URGENT_SLACK_NS = 2_000_000
+    PRIORITY_SLACK_NS = 2_000_000
     # What ends a wait besides the clock: a signal, and a sync that has ended.
     WATCHED_MAX = 4
 
@@ -99,7 +99,7 @@ cdef struct Note:
     unsigned int slot
 
 # A priority entry's line in the line buffer.
-cdef struct Mark:
+cdef struct PriorityLine:
     size_t offset
     size_t size
 
@@ -133,10 +133,10 @@ cdef class Intake:
     cdef readonly size_t lines_bytes  # of LINES_BYTES
     cdef readonly uint64_t buffered  # entries in the line buffer
     cdef bint is_priority[LEVEL_COUNT]
-    cdef Mark marks[MARKS_MAX]
-    cdef readonly unsigned int mark_count
-    cdef public bint urgent  # a priority entry came, be it a duplicate: it is to be written and acknowledged now
-    cdef Seen seen
+    cdef PriorityLine priority_line[PRIORITY_LINES_MAX]
+    cdef readonly unsigned int priority_count
+    cdef public bint priority_waits  # a priority entry came, perhaps a duplicate: write and acknowledge it
+    cdef StoredHashes stored
     cdef readonly uint64_t duplicates  # priority entries that came again: acknowledged again, not stored again
 
     cdef Note notes[NOTES_MAX]
@@ -153,11 +153,11 @@ cdef class Intake:
     cdef readonly Ledger ledger
     cdef uint64_t now_ms  # of the monotonic clock, read once a burst
 
-    cdef Pace pace
+    cdef Coalesce pace
     cdef uint64_t flush_count
     cdef pollfd watched[WATCHED_MAX + 1]  # the first one is for the socket
     cdef unsigned int watched_count
-    cdef int64_t urgent_since_ns
+    cdef int64_t priority_since_ns
 
     def __cinit__(self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1):
         self.datagram_max = datagram_max
@@ -165,7 +165,7 @@ cdef class Intake:
         self.admission = admission
         self.arena = Arena()
         self.acks = Acks()
-        self.seen = Seen()
+        self.stored = StoredHashes()
         self.ledger = Ledger(os.urandom(16))
         self.lines = <uint8_t *>malloc(LINES_BYTES)
         if self.lines == NULL:
@@ -189,53 +189,52 @@ cdef class Intake:
         for i, fd in enumerate(watched):
             self.watched[i + 1].fd = fd
 
-    def drain(self, int fd, double until=0.0, double urgent_from=0.0):
+    def drain(self, int fd, double until=0.0, double priority_from=0.0):
         """Takes datagrams until none waits (DRAINED), what was taken fills its place (FULL), or the turn is over.
 
         Up to `until` it also waits for more, and goes on until there is enough to hand over: here rather than in
         Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
-        `urgent_from`, and so does a file descriptor that is watched. Both are seconds of the monotonic clock.
+        `priority_from`, and so does a file descriptor that is watched. Both are seconds of the monotonic clock.
         """
         cdef int status
         with nogil:
-            status = self.gather(fd, nanoseconds(until), nanoseconds(urgent_from))
+            status = self.gather(fd, nanoseconds(until), nanoseconds(priority_from))
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
         return status
 
     @property
-    def urgent_since(self):
-        """When the wait began, or the drain where there was no wait, that brought the first of the priority entries
-        which made it urgent: none of them came before. Seconds of the monotonic clock."""
-        return self.urgent_since_ns / 1e9
+    def priority_since(self):
+        """A lower bound for the arrival time of the oldest waiting priority entry (seconds, monotonic)."""
+        return self.priority_since_ns / 1e9
 
-    cdef int gather(self, int fd, int64_t until_ns, int64_t urgent_from_ns) noexcept nogil:
+    cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
-        cdef bint enough = False, was_urgent
+        cdef bint enough = False, waited_before
         cdef int status
         while True:
             began = now
-            if wait == 0 and yields(&self.pace, now, end_ns):
+            if wait == 0 and should_yield(&self.pace, now, end_ns):
                 sched_yield()
-            before, was_urgent = self.datagrams, self.urgent
-            status = self.run(fd)
+            before, waited_before = self.datagrams, self.priority_waits
+            status = self.receive_and_scan(fd)
             now = monotonic_ns()
             if wait == 0:
-                woken(&self.pace, now, self.datagrams, self.datagram_bytes)
-            if self.urgent:
-                due_ns = min(due_ns, urgent_from_ns)
-                end_ns = min(end_ns, urgent_from_ns + URGENT_SLACK_NS)
-                if not was_urgent:
-                    self.urgent_since_ns = began
+                note_woken(&self.pace, now, self.datagrams, self.datagram_bytes)
+            if self.priority_waits:
+                due_ns = min(due_ns, priority_from_ns)
+                end_ns = min(end_ns, priority_from_ns + PRIORITY_SLACK_NS)
+                if not waited_before:
+                    self.priority_since_ns = began
             if self.buffered >= self.flush_count and not enough:
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
             if status != DRAINED or self.lines_bytes >= WRITE_BYTES or now >= due_ns:
                 return status
-            wait = worthwhile(&self.pace, now, end_ns, self.datagrams - before) if wait == 0 else 0
+            wait = wait_ns(&self.pace, now, end_ns, self.datagrams - before) if wait == 0 else 0
             if wait > 0:
                 if self.wait(wait, NO_SOCKET) == CALLED:
                     return status
@@ -254,7 +253,7 @@ cdef class Intake:
             return QUIET
         return CAME if ready == 1 and self.watched[0].revents else CALLED
 
-    cdef int run(self, int fd) noexcept nogil:
+    cdef int receive_and_scan(self, int fd) noexcept nogil:
         cdef size_t scanned = 0
         cdef int got
         while True:
@@ -263,7 +262,7 @@ cdef class Intake:
                     return TURN_OVER
                 if self.at == NULL:
                     self.begin_datagram()
-                if not self.take(&scanned):
+                if not self.scan_datagram(&scanned):
                     return FULL
                 self.at = NULL
                 if self.end == self.arena.datagram(self.slot) + self.arena.size(self.slot):
@@ -295,7 +294,7 @@ cdef class Intake:
         self.start = slot_start if self.end == NULL else self.end
         self.end = self.start + min(self.arena.segment_size(self.slot), <size_t>(slot_start + size - self.start))
 
-    cdef bint take(self, size_t *scanned) noexcept nogil:
+    cdef bint scan_datagram(self, size_t *scanned) noexcept nogil:
         """Takes the current datagram, from where it was left. False: no room for its next piece."""
         cdef const uint8_t *start = self.start
         cdef const uint8_t *end = self.end
@@ -313,22 +312,22 @@ cdef class Intake:
                 return True
         if size < <size_t>(end - start):
             piece.start, piece.end = start, start + size
-            return self.refuse(piece, TRUNCATED, start, size)
+            return self.reject(piece, TRUNCATED, start, size)
         while next_piece(self.at, end, piece):
             if piece.reason == ACCEPTED:
-                if not self.keep(piece):
+                if not self.store_entry(piece):
                     return False
-            elif not self.refuse(piece, SCANNED + <int>piece.reason, start, size):
+            elif not self.reject(piece, SCANNED + <int>piece.reason, start, size):
                 return False
             scanned[0] += piece.next - self.at
             self.at = piece.next
             self.piece_seen = True
         if not self.piece_seen:
             piece.start, piece.end = start, start
-            return self.refuse(piece, EMPTY, start, size)
+            return self.reject(piece, EMPTY, start, size)
         return True
 
-    cdef bint keep(self, const Piece *piece) noexcept nogil:
+    cdef bint store_entry(self, const Piece *piece) noexcept nogil:
         cdef size_t size = piece.end - piece.start + 1
         cdef uint8_t *line = self.lines + self.lines_bytes
         cdef uint64_t hash
@@ -337,34 +336,34 @@ cdef class Intake:
         if not self.is_priority[<int>piece.level]:
             store(piece, line)
         else:
-            if self.mark_count == MARKS_MAX:
+            if self.priority_count == PRIORITY_LINES_MAX:
                 return False
             store(piece, line)
-            self.urgent = True
+            self.priority_waits = True
             if piece.has_sequence:  # without one nobody waits for an ACK, and the same entry again is a new one
                 self.acks.owe(
                     piece.sequence,
                     &self.arena.senders[self.slot],
                     self.arena.messages[self.slot].msg_hdr.msg_namelen,
                 )
-                hash = self.seen.hash(line, size)
-                if self.seen.has(hash):
+                hash = self.stored.hash(line, size)
+                if self.stored.has(hash):
                     self.duplicates += 1
-                    self.account(piece)
+                    self.count(piece)
                     return True
-                self.seen.add(hash)
-            self.marks[self.mark_count] = Mark(self.lines_bytes, size)
-            self.mark_count += 1
+                self.stored.add(hash)
+            self.priority_line[self.priority_count] = PriorityLine(self.lines_bytes, size)
+            self.priority_count += 1
         self.lines_bytes += size
         self.buffered += 1
-        self.account(piece)
+        self.count(piece)
         return True
 
-    cdef inline void account(self, const Piece *piece) noexcept nogil:
+    cdef inline void count(self, const Piece *piece) noexcept nogil:
         self.levels[<int>piece.level] += 1
         self.ledger.saw(&self.arena.senders[self.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
-    cdef bint refuse(self, const Piece *piece, int reason, const uint8_t *start, size_t datagram_size) noexcept nogil:
+    cdef bint reject(self, const Piece *piece, int reason, const uint8_t *start, size_t datagram_size) noexcept nogil:
         cdef Note *note = &self.notes[self.note_count]
         if self.notes_allowed == 0:
             self.rejects_not_noted += 1
@@ -390,9 +389,9 @@ cdef class Intake:
         """The priority entries' lines among the first `size` bytes, with their line feeds, in order."""
         cdef unsigned int i
         found = []
-        for i in range(self.mark_count):
-            if self.marks[i].offset < size:
-                found.append((<const char *>self.lines + self.marks[i].offset)[:self.marks[i].size])
+        for i in range(self.priority_count):
+            if self.priority_line[i].offset < size:
+                found.append((<const char *>self.lines + self.priority_line[i].offset)[:self.priority_line[i].size])
         return found
 
     def forget_lines(self, size_t size, uint64_t entries):
@@ -401,11 +400,11 @@ cdef class Intake:
         self.buffered -= entries
         cdef unsigned int i, kept = 0
         memmove(self.lines, self.lines + size, self.lines_bytes)
-        for i in range(self.mark_count):
-            if self.marks[i].offset >= size:
-                self.marks[kept] = Mark(self.marks[i].offset - size, self.marks[i].size)
+        for i in range(self.priority_count):
+            if self.priority_line[i].offset >= size:
+                self.priority_line[kept] = PriorityLine(self.priority_line[i].offset - size, self.priority_line[i].size)
                 kept += 1
-        self.mark_count = kept
+        self.priority_count = kept
 
     def take_acks(self, Acks empty not None):
         """The ACKs owed so far; from now on they gather in `empty`."""
@@ -427,13 +426,13 @@ cdef class Intake:
                 if piece.reason != ACCEPTED or piece.end == end:
                     continue
                 if self.is_priority[<int>piece.level] and piece.has_sequence:
-                    hash = self.seen.hash(piece.start, piece.end - piece.start + 1)
-                    if not self.seen.has(hash):
-                        self.seen.add(hash)
+                    hash = self.stored.hash(piece.start, piece.end - piece.start + 1)
+                    if not self.stored.has(hash):
+                        self.stored.add(hash)
 
-    def forget_seen(self):
+    def forget_stored(self):
         """Some entries seen are stored nowhere after all: what comes again is stored again."""
-        self.seen.clear()
+        self.stored.clear()
 
     def take_notes(self):
         """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, bytes)."""

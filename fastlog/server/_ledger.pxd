@@ -4,7 +4,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastlog.server._address cimport Address, AddressKey
-from fastlog.server._runs cimport Run
+from fastlog.server._runs cimport Filled, SequenceRun
 
 # What every entry of a sender touches: 64 bytes, one line of the cache.
 cdef struct Sender:
@@ -25,9 +25,9 @@ cdef struct Sender:
 cdef struct Record:
     # Gaps of all runs of this sender that turned into losses.
     uint64_t lost
-    Run run
+    SequenceRun run
     # Another run: one that may turn out to be a restart, or after a restart the one before it.
-    Run other
+    SequenceRun other
 
 cdef class Ledger:
     # The senders and their records, place by place; owned by this object. Place 0 holds no sender.
@@ -56,13 +56,14 @@ cdef class Ledger:
     cdef void unlink(self, uint32_t place) noexcept nogil
 
     cdef void account(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
-    cdef void go_on(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
+    cdef void extend(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
     cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
+    cdef void count(self, Filled filled) noexcept nogil
     cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
     cdef void dismiss(self, Sender *at, Record *record) noexcept nogil
     cdef void restart(self, Sender *at, Record *record) noexcept nogil
-    cdef void go_back(self, Sender *at, Record *record) noexcept nogil
-    cdef void settle(self, Sender *at, Record *record) noexcept nogil
+    cdef void undo_restart(self, Sender *at, Record *record) noexcept nogil
+    cdef void end_old_run(self, Sender *at, Record *record) noexcept nogil
     cdef void open_window(self, Sender *at, Record *record) noexcept nogil
     cdef void lose(self, Record *record, uint64_t count) noexcept nogil
 

@@ -28,7 +28,19 @@ from posix.stdlib cimport posix_memalign
 cimport cython
 
 from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, text_of
-from fastlog.server._runs cimport WINDOW, Run, advance, begin, fill, in_a_row, mark_window, near
+from fastlog.server._runs cimport (
+    GAP,
+    NOTHING,
+    WINDOW,
+    Filled,
+    SequenceRun,
+    advance,
+    begin_run,
+    fill,
+    in_a_row,
+    is_near,
+    set_window,
+)
 
 cpdef enum:
     # Senders kept at once, at 408 bytes each 6.7 MB, of which only what was used takes memory: more than a collector
@@ -151,7 +163,7 @@ cdef class Ledger:
         if at.state & ASIDE:
             self.dismiss(at, record)
         if at.state & RETURNABLE:
-            self.settle(at, record)
+            self.end_old_run(at, record)
         if at.state & STARTED:
             self.missing -= record.run.missing
             self.lose(record, record.run.missing)
@@ -189,21 +201,20 @@ cdef class Ledger:
     # A sender's sequences
 
     cdef void account(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
-        cdef Run *run = &record.run
+        cdef SequenceRun *run = &record.run
         if not at.state & STARTED:
-            begin(run, sequence)
+            begin_run(run, sequence)
             at.newest = sequence
             at.state = STARTED | WHOLE
             return
         run.newest = at.newest
-        if at.state & RETURNABLE and not near(run, sequence) and near(&record.other, sequence):
+        if at.state & RETURNABLE and not is_near(run, sequence) and is_near(&record.other, sequence):
             if sequence <= record.other.newest:  # it was on its way during the restart
-                if not fill(&record.other, sequence, &self.missing):
-                    self.repeated += 1
+                self.count(fill(&record.other, sequence))
                 return
-            self.go_back(at, record)
+            self.undo_restart(at, record)
         if sequence > run.newest and sequence - run.newest <= JUMP_MAX:
-            self.go_on(at, record, sequence)
+            self.extend(at, record, sequence)
         elif sequence <= run.newest and run.newest - sequence < WINDOW:
             self.fill_gap(at, record, sequence)
         else:
@@ -212,9 +223,9 @@ cdef class Ledger:
             at.state |= WHOLE
         at.newest = run.newest
 
-    cdef void go_on(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
+    cdef void extend(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
         """A newer sequence of the run."""
-        cdef Run *run = &record.run
+        cdef SequenceRun *run = &record.run
         cdef uint64_t missing = run.missing
         if at.state & ASIDE:
             self.dismiss(at, record)
@@ -226,38 +237,40 @@ cdef class Ledger:
             self.lose(record, advance(run, sequence))
             self.missing += run.missing - missing
         if at.state & RETURNABLE and run.newest - run.first >= WINDOW:
-            self.settle(at, record)
+            self.end_old_run(at, record)
 
     cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
         """A sequence in the run's window, or one just before the run."""
-        cdef Run *run = &record.run
+        cdef SequenceRun *run = &record.run
         if at.state & WHOLE and sequence >= run.first:
             self.repeated += 1
             return
         self.open_window(at, record)
-        if not fill(run, sequence, &self.missing):
+        self.count(fill(run, sequence))
+
+    cdef void count(self, Filled filled) noexcept nogil:
+        if filled == NOTHING:
             self.repeated += 1
+        elif filled == GAP:
+            self.missing -= 1
 
     cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
         """A sequence that is not of the run."""
-        cdef Run *other = &record.other
-        cdef uint64_t not_counted = 0
+        cdef SequenceRun *other = &record.other
         if at.state & RETURNABLE:
-            self.settle(at, record)
-        if at.state & ASIDE and near(other, sequence):
+            self.end_old_run(at, record)
+        if at.state & ASIDE and is_near(other, sequence):
             if sequence > other.newest:
                 other.lost += advance(other, sequence)
-            else:
-                not_counted = other.missing
-                if not fill(other, sequence, &not_counted):
-                    self.repeated += 1
-                    return
+            elif fill(other, sequence) == NOTHING:  # its gaps are not counted yet
+                self.repeated += 1
+                return
             if other.newest - other.first < 2 * other.arrived and in_a_row(other, sequence, RESTART_ROW) >= RESTART_ROW:
                 self.restart(at, record)
             return
         if at.state & ASIDE:
             self.dismiss(at, record)
-        begin(other, sequence)
+        begin_run(other, sequence)
         at.state |= ASIDE
 
     cdef void dismiss(self, Sender *at, Record *record) noexcept nogil:
@@ -267,7 +280,7 @@ cdef class Ledger:
 
     cdef void restart(self, Sender *at, Record *record) noexcept nogil:
         """What was set aside is the sender's run now, and the old run takes its place."""
-        cdef Run old
+        cdef SequenceRun old
         self.open_window(at, record)
         old = record.run
         record.run = record.other
@@ -277,16 +290,16 @@ cdef class Ledger:
         self.lose(record, record.run.lost)
         at.state = STARTED | RETURNABLE
         if record.run.newest - record.run.first >= WINDOW:
-            self.settle(at, record)
+            self.end_old_run(at, record)
 
-    cdef void go_back(self, Sender *at, Record *record) noexcept nogil:
+    cdef void undo_restart(self, Sender *at, Record *record) noexcept nogil:
         """The old run goes on, so there was no restart. The new one is too short to have lost anything yet."""
         self.missing -= record.run.missing
         self.late += record.run.arrived
         record.run = record.other
         at.state = STARTED
 
-    cdef void settle(self, Sender *at, Record *record) noexcept nogil:
+    cdef void end_old_run(self, Sender *at, Record *record) noexcept nogil:
         """The run before the restart is over."""
         self.missing -= record.other.missing
         self.lose(record, record.other.missing)
@@ -295,7 +308,7 @@ cdef class Ledger:
     cdef void open_window(self, Sender *at, Record *record) noexcept nogil:
         """From now on the run's bits are kept."""
         if at.state & WHOLE:
-            mark_window(&record.run)
+            set_window(&record.run)
             at.state &= ~<uint32_t>WHOLE
 
     cdef void lose(self, Record *record, uint64_t count) noexcept nogil:

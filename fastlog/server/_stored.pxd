@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-cdef class Seen:
+cdef class StoredHashes:
     # Open addressing with linear probing; 0 marks a free place. Twice as many places as hashes.
     cdef uint64_t *places
     # The hashes in the order they came: the oldest makes room for the newest.

@@ -21,7 +21,7 @@ cdef enum:
     PLACES = STORED_MAX * 2
 
 
-cdef class Seen:
+cdef class StoredHashes:
 
     def __cinit__(self):
         cdef bytes key = os.urandom(16)

@@ -94,10 +94,10 @@ class Commit:
         return sum(group.acks.dropped for group in self._groups)
 
     def note_arrival(self) -> None:
-        """To be called before a write: remembers when the first priority entry of the gathering group arrived."""
-        if self._intake.urgent:
-            self._intake.urgent = False
-            self.gathering.since = min(self.gathering.since, self._intake.urgent_since)
+        """To be called before a write: remembers since when the gathering group's first priority entry waits."""
+        if self._intake.priority_waits:
+            self._intake.priority_waits = False
+            self.gathering.since = min(self.gathering.since, self._intake.priority_since)
 
     def hold(self, lines: list[bytes]) -> None:
         """Keeps these priority entries, which are in the file now, until a sync has made them durable."""
@@ -154,7 +154,7 @@ class Commit:
         """Some entries whose ACKs the gathering group owes are lost: it sends none, and retransmissions are new
         entries."""
         self.gathering.acks.forget()
-        self._intake.forget_seen()
+        self._intake.forget_stored()
 
     def hurry(self) -> None:
         """At the end of the server, syncs need not be apart any more."""

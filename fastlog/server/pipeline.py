@@ -73,8 +73,8 @@ class Pipeline:
                 writer.make_room(monotonic())
             if intake.buffered >= self._flush_count:
                 writer.flush(monotonic())
-            elif intake.urgent:
-                writer.flush_urgent(monotonic())
+            elif intake.priority_waits:
+                writer.flush_priority(monotonic())
             if status == DRAINED:
                 break
             if monotonic() - now > TURN_SEC:

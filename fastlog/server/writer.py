@@ -58,7 +58,7 @@ class Writer:
         if self._state is State.WRITING:
             self._write(now)
 
-    def flush_urgent(self, now: float) -> None:
+    def flush_priority(self, now: float) -> None:
         """Flushes priority entries as soon as a sync may begin."""
         if self._may_sync(now):
             self.flush(now)
@@ -130,10 +130,10 @@ class Writer:
     def _write_buffer(self) -> None:
         entries = self._intake.buffered
         with memoryview(self._intake) as lines:
-            done = self._log.append(lines, durable=self.commit.waits_for_disk and self._intake.mark_count > 0)
+            done = self._log.append(lines, durable=self.commit.waits_for_disk and self._intake.priority_count > 0)
             if done < len(lines):
                 entries = bytes(lines[:done]).count(b"\n")
-        if self._intake.mark_count:
+        if self._intake.priority_count:
             priority_lines = self._intake.priority_lines(done)
             self.recent.extend(priority_lines)
             self.commit.hold(priority_lines)
@@ -157,8 +157,8 @@ class Writer:
             self._rewrite(now)
             return
         self.commit.succeeded(now)
-        if self._intake.urgent or not self.commit.gathering.is_empty:
-            self.flush_urgent(now)
+        if self._intake.priority_waits or not self.commit.gathering.is_empty:
+            self.flush_priority(now)
 
     # What is done when the disk fails
 

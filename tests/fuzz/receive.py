@@ -101,7 +101,7 @@ class Run:
         self.sequences: list[int] = []  # an ACK is owed for
         self.expected_notes: list[tuple[str, str, int, int, bytes]] = []
         self.notes: list[tuple[str, str, int, int, bytes]] = []
-        self.urgent = False
+        self.priority_waits = False
         self.counts = counts_of(link.intake)  # as they must be
 
     def expect(self, datagram: bytes, pieces: list[Piece]) -> None:
@@ -118,7 +118,7 @@ class Run:
                 self.expected_notes.append((self.link.name, piece.reason, piece.start, size, rejected))
                 continue
             if piece.level in PRIORITY:
-                self.urgent = True
+                self.priority_waits = True
                 if piece.sequence is not None:
                     self.sequences.append(piece.sequence)
                     if piece.line in self.seen:
@@ -176,8 +176,8 @@ def check(data: bytes) -> None:
     datagrams = data[3:].split(BETWEEN)
     link = link_of(SLOT_BYTES[how & 1], admitted=not how & 16)
     intake = link.intake
-    intake.forget_seen()
-    intake.urgent = False
+    intake.forget_stored()
+    intake.priority_waits = False
     intake.notes_allowed = notes_allowed * 8
     not_noted, sent, dropped = intake.rejects_not_noted, intake.acks.sent, intake.acks.dropped
     verdicts = FILLERS_VERDICTS | {datagram: verdict(datagram, link.slot_bytes) for datagram in datagrams}
@@ -191,9 +191,9 @@ def check(data: bytes) -> None:
         run.drain()
     run.take_lines(halves=False)
 
-    assert (intake.lines_bytes, intake.buffered, intake.mark_count, len(run.lines)) == (0, 0, 0, 0)
+    assert (intake.lines_bytes, intake.buffered, intake.priority_count, len(run.lines)) == (0, 0, 0, 0)
     assert counts_of(intake) == run.counts
-    assert intake.urgent == run.urgent
+    assert intake.priority_waits == run.priority_waits
     assert run.notes == run.expected_notes[: notes_allowed * 8]
     assert intake.rejects_not_noted - not_noted == len(run.expected_notes) - len(run.notes)
     acks = list(received_acks(link.client))

@@ -10,7 +10,7 @@ from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
 from fastlog.server._address cimport Address
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._stored cimport Seen
+from fastlog.server._stored cimport StoredHashes
 
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
@@ -29,17 +29,17 @@ def siphash24(bytes key not None, bytes data not None):
 
 def seen_before(lines):
     """Adds each line that is not there; returns for each whether it was."""
-    cdef Seen seen = Seen()
+    cdef StoredHashes stored = StoredHashes()
     cdef bytes line
     cdef uint64_t hash
     cdef bint was_there
     found = []
     for line in lines:
-        hash = seen.hash(line, len(line))
-        was_there = seen.has(hash)
+        hash = stored.hash(line, len(line))
+        was_there = stored.has(hash)
         found.append(was_there)
         if not was_there:
-            seen.add(hash)
+            stored.add(hash)
     return found
 
 

@@ -102,8 +102,8 @@ def test_a_priority_entry_ends_it_at_once_where_a_sync_may_begin(way, watched):
     intake = intake_that_waits(watched)
     began = monotonic()
     assert intake.drain(fd, began + HOUR) == DRAINED
-    assert intake.urgent
-    assert began <= intake.urgent_since <= monotonic()
+    assert intake.priority_waits
+    assert began <= intake.priority_since <= monotonic()
 
 
 def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(way, watched):
@@ -116,8 +116,8 @@ def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(way, watched):
             intake.drain(fd, monotonic() + HOUR, math.inf)
             drains += 1
             if drains == 1:
-                first_since = intake.urgent_since
-    assert intake.urgent_since == first_since  # of the first of them, however many came behind
+                first_since = intake.priority_since
+    assert intake.priority_since == first_since  # of the first of them, however many came behind
     assert bytes(intake).splitlines() == [error(n) for n in range(200)]
     # ended by the call, by enough to flush, or by a pause of the sender: never once for each entry
     assert drains < 50

@@ -194,13 +194,13 @@ def test_priority_entries_received_between_two_syncs_wait_for_one_together(tmp_p
         storage.end_one()
         assert way.read_acks() == [number]
     way.send(error(2))
-    way.writer.flush_urgent(monotonic())
+    way.writer.flush_priority(monotonic())
     way.send(info(3), error(4))
     assert storage.under_way == []
     due = way.commit.next_sync_at
     assert due > monotonic() + 3000
     assert way.loop.next_at == due  # what waits is not forgotten
-    way.writer.flush_urgent(due)
+    way.writer.flush_priority(due)
     assert len(storage.under_way) == 1
     way.send(error(5))
     storage.end_one()
