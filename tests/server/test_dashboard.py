@@ -103,7 +103,7 @@ def test_metrics_show_every_figure_that_has_one(start):
     shown = {figure.key: figure.metric for figure in figures() if figure.metric}
     for key, metric in shown.items():
         value = functools.reduce(lambda part, name: part[name], key.split("."), told)
-        name = metric.name + ("_total" if metric.type == "counter" else "")
+        name = metric.full_name
         if metric.label:
             assert {f"{name}[{label}]": float(count) for label, count in value.items()}.items() <= metrics.items()
         elif metric.quantile:
@@ -317,6 +317,19 @@ def test_a_port_in_use_costs_only_the_dashboard_and_only_until_it_is_free(start)
     server.dashboard_port = port
     assert server.stats()["stored"] == 1
     assert get(port, "/health").text == '{"status":"ok"}'
+
+
+def test_a_dashboard_that_is_off_costs_nothing(start):
+    server = start(DASHBOARD_PORT="off")
+    assert " http=off " in server.messages[-1]
+    assert not any(" dashboard " in message for message in server.messages)
+    with server.client() as client:
+        client.send(ERROR_7)
+        assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    process = Path(f"/proc/{server.process.pid}")
+    assert len(list((process / "task").iterdir())) == 1
+    assert server.stop() == 0
+    assert server.log() == ERROR_7 + b"\n"
 
 
 def test_a_dashboard_host_of_another_machine_costs_only_the_dashboard(start):
