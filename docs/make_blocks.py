@@ -12,6 +12,7 @@ from pathlib import Path
 from fastlog.config import Setting, describe, describe_server
 from fastlog.server._drain import REJECTED
 from fastlog.sources import PREFIX
+from fastlog.stats import figures
 
 ROOT = Path(__file__).parents[1]
 # Settings that docker-compose.yml fixes for the container.
@@ -61,11 +62,20 @@ def reasons_table() -> list[str]:
     return ["", "| reason | meaning |", "|---|---|", *rows, ""]
 
 
+def figures_table() -> list[str]:
+    rows = []
+    for figure in figures():
+        metric = f"`{figure.metric.full_name}`" if figure.metric else ""
+        rows.append(f"| `{figure.key}` | {figure.meaning} | {metric} |")
+    return ["", "| key in `/stats` | meaning | name in `/metrics` |", "|---|---|---|", *rows, ""]
+
+
 BLOCKS = {
     "settings": (settings_table, "docs/configuration.md"),
     "examples": (example_settings, ".env.example"),
     "environment": (compose_settings, "docker-compose.yml"),
     "reasons": (reasons_table, "docs/protocol.md"),
+    "figures": (figures_table, "docs/http-api.md"),
 }
 
 

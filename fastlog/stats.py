@@ -26,6 +26,10 @@ class Metric(msgspec.Struct, frozen=True):
     quantile: str = ""
     convert: Callable[[Any], float] = float
 
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}_total" if self.type == "counter" else self.name
+
 
 class Figure(msgspec.Struct, frozen=True):
     """A figure as it is declared. `key` is its path in `/stats`, such as `losses.disk`."""

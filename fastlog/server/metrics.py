@@ -48,10 +48,9 @@ def _look_up(stats: Stats, key: str) -> Any:
 
 
 def _add_samples(family: Metric, shown: declared.Metric, value: Any) -> None:
-    name = f"{shown.name}_total" if shown.type == "counter" else shown.name
     if shown.label:
         for key, count in value.items():
-            family.add_sample(name, {shown.label: key}, shown.convert(count))
+            family.add_sample(shown.full_name, {shown.label: key}, shown.convert(count))
     else:
         labels = {"quantile": shown.quantile} if shown.quantile else {}
-        family.add_sample(name, labels, shown.convert(value))
+        family.add_sample(shown.full_name, labels, shown.convert(value))

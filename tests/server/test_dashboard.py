@@ -42,43 +42,47 @@ def test_stats_metrics_and_files_agree_to_the_entry(start, tmp_path):
     bad = [b"", b"x", b"[1]", b'{"message":"m"}', b'{"level":"INFO","message":"\xff"}'] * 20
     server.send([datagram for pair in zip(sent, bad * 52, strict=False) for datagram in pair][: 2 * len(bad)])
     server.send(sent[len(bad) :])
-    told = eventually(server.stats, lambda told: told["total_received"] == len(sent) and not told["acks"]["pending"])
+    stats = eventually(
+        server.stats, lambda stats: stats["total_received"] == len(sent) and not stats["acks"]["pending"]
+    )
     metrics = samples(get(server.dashboard_port, "/metrics").text)
 
-    assert told["total_received"] == told["stored"] + told["duplicates"] + told["buffered"] + told["losses"]["disk"]
-    assert told["level_distribution"] == {
+    assert (
+        stats["total_received"] == stats["stored"] + stats["duplicates"] + stats["buffered"] + stats["losses"]["disk"]
+    )
+    assert stats["level_distribution"] == {
         "DEBUG": 0, "INFO": 5_000, "WARNING": 0, "ERROR": 150, "CRITICAL": 0, "OTHER": 10
     }  # fmt: skip
-    assert {reason: count for reason, count in told["rejected"].items() if count} == {
+    assert {reason: count for reason, count in stats["rejected"].items() if count} == {
         "empty": 20, "syntax": 20, "not_object": 20, "level": 20, "utf8": 20
     }  # fmt: skip
-    assert told["datagrams"] == len(sent) + len(bad)
-    assert told["losses"]["kernel_drops"] == 0
-    assert told["losses"]["sequence_gaps"] == 0
-    assert told["acks"]["sent"] == 150
-    assert told["disk"]["rotations"] > 2
-    assert len(told["recent_errors"]) == 100
-    assert told["recent_errors"][-1] == json.loads(entries(150, "ERROR")[-1])
-    assert told["recent_errors"][0] == json.loads(entries(150, "ERROR")[50])
+    assert stats["datagrams"] == len(sent) + len(bad)
+    assert stats["losses"]["kernel_drops"] == 0
+    assert stats["losses"]["sequence_gaps"] == 0
+    assert stats["acks"]["sent"] == 150
+    assert stats["disk"]["rotations"] > 2
+    assert len(stats["recent_errors"]) == 100
+    assert stats["recent_errors"][-1] == json.loads(entries(150, "ERROR")[-1])
+    assert stats["recent_errors"][0] == json.loads(entries(150, "ERROR")[50])
 
     assert metrics["fastlog_received_total[INFO]"] == 5_000
     assert metrics["fastlog_rejected_total[empty]"] == 20
-    assert metrics["fastlog_stored_total"] == told["stored"]
-    assert metrics["fastlog_datagrams_total"] == told["datagrams"]
+    assert metrics["fastlog_stored_total"] == stats["stored"]
+    assert metrics["fastlog_datagrams_total"] == stats["datagrams"]
     assert metrics["fastlog_acks_sent_total"] == 150
     server.stop()
     assert server.whole_log().count(b"\n") == len(sent)
-    assert len(list(tmp_path.glob("server.log.*"))) == told["disk"]["rotations"]
+    assert len(list(tmp_path.glob("server.log.*"))) == stats["disk"]["rotations"]
     assert len(server.rejects()) == len(bad)
 
 
 def test_stats_holds_to_its_schema(start):
     server = start()
     server.send([ERROR_7, INFO, b"bad"])
-    told = eventually(server.stats, lambda told: told["total_received"] == 2)
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == 2)
     schema = json.loads((ROOT / "docs/stats.schema.json").read_text())
-    jsonschema.validate(told, schema)
-    assert set(told) == set(Stats.__struct_fields__)
+    jsonschema.validate(stats, schema)
+    assert set(stats) == set(Stats.__struct_fields__)
 
 
 def test_the_schema_is_the_one_of_the_code():
@@ -98,12 +102,12 @@ def test_metrics_show_every_figure_that_has_one(start):
         client.send(ERROR_7)
         client.recv(100)
     server.send([b"bad"])
-    told = eventually(server.stats, lambda told: told["acks"]["sent"] and told["rejected"]["syntax"])
+    stats = eventually(server.stats, lambda stats: stats["acks"]["sent"] and stats["rejected"]["syntax"])
     metrics = samples(get(server.dashboard_port, "/metrics").text)
     shown = {figure.key: figure.metric for figure in figures() if figure.metric}
     for key, metric in shown.items():
-        value = functools.reduce(lambda part, name: part[name], key.split("."), told)
-        name = metric.name + ("_total" if metric.type == "counter" else "")
+        value = functools.reduce(lambda part, name: part[name], key.split("."), stats)
+        name = metric.full_name
         if metric.label:
             assert {f"{name}[{label}]": float(count) for label, count in value.items()}.items() <= metrics.items()
         elif metric.quantile:
@@ -128,21 +132,21 @@ def test_the_rate_rises_and_falls_to_nothing(start):
     server = start()
     assert server.stats()["logs_per_second"] == 0
     server.send([INFO] * 300)
-    told = eventually(server.stats, lambda told: told["logs_per_second"] > 0)
-    assert told["rates"]["peak"] >= told["logs_per_second"]
-    told = eventually(server.stats, lambda told: told["logs_per_second"] == 0)
-    assert told["total_received"] == 300
-    assert told["rates"]["average"] > 0
-    assert sum(told["rates"]["history"]) == 300
+    stats = eventually(server.stats, lambda stats: stats["logs_per_second"] > 0)
+    assert stats["rates"]["peak"] >= stats["logs_per_second"]
+    stats = eventually(server.stats, lambda stats: stats["logs_per_second"] == 0)
+    assert stats["total_received"] == 300
+    assert stats["rates"]["average"] > 0
+    assert sum(stats["rates"]["history"]) == 300
 
 
 def test_figures_nobody_knows_are_null(start):
-    told = start().stats()
-    assert told["acks"]["latency_ms"] == {"p50": None, "p99": None, "max": None}
-    assert told["sync"]["last_ms"] is None
+    stats = start().stats()
+    assert stats["acks"]["latency_ms"] == {"p50": None, "p99": None, "max": None}
+    assert stats["sync"]["last_ms"] is None
 
 
-def test_the_process_is_told(start):
+def test_the_process_is_reported(start):
     server = start()
     process = server.stats()["process"]
     assert process["pid"] == server.process.pid
@@ -153,12 +157,12 @@ def test_the_process_is_told(start):
     assert metrics["process_resident_memory_bytes"] > 1000 * page
 
 
-def test_ack_latency_is_told(start):
+def test_ack_latency_is_reported(start):
     server = start()
     with server.client() as client:
         client.send(ERROR_7)
         client.recv(100)
-    latency = eventually(server.stats, lambda told: told["acks"]["sent"] == 1)["acks"]["latency_ms"]
+    latency = eventually(server.stats, lambda stats: stats["acks"]["sent"] == 1)["acks"]["latency_ms"]
     assert 0 < latency["p50"] <= latency["p99"] <= latency["max"] < PATIENCE_SEC * 1000
 
 
@@ -167,13 +171,13 @@ def test_health_is_good_at_first(start):
     assert (response.status, response.text) == (200, '{"status":"ok"}')
 
 
-def test_health_tells_a_small_receive_buffer_as_a_warning(start):
+def test_health_warns_of_a_small_receive_buffer(start):
     response = get(start(RCVBUF_SIZE="1073741824").dashboard_port, "/health")
     assert response.status == 200
     assert "sysctl -w net.core.rmem_max=1073741824" in json.loads(response.text)["warnings"][0]
 
 
-def test_health_tells_a_full_disk_until_it_is_mended(start):
+def test_health_reports_a_full_disk_until_it_has_room(start):
     server = start(FLUSH_COUNT="1")
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
     server.send([INFO])
@@ -188,15 +192,15 @@ def test_health_tells_a_full_disk_until_it_is_mended(start):
     assert server.stats()["stored"] == 1
 
 
-def test_health_tells_what_the_kernel_dropped(start):
+def test_health_reports_what_the_kernel_dropped(start):
     server = start(RCVBUF_SIZE="1")
     with server.client() as client, server.stopped():
         for _ in range(1_000):
             client.send(INFO)
     response = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
     assert "the kernel dropped datagrams within the last minute" in json.loads(response.text)["reasons"][0]
-    told = server.stats()
-    assert told["losses"]["kernel_drops"] == 1_000 - told["datagrams"]
+    stats = server.stats()
+    assert stats["losses"]["kernel_drops"] == 1_000 - stats["datagrams"]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +286,7 @@ def test_a_token_is_asked_for_everything_but_health(start):
     assert TOKEN not in get(port, "/stats", Authorization=f"Bearer {TOKEN}").text
 
 
-def test_an_open_dashboard_without_a_token_is_refused_with_the_way_out(tmp_path):
+def test_an_open_dashboard_without_a_token_is_refused_with_what_to_do(tmp_path):
     done = run_fastlog("serve", "--check", "--dashboard-host", "0.0.0.0", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == (
@@ -319,6 +323,19 @@ def test_a_port_in_use_costs_only_the_dashboard_and_only_until_it_is_free(start)
     assert get(port, "/health").text == '{"status":"ok"}'
 
 
+def test_a_dashboard_that_is_off_costs_nothing(start):
+    server = start(DASHBOARD_PORT="off")
+    assert " http=off " in server.messages[-1]
+    assert not any(" dashboard " in message for message in server.messages)
+    with server.client() as client:
+        client.send(ERROR_7)
+        assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    process = Path(f"/proc/{server.process.pid}")
+    assert len(list((process / "task").iterdir())) == 1
+    assert server.stop() == 0
+    assert server.log() == ERROR_7 + b"\n"
+
+
 def test_a_dashboard_host_of_another_machine_costs_only_the_dashboard(start):
     server = start(DASHBOARD_HOST="192.0.2.1", DASHBOARD_TOKEN=TOKEN)
     assert " http=unavailable " in server.messages[-1]
@@ -341,7 +358,7 @@ def test_stalled_browsers_do_not_hold_up_others(start):
 @pytest.mark.parametrize(
     "request_", [b"x" * 20_000, b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000, b"\0" * 99]
 )
-def test_a_request_that_is_none_is_answered_or_closed(start, request_):
+def test_a_malformed_request_is_answered_or_closed(start, request_):
     server = start()
     with socket.create_connection(("127.0.0.1", server.dashboard_port), timeout=PATIENCE_SEC) as connection:
         connection.sendall(request_ + b"\r\n\r\n")
@@ -385,7 +402,7 @@ def test_health_costs_no_snapshot(start, monkeypatch):
     assert asked == [1]
 
 
-def test_health_tells_a_loop_that_hangs(alone):
+def test_health_reports_a_loop_that_hangs(alone):
     response = eventually(lambda: get(alone, "/health"), lambda response: response.status == 503)
     assert json.loads(response.text)["reasons"][0].startswith("the server's loop has not answered for ")
     assert json.loads(get(alone, "/stats").text)["health"]["status"] == "degraded"

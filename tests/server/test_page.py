@@ -111,9 +111,9 @@ def test_a_loss_is_shown_under_its_one_cause(start, open_page):
                 client.send(error(sequence))
         eventually(server.queued, lambda queued: queued == 0)
         client.send(error(1_001))
-    told = eventually(server.stats, lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
-    shows(page, "#loss-kernel", str(told["losses"]["kernel_drops"]))
-    shows(page, "#gaps", str(told["losses"]["kernel_drops"]))
+    stats = eventually(server.stats, lambda stats: stats["losses"]["kernel_drops"] and stats["buffered"] == 0)
+    shows(page, "#loss-kernel", str(stats["losses"]["kernel_drops"]))
+    shows(page, "#gaps", str(stats["losses"]["kernel_drops"]))
     shows(page, "#loss-network", "0")
     assert [element.get_attribute("id") for element in page.locator(".lost").all()] == ["loss-kernel"]
     expect(page.locator("#verdict")).to_have_text(re.compile(r"^Input lost \d+ s ago$"))
@@ -135,10 +135,10 @@ def test_an_old_loss_is_shown_without_alarm(start, open_page):
 
 def older(route) -> None:
     """The server's answer, two hours after its last loss."""
-    told = route.fetch().json()
-    ages = told["losses"]["seconds_since"]
-    told["losses"]["seconds_since"] = {name: age and age + 7_200 for name, age in ages.items()}
-    route.fulfill(json=told)
+    stats = route.fetch().json()
+    ages = stats["losses"]["seconds_since"]
+    stats["losses"]["seconds_since"] = {name: age and age + 7_200 for name, age in ages.items()}
+    route.fulfill(json=stats)
 
 
 def test_latencies_before_the_first_ack_are_none_yet(start, open_page):

@@ -251,6 +251,13 @@ def test_the_status_warns_of_a_dashboard_that_is_missing(start, manager):
     server.stop()
 
 
+def test_the_manager_is_notified_by_a_server_without_a_dashboard(start, manager):
+    server = start(NOTIFY_SOCKET=manager.getsockname(), DASHBOARD_PORT="off", RCVBUF_SIZE="65536")
+    assert manager.message()["STATUS"] == "ok: 0 entries/s, 0 received; lost: 0 in the kernel, 0 to the disk"
+    server.stop()
+    assert manager.next_with("STOPPING")
+
+
 def test_the_manager_is_notified_of_start_reload_and_end(start, manager):
     server = start(NOTIFY_SOCKET=manager.getsockname(), RCVBUF_SIZE="65536")
     assert manager.message() == {
