@@ -279,6 +279,16 @@ class Setting(msgspec.Struct, frozen=True):
             return f"{value:g}"
         return str(value)
 
+    def from_text(self, text: str) -> Any:
+        """The value that a variable's text stands for. Raises ValueError if it is not allowed."""
+        try:
+            value = msgspec.convert(self.parse(text.strip()), self.type, strict=False)
+        except msgspec.ValidationError as error:
+            raise ValueError(text) from error
+        if value != value:  # "nan" is a number to msgspec, and no limit holds against it
+            raise ValueError(text)
+        return value
+
 
 def describe() -> list[Setting]:
     """Every setting, in the order of the struct."""

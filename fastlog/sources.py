@@ -8,8 +8,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from fastlog.addresses import split_host_port
 from fastlog.config import HIDDEN, Setting, Settings, describe, describe_server, is_loopback
 from fastlog.errors import ConfigError
@@ -85,14 +83,10 @@ def _find(setting: Setting, sources: Sequence[Source]) -> tuple[str, Origin]:
 
 def _convert(setting: Setting, text: str, origin: Origin) -> Any:
     try:
-        value = msgspec.convert(setting.parse(text.strip()), setting.type, strict=False)
-    except (ValueError, msgspec.ValidationError):
-        value = None
-    else:
-        if value == value:  # "nan" is a number to msgspec, and no limit holds against it
-            return value
-    shown = HIDDEN if setting.secret else repr(text)
-    raise ConfigError(f"{origin.name}={shown} ({origin.source}): must be {setting.allowed}")
+        return setting.from_text(text)
+    except ValueError:
+        shown = HIDDEN if setting.secret else repr(text)
+        raise ConfigError(f"{origin.name}={shown} ({origin.source}): must be {setting.allowed}") from None
 
 
 def misspelt(sources: Sequence[Source]) -> list[str]:

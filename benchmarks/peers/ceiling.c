@@ -1,10 +1,10 @@
-// ceiling: the least that a collector can do with a datagram. It is received, its bytes and a line feed are copied to a
-// buffer, and the buffer is written to a file. Nothing is looked into, acknowledged, accounted for or rotated.
+// ceiling: the least work that a collector can do for a datagram. It is received, its bytes and a line feed are copied
+// to a buffer, and the buffer is written to a file. Nothing is checked, acknowledged, accounted for or rotated.
 //
 // usage: ceiling PORT FILE [WAIT_USEC]
-//   WAIT_USEC  once a datagram has come, wait that long for more of them
+//   WAIT_USEC  when a datagram has arrived, wait that long for more of them
 //
-// Ends on SIGTERM, when it has written all it holds.
+// Ends on SIGTERM, after it has written everything it holds.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,9 +21,9 @@
 enum {
   SLOTS = 256,              // datagrams of one recvmmsg call
   SLOT_BYTES = 65536,       // the largest datagram
-  WRITE_BYTES = 256 << 10,  // written at once, if no lull comes before
-  RECEIVE_BYTES = 4 << 20,  // receive buffer asked for, as of the others
-  CHECK_STOP_MSEC = 200,    // a signal that came just before poll is seen after that
+  WRITE_BYTES = 256 << 10,  // written at once, unless a lull comes before
+  RECEIVE_BYTES = 4 << 20,  // receive buffer asked for, as by the others
+  CHECK_STOP_MSEC = 200,    // after this time a signal that came just before poll is seen
 };
 
 static volatile sig_atomic_t stop;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Unpacks rsyslog and syslog-ng from Debian's packages into build/peers, each beside the libraries that this machine
-# lacks. Nothing is installed and no daemon is touched; what is installed already is taken from there.
+# lacks. Nothing is installed and no daemon is touched. Packages that are installed already are not unpacked.
 set -eu
 cd "$(dirname "$0")/../.."
 for package in rsyslog syslog-ng-core; do
@@ -8,10 +8,10 @@ for package in rsyslog syslog-ng-core; do
   [ ! -e "$root/complete" ] || continue
   rm -rf "$root"
   mkdir -p "$root/packages"
-  # What an installation would add: the package, and those it depends on that are not there.
+  # The packages that an installation would add: this one, and the dependencies that are missing.
   if ! plan=$(apt-get -qq --simulate --no-install-recommends install "$package"); then
     echo "cannot find Debian's package $package; apt-get update may help" >&2
-    echo "without it: python benchmarks/bench_peers.py --systems ceiling,fastlog,usual-python" >&2
+    echo "without it: python -m benchmarks.bench_peers --systems ceiling,fastlog,usual-python" >&2
     exit 1
   fi
   names=$(printf '%s\n' "$plan" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')

@@ -1,15 +1,15 @@
-// udpsend: sends log entries in UDP datagrams to a port of the loopback interface, at a pace or as fast as it goes.
+// udpsend: sends log entries in UDP datagrams to a port of the loopback interface, at a pace or as fast as possible.
 //
 // usage: udpsend -p PORT -f FILE -n ENTRIES [-r RATE] [-b BURST] [-s SENDERS] [-k ENTRIES] [-g BYTES]
-//   -f FILE     entries, a line each, taken in turn; the ten digits that follow `"sequence":` are replaced by a count
+//   -f FILE     entries, one a line, sent in turn; the ten digits that follow `"sequence":` are replaced by a count
 //               of each sender, so that no two entries are the same
-//   -r RATE     datagrams a second; 0: as fast as it goes
+//   -r RATE     datagrams a second; 0: as fast as possible
 //   -b BURST    datagrams of one sendmmsg call, which is also the grain of the pace
-//   -s SENDERS  distinct source addresses in turn, a datagram each: 127.1.0.0 and on
+//   -s SENDERS  distinct source addresses in turn, one for each datagram, from 127.1.0.0 on
 //   -k ENTRIES  entries in a datagram, separated by line feeds
 //   -g BYTES    all entries are padded to that size, and as many as fit are handed to the kernel at once (UDP_SEGMENT)
 //
-// Prints what was sent as one JSON object. It does not read what comes back.
+// Prints the entries, datagrams and bytes sent, and the seconds that took, as one JSON object. Answers are not read.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,8 +29,8 @@
 
 enum {
   DATAGRAM_MAX = 65507, // bytes that fit in an IPv4 datagram
-  BURST_MAX = 1024,     // what one sendmmsg call takes (UIO_MAXIOV)
-  SEGMENTS_MAX = 64,    // what the kernel takes in one UDP_SEGMENT send (UDP_MAX_SEGMENTS of older kernels)
+  BURST_MAX = 1024,     // the most that one sendmmsg call takes (UIO_MAXIOV)
+  SEGMENTS_MAX = 64,    // the most that the kernel takes in one UDP_SEGMENT send (UDP_MAX_SEGMENTS of older kernels)
   SENDERS_MAX = 60000,  // 127.1.0.0 … 127.1.255.255, with some to spare
   DIGITS = 10,
   SPIN_NS = 60000, // a sleep ends some tens of microseconds late; that much of each wait is spun instead
@@ -40,7 +40,7 @@ static const uint64_t FIRST_SEQUENCE = 1000000000; // the smallest number of ten
 typedef struct {
   char *text;
   size_t size;
-  size_t digits_at; // 0: has no sequence to replace
+  size_t digits_at; // 0: the entry has no sequence to replace
 } Entry;
 
 typedef struct {
@@ -62,7 +62,7 @@ static void fail(const char *what) {
 }
 
 static void usage(const char *why) {
-  fprintf(stderr, "udpsend: %s; the first lines of udpsend.c tell the usage\n", why);
+  fprintf(stderr, "udpsend: %s; see the first lines of udpsend.c\n", why);
   exit(2);
 }
 
@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
 
   int fd = socket(AF_INET, SOCK_DGRAM, 0), buffer_bytes = 4 << 20;
   if (fd < 0) fail("socket");
-  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof buffer_bytes); // what is granted is enough
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer_bytes, sizeof buffer_bytes); // whatever the kernel grants is enough
   const struct sockaddr_in to = {
       .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   // One socket sends from many addresses: the source of each datagram is in its control message (ip(7), IP_PKTINFO).

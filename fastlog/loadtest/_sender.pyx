@@ -63,12 +63,12 @@ TICK_SEC = TICK_NS / 1e9
 
 cdef const char *ACK_HEAD = b'{"ack":true,"sequence":'
 
-# A prepared entry: where its bytes are, and at which offsets its sequence and its timestamp go.
+# A prepared entry: where its bytes are, and where in them its sequence and its timestamp go.
 cdef struct Entry:
     char *start
+    char *digits
+    char *timestamp  # NULL: the entry has no timestamp, or keeps the one that it has
     uint32_t size
-    uint32_t digits_at
-    uint32_t timestamp_at  # 0: the entry has no timestamp, or keeps the one that it has
     bint priority
 
 # A moment as the text of a timestamp.
@@ -187,7 +187,11 @@ cdef class Sender:
             if digits_at + DIGITS > len(content) or timestamp_at + STAMP_BYTES > len(content):
                 raise ValueError(f"the sequence or the timestamp ends after the entry's {len(content)} bytes")
             memcpy(at, <const char *>content, len(content))
-            self.entries[i] = Entry(at, len(content), digits_at, timestamp_at, priority)
+            self.entries[i].start = at
+            self.entries[i].digits = at + <size_t>digits_at
+            self.entries[i].timestamp = at + <size_t>timestamp_at if timestamp_at else NULL
+            self.entries[i].size = len(content)
+            self.entries[i].priority = priority
             at += len(content)
         return 0
 
@@ -302,9 +306,9 @@ cdef class Sender:
         cdef unsigned int i
         set_timestamp(&self.timestamp, now)
         for i in range(size):
-            memcpy(entry.start + entry.digits_at, self.digits, DIGITS)
-            if entry.timestamp_at:
-                memcpy(entry.start + entry.timestamp_at, self.timestamp.text, STAMP_BYTES)
+            memcpy(entry.digits, self.digits, DIGITS)
+            if entry.timestamp != NULL:
+                memcpy(entry.timestamp, self.timestamp.text, STAMP_BYTES)
             vector.iov_base = entry.start
             vector.iov_len = entry.size
             size_bytes += entry.size
@@ -378,10 +382,10 @@ cdef class Sender:
 
     cdef void send_again(self, const PendingEntry *pending) noexcept nogil:
         cdef Entry *entry = &self.entries[pending.entry]
-        write_digits(entry.start + entry.digits_at, DIGITS, pending.sequence)
-        if entry.timestamp_at:
+        write_digits(entry.digits, DIGITS, pending.sequence)
+        if entry.timestamp != NULL:
             set_timestamp(&self.timestamp, pending.sent_at)
-            memcpy(entry.start + entry.timestamp_at, self.timestamp.text, STAMP_BYTES)
+            memcpy(entry.timestamp, self.timestamp.text, STAMP_BYTES)
         self.outgoing.vectors[0].iov_base = entry.start
         self.outgoing.vectors[0].iov_len = entry.size
         while sendmmsg(self.fd, self.outgoing.messages, 1, 0) != 1:

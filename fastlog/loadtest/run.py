@@ -9,10 +9,12 @@ import socket
 import threading
 from itertools import pairwise
 from time import monotonic, monotonic_ns
+from typing import TypeVar
 
 import msgspec
 
 from fastlog.addresses import AddressError, local_address, resolve
+from fastlog.config import describe
 from fastlog.errors import FastlogError, say
 from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Sender
 from fastlog.loadtest.entries import Prepared
@@ -27,6 +29,8 @@ ACK_BUFFER_BYTES = 4 << 20  # SO_RCVBUF of a client: ACKs come in groups of thou
 SETTLE_SEC = 10.0  # to wait, after the last ACK, until the server has emptied its receive buffer
 FLUSH_PATIENCE_SEC = 30.0  # a server that flushes later than this is not waited for; the report shows what it buffers
 ENDLESS = 1 << 62  # entries of a run that ends by the clock
+
+T = TypeVar("T")
 
 
 class LoadError(FastlogError):
@@ -190,7 +194,7 @@ class Measurement:
     def _make_senders(self, before: Figures | None) -> list[Sender]:
         levels = self._priority_levels
         if before:
-            levels = tuple(level.strip() for level in before.settings.get("PRIORITY_LEVELS", "").split(","))
+            levels = _server_setting(before, "PRIORITY_LEVELS", levels)
         return [
             Sender(
                 sock.fileno(),
@@ -249,9 +253,19 @@ class Measurement:
             return None
 
 
+def _server_setting(figures: Figures, variable: str, unknown: T) -> T:
+    """The value of a setting in `/stats`; `unknown` if the server, being of another version, has none."""
+    [setting] = [setting for setting in describe() if setting.variable == variable]
+    try:
+        value: T = setting.from_text(figures.settings.get(variable, ""))
+    except ValueError:
+        return unknown
+    return value
+
+
 def _flush_sec(figures: Figures) -> float:
     """How long to wait for a flush of that server."""
-    flush_sec = float(figures.settings.get("FLUSH_TIMEOUT_SEC", "0"))
+    flush_sec = _server_setting(figures, "FLUSH_TIMEOUT_SEC", FLUSH_PATIENCE_SEC)
     return flush_sec + 1 if flush_sec < FLUSH_PATIENCE_SEC else 0.0
 
 

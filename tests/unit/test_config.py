@@ -187,3 +187,10 @@ def test_the_example_file_is_the_defaults():
 
 def test_settings_can_be_built_without_any_value():
     assert Settings() == loaded()
+
+
+@pytest.mark.parametrize("setting", describe(), ids=lambda setting: setting.variable)
+def test_a_value_written_as_text_is_read_back(setting):
+    text = setting.as_text(setting.default)
+    if text:
+        assert setting.from_text(text) == setting.default
