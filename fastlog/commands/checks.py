@@ -136,7 +136,7 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
     if isinstance(server.silence, StrangerError):
         fix += f" --dashboard-port {(urlsplit(url).port or 80) % 65535 + 1}"
     if not url:
-        why = f"nothing has port {server.settings['SERVER_PORT']}/udp"
+        why = f"no fastlog server has port {server.settings['SERVER_PORT']}/udp"
     return Finding("server", "problem", f"not running: {why}", fix)
 
 
@@ -220,7 +220,8 @@ def check_losses(stats: Stats) -> Finding:
     text = f"network (estimate) {network}, disk {losses.disk}, rejected {rejected}"
     if losses.disk:
         return Finding("losses", "problem", text, f"df -h {shlex.quote(str(Path(stats.disk.log_file).parent))}")
-    return Finding("losses", "note" if losses.network or rejected else "ok", text)
+    missing = losses.sequence_gaps if losses.network is None else losses.network
+    return Finding("losses", "note" if missing or rejected else "ok", text)
 
 
 def check_directory(server: Examined) -> Finding:

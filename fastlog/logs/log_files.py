@@ -74,6 +74,10 @@ class CompressedFile(OpenFile):
         return filled
 
 
+Forms = tuple[tuple[type[OpenFile], str], ...]
+FORMS: Forms = ((OpenFile, ""), (CompressedFile, ".gz"))  # of an archive, each with what its name ends with
+
+
 def open_log(path: Path) -> list[OpenFile]:
     """The archives of a live file and the live file itself, the oldest first, each once. Raises ReadError.
 
@@ -132,9 +136,9 @@ def _walk(path: Path) -> list[OpenFile]:
         matches = [match for name in os.listdir(path.parent) if (match := archive.fullmatch(name))]
         highest = max((int(match["number"]) for match in matches if match["number"]), default=0)
         for number in range(highest + 1 + ROTATIONS_MEANWHILE):
-            _open_into(numbered, seen, f"{path}.{number}" if number else str(path))
+            _open_into(numbered, seen, f"{path}.{number}" if number else str(path), FORMS if number else FORMS[:1])
         for date in sorted({match["date"] for match in matches if match["date"]}):
-            _open_into(dated, seen, f"{path}-{date}")
+            _open_into(dated, seen, f"{path}-{date}", FORMS)
     except OSError as error:
         for file in numbered + dated:
             file.close()
@@ -146,10 +150,11 @@ def _walk(path: Path) -> list[OpenFile]:
     return [*heapq.merge(dated, older, key=attrgetter("changed")), *live]
 
 
-def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str) -> None:
-    """Opens a file that may be compressed, if it exists and was not met before. Where both forms exist, the plain one
-    is whole, and the other may still be in the making."""
-    for kind, name in ((OpenFile, path), (CompressedFile, f"{path}.gz")):
+def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, forms: Forms) -> None:
+    """Opens the file in the first form that exists, unless it was met before. Where both exist, the plain one is whole,
+    and the compressed one may be unfinished."""
+    for kind, suffix in forms:
+        name = path + suffix
         try:
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -150,8 +150,8 @@ def test_another_program_at_the_dashboards_url_is_named_and_the_rest_is_still_ch
 
 
 def test_a_server_whose_dashboard_is_not_found_is_not_taken_for_none(start, tmp_path, free_port, stranger):
-    server = start(SERVER_PORT=free_port, MAX_LOG_SIZE_MB="1")
     process, port = stranger
+    server = start(SERVER_PORT=free_port, DASHBOARD_PORT=port)
     _, found = examine(tmp_path, FASTLOG_SERVER_PORT=free_port, FASTLOG_DASHBOARD_PORT=port)
     assert found["server"]["status"] == "unknown"
     assert found["server"]["text"].startswith(
@@ -164,8 +164,8 @@ def test_a_server_whose_dashboard_is_not_found_is_not_taken_for_none(start, tmp_
 def test_a_server_without_a_dashboard_is_a_state_of_its_own(start, tmp_path, free_port):
     off = {"FASTLOG_SERVER_PORT": free_port, "FASTLOG_DASHBOARD_PORT": "off", "FASTLOG_MAX_LOG_SIZE_MB": "1"}
     found = examine(tmp_path, **off)[1]["server"]
-    assert (found["status"], found["text"]) == ("problem", f"not running: nothing has port {free_port}/udp")
-    server = start(SERVER_PORT=free_port)
+    assert (found["status"], found["text"]) == ("problem", f"not running: no fastlog server has port {free_port}/udp")
+    server = start(SERVER_PORT=free_port, DASHBOARD_PORT="off")
     found = examine(tmp_path, **off)[1]["server"]
     assert found["status"] == "note"
     assert found["text"].startswith(f"running (pid {server.process.pid}) without a dashboard")
