@@ -2,6 +2,8 @@ import signal
 
 import pytest
 
+from tests.helpers.leaks import left_behind, resources
+from tests.helpers.randomness import Random
 from tests.helpers.running import Follower, Server
 from tests.helpers.small_disk import small_disk as small_disk
 
@@ -9,8 +11,17 @@ from tests.helpers.small_disk import small_disk as small_disk
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind():
+    """Threads, descriptors and child processes of a test are gone when it has ended."""
+    before = resources()
+    yield
+    left = left_behind(before)
+    assert not left, f"the test left behind {left}"
+
+
 @pytest.fixture
-def closing():
+def closing(nothing_is_left_behind):
     """Closes what the test gives it, the last one first."""
     opened = []
 
@@ -19,8 +30,14 @@ def closing():
         return thing
 
     yield remember
-    for thing in reversed(opened):
-        thing.close()
+    while opened:  # and forgets it, so that what ends with the object has ended before leaks are looked for
+        opened.pop().close()
+
+
+@pytest.fixture
+def rng():
+    """A source of random numbers whose seed is in the report of a failed test."""
+    return Random()
 
 
 @pytest.fixture

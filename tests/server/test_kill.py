@@ -66,9 +66,7 @@ class Client:
         self._socket.close()
 
 
-def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path, closing):
-    seed = random.randrange(2**32)
-    rng = random.Random(seed)
+def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path, closing, rng):
     client = closing(Client(rng))
     settings = {
         "FLUSH_COUNT": "50",
@@ -101,11 +99,11 @@ def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path, closing
     server.stop()
 
     found = Counter(server.whole_log().splitlines())
-    assert set(found) <= set(client.sent.values()), f"seed {seed}: a line that nobody sent"
-    assert max(found.values()) == 1, f"seed {seed}: an entry is stored twice"
+    assert set(found) <= set(client.sent.values()), "a line that nobody sent"
+    assert max(found.values()) == 1, "an entry is stored twice"
     errors = {sequence for sequence, entry in client.sent.items() if b'"ERROR"' in entry}
     assert client.acknowledged == errors
     lost = {sequence for sequence, entry in client.sent.items() if entry not in found}
-    assert not lost & errors, f"seed {seed}: acknowledged and lost"
-    assert not lost & written, f"seed {seed}: lost, and sent before what was acknowledged"
-    assert written, f"seed {seed}: no ACK came before a kill"
+    assert not lost & errors, "acknowledged and lost"
+    assert not lost & written, "lost, and sent before what was acknowledged"
+    assert written, "no ACK came before a kill"

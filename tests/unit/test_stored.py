@@ -1,7 +1,5 @@
 """The set of stored priority entries: its hash, and what it forgets."""
 
-import random
-
 from fastlog.server._stored import STORED_MAX
 from tests.helpers._hooks import seen_before, siphash24
 
@@ -34,10 +32,9 @@ def test_the_newest_are_kept_and_the_oldest_forgotten():
     assert seen == [False] * len(lines) + [True] * STORED_MAX + [False] * 1_000
 
 
-def test_it_agrees_with_a_set_whatever_is_forgotten():
+def test_it_agrees_with_a_set_whatever_is_forgotten(rng):
     """Many rounds of the ring, so that every place of the table is filled and freed."""
-    seed = random.randrange(2**32)
-    rng = random.Random(seed)
+
     lines = [b"%d" % rng.randrange(STORED_MAX * 2) for _ in range(STORED_MAX * 5)]
     expected, order, present = [], [], set()
     for line in lines:
@@ -47,4 +44,4 @@ def test_it_agrees_with_a_set_whatever_is_forgotten():
             order.append(line)
             if len(order) > STORED_MAX:
                 present.discard(order[-STORED_MAX - 1])
-    assert seen_before(lines) == expected, f"seed {seed}"
+    assert seen_before(lines) == expected

@@ -1,0 +1,71 @@
+"""What a test leaves behind: threads, descriptors and child processes of the process that runs the tests."""
+
+import gc
+import os
+import threading
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+from tests.helpers.running import PATIENCE_SEC
+
+
+class Resources(NamedTuple):
+    """All of a kind that the process has now, by a name that says in a report what each is."""
+
+    threads: frozenset[str]
+    descriptors: frozenset[str]
+    children: frozenset[str]
+
+    def besides(self, others: "Resources") -> dict[str, list[str]]:
+        """What is here and not among the others, by kind."""
+        return {
+            kind: sorted(mine - theirs)
+            for kind, mine, theirs in zip(self._fields, self, others, strict=True)
+            if mine - theirs
+        }
+
+
+def resources() -> Resources:
+    threads = frozenset(f"{thread.name} ({thread.ident})" for thread in threading.enumerate())
+    return Resources(threads, _descriptors(), _children())
+
+
+def left_behind(before: Resources) -> dict[str, list[str]]:
+    """Waits for threads and children that are about to end, and collects garbage, before it calls anything a leak."""
+    until = monotonic() + PATIENCE_SEC
+    more = resources().besides(before)
+    if "descriptors" in more:
+        gc.collect()
+        more = resources().besides(before)
+    while more and set(more) != {"descriptors"} and monotonic() < until:
+        for thread in threading.enumerate():
+            if f"{thread.name} ({thread.ident})" in more.get("threads", ()):
+                thread.join(0.1)
+        os.sched_yield()
+        more = resources().besides(before)
+    return more
+
+
+def _descriptors() -> frozenset[str]:
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            found.add(f"{fd} -> {os.readlink(f'/proc/self/fd/{fd}')}")
+        except OSError:  # the descriptor that listed the directory
+            continue
+    return frozenset(found)
+
+
+def _children() -> frozenset[str]:
+    found = set()
+    mine = os.getpid()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            # The name is in parentheses and may hold spaces and parentheses itself.
+            name, _, rest = (process / "stat").read_text().rpartition(")")
+            if int(rest.split()[1]) == mine:
+                found.add(f"{process.name} {name.partition('(')[2]}")
+        except OSError:  # it has ended meanwhile
+            continue
+    return frozenset(found)
