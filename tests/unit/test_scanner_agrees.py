@@ -14,8 +14,6 @@ from fastlog._parse import scan
 from fastlog.entry import level_of
 from tests.unit.test_scanner import decode
 
-# These run for a minute on a quiet machine, and for several on a busy one: the limit is for a scanner that hangs.
-pytestmark = pytest.mark.timeout(600)
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 # A property takes half a minute alone, and many times that on a busy machine; a long fuzz has no limit.
