@@ -14,7 +14,6 @@ from fastlog._parse import scan
 from fastlog.entry import level_of
 from tests.unit.test_scanner import decode
 
-
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 # A property takes half a minute alone, and many times that on a busy machine; a long fuzz has no limit.
 pytestmark = pytest.mark.timeout(900 if FACTOR == 1 else 0)
