@@ -66,7 +66,8 @@ def attach():
         return logger, handler
 
     yield add
-    for handler in added:
+    while added:
+        handler = added.pop()
         logger.removeHandler(handler)
         handler.close()
 
