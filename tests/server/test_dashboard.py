@@ -392,6 +392,7 @@ def port_of(page: Dashboard) -> int:
     return int(re.search(r":(\d+)/", page.url)[1])
 
 
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
 def test_health_costs_no_snapshot(start, monkeypatch):
     asked = []
     monkeypatch.setattr(dashboard, "FRESH_SEC", 0.0)
@@ -402,12 +403,14 @@ def test_health_costs_no_snapshot(start, monkeypatch):
     assert asked == [1]
 
 
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
 def test_health_reports_a_loop_that_hangs(alone):
     response = eventually(lambda: get(alone, "/health"), lambda response: response.status == 503)
     assert json.loads(response.text)["reasons"][0].startswith("the server's loop has not answered for ")
     assert json.loads(get(alone, "/stats").text)["health"]["status"] == "degraded"
 
 
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
 def test_a_request_sent_byte_by_byte_is_cut_off(alone):
     with socket.create_connection(("127.0.0.1", alone), timeout=PATIENCE_SEC) as connection:
         connection.send(b"GET ")
