@@ -105,9 +105,10 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
 
 def _levels(names: Iterable[str] | str) -> tuple[str, ...]:
     """The levels of a list, or of a text with commas between them; aliases resolved. Raises ConfigError."""
-    found = [name.strip().upper() for name in (names.split(",") if isinstance(names, str) else names)]
-    levels = tuple(level for name in found if (level := known_level(name)))
-    unknown = sorted(name for name in found if not known_level(name))
-    if unknown:
-        raise ConfigError(f"priority_levels has {', '.join(unknown)}: must be a list of {', '.join(LEVELS)}")
-    return levels
+    levels: list[str] = []
+    for name in names.split(",") if isinstance(names, str) else names:
+        level = known_level(name.strip())
+        if level is None:
+            raise ConfigError(f"priority_levels has {name!r}: must be a list of {', '.join(LEVELS)}")
+        levels.append(level)
+    return tuple(levels)
