@@ -243,7 +243,7 @@ cdef class Outbox:
         return datagram
 
     def line(self, Item item not None, uint64_t sequence):
-        """One entry as it is sent under that sequence: the same bytes each time."""
+        """One entry as it is sent under that sequence. The bytes are the same each time."""
         cdef size_t size = self.write(item, sequence, self.buffer)
         return PyBytes_FromStringAndSize(<char *>self.buffer, size)
 
