@@ -614,6 +614,21 @@ def test_a_fork_sends_nothing_twice(start):
     assert len(stored) == len(set(stored)) == 9000
 
 
+def test_a_child_closes_the_parents_files_and_opens_one_of_its_own(start):
+    server = start()
+    program = """
+        client = Client(port=int(sys.argv[1]))
+        client.send("ERROR", "m")
+        assert client.flush(20)
+        before = set(os.listdir("/proc/self/fd"))
+        if os.fork() == 0:
+            # the two sockets and the eventfd of the parent are closed; one eventfd is new
+            os._exit(0 if len(os.listdir("/proc/self/fd")) == len(before) - 2 else 1)
+        assert os.wait()[1] == 0
+        """.replace("\n        ", "\n")
+    run_program(program, server.port)
+
+
 def test_forks_while_other_threads_log(start):
     server = start()
     program = """
