@@ -5,6 +5,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -673,7 +674,7 @@ def test_multiprocessing(start, tmp_path, method):
     assert sorted(messages(server)) == ["child 0", "child 1", "child parent"]
 
 
-def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_path, nobody):
+def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_path):
     server = start()
     (tmp_path / "application.py").write_text(
         "import os\n"
@@ -685,15 +686,17 @@ def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_
         "    start_response('200 OK', [])\n"
         "    return [str(os.getpid()).encode()]\n"
     )
-    options = ["--workers", "4", "--preload", "--bind", f"127.0.0.1:{nobody}", "--no-control-socket"]
+    options = ["--workers", "4", "--preload", "--bind", "127.0.0.1:0", "--no-control-socket"]
     gunicorn = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", *options, "application:application"],
         cwd=tmp_path, env=BASE_ENVIRONMENT, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
+        listening = next(line for line in gunicorn.stderr if b"Listening at" in line).decode()
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)", listening)[1])
         booted = (line for line in gunicorn.stderr if b"Booting worker" in line)
         assert len(list(itertools.islice(booted, 4))) == 4
-        pids = {request(nobody, number) for number in range(200)}
+        pids = {request(port, number) for number in range(200)}
     finally:
         gunicorn.terminate()
         gunicorn.communicate(timeout=PATIENCE_SEC)
