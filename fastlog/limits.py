@@ -4,34 +4,32 @@ one module alone is in that module.
 C needs some of them as constants of its own; `tests/unit/test_limits.py` compares those with these.
 """
 
-# Sequences. The server fills a gap only with an entry that is less than this far behind its sender's newest one. So a
+# The server fills a gap only with an entry that is less than this many sequences behind its sender's newest one. So a
 # sender may run no further ahead of its oldest unacknowledged entry, or the server would count that entry as lost.
 SEQUENCE_WINDOW = 1024
 
-# Bytes. UDP over IPv4 carries no more in one datagram: 65,535 less the headers of IP and UDP.
+# UDP over IPv4 carries no more bytes in one datagram: 65,535 less the headers of IP and UDP.
 DATAGRAM_MAX_BYTES = 65_507
 
-# Bytes of a receive buffer that a datagram takes besides its own, for the kernel's `struct sk_buff` and for rounding up
-# to a power of two. The least is what an ACK takes. The receiver reckons with a typical datagram, to know how fast its
-# buffer fills. A sender that must not overfill it reckons with the most, and with twice the bytes of the datagram.
+# A datagram takes more bytes of a receive buffer than its own, for the kernel's `struct sk_buff` and for rounding up to
+# a power of two. An ACK takes the least. The receiver reckons with a typical datagram, to know how fast its buffer
+# fills. A sender that must not overfill the buffer reckons with the most, and with twice the bytes of the datagram.
 OVERHEAD_LEAST_BYTES = 768
 OVERHEAD_TYPICAL_BYTES = 1_024
 OVERHEAD_MOST_BYTES = 1_280
 
-# Bytes. The longest ACK: {"ack":true,"sequence":18446744073709551615}.
+# The longest ACK is {"ack":true,"sequence":18446744073709551615}.
 ACK_MAX_BYTES = 44
 
-# Seconds. A priority entry without an ACK is sent again after the first time-out, before a round trip was measured:
-# most disks have synced by then. Repeated time-outs double up to the longest one, short enough to notice soon that a
-# server is back.
+# A priority entry without an ACK is sent again after the first time-out, before a round trip was measured: most disks
+# have synced by then. Time-outs in a row double up to the longest one, which is short enough to notice soon that a
+# server is back. Each is longer by a random part of the jitter, a share, so that senders do not retransmit in step.
 FIRST_TIMEOUT_SEC = 0.5
 LONGEST_TIMEOUT_SEC = 5.0
-
-# A share. Each time-out is longer by a random part of this share, so that many senders do not retransmit in step.
 TIMEOUT_JITTER = 0.2
 
-# What a server and its clients use unless they are told otherwise: the UDP port, easy to remember beside syslog's 514;
-# the levels whose entries are acknowledged; and bytes of SO_SNDBUF, enough for a burst of a thousand entries.
+# A server and its clients use these unless they are told otherwise. The UDP port is easy to remember beside syslog's
+# 514. Entries of the priority levels are acknowledged. A SO_SNDBUF of this size takes a burst of a thousand entries.
 DEFAULT_PORT = 5514
 DEFAULT_PRIORITY_LEVELS = ("ERROR", "CRITICAL")
 DEFAULT_SEND_BUFFER_BYTES = 1 << 20

@@ -1,1 +1,12 @@
-"""The client: what programs log with."""
+"""The client: what programs log with. In reading order, from a log call to the socket:
+
+- `handler.py`, `_record.pyx`, `record_fields.py`, `integrations.py`: records of logging libraries as entries
+- `client.py`, `options.py`, `stats.py`: what programs call
+- `encode.py`, `shorten.py`: any object as JSON that the server takes
+- `_outbox.pyx`, `wakeup.py`: from the callers' threads to the client's own
+- `worker.py`: that thread
+- `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage
+- `peer.py`, `lookup.py`, `link.py`, `sock_diag.py`: the server, its addresses, the socket, its receive buffer
+- `lifecycle.py`: forks, and the end of the program
+- `lines.py`: lines of text as entries, for `fastlog send` and `fastlog loadtest`
+"""

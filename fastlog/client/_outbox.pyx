@@ -24,6 +24,7 @@ from fastlog._clock cimport second_text
 
 from fastlog.client.encode import encode as python_encode
 from fastlog.client.encode import level_index, sanitize
+from fastlog.client.shorten import shorten
 from fastlog.entry import ALIASES, LEVELS, known_level
 from fastlog.limits import DATAGRAM_MAX_BYTES
 
@@ -120,7 +121,6 @@ cdef class Outbox:
                 entry = sanitize(entry)
                 body = encode(entry)
             if PyBytes_GET_SIZE(body) > self.body_max:
-                from fastlog.client.shorten import shorten  # rare, and not needed to start
                 body = shorten(entry, self.body_max, encode)
                 self.shortened_count += 1
             self.add(level, presence(entry) if len(entry) > 2 else 0, body)
@@ -128,9 +128,9 @@ cdef class Outbox:
             self.dropped_of[level] += 1
 
     def put_encoded(self, str level not None, unsigned int present, bytes body not None):
-        """Takes or drops an entry that is a JSON object already, without `sequence` and without whitespace around it.
-        `present` has the HAS_ flags of its fields. Returns False for one that is too long for a datagram, which is
-        neither taken nor counted."""
+        """Takes an entry that is a JSON object already, without `sequence` and without whitespace around it, or drops
+        and counts it. `present` has the HAS_ flags of its fields. Returns False for an entry that is too long for a
+        datagram, which is neither taken nor counted."""
         cdef unsigned int index = self.level_of(level)
         if PyBytes_GET_SIZE(body) > self.body_max:
             return False
@@ -243,7 +243,7 @@ cdef class Outbox:
         return datagram
 
     def line(self, Item item not None, uint64_t sequence):
-        """One entry as it is sent under that sequence: the same bytes each time."""
+        """One entry as it is sent under that sequence. The bytes are the same each time."""
         cdef size_t size = self.write(item, sequence, self.buffer)
         return PyBytes_FromStringAndSize(<char *>self.buffer, size)
 

@@ -39,15 +39,15 @@ class Client:
 
     - `host`, `port`: where the server listens. The name is looked up in the background, and again from time to time.
     - `app`, `hostname`: fields `app` and `host` of the entries that have none.
-    - `priority_levels`: entries of these levels are kept and sent again until acknowledged; use the server's
+    - `priority_levels`: entries of these levels are kept and retransmitted until acknowledged; use the server's
       PRIORITY_LEVELS.
     - `send_buffer`: SO_SNDBUF, bytes.
     - `queue_entries`, `queue_bytes`: what each of the two lanes, ordinary and priority, holds in memory. Beyond that,
       entries are dropped and counted; priority entries are dropped only if their own lane is full.
     - `window`: priority entries that may be unacknowledged at once.
-    - `give_up_sec`: how long a priority entry is sent again. With a spill file it is never given up.
+    - `give_up_sec`: how long a priority entry is retransmitted. With a spill file it is never given up.
     - `spill`: path of files that keep priority entries while the server does not answer: `<spill>.*`. The next client
-      with the same path sends what is left in them.
+      with that path sends the entries that are left in them.
     - `pack`: several entries may share a datagram; they are gathered for at most `pack_delay_sec`.
     - `datagram_bytes`: the largest datagram. By default, entries are packed up to the size that the path carries in one
       piece, and a single longer one goes in several pieces, up to 65,507 bytes. Longer entries are shortened.
@@ -164,7 +164,7 @@ class Client:
             self._is_started = True
 
     def _start_over(self) -> None:
-        """In a child after a fork: what is in memory is the parent's to send."""
+        """Begins anew in a child after a fork. The parent sends the entries in memory."""
         outbox, worker, wakeup = self._outbox, self._worker, self._wakeup
         was_closed = outbox.is_closed
         outbox.close()  # a call that the fork has interrupted puts nothing there, and wakes nobody

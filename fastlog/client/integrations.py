@@ -1,5 +1,5 @@
 """structlog and loguru through a fastlog client. Neither library is imported before it is used. Nothing here waits, or
-raises an error because of what is logged."""
+raises an error because of a logged value."""
 
 from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC

@@ -26,8 +26,8 @@ QUEUE_BYTES = 16 << 20  # in each lane: what an application can spare while its 
 PACK_DELAY_SEC = 0.005  # nobody reads a log faster
 GIVE_UP_SEC = 300.0  # a restart of the server takes less; memory is bounded anyway
 
-NAME_MAX_BYTES = 1_000  # of `app` and of `hostname`, as JSON: every entry carries them
-BODY_MIN_BYTES = 512  # of a datagram, besides what is added to each entry: a shortened entry has to fit
+NAME_MAX_BYTES = 1_000  # for `app` and for `hostname`, as JSON: every entry carries them
+BODY_MIN_BYTES = 512  # in a datagram, besides the fields that are added: a shortened entry has to fit
 
 
 def _option(allowed: str, **limits: Any) -> msgspec.Meta:
@@ -39,7 +39,7 @@ _Count = Annotated[int, _option("a whole number from 1", ge=1)]
 
 
 class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What `Client` was told; its docstring says what each option means."""
+    """The arguments of `Client`; its docstring explains each of them."""
 
     host: Annotated[str, _option("a host name or an address", min_length=1)] = DEFAULT_HOST
     port: Annotated[int, _option("a whole number from 1 to 65535", ge=1, le=65535)] = DEFAULT_PORT
@@ -105,9 +105,10 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
 
 def _levels(names: Iterable[str] | str) -> tuple[str, ...]:
     """The levels of a list, or of a text with commas between them; aliases resolved. Raises ConfigError."""
-    found = [name.strip().upper() for name in (names.split(",") if isinstance(names, str) else names)]
-    levels = tuple(level for name in found if (level := known_level(name)))
-    unknown = sorted(name for name in found if not known_level(name))
-    if unknown:
-        raise ConfigError(f"priority_levels has {', '.join(unknown)}: must be a list of {', '.join(LEVELS)}")
-    return levels
+    levels: list[str] = []
+    for name in names.split(",") if isinstance(names, str) else names:
+        level = known_level(name.strip())
+        if level is None:
+            raise ConfigError(f"priority_levels has {name!r}: must be a list of {', '.join(LEVELS)}")
+        levels.append(level)
+    return tuple(levels)

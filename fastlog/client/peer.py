@@ -143,13 +143,13 @@ class Peer:
         return False
 
     def retransmit(self, datagrams: Iterable[bytes], now: float) -> None:
-        """Sends what is sent again anyway until it is acknowledged, so that a refusal of it does not matter."""
+        """Sends retransmissions. A refusal of one does not matter, since it is retransmitted until acknowledged."""
         for datagram in datagrams:
             if self.send(datagram, now):
                 self._unsure = b""
 
     def give_up(self) -> None:
-        """Counts what is not settled as lost."""
+        """Counts datagrams that are not settled as lost."""
         self.counts.lost += len(self.refused) + bool(self._unsure)
         self.refused, self._unsure = [], b""
 

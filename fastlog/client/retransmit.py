@@ -139,8 +139,8 @@ class Unacknowledged:
         return found
 
     def retransmit(self, due: Iterable[Sent], limit_bytes: int, now: float) -> Iterator[bytes]:
-        """Datagrams of those entries, the same bytes again, to be sent now. A datagram takes at most `limit_bytes`,
-        unless one entry alone takes more."""
+        """Datagrams of the due entries, to be sent now, with the bytes of the first sending. A datagram takes at most
+        `limit_bytes`, unless one entry alone takes more."""
         lines: list[bytes] = []
         size = 0
         for sent in due:

@@ -3,8 +3,8 @@ here.
 
 Entries keep their order. Two things hold them back. A priority entry waits while the window of unacknowledged ones is
 full. Every entry waits while an unacknowledged one is so far behind that the server could no longer tell its
-retransmission from a stray. Both waits have a limit; then ordinary entries pass the priority entries that must go on
-waiting.
+retransmission from a stray. Both waits have a limit; then ordinary entries pass the priority entries that still wait
+for the window.
 """
 
 import math
@@ -52,7 +52,7 @@ class SendQueue:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing can be sent; overtaken items still wait for an ACK."""
+        """Whether no item can be sent now or soon. Overtaken ones wait for an ACK, which may take long."""
         return self._at == len(self._ready)
 
     def is_past(self, number: int) -> bool:
@@ -64,18 +64,16 @@ class SendQueue:
         """The next datagram, of at most `limit_bytes` unless one entry alone takes more; call `sent_now` if it was
         sent. Or the time to ask again, math.inf if something else must happen first."""
         room = self._window - len(self._unacknowledged.pending)
-        if room > 0 and self._overtaken:
-            self._ready = self._overtaken + self._ready[self._at :]
-            self._overtaken, self._at = [], 0
-        if self.is_empty:
+        items, start = (self._overtaken, 0) if self._overtaken and room > 0 else (self._ready, self._at)
+        if start == len(items):
             return math.inf
         ahead, hold_until = self._held_back(now)
-        if ahead <= 0 or (room <= 0 and self._ready[self._at].priority):
+        if ahead <= 0 or (room <= 0 and items[start].priority):
             if now < hold_until:
                 return hold_until
             self._let_ordinary_pass()
             return self.next(now, limit_bytes)
-        return self._outbox.pack(self._ready, self._at, self._sequence, limit_bytes, min(ahead, self._most), room)
+        return self._outbox.pack(items, start, self._sequence, limit_bytes, min(ahead, self._most), room)
 
     def sent_now(self, datagram: Datagram, now: float) -> None:
         """The datagram that `next` returned last was sent."""
@@ -85,6 +83,9 @@ class SendQueue:
         self.sent += datagram.count
         self.sent_at = now
         self._sequence += datagram.count
+        if self._overtaken and datagram.priority and datagram.priority[0][2] is self._overtaken[0]:
+            del self._overtaken[: datagram.count]
+            return
         self._at += datagram.count
         if self.is_empty:
             self._ready, self._at = [], 0

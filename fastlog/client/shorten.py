@@ -1,4 +1,4 @@
-"""Shortens an entry that is too large for its datagram: the least useful parts go first, and fields say what was cut.
+"""Shortens an entry that is too large for its datagram. The least useful parts go first, and new fields report it.
 
 There are no sockets in here. The caller says how many bytes there are and how an entry is encoded.
 """

@@ -65,7 +65,7 @@ class ReceiveBuffer:
                     return max(int(size) // 4, _cost(DATAGRAM_MAX_BYTES))  # an empty buffer takes any one datagram
                 return max(0, int(size) // 2 - int(used)) // 2
             at += max(4, (length + 3) & ~3)
-        return UNKNOWN_BYTES  # there is no such socket: what is sent will be refused
+        return UNKNOWN_BYTES  # there is no such socket: datagrams to it will be refused
 
 
 def _cost(size: int) -> int:

@@ -2,8 +2,8 @@
 
 A file holds entries as they are sent, one in each line. To the server, a file is a sender of its own, with a socket and
 a sequence without gaps, so that the server counts no loss. When all of its entries are acknowledged, it is removed. A
-lock shows that a program uses the file. What a program left behind is taken over by the next one with the same path,
-and sent from the beginning, the same bytes again: the server stores nothing twice.
+lock shows that a program uses the file. The next program with the same path takes over the files of one that is gone,
+and sends them from the beginning. Since the bytes are the same, the server stores nothing twice.
 """
 
 import fcntl
@@ -81,7 +81,7 @@ class SpillFile:
         self._size += len(data)
 
     def next(self) -> tuple[int, bytes] | None:
-        """The sequence of the next entry, and the entry; None if there is no more at present."""
+        """The sequence of the next entry, and the entry; None if there are no more at present."""
         while True:
             if not self._lines and not self._read_more():
                 return None
@@ -126,7 +126,7 @@ class Replay:
         self._next: tuple[int, bytes] | None = None
 
     def turn(self, now: float, may_begin: bool, counts: "SpillCounts") -> bool:
-        """Does what is due. Returns True when all of the file is acknowledged."""
+        """Does the work that is due. Returns True when all of the file is acknowledged."""
         unacknowledged = self.unacknowledged
         self.is_blocked = False
         acks, refusals = self.link.acks()

@@ -62,7 +62,7 @@ class Worker:
         self._has_ended = False
         self._is_stopping = False
         self._leave_at = math.inf
-        self._send_at = math.inf  # when to try again to send new entries
+        self._send_at = math.inf  # when new entries may be sent again
 
     # For other threads
 
@@ -155,7 +155,7 @@ class Worker:
             self._drive(lambda: self._is_stopping, math.inf)
             self._end()
         except BaseException as error:
-            self._outbox.close()  # what comes from now on is counted as dropped
+            self._outbox.close()  # entries of later calls are counted as dropped
             self._problem = f"the client's thread has ended: {error!r}"
             self._has_ended = True
             raise
@@ -249,7 +249,7 @@ class Worker:
         self._counts.acknowledged += len(acknowledged)
 
     def _send(self, now: float, datagrams: int) -> None:
-        """Sends new entries, after what was refused, as far as they may go now."""
+        """Sends refused datagrams and then new entries, as far as they may go now."""
         peer = self._peer
         for _ in range(datagrams):
             if peer.link is None:

@@ -5,6 +5,7 @@ import asyncio
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,7 +35,7 @@ class Closing:
         self._client = client
 
     def close(self) -> None:
-        """What a test leaves is not waited for."""
+        """Does not wait for the entries that a test leaves."""
         self._client.close(0)
 
 
@@ -51,9 +52,9 @@ def client(closing):
 
 
 def account(server) -> dict:
-    """What the server tells when it has taken all that was sent before."""
-    server.send([b'{"level":"END","message":"of what was sent"}'])
-    return eventually(server.stats, lambda told: told["level_distribution"]["OTHER"] == 1)
+    """The server's stats when it has taken all that was sent before."""
+    server.send([b'{"level":"END","message":"after the others"}'])
+    return eventually(server.stats, lambda stats: stats["level_distribution"]["OTHER"] == 1)
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_odd_entries_are_made_valid(start, client):
         assert isinstance(entry["sequence"], int)
 
 
-def test_what_is_too_deep_or_endless_becomes_text_where_it_is(start, client):
+def test_values_too_deep_or_endless_become_text_where_they_are(start, client):
     server = start()
     odd_client = client(server)
     values = [[cycle()], nested(62), nested(63), nested(5000), [nested(40)] * 3]
@@ -157,7 +158,7 @@ def test_what_is_too_deep_or_endless_becomes_text_where_it_is(start, client):
     ]  # fmt: skip
 
 
-def test_what_is_hardly_an_entry_is_sent_all_the_same(start, client):
+def test_objects_that_are_hardly_entries_are_sent_all_the_same(start, client):
     server = start()
     odd_client = client(server)
     for entry in ({}, [], [("message", "pairs")], None, {"message": {}}):
@@ -232,10 +233,10 @@ def test_wrong_arguments_rejected(options):
 def test_options_may_come_from_the_environment_as_they_are(start, closing):
     server = start(PRIORITY_LEVELS="INFO,WARNING")
     options = {"queue_entries": "5", "give_up_sec": "2.5", "pack": "false", "priority_levels": "info, WARN"}
-    told = closing(Client(port=str(server.port), **options))
-    told.send("WARNING", "m")
-    assert told.flush()
-    assert told.stats().acknowledged == 1
+    stats = closing(Client(port=str(server.port), **options))
+    stats.send("WARNING", "m")
+    assert stats.flush()
+    assert stats.stats().acknowledged == 1
 
 
 # Networks and servers
@@ -247,7 +248,7 @@ def test_errors_come_through_a_bad_network_once_and_the_rest_is_accounted_for(st
     network = closing(BadNetwork(server.port, seed, drop=0.3, repeat=0.1, reorder=0.1))
     lossy = client(network, datagram_bytes=1472)
     lossy.send("ERROR", "first")
-    assert lossy.flush(PATIENCE_SEC)  # what is lost before the first entry that arrives, no server can know
+    assert lossy.flush(PATIENCE_SEC)  # a server cannot know of losses before the first entry that arrives
     for number in range(10_000):
         if number % 4 == 0:
             lossy.send("INFO", f"ordinary {number}")
@@ -255,17 +256,17 @@ def test_errors_come_through_a_bad_network_once_and_the_rest_is_accounted_for(st
         if number % 500 == 0:
             lossy.wait_for_room()
     assert lossy.flush(100)
-    told = lossy.stats()
-    assert (told.acknowledged, told.given_up, told.dropped) == (10_001, 0, {})
-    assert told.retransmitted > 1000
+    stats = lossy.stats()
+    assert (stats.acknowledged, stats.given_up, stats.dropped) == (10_001, 0, {})
+    assert stats.retransmitted > 1000
     network.close()
-    told = account(server)
+    stats = account(server)
     server.stop()
     stored = entries(server)
     errors = [entry["message"] for entry in stored if entry["level"] == "ERROR"]
     assert sorted(errors) == sorted(["first", *map(str, range(10_000))])
     ordinary = {entry["message"] for entry in stored if entry["level"] == "INFO"}
-    assert 0 < told["losses"]["sequence_gaps"] == 2_500 - len(ordinary)
+    assert 0 < stats["losses"]["sequence_gaps"] == 2_500 - len(ordinary)
 
 
 def test_a_server_that_comes_back_gets_all_that_was_kept(start, client, tmp_path):
@@ -280,28 +281,28 @@ def test_a_server_that_comes_back_gets_all_that_was_kept(start, client, tmp_path
         patient.send("ERROR", f"error {number}")
         patient.send("INFO", f"ordinary {number}")
         if number % 250 == 0:
-            eventually(patient.stats, lambda told: told.spilled > number - 250)  # noqa: B023
+            eventually(patient.stats, lambda stats: stats.spilled > number - 250)  # noqa: B023
     patient.flush(0.2)
-    told = patient.stats()
-    assert told.refused > 0
-    assert told.spilled > 3000
+    stats = patient.stats()
+    assert stats.refused > 0
+    assert stats.spilled > 3000
     server = start(SERVER_PORT=port)
     assert patient.flush(PATIENCE_SEC)
-    told = patient.stats()
-    assert told.acknowledged == 4001
-    assert told.spilled == told.replayed
-    assert set(told.dropped) == {"INFO"}
+    stats = patient.stats()
+    assert stats.acknowledged == 4001
+    assert stats.spilled == stats.replayed
+    assert set(stats.dropped) == {"INFO"}
     assert list(tmp_path.glob("spill*")) == []
     assert account(server)["losses"]["sequence_gaps"] == 0
     server.stop()
     stored = messages(server)[:-1]
-    assert len(stored) == len(set(stored)) == 8001 - told.dropped["INFO"]
+    assert len(stored) == len(set(stored)) == 8001 - stats.dropped["INFO"]
     assert {f"error {number}" for number in range(4000)} < set(stored)
     ordinary = [message for message in stored if message.startswith("ordinary")]
     assert ordinary == [f"ordinary {number}" for number in range(len(ordinary))]
 
 
-def test_the_next_program_sends_what_is_left(start, client, tmp_path, nobody):
+def test_the_next_program_sends_the_entries_that_are_left(start, client, tmp_path, nobody):
     program = """
         client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
         for number in range(2000): client.send("ERROR", f"{sys.argv[3]} {number}")
@@ -322,7 +323,7 @@ def test_the_next_program_sends_what_is_left(start, client, tmp_path, nobody):
     assert set(stored) == {"three", *(f"{name} {number}" for name in ("one", "two") for number in range(2000))}
 
 
-def test_what_was_sent_and_not_acknowledged_is_kept_too(start, client, tmp_path, closing):
+def test_entries_sent_and_not_acknowledged_are_kept_too(start, client, tmp_path, closing):
     """The ACKs were lost: the server has the entries already, and stores none of them twice."""
     server = start()
     deaf = closing(BadNetwork(server.port, 1, drop=0, repeat=0, reorder=0))
@@ -346,7 +347,7 @@ def test_what_was_sent_and_not_acknowledged_is_kept_too(start, client, tmp_path,
 
 
 def test_a_replay_over_a_bad_network_looks_like_no_loss(start, client, tmp_path, closing):
-    """What was sent before has gaps in its sequences, where ordinary entries were."""
+    """The file has entries that were sent before, with gaps in their sequences where ordinary entries were."""
     lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}\n' % sequence for sequence in range(5000, 4000, -3)]
     (tmp_path / "spill.1-a").write_bytes(b"".join(lines))
     server = start()
@@ -379,13 +380,13 @@ def test_a_torn_line_of_a_spill_file_costs_no_other(start, client, tmp_path):
     assert messages(server) == ["whole"]
 
 
-def test_a_disk_that_refuses_the_spill_file_is_told_and_entries_stay_in_memory(start, client, tmp_path, nobody):
+def test_a_disk_that_refuses_the_spill_file_is_reported_and_entries_stay_in_memory(start, client, tmp_path, nobody):
     patient = client(nobody, spill=tmp_path / "missing" / "spill")
     patient.send("ERROR", "sent")
-    eventually(patient.stats, lambda told: told.refused)
+    eventually(patient.stats, lambda stats: stats.refused)
     patient.send("ERROR", "kept")
-    told = eventually(patient.stats, lambda told: told.problem)
-    assert told.problem == f"cannot write to {tmp_path}/missing/spill: No such file or directory"
+    stats = eventually(patient.stats, lambda stats: stats.problem)
+    assert stats.problem == f"cannot write to {tmp_path}/missing/spill: No such file or directory"
     start(SERVER_PORT=str(nobody))
     assert patient.flush(PATIENCE_SEC)
 
@@ -394,7 +395,7 @@ def test_ordinary_entries_wait_for_a_server_that_refuses(start, client, nobody):
     waiting = client(nobody, queue_entries=100)
     for number in range(1000):
         waiting.send("INFO", str(number))
-    eventually(waiting.stats, lambda told: told.refused >= 2)
+    eventually(waiting.stats, lambda stats: stats.refused >= 2)
     dropped = waiting.stats().dropped["INFO"]
     server = start(SERVER_PORT=str(nobody))
     assert waiting.flush(PATIENCE_SEC)
@@ -403,7 +404,7 @@ def test_ordinary_entries_wait_for_a_server_that_refuses(start, client, nobody):
     assert waiting.stats().lost == 0
 
 
-def test_a_full_queue_drops_what_comes_by_lane_and_counts_it_by_level(client, nobody):
+def test_a_full_queue_drops_entries_by_lane_and_counts_them_by_level(client, nobody):
     full = client(nobody, queue_entries=100)
     for _ in range(300):
         full.send("INFO", "m")
@@ -411,10 +412,10 @@ def test_a_full_queue_drops_what_comes_by_lane_and_counts_it_by_level(client, no
         full.send("LOUD", "m")
     for _ in range(60):
         full.send("CRITICAL", "m")
-    told = full.stats()
-    assert "CRITICAL" not in told.dropped
-    assert sum(told.dropped.values()) in (800, 801)  # one more has room if a datagram is under way
-    assert set(told.dropped) == {"INFO", "DEBUG", "OTHER"}
+    stats = full.stats()
+    assert "CRITICAL" not in stats.dropped
+    assert sum(stats.dropped.values()) in (800, 801)  # one more has room if a datagram is under way
+    assert set(stats.dropped) == {"INFO", "DEBUG", "OTHER"}
     full.send("ERROR", "x" * 60_000)
     bounded = client(nobody, queue_bytes=100_000)
     for _ in range(10):
@@ -444,37 +445,37 @@ def test_levels_that_the_server_does_not_acknowledge_hold_up_nothing_for_long(st
     for number in range(10):
         unheard.send("ERROR", "unheard")
         unheard.send("INFO", str(number))
-    eventually(unheard.stats, lambda told: told.sent == 12)
-    eventually(server.stats, lambda told: told["level_distribution"].get("INFO") == 10)
+    eventually(unheard.stats, lambda stats: stats.sent == 12)
+    eventually(server.stats, lambda stats: stats["level_distribution"].get("INFO") == 10)
     unheard.close(0)
     assert unheard.stats().given_up == 2
     assert unheard.stats().dropped == {"ERROR": 8}
 
 
-def test_what_is_not_acknowledged_in_time_is_given_up(client, closing):
+def test_entries_not_acknowledged_in_time_are_given_up(client, closing):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         hopeful = client(silent.getsockname()[1], give_up_sec=0.2)
         hopeful.send("ERROR", "lost")
         assert not hopeful.flush(PATIENCE_SEC)
-        told = hopeful.stats()
-    assert (told.sent, told.given_up, told.acknowledged, told.queued) == (1, 1, 0, 0)
-    assert json.loads(told.given_up_first[0])["message"] == "lost"
+        stats = hopeful.stats()
+    assert (stats.sent, stats.given_up, stats.acknowledged, stats.queued) == (1, 1, 0, 0)
+    assert json.loads(stats.given_up_first[0])["message"] == "lost"
 
 
 def test_a_name_that_does_not_resolve_delays_nobody(closing):
     lost = closing(Client("no.such.host.invalid"))
     lost.send("ERROR", "m")
     assert not lost.flush(0.5)
-    told = eventually(lost.stats, lambda told: told.problem)
-    assert told.problem.startswith("cannot find the server 'no.such.host.invalid': ")
-    assert told.queued == 1
+    stats = eventually(lost.stats, lambda stats: stats.problem)
+    assert stats.problem.startswith("cannot find the server 'no.such.host.invalid': ")
+    assert stats.queued == 1
     assert not lost.close(0)
     assert lost.stats().dropped == {"ERROR": 1}
 
 
 def test_a_name_with_several_addresses_is_served_by_any(start, closing, monkeypatch, nobody):
-    """As where `localhost` means ::1 first, and the server listens on 127.0.0.1 alone."""
+    """For example, `localhost` means ::1 first, and the server listens on 127.0.0.1 alone."""
     server = start()
     addresses = [("127.0.0.1", nobody), ("127.0.0.1", server.port)]
     found = [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", address) for address in addresses]
@@ -518,7 +519,7 @@ def test_strangers_answers_mean_nothing(client):
 # Programs
 
 
-def test_a_closed_client_counts_what_comes(start, client):
+def test_a_closed_client_counts_later_entries(start, client):
     server = start()
     closed = client(server)
     closed.send("INFO", "m")
@@ -536,7 +537,7 @@ def test_a_client_that_nobody_holds_any_more_sends_what_it_has(start):
     server = start()
     before = set(os.listdir("/proc/self/fd"))
     Client(port=server.port).send("INFO", "m")
-    eventually(server.stats, lambda told: told["total_received"] == 1)
+    eventually(server.stats, lambda stats: stats["total_received"] == 1)
     Client(port=server.port)
     eventually(lambda: set(os.listdir("/proc/self/fd")), lambda now: now <= before)
 
@@ -549,7 +550,7 @@ def test_no_entry_no_thread_no_socket(nobody):
         assert len(os.listdir("/proc/self/fd")) == before[1] + 1  # an eventfd
 
 
-def test_the_end_of_a_program_delivers_what_is_queued(start):
+def test_the_end_of_a_program_delivers_queued_entries(start):
     server = start()
     run_program(
         'client = Client(port=int(sys.argv[1]))\nfor n in range(3000): client.send("INFO", str(n))', server.port
@@ -590,7 +591,7 @@ def test_without_a_private_function_of_cpython_the_end_of_a_program_is_the_same(
 
 
 def test_a_fork_sends_nothing_twice(start):
-    """What was queued at the fork is sent by the parent alone; parent and children go on, each as a sender of its own."""
+    """The parent alone sends the entries queued at the fork. Parent and children continue as senders of their own."""
     server = start()
     program = """
         client = Client(port=int(sys.argv[1]), queue_entries=100_000)
@@ -606,12 +607,27 @@ def test_a_fork_sends_nothing_twice(start):
         for _ in range(3): assert os.wait()[1] == 0
         """.replace("\n        ", "\n")
     run_program(program, server.port)
-    told = eventually(server.stats, lambda told: told["total_received"] == 9000)
-    assert told["duplicates"] == told["losses"]["sequence_gaps"] == 0
-    assert len(told["top_senders"]) == 4
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == 9000)
+    assert stats["duplicates"] == stats["losses"]["sequence_gaps"] == 0
+    assert len(stats["top_senders"]) == 4
     server.stop()
     stored = messages(server)
     assert len(stored) == len(set(stored)) == 9000
+
+
+def test_a_child_closes_the_parents_files_and_opens_one_of_its_own(start):
+    server = start()
+    program = """
+        client = Client(port=int(sys.argv[1]))
+        client.send("ERROR", "m")
+        assert client.flush(20)
+        before = set(os.listdir("/proc/self/fd"))
+        if os.fork() == 0:
+            # the two sockets and the eventfd of the parent are closed; one eventfd is new
+            os._exit(0 if len(os.listdir("/proc/self/fd")) == len(before) - 2 else 1)
+        assert os.wait()[1] == 0
+        """.replace("\n        ", "\n")
+    run_program(program, server.port)
 
 
 def test_forks_while_other_threads_log(start):
@@ -638,7 +654,7 @@ def test_forks_while_other_threads_log(start):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(start, tmp_path, method):
-    """Its children run no atexit functions; what they have queued is delivered all the same."""
+    """Its children call no atexit functions. The entries they have queued are delivered all the same."""
     server = start()
     (tmp_path / "program.py").write_text(
         "import multiprocessing, sys\n"
@@ -658,7 +674,7 @@ def test_multiprocessing(start, tmp_path, method):
     assert sorted(messages(server)) == ["child 0", "child 1", "child parent"]
 
 
-def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_path, nobody):
+def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_path):
     server = start()
     (tmp_path / "application.py").write_text(
         "import os\n"
@@ -670,15 +686,17 @@ def test_gunicorn_with_four_workers_forked_from_a_loaded_application(start, tmp_
         "    start_response('200 OK', [])\n"
         "    return [str(os.getpid()).encode()]\n"
     )
-    options = ["--workers", "4", "--preload", "--bind", f"127.0.0.1:{nobody}", "--no-control-socket"]
+    options = ["--workers", "4", "--preload", "--bind", "127.0.0.1:0", "--no-control-socket"]
     gunicorn = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", *options, "application:application"],
         cwd=tmp_path, env=BASE_ENVIRONMENT, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
+        listening = next(line for line in gunicorn.stderr if b"Listening at" in line).decode()
+        port = int(re.search(r"http://127\.0\.0\.1:(\d+)", listening)[1])
         booted = (line for line in gunicorn.stderr if b"Booting worker" in line)
         assert len(list(itertools.islice(booted, 4))) == 4
-        pids = {request(nobody, number) for number in range(200)}
+        pids = {request(port, number) for number in range(200)}
     finally:
         gunicorn.terminate()
         gunicorn.communicate(timeout=PATIENCE_SEC)
@@ -713,8 +731,8 @@ def test_signal_handlers_may_log_at_any_moment(start):
             if sent % 1000 == 0: client.flush(0.01)
         signal.setitimer(signal.ITIMER_REAL, 0)
         assert client.flush(20)
-        told = client.stats()
-        assert (told.sent, told.acknowledged, told.queued, told.dropped) == (sent + handled, handled, 0, {}), told
+        stats = client.stats()
+        assert (stats.sent, stats.acknowledged, stats.queued, stats.dropped) == (sent + handled, handled, 0, {}), stats
         """.replace("\n        ", "\n")
     run_program(program, server.port)
 
@@ -786,7 +804,7 @@ def test_spill_files_of_a_running_program_are_left_alone(start, client, tmp_path
     owner = client(nobody, spill=tmp_path / "spill")
     for number in range(2000):
         owner.send("ERROR", str(number))
-    eventually(owner.stats, lambda told: told.spilled)
+    eventually(owner.stats, lambda stats: stats.spilled)
     server = start()
     other = client(server, spill=tmp_path / "spill")
     other.send("ERROR", "m")

@@ -1,4 +1,4 @@
-"""`fastlog.Handler`: what records become, in all the forms that real programs give them, through the real server."""
+"""`fastlog.Handler`: records in all the forms that real programs give them, sent through the real server."""
 
 import logging
 import logging.config
@@ -22,7 +22,7 @@ HEADER = "Traceback (most recent call last):\n"
 
 
 def stored(server) -> list[dict]:
-    """The entries in the log, without what every one of them has."""
+    """The entries in the log, without the fields that all of them have."""
     entries = server.entries()
     assert "rejected 0, " in server.account
     for entry in entries:
@@ -55,7 +55,7 @@ def mapped(made: logging.LogRecord, *fields: str) -> dict[str, object]:
 
 @pytest.fixture
 def attach():
-    """A logger of the test's own, to which it adds a handler; it loses all of them afterwards."""
+    """Adds a handler to a logger of the test; the logger loses all of them afterwards."""
     logger = logging.getLogger("shop.web")
     logger.setLevel(1)
     added = []
@@ -128,7 +128,7 @@ def test_a_level_of_the_programs_own_is_the_one_below_and_keeps_its_name(number,
     assert mapped(record(level=number)) == {"level": level, "message": "hello", "level_name": f"Level {number}"}
 
 
-def test_what_formatters_leave_in_a_record_is_no_field():
+def test_attributes_that_formatters_leave_in_a_record_are_not_fields():
     made = record("x", extra={"order": 7})
     logging.Formatter("%(asctime)s %(message)s").format(made)
     assert mapped(made) == {"level": "INFO", "message": "x", "order": 7}
@@ -255,7 +255,7 @@ def test_stack_info():
 @pytest.mark.parametrize("stack", [None, "Stack (most recent call last):\n  File x"])
 @pytest.mark.parametrize("failed", [True, False])
 def test_a_queue_handler_takes_nothing_away(stack, failed):
-    """It merges exception and stack into the message, so that a record can be pickled."""
+    """A QueueHandler merges exception and stack into the message, so that a record can be pickled."""
     made = record("order %d\nfailed", 7, exc_info=fail() if failed else None, stack=stack, extra={"shop": 3})
     direct = mapped(made, "logger")
     assert mapped(logging.handlers.QueueHandler(queue.Queue()).prepare(made), "logger") == direct

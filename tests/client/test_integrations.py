@@ -1,4 +1,4 @@
-"""structlog, loguru, gunicorn and multiprocessing, the real ones, through the real server."""
+"""The real structlog, loguru, gunicorn and multiprocessing, through the real server."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ def logged(server) -> list[dict]:
 
 
 def bare(server) -> list[dict]:
-    """The entries in the log, without what every one of them has."""
+    """The entries in the log, without the fields that all of them have."""
     return [
         {name: value for name, value in entry.items() if name not in ("timestamp", "sequence", "host")}
         for entry in logged(server)
@@ -272,7 +272,7 @@ def test_gunicorn_with_four_workers_forked_from_a_client_that_runs(server, tmp_p
 
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_multiprocessing(server, tmp_path, method):
-    """The children are forked while another thread of the parent logs; their last entries go out at their end."""
+    """The children are forked while another thread of the parent logs; their last entries are sent at their end."""
     program = tmp_path / "program.py"
     program.write_text("""
 import logging, multiprocessing, sys, threading, fastlog

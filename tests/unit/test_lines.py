@@ -1,4 +1,4 @@
-"""What a line of standard input becomes."""
+"""Lines of text as entries."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_an_entry_is_passed_through_byte_by_byte(line):
         (b'{"message":"[error] m"}', b'{"level":"ERROR","message":"[error] m"}'),
     ],
 )
-def test_what_is_missing_or_in_the_way_is_mended_and_values_stay(line, expected):
+def test_missing_or_clashing_fields_are_fixed_and_values_stay(line, expected):
     assert json_entry(line, "NOTICE", True).body == expected
 
 
@@ -70,7 +70,7 @@ def test_what_is_missing_or_in_the_way_is_mended_and_values_stay(line, expected)
         b'{"message":"m","x":' + b"[" * 64 + b"]" * 64 + b"}", b"[" * 100_000,
     ],
 )  # fmt: skip
-def test_what_is_no_entry(line):
+def test_lines_that_are_not_entries(line):
     assert json_entry(line, "INFO", True) is None
 
 

@@ -1,4 +1,4 @@
-"""The server as a client sees it: what refusals, tries and addresses make of it, without a network."""
+"""The server as a client sees it, through refusals, tries and addresses, without a network."""
 
 import errno
 import os
@@ -143,7 +143,7 @@ def test_datagrams_that_the_network_cannot_carry_are_lost_and_hold_up_nothing():
         (OSError(errno.ENETUNREACH, ""), True, False),
     ],
 )
-def test_what_is_not_sent_is_kept_by_the_caller(error, is_down, is_blocked):
+def test_the_caller_keeps_a_datagram_that_is_not_sent(error, is_down, is_blocked):
     peer = connected()
     peer.link.error = error
     assert not peer.send(b"first", 0.0)

@@ -1,4 +1,4 @@
-"""When entries are sent again: the numbers of RFC 6298, Karn's rule, and one at a time to a silent server."""
+"""When entries are retransmitted: the numbers of RFC 6298, Karn's rule, and one at a time to a silent server."""
 
 import math
 
@@ -29,15 +29,15 @@ def test_the_time_out_has_limits():
     assert timeout.seconds == LONGEST_TIMEOUT_SEC
 
 
-def test_a_repeated_entry_measures_nothing():
-    repeated = Unacknowledged()
-    repeated.add(1, b"a", 0.0)
-    [sent] = repeated.due(10.0)
-    assert list(repeated.retransmit([sent], 0, 10.0)) == [sent.line]
-    assert repeated.acknowledge(1, 10.001) is sent
-    assert repeated.timeout.round_trip is None
-    assert repeated.acknowledge(1, 10.002) is None
-    assert repeated.next_at == math.inf or repeated.due(math.inf) == []
+def test_a_retransmitted_entry_measures_nothing():
+    again = Unacknowledged()
+    again.add(1, b"a", 0.0)
+    [sent] = again.due(10.0)
+    assert list(again.retransmit([sent], 0, 10.0)) == [sent.line]
+    assert again.acknowledge(1, 10.001) is sent
+    assert again.timeout.round_trip is None
+    assert again.acknowledge(1, 10.002) is None
+    assert again.next_at == math.inf or again.due(math.inf) == []
 
 
 def test_time_outs_are_jittered_double_and_start_anew_with_an_ack():

@@ -103,7 +103,14 @@ def test_ordinary_entries_pass_a_full_window_in_the_end_and_priority_entries_go_
     assert not full.queue.is_past(2)
     full.unacknowledged.acknowledge(next(iter(full.unacknowledged.pending)), 2.0)
     assert full.send(now=2.0) == ["B"]
-    assert full.send(now=2.0 + HOLD_SEC) == ["f"]
+    assert full.queue.is_past(3)
+    assert not full.queue.is_past(4)  # D still waits for the window
+    assert full.send(now=2.0) == ["f"]
+    assert not full.queue.is_past(4)
+    full.unacknowledged.acknowledge(next(iter(full.unacknowledged.pending)), 3.0)
+    assert full.send(now=3.0) == ["D"]
+    assert full.queue.is_past(6)
+    assert not full.queue.is_past(7)
 
 
 def test_nothing_runs_further_ahead_of_an_unacknowledged_entry_than_the_window_of_sequences():
@@ -144,7 +151,19 @@ def test_lanes_are_released_by_what_is_sent_handed_over_or_dropped():
     assert lanes.outbox.bytes == (0, len(b'{"level":"ERROR","message":"A"}'))
 
 
-def test_the_queue_is_past_what_it_has_sent():
+def test_the_queue_is_not_past_an_ordinary_entry_that_a_later_priority_entry_may_pass():
+    mixed = Sending(window=1)
+    mixed.put("A", "B", "c", "d", "E")
+    assert mixed.send() == ["A"]
+    assert mixed.send(now=HOLD_UNHEARD_SEC, limit_bytes=1) == ["c"]
+    mixed.unacknowledged.acknowledge(next(iter(mixed.unacknowledged.pending)), 2.0)
+    assert mixed.send(now=2.0, limit_bytes=1) == ["B"]
+    assert mixed.queue.is_past(3)
+    assert not mixed.queue.is_past(4)
+    assert mixed.send(now=2.0) == ["d"]
+
+
+def test_the_queue_is_past_the_entries_it_has_sent():
     past = Sending()
     assert past.queue.is_past(0)
     assert not past.queue.is_past(1)

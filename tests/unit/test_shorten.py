@@ -1,4 +1,4 @@
-"""Entries too large for their datagram: what is cut, in which order, and that the rest is there and valid."""
+"""Entries too large for their datagram: which parts are cut, in which order, and that the rest is there and valid."""
 
 import json
 import random
@@ -14,7 +14,7 @@ LIMIT = 5000
 
 
 def short(limit=LIMIT, **fields) -> dict:
-    """The shortened entry, which has used what it was given (a field may hold one more character at the most)."""
+    """The shortened entry."""
     entry = {**KNOWN, **fields}
     kept = dict(entry)
     data = shorten(entry, limit, encode)
