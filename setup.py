@@ -34,7 +34,7 @@ class BuildExtensions(build_ext):
         translated = cythonize(self.extensions, nthreads=self.parallel)
         for extension, in_c in zip(self.extensions, translated, strict=True):
             extension.sources = in_c.sources
-            if not self.inplace:  # In the tree, modules keep their symbols for profilers.
+            if not IN_PLACE:  # In the tree, modules keep their symbols for profilers.
                 extension.extra_link_args = ["-s"]
         super().build_extensions()
 

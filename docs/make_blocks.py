@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fastlog.config import Setting, describe, describe_server
-from fastlog.server._drain import REJECTED
+from fastlog.server._rejects import REJECTED
 from fastlog.sources import PREFIX
 from fastlog.stats import figures
 

@@ -20,7 +20,7 @@ ALIASES = {
     "PANIC": "CRITICAL",
 }
 # Why a piece of a datagram is rejected, in the order of `_parse.Reason`, and what it means. The server rejects some
-# datagrams before it looks for pieces: `REJECTED` in server/_drain.pyx has all reasons.
+# datagrams before it looks for pieces: `REJECTED` in server/_rejects.pyx has all reasons.
 REASONS = {
     "syntax": "not JSON, or an entry with something else behind it",
     "utf8": "a string with bytes that are not UTF-8, or with half of a surrogate pair",

@@ -23,7 +23,7 @@ def filled(sender, intake, datagrams):
     """A set-up: forgets what the last round left, and fills the socket."""
 
     def fill():
-        intake.forget_lines(intake.lines_bytes, intake.buffered)
+        intake.lines.clear()
         for datagram in datagrams:
             sender.send(datagram)
 
@@ -37,7 +37,7 @@ def test_drain(measure, sockets, corpus):
     fill = filled(sender, intake, datagrams)
     status = measure(intake.drain, receiver.fileno(), count=BURST, rounds=100, sample=datagrams, setup=fill)
     assert status == DRAINED
-    assert intake.buffered == BURST
+    assert intake.lines.entries == BURST
 
 
 def test_drain_of_10_entries_a_datagram(measure, sockets, corpus):
@@ -48,7 +48,7 @@ def test_drain_of_10_entries_a_datagram(measure, sockets, corpus):
     fill = filled(sender, intake, packed)
     status = measure(intake.drain, receiver.fileno(), count=BURST, rounds=100, sample=entries, setup=fill)
     assert status == DRAINED
-    assert intake.buffered == BURST
+    assert intake.lines.entries == BURST
 
 
 def flood(measure, sockets, tmp_path, datagrams, admission, notes_allowed):
@@ -59,22 +59,22 @@ def flood(measure, sockets, tmp_path, datagrams, admission, notes_allowed):
     fill = filled(sender, intake, datagrams)
 
     def allow_and_fill():
-        intake.notes_allowed = notes_allowed
+        intake.rejects.notes_allowed = notes_allowed
         fill()
 
     def take():
         while True:
             status = intake.drain(receiver.fileno())
-            if intake.note_count:
-                rejects.write(intake.take_notes())
+            if intake.rejects.note_count:
+                rejects.write(intake.rejects.take_notes())
             if status == DRAINED:
                 break
 
     rounds = 30
     measure(take, count=len(datagrams), rounds=rounds, unit="reject", sample=datagrams, setup=allow_and_fill)
     rejects.close()
-    assert sum(intake.rejects.values()) == len(datagrams) * (rounds + 1)
-    assert intake.buffered == 0
+    assert sum(intake.rejects.counts.values()) == len(datagrams) * (rounds + 1)
+    assert intake.lines.entries == 0
     return intake
 
 
@@ -82,16 +82,16 @@ def flood(measure, sockets, tmp_path, datagrams, admission, notes_allowed):
 def test_flood_of_bad_input_noted(measure, sockets, tmp_path, corpus, kind):
     datagrams = [BAD[kind](entry) for entry in corpus[:BURST]]
     intake = flood(measure, sockets, tmp_path, datagrams, Admission([]), NOTES_PER_SEC)
-    assert intake.rejects_not_noted == 0
+    assert intake.rejects.not_noted == 0
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_flood_of_bad_input_past_the_cap_of_notes(measure, sockets, tmp_path, corpus, kind):
     datagrams = [BAD[kind](entry) for entry in corpus[:BURST]]
     intake = flood(measure, sockets, tmp_path, datagrams, Admission([]), 0)
-    assert intake.rejects_not_noted == intake.rejects[kind]
+    assert intake.rejects.not_noted == intake.rejects.counts[kind]
 
 
 def test_flood_from_who_may_not_send(measure, sockets, tmp_path, corpus):
     intake = flood(measure, sockets, tmp_path, corpus[:BURST], Admission(NOBODY), NOTES_PER_SEC)
-    assert intake.rejects["denied"] > 0
+    assert intake.rejects.counts["denied"] > 0

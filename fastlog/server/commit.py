@@ -82,6 +82,11 @@ class Commit:
         return math.inf if self.under_way else self._pace.next_at
 
     @property
+    def is_due(self) -> bool:
+        """Whether priority entries wait that the sync under way does not cover."""
+        return self._intake.priority_waits or not self.gathering.is_empty
+
+    @property
     def acks_pending(self) -> int:
         return sum(group.acks.count for group in self._groups)
 
@@ -96,8 +101,8 @@ class Commit:
     def note_arrival(self) -> None:
         """To be called before a write: remembers since when the gathering group's first priority entry waits."""
         if self._intake.priority_waits:
-            self._intake.priority_waits = False
             self.gathering.since = min(self.gathering.since, self._intake.priority_since)
+            self._intake.clear_priority()
 
     def hold(self, lines: list[bytes]) -> None:
         """Keeps these priority entries, which are in the file now, until a sync has made them durable."""

@@ -43,11 +43,11 @@ class Pipeline:
         )
         waits_for_disk = settings.priority_sync == "durable"
         commit = Commit(self.intake, listener.socket, waits_for_disk, pace or SyncPace())
-        self.writer = Writer(self.intake, log, commit, loop, settings.max_errors)
+        self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
         cap_bytes = int(settings.rejects_max_mb * MB)
         file = RejectsFile(Path(settings.log_dir), cap_bytes) if cap_bytes else None
-        self.rejects = Rejects(self.intake, file, loop)
+        self.rejects = Rejects(self.intake.rejects, file, loop)
         self._listener = listener
         self._loop = loop
         self._flush_count = settings.flush_count
@@ -67,11 +67,11 @@ class Pipeline:
             fd = self._listener.fileno() if self._listener.receiving else NO_SOCKET
             status = intake.drain(fd, until, writer.commit.next_sync_at)
             until = 0.0
-            if intake.note_count:
+            if intake.rejects.note_count:
                 self.rejects.write(now)
             elif status == FULL:
                 writer.make_room(monotonic())
-            if intake.buffered >= self._flush_count:
+            if intake.lines.entries >= self._flush_count:
                 writer.flush(monotonic())
             elif intake.priority_waits:
                 writer.flush_priority(monotonic())
@@ -80,7 +80,7 @@ class Pipeline:
             if monotonic() - now > TURN_SEC:
                 self._next_turn.set(now)
                 break
-        if not intake.buffered:
+        if not intake.lines.entries:
             self._flush_due.clear()
         else:
             self._flush_due.set_if_clear(now + self._flush_timeout_sec)

@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from fastlog.server._drain import Intake
+from fastlog.server._rejects import RejectedInput
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.storage import Storage
@@ -53,11 +53,10 @@ class RejectsFile:
 
 
 class Rejects:
-    """Moves the intake's notes of rejected input to the file, and allows it NOTES_PER_SEC of them. Without a file the
-    intake makes no notes."""
+    """Moves the notes of rejected input to the file, and allows NOTES_PER_SEC of them; none without a file."""
 
-    def __init__(self, intake: Intake, file: RejectsFile | None, loop: Loop) -> None:
-        self._intake = intake
+    def __init__(self, rejected: RejectedInput, file: RejectsFile | None, loop: Loop) -> None:
+        self._rejected = rejected
         self._file = file
         self._allow_due = loop.deadline(self._allow)
         self._allow(monotonic())
@@ -65,12 +64,12 @@ class Rejects:
     @property
     def not_noted(self) -> int:
         """Rejected pieces that are counted, but not in the file."""
-        return self._intake.rejects_not_noted + (self._file.lost if self._file else 0)
+        return self._rejected.not_noted + (self._file.lost if self._file else 0)
 
     def write(self, now: float) -> None:
         """To be called when a drain has left notes, before the next one."""
         if self._file:
-            self._file.write(self._intake.take_notes())
+            self._file.write(self._rejected.take_notes())
             self._allow_due.set_if_clear(now + 1.0)
 
     def close(self) -> None:
@@ -78,4 +77,4 @@ class Rejects:
             self._file.close()
 
     def _allow(self, now: float) -> None:
-        self._intake.notes_allowed = NOTES_PER_SEC if self._file else 0
+        self._rejected.notes_allowed = NOTES_PER_SEC if self._file else 0

@@ -158,7 +158,7 @@ class Server:
 
     def _closing_line(self, drops: int | None) -> str:
         intake, writer = self._pipeline.intake, self._pipeline.writer
-        rejected = {reason: count for reason, count in intake.rejects.items() if count}
+        rejected = {reason: count for reason, count in intake.rejects.counts.items() if count}
         return (
             f"ended: received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "

@@ -56,7 +56,7 @@ class Reporter:
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
         losses = self._sum_up_losses(now)
         for name, meter in self._losses.items():
-            rejected = sum(self._intake.rejects.values())
+            rejected = sum(self._intake.rejects.counts.values())
             meter.tick(now, rejected if name == "rejected" else getattr(losses, name))
 
     @property
@@ -78,7 +78,7 @@ class Reporter:
             stored=writer.stored,
             duplicates=intake.duplicates,
             buffered=writer.buffered,
-            rejected=intake.rejects,
+            rejected=intake.rejects.counts,
             losses=self._sum_up_losses(now),
             acks=_acks(writer.commit),
             datagrams=intake.datagrams,

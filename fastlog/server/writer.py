@@ -10,7 +10,7 @@ from enum import Enum, auto
 from time import monotonic
 
 from fastlog.errors import say
-from fastlog.server._drain import Intake
+from fastlog.server._lines import LineBuffer
 from fastlog.server.commit import Commit
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
@@ -32,13 +32,13 @@ class State(Enum):
 class Writer:
     """Between the line buffer and the log file. `recent`: how many of the newest priority entries are shown."""
 
-    def __init__(self, intake: Intake, log: LogFile, commit: Commit, loop: Loop, recent: int) -> None:
+    def __init__(self, lines: LineBuffer, log: LogFile, commit: Commit, loop: Loop, recent: int) -> None:
         self.commit = commit
         self.stored = 0  # entries in the file
         self.lost = 0  # entries given up because the disk refused them
         self.failure: str | None = None  # why the disk refuses, while it does
         self.recent = RecentEntries(recent)
-        self._intake = intake
+        self._lines = lines
         self._log = log
         self._state = State.WRITING
         self._retry_due = loop.deadline(self.retry)
@@ -51,7 +51,7 @@ class Writer:
     @property
     def buffered(self) -> int:
         """Entries that are in no file yet."""
-        return self._intake.buffered + self._uncounted + self._uncounted_moving
+        return self._lines.entries + self._uncounted + self._uncounted_moving
 
     def flush(self, now: float) -> None:
         """Writes everything buffered and begins its sync, unless the disk refuses."""
@@ -74,13 +74,13 @@ class Writer:
         """Empties the line buffer: to the disk, or else priority entries to memory, and ordinary ones are lost."""
         if self._state is not State.REWRITING:
             self._write(now)
-        if self._intake.buffered:
-            lines = self._intake.priority_lines(self._intake.lines_bytes)
-            self.lost += self._intake.buffered - len(lines)
+        if self._lines.entries:
+            lines = self._lines.priority_lines(self._lines.size)
+            self.lost += self._lines.entries - len(lines)
             self._uncounted += len(lines)
             self._unwritten += lines
             self.recent.extend(lines)
-            self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
+            self._lines.clear()
             self._bound_memory()
 
     def finish(self, now: float) -> None:
@@ -96,7 +96,7 @@ class Writer:
         """At the end of the server: entries that are in no file are lost."""
         self.lost += self.buffered
         self._uncounted = self._uncounted_moving = 0
-        self._intake.forget_lines(self._intake.lines_bytes, self._intake.buffered)
+        self._lines.clear()
 
     def _write(self, now: float) -> None:
         """Writes the unwritten lines and the line buffer to the live file, and sees to their ACKs."""
@@ -128,16 +128,16 @@ class Writer:
         self.commit.hold(lines[:done].splitlines(keepends=True))
 
     def _write_buffer(self) -> None:
-        entries = self._intake.buffered
-        with memoryview(self._intake) as lines:
-            done = self._log.append(lines, durable=self.commit.waits_for_disk and self._intake.priority_count > 0)
+        entries = self._lines.entries
+        with memoryview(self._lines) as lines:
+            done = self._log.append(lines, durable=self.commit.waits_for_disk and self._lines.priority_count > 0)
             if done < len(lines):
                 entries = bytes(lines[:done]).count(b"\n")
-        if self._intake.priority_count:
-            priority_lines = self._intake.priority_lines(done)
+        if self._lines.priority_count:
+            priority_lines = self._lines.priority_lines(done)
             self.recent.extend(priority_lines)
             self.commit.hold(priority_lines)
-        self._intake.forget_lines(done, entries)
+        self._lines.forget(done, entries)
         self.stored += entries
 
     def _may_sync(self, now: float) -> bool:
@@ -157,7 +157,7 @@ class Writer:
             self._rewrite(now)
             return
         self.commit.succeeded(now)
-        if self._intake.priority_waits or not self.commit.gathering.is_empty:
+        if self.commit.is_due:
             self.flush_priority(now)
 
     # What is done when the disk fails
@@ -186,15 +186,14 @@ class Writer:
     def _rewrite(self, now: float) -> None:
         """Moves the unwritten lines and the line buffer to a new file, which takes the live file's place."""
         self._state = State.REWRITING
-        intake = self._intake
-        self.recent.extend(intake.priority_lines(intake.lines_bytes))
+        self.recent.extend(self._lines.priority_lines(self._lines.size))
         self.commit.note_arrival()
         group = self.commit.begin(now)
-        group.lines = [*self._unwritten, bytes(intake)]
+        group.lines = [*self._unwritten, bytes(self._lines)]
         self._unwritten = []
-        self._uncounted_moving = self._uncounted + intake.buffered
+        self._uncounted_moving = self._uncounted + self._lines.entries
         self._uncounted = 0
-        intake.forget_lines(intake.lines_bytes, intake.buffered)
+        self._lines.clear()
         self._log.replace(memoryview(b"".join(group.lines)), self._on_rewritten)
 
     def _on_rewritten(self, error: OSError | None) -> None:

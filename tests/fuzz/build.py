@@ -45,7 +45,15 @@ if not shutil.which(CLANG):
 OUT.mkdir(parents=True, exist_ok=True)
 objects = [
     compiled(cythonized(ROOT / f"fastlog/{name}.pyx"), *COVERAGE)
-    for name in ("_parse", "server/_socket", "server/_stored", "server/_ledger", "server/_drain")
+    for name in (
+        "_parse",
+        "server/_socket",
+        "server/_stored",
+        "server/_ledger",
+        "server/_lines",
+        "server/_rejects",
+        "server/_drain",
+    )
 ]
 objects.append(compiled(cythonized(HERE / "fuzz_scanner.pyx")))
 objects.append(compiled(HERE / "main.c", f'-DFUZZ_PYTHON="{sys.executable}"', f'-DFUZZ_ROOT="{ROOT}"'))

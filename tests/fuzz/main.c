@@ -26,6 +26,8 @@ PyMODINIT_FUNC PyInit__parse(void);
 PyMODINIT_FUNC PyInit__socket(void);
 PyMODINIT_FUNC PyInit__stored(void);
 PyMODINIT_FUNC PyInit__ledger(void);
+PyMODINIT_FUNC PyInit__lines(void);
+PyMODINIT_FUNC PyInit__rejects(void);
 PyMODINIT_FUNC PyInit__drain(void);
 
 /* Some versions of Python look for built-in modules outside packages only. */
@@ -63,6 +65,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   PyImport_AppendInittab("fastlog.server._socket", PyInit__socket);
   PyImport_AppendInittab("fastlog.server._stored", PyInit__stored);
   PyImport_AppendInittab("fastlog.server._ledger", PyInit__ledger);
+  PyImport_AppendInittab("fastlog.server._lines", PyInit__lines);
+  PyImport_AppendInittab("fastlog.server._rejects", PyInit__rejects);
   PyImport_AppendInittab("fastlog.server._drain", PyInit__drain);
   PyImport_AppendInittab("fuzz_scanner", PyInit_fuzz_scanner);
 
@@ -78,7 +82,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
   const char *target = getenv("FASTLOG_FUZZ");
   if (target && strcmp(target, "receive") == 0) {
-    PyObject *module = PyImport_ImportModule("fuzz.receive");
+    PyObject *module = PyImport_ImportModule("tests.fuzz.receive");
     receive_check = module ? PyObject_GetAttrString(module, "check") : NULL;
     if (!receive_check) give_up();
   } else if (!PyImport_ImportModule("fuzz_scanner")) {

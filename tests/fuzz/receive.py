@@ -132,7 +132,7 @@ class Run:
         intake = self.link.intake
         while True:
             status = intake.drain(self.link.server.fileno())
-            self.notes += intake.take_notes()
+            self.notes += intake.rejects.take_notes()
             if self.acknowledges:
                 intake.acks.send(self.link.server.fileno())
             if status == FULL or not self.keeps_lines:
@@ -145,17 +145,17 @@ class Run:
     def take_lines(self, *, halves: bool) -> None:
         """Takes the lines buffered, or the first half of them, which must be the ones expected."""
         intake = self.link.intake
-        count = intake.buffered
+        count = intake.lines.entries
         assert count <= len(self.lines)
         if halves and count > 1:
             count //= 2
         taken, self.lines = self.lines[:count], self.lines[count:]
         lines = b"".join(piece.line for piece in taken)
-        with memoryview(intake) as view:
-            assert len(view) == intake.lines_bytes
+        with memoryview(intake.lines) as view:
+            assert len(view) == intake.lines.size
             assert bytes(view[: len(lines)]) == lines  # a view compares item by item
-        assert intake.priority_lines(len(lines)) == [piece.line for piece in taken if piece.level in PRIORITY]
-        intake.forget_lines(len(lines), count)
+        assert intake.lines.priority_lines(len(lines)) == [piece.line for piece in taken if piece.level in PRIORITY]
+        intake.lines.forget(len(lines), count)
 
 
 def counts_of(intake: Intake) -> dict[str, int]:
@@ -165,7 +165,7 @@ def counts_of(intake: Intake) -> dict[str, int]:
         "bytes": intake.datagram_bytes,
         "duplicates": intake.duplicates,
         **intake.received,
-        **intake.rejects,
+        **intake.rejects.counts,
     }
 
 
@@ -177,9 +177,9 @@ def check(data: bytes) -> None:
     link = link_of(SLOT_BYTES[how & 1], admitted=not how & 16)
     intake = link.intake
     intake.forget_stored()
-    intake.priority_waits = False
-    intake.notes_allowed = notes_allowed * 8
-    not_noted, sent, dropped = intake.rejects_not_noted, intake.acks.sent, intake.acks.dropped
+    intake.clear_priority()
+    intake.rejects.notes_allowed = notes_allowed * 8
+    not_noted, sent, dropped = intake.rejects.not_noted, intake.acks.sent, intake.acks.dropped
     verdicts = FILLERS_VERDICTS | {datagram: verdict(datagram, link.slot_bytes) for datagram in datagrams}
     if how & 1:
         datagrams = FILLERS.get(filler, []) + datagrams
@@ -191,11 +191,11 @@ def check(data: bytes) -> None:
         run.drain()
     run.take_lines(halves=False)
 
-    assert (intake.lines_bytes, intake.buffered, intake.priority_count, len(run.lines)) == (0, 0, 0, 0)
+    assert (intake.lines.size, intake.lines.entries, intake.lines.priority_count, len(run.lines)) == (0, 0, 0, 0)
     assert counts_of(intake) == run.counts
     assert intake.priority_waits == run.priority_waits
     assert run.notes == run.expected_notes[: notes_allowed * 8]
-    assert intake.rejects_not_noted - not_noted == len(run.expected_notes) - len(run.notes)
+    assert intake.rejects.not_noted - not_noted == len(run.expected_notes) - len(run.notes)
     acks = list(received_acks(link.client))
     if run.acknowledges:
         assert intake.acks.sent - sent + intake.acks.dropped - dropped == len(run.sequences)

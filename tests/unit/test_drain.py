@@ -62,9 +62,9 @@ def test_without_a_time_to_wait_for_it_takes_what_is_there(way, watched):
     send(info(1))
     intake = intake_that_waits(watched)
     assert intake.drain(fd) == DRAINED
-    assert intake.buffered == 1
+    assert intake.lines.entries == 1
     assert intake.drain(fd) == DRAINED
-    assert intake.buffered == 1
+    assert intake.lines.entries == 1
 
 
 def test_it_ends_when_the_flow_pauses(way, watched):
@@ -72,7 +72,7 @@ def test_it_ends_when_the_flow_pauses(way, watched):
     send(info(1))
     intake = intake_that_waits(watched)
     assert intake.drain(fd, monotonic() + HOUR) == DRAINED
-    assert intake.buffered == 1
+    assert intake.lines.entries == 1
 
 
 def test_it_takes_what_comes_meanwhile_and_ends_when_a_watched_descriptor_calls(way, watched):
@@ -82,8 +82,8 @@ def test_it_takes_what_comes_meanwhile_and_ends_when_a_watched_descriptor_calls(
     with sent_meanwhile(send, [info(n) for n in range(1, 200)], watched):
         intake.drain(fd, monotonic() + HOUR)
     intake.drain(fd)  # what came behind the call
-    assert intake.buffered == 200
-    assert bytes(intake).splitlines() == [info(n) for n in range(200)]
+    assert intake.lines.entries == 200
+    assert bytes(intake.lines).splitlines() == [info(n) for n in range(200)]
 
 
 def test_a_call_ends_even_a_wait_that_nothing_else_would_end(way, watched):
@@ -92,7 +92,7 @@ def test_a_call_ends_even_a_wait_that_nothing_else_would_end(way, watched):
     send(info(1))
     intake = intake_that_waits(watched)
     intake.drain(fd, monotonic() + HOUR)
-    assert intake.buffered == 1
+    assert intake.lines.entries == 1
 
 
 def test_a_priority_entry_ends_it_at_once_where_a_sync_may_begin(way, watched):
@@ -112,12 +112,12 @@ def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(way, watched):
     send(error(0))
     drains = 0
     with sent_meanwhile(send, [error(n) for n in range(1, 200)], watched):
-        while intake.buffered < 200:
+        while intake.lines.entries < 200:
             intake.drain(fd, monotonic() + HOUR, math.inf)
             drains += 1
             if drains == 1:
                 first_since = intake.priority_since
     assert intake.priority_since == first_since  # of the first of them, however many came behind
-    assert bytes(intake).splitlines() == [error(n) for n in range(200)]
+    assert bytes(intake.lines).splitlines() == [error(n) for n in range(200)]
     # ended by the call, by enough to flush, or by a pause of the sender: never once for each entry
     assert drains < 50

@@ -1,0 +1,92 @@
+# One drain of the socket: arena -> scan -> line buffer. This is the map of its state; _drain.pyx has the steps.
+
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cimport cython
+
+from fastlog._linux cimport pollfd
+from fastlog._parse cimport LEVEL_COUNT, Piece
+from fastlog.server._coalesce cimport Coalesce
+from fastlog.server._ledger cimport Ledger
+from fastlog.server._lines cimport LineBuffer
+from fastlog.server._rejects cimport RejectedInput
+from fastlog.server._socket cimport Acks, Admission, Arena
+from fastlog.server._stored cimport StoredHashes
+
+cdef enum:
+    # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.
+    WATCHED_MAX = 4
+
+cdef enum Woken:
+    # What ended a wait: the clock, a datagram, or something that Python has to look at.
+    QUIET, CAME, CALLED
+
+# Where scanning continues.
+cdef struct Position:
+    # The slot of the arena, and in it the datagram [start, end); `end` is NULL before the slot's first datagram.
+    unsigned int slot
+    const uint8_t *start
+    const uint8_t *end
+    # The next byte to scan; NULL before the datagram's first one.
+    const uint8_t *at
+    # Whether the datagram had a piece so far.
+    bint piece_seen
+
+# Counters since the start.
+cdef struct Received:
+    uint64_t datagrams
+    uint64_t bytes
+    # Valid entries by level, and how many of them were priority entries that came again: they are acknowledged again,
+    # and not stored again.
+    uint64_t levels[LEVEL_COUNT]
+    uint64_t duplicates
+
+# How a drain waits for more datagrams, and what ends the wait: the socket is the first of those watched.
+cdef struct Waiting:
+    Coalesce pace
+    pollfd watched[WATCHED_MAX + 1]
+    unsigned int watched_count
+
+
+@cython.final
+cdef class Intake:
+    # These parts receive, store, reject and keep account; the server asks the readable ones for their figures.
+    cdef Arena arena
+    cdef Admission admission
+    cdef StoredHashes stored
+    cdef readonly LineBuffer lines
+    cdef readonly Acks acks
+    cdef readonly RejectedInput rejects
+    cdef readonly Ledger ledger
+
+    # These are settings: bytes of the largest datagram taken, entries in the line buffer that are to be handed over,
+    # and for each level whether its entries are priority entries.
+    cdef size_t datagram_max
+    cdef uint64_t flush_count
+    cdef bint is_priority[LEVEL_COUNT]
+
+    # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
+    # burst did not fill the arena, so what came later is for the next turn.
+    cdef Position here
+    cdef Piece piece
+    cdef uint64_t now_ms
+    cdef bint took_all
+
+    # Priority entries came, perhaps duplicates: they are to be written and acknowledged now. `priority_since_ns` is a
+    # lower bound for the arrival of the first.
+    cdef readonly bint priority_waits
+    cdef int64_t priority_since_ns
+
+    cdef Received counted
+    cdef Waiting waiting
+    # errno of the socket, when it failed.
+    cdef int failure
+
+    cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil
+    cdef Woken wait(self, int64_t ns, int fd) noexcept nogil
+    cdef int receive_and_scan(self, int fd) noexcept nogil
+    cdef void begin_datagram(self) noexcept nogil
+    cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
+    cdef bint store_entry(self, const Piece *piece) noexcept nogil
+    cdef void count(self, const Piece *piece) noexcept nogil
+    cdef bint reject(self, int reason, size_t datagram_size) noexcept nogil

@@ -1,0 +1,13 @@
+from fastlog.server.rejects import Note
+
+REJECTED: dict[str, str]
+
+class RejectedInput:
+    notes_allowed: int
+    @property
+    def note_count(self) -> int: ...
+    @property
+    def not_noted(self) -> int: ...
+    @property
+    def counts(self) -> dict[str, int]: ...
+    def take_notes(self) -> list[Note]: ...
