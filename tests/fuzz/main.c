@@ -2,8 +2,8 @@
  *
  *     make fuzz-native                    builds and runs all parts, FUZZ_SECONDS each
  *
- * One program: libFuzzer, the C that Cython makes of fastlog/**/_*.pyx, instrumented, and an embedded Python that knows
- * these modules as built-in ones, so the modules built in place are neither used nor changed. Its targets:
+ * One program: libFuzzer, the instrumented C that Cython makes of the modules in build.py, and an embedded Python that
+ * knows these modules as built-in ones, so the modules built in place are neither used nor changed. Its targets:
  *
  *     fuzz_scanner.pyx   calls the scanner on the input; checks what it says; compares some with the reference decoder
  *     receive.py         sends the input as datagrams to an Intake over loopback; compares all with the reference
