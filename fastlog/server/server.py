@@ -107,9 +107,9 @@ class Server:
         try:
             log.reopen()
         except OSError as error:
-            say(f"SIGHUP: cannot open {log.path}: {error.strerror}; going on in the old file")
+            say(f"SIGHUP: cannot open {log.path}: {error.strerror}; still writing to the old file")
         else:
-            say(f"SIGHUP: going on in {log.path}")
+            say(f"SIGHUP: log file reopened: {log.path}")
         self._manager.ready()
 
     def _sync_mode(self) -> str:
@@ -118,25 +118,29 @@ class Server:
     def _introduce(self) -> None:
         settings, listener, log = self._settings, self._listener, self._pipeline.log
         if log.torn:
-            say(f"{log.path} ended in an unfinished line; its {log.torn} bytes are in {log.path}.torn now")
+            say(f"{log.path} ended in an incomplete line; moved {log.torn} bytes to {log.path}.torn")
         if listener.granted < listener.wanted:
             say(
-                f"receive buffer: wanted {listener.wanted} bytes, granted {listener.granted}; bursts may be lost "
-                f"in the kernel. To grant it: {listener.how_to_grant}"
+                f"receive buffer is {listener.granted} bytes, not the {listener.wanted} asked for: the kernel may drop "
+                f"bursts. To raise the limit: {listener.how_to_grant}"
             )
         else:
-            say(f"receive buffer: wanted {listener.wanted} bytes, granted {listener.granted}")
+            say(f"receive buffer is {listener.granted} bytes; {listener.wanted} were asked for")
         if settings.priority_levels:
             after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
             if self._why_blocking:
-                say(f"syncs block the server: {settings.log_dir} has no asynchronous ones ({self._why_blocking})")
+                where = f"{settings.log_dir} ({self._why_blocking})"
+                say(f"syncs will block the server: no asynchronous fdatasync in {where}")
 
     def _say_ready(self) -> None:
         listener, log = self._listener, self._pipeline.log
         if listener.handed_over:
             drops = "unknown" if listener.dropped_before is None else listener.dropped_before
-            say(f"the service manager handed over the socket, in place of SERVER_HOST and SERVER_PORT; drops: {drops}")
+            say(
+                "using the socket passed by the service manager (SERVER_HOST and SERVER_PORT are ignored); "
+                f"drops so far: {drops}"
+            )
         address, path = listener.address, log.path.absolute()
         say(f"listening on {address}/udp, writing to {path}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
@@ -160,7 +164,7 @@ class Server:
         intake, writer = self._pipeline.intake, self._pipeline.writer
         rejected = {reason: count for reason, count in intake.rejects.counts.items() if count}
         return (
-            f"ended: received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
+            f"stopped: received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "
             f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
             + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"

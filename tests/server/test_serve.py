@@ -368,9 +368,7 @@ def test_a_full_disk_acknowledges_nothing_and_counts_what_it_lost(start):
 def test_an_unfinished_last_line_is_cut_off_and_kept(start, tmp_path):
     (tmp_path / "server.log").write_bytes(INFO + b"\n" + INFO[:9])
     server = start()
-    assert server.messages[0] == (
-        "fastlog: server.log ended in an unfinished line; its 9 bytes are in server.log.torn now"
-    )
+    assert server.messages[0] == ("fastlog: server.log ended in an incomplete line; moved 9 bytes to server.log.torn")
     server.send([INFO])
     server.stop()
     assert server.log() == lines([INFO, INFO])
@@ -474,11 +472,11 @@ def test_a_receive_buffer_that_is_not_granted_is_told_with_the_way_out(start):
     """No system grants this one whole: the kernel keeps twice of it in an int."""
     told = start(RCVBUF_SIZE="1073741824").messages[0]
     assert re.fullmatch(
-        r"fastlog: receive buffer: wanted 1073741824 bytes, granted \d+; bursts may be lost in the kernel. "
-        r"To grant it: sysctl -w net.core.rmem_max=1073741824",
+        r"fastlog: receive buffer is \d+ bytes, not the 1073741824 asked for: the kernel may drop bursts. "
+        r"To raise the limit: sysctl -w net.core.rmem_max=1073741824",
         told,
     )
 
 
 def test_a_receive_buffer_that_is_granted_is_told(start):
-    assert start(RCVBUF_SIZE="100000").messages[0] == "fastlog: receive buffer: wanted 100000 bytes, granted 100000"
+    assert start(RCVBUF_SIZE="100000").messages[0] == "fastlog: receive buffer is 100000 bytes; 100000 were asked for"

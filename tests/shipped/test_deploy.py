@@ -302,7 +302,7 @@ def test_no_line_is_lost_or_repeated_when_logrotate_rotates_under_load(start, tm
                 os.sched_yield()
             done = run("logrotate", "--force", "--state", str(tmp_path / "state"), str(config))
             assert done.returncode == 0, done.stderr
-            server.wait_for_message("SIGHUP: going on in ")
+            server.wait_for_message("SIGHUP: log file reopened: ")
     finally:
         enough.set()
         sender.join()
