@@ -338,13 +338,13 @@ cdef class Ledger:
         return self.ranked(count, now_ms, False)
 
     def worst(self, size_t count, uint64_t now_ms):
-        """The same by losses, and only senders that have any."""
+        """The senders kept with the most gaps; only those that have any. Otherwise as `top`."""
         return self.ranked(count, now_ms, True)
 
     cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
         cdef Record *record = &self.records[place]
         cdef uint64_t count = record.lost + record.run.missing
-        if self.senders[place].state & RETURNABLE:  # the run before a restart may still go on, or its gaps be lost
+        if self.senders[place].state & RETURNABLE:  # gaps of the run before a restart still count
             count += record.other.missing
         return count
 

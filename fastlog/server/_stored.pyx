@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""A bounded set of hashes, which tells a retransmission from a new entry.
+"""A bounded set of hashes, by which a retransmission is told from a new entry.
 
-A wrong "seen" would acknowledge an entry that is not stored. With 64 bits and 262,144 hashes that happens once in
-7e13 entries by chance, and the key is random, so nobody can bring it about.
+A false positive would acknowledge an entry that is not stored. With 64 bits and 262,144 hashes, chance makes one in
+7e13 entries; the key is random, so nobody can make one on purpose.
 """
 
 import os

@@ -52,7 +52,7 @@ class _Call:
 
     def ask(self) -> None:
         self._asked = True
-        with contextlib.suppress(BlockingIOError):  # there is a byte in it to wake the loop
+        with contextlib.suppress(BlockingIOError):  # a byte that wakes the loop is in it already
             self._wake.send(b"\0")
 
     def make(self, now: float) -> None:
@@ -67,7 +67,7 @@ class Loop:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._deadlines: list[Deadline] = []
-        self.next_at = math.inf  # no deadline comes before it: kept, since a turn is too short to look at all of them
+        self.next_at = math.inf  # the earliest deadline, or earlier; to look at all of them every turn costs too much
         self._running = True
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -84,7 +84,7 @@ class Loop:
         self._selector.register(source, selectors.EVENT_READ, callback)
 
     def sources_but(self, source: socket.socket) -> list[int]:
-        """File descriptors of all that is looked at but this one."""
+        """The file descriptors of all sources that the loop watches, except this one."""
         return [key.fd for key in self._selector.get_map().values() if key.fd != source.fileno()]
 
     def deadline(self, callback: Callback) -> Deadline:
