@@ -1,4 +1,8 @@
-"""fastlog: structured logs over UDP, collected cheaply, the errors durable and acknowledged."""
+"""fastlog: structured logs over UDP, collected cheaply; errors are made durable and acknowledged.
+
+Programs log with `Client`, or through `Handler`, `Logger`, `structlog_processor` or `loguru_sink`. The names below are
+public, and the modules are not. ARCHITECTURE.md describes them.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -52,3 +52,19 @@ def test_the_table_of_files_has_every_module_and_nothing_else():
     implied = {path for path in present if path.suffix == ".pxd" and path.with_suffix(".pyx") in described}
     assert sorted(map(str, described - present)) == []
     assert sorted(map(str, present - described - implied)) == []
+
+
+@pytest.mark.parametrize("package", sorted((ROOT / "fastlog").glob("*/__init__.py")), ids=lambda path: path.parent.name)
+def test_the_docstring_of_a_package_names_its_modules_and_no_others(package):
+    docstring = ast.get_docstring(ast.parse(package.read_text()))
+    named = set(re.findall(r"`(\w+)\.(?:py|pyx|pxd)`", docstring))
+    modules = {path.stem for path in package.parent.iterdir() if path.suffix in (".py", ".pyx", ".pxd")}
+    assert named == modules - {"__init__"}
+
+
+def test_every_module_that_the_architecture_names_exists():
+    package = ROOT / "fastlog"
+    modules = [path for path in package.rglob("*") if path.suffix in (".py", ".pyx", ".pxd")]
+    known = {str(path.relative_to(above)) for path in modules for above in (path.parent, package, ROOT)}
+    named = re.findall(r"(?<![\w./])((?:\w+/)?\w+\.(?:pyx|pxd|py))\b", (ROOT / "ARCHITECTURE.md").read_text())
+    assert set(named) - known == {"setup.py"}
