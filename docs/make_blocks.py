@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fastlog.config import Setting, describe, describe_server
 from fastlog.server._rejects import REJECTED
-from fastlog.sources import PREFIX
+from fastlog.setting_sources import PREFIX
 from fastlog.stats import figures
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ import msgspec
 from fastlog.config import Settings, in_force
 from fastlog.errors import ConfigError, FastlogError, escape_unencodable, say
 from fastlog.flags import SERVE, SYSTEM_LOG_DIR, make_parser
-from fastlog.sources import (
+from fastlog.setting_sources import (
     DEFAULT,
     FLAG,
     PREFIX,

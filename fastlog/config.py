@@ -1,4 +1,4 @@
-"""The settings: each is declared once, in `Settings`. `sources.py` says where their values come from.
+"""The settings: each is declared once, in `Settings`. `setting_sources.py` says where their values come from.
 
 The flags and help of the commands, the table in docs/configuration.md, `.env.example` and the settings of
 docker-compose.yml are made from the declaration.

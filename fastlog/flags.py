@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from fastlog import __version__, arguments
 from fastlog.config import Setting, describe, describe_server
-from fastlog.sources import SERVER_VARIABLE
+from fastlog.setting_sources import SERVER_VARIABLE
 
 SERVE = "fastlog.server.server"
 DEFAULT_SERVER = "127.0.0.1"

@@ -1,7 +1,7 @@
 """The commands other than `serve`, a module for each, whose `run` returns the exit code:
 
 - `send.py`, `loadtest.py`, `tail.py`
-- `top.py`, with `top_page.py` (what it draws) and `keys.py` (the keys typed meanwhile)
+- `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
 - `doctor.py`, with `checks.py` (one function for each subject), `bound_sockets.py` and `directories.py`
 
 They share `levels.py` (a level on the command line) and `terminal.py` (harmless text, colours).

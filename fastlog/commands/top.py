@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from fastlog.addresses import dashboard_url
-from fastlog.commands.keys import Keys
+from fastlog.commands.keyboard import Keys
 from fastlog.commands.top_page import Page, duration
 from fastlog.config import Settings
 from fastlog.stats import Stats

@@ -3,8 +3,8 @@
 - `listener.py`: the socket that receives it, bound here or taken over from a service manager
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_coalesce.pxd`: takes datagrams, has them scanned, and waits for more while they come fast
-- `_ledger.pyx`, `_runs.pxd`, `_address.pxd`: who sent the entry, and which ones before it never arrived
-- `_stored.pyx`: whether a priority entry is stored already
+- `_ledger.pyx`, `_sequence_runs.pxd`, `_address.pxd`: who sent the entry, and which ones before it never arrived
+- `_duplicates.pyx`: whether a priority entry is stored already
 - `_lines.pyx`: the line buffer, where it waits for the next flush
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected
 - `writer.py`: writes the line buffer to the file, and decides what to do when the disk refuses
@@ -16,7 +16,7 @@ Around that way:
 
 - `loop.py`, `pipeline.py`: the loop and its deadlines; the parts above on one loop
 - `meters.py`, `snapshot.py`: the figures of all parts, as `/stats` has them
-- `dashboard.py`, `http_guard.py`, `metrics.py`, `page/`: the thread that shows the figures
+- `dashboard.py`, `http_guard.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `service_manager.py`: what systemd is told
 - `server.py`: all of it together; signals, the start and the end
 """

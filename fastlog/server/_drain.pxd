@@ -11,7 +11,7 @@ from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena
-from fastlog.server._stored cimport StoredHashes
+from fastlog.server._duplicates cimport StoredHashes
 
 cdef enum:
     # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.

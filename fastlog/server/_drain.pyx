@@ -19,7 +19,7 @@ from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena
-from fastlog.server._stored cimport StoredHashes
+from fastlog.server._duplicates cimport StoredHashes
 
 from fastlog.entry import LEVELS
 

@@ -4,7 +4,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastlog.server._address cimport Address, AddressKey
-from fastlog.server._runs cimport Filled, SequenceRun
+from fastlog.server._sequence_runs cimport Filled, SequenceRun
 
 # What every entry of a sender touches: 64 bytes, one line of the cache.
 cdef struct Sender:

@@ -28,7 +28,7 @@ from posix.stdlib cimport posix_memalign
 cimport cython
 
 from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, text_of
-from fastlog.server._runs cimport (
+from fastlog.server._sequence_runs cimport (
     GAP,
     NOTHING,
     WINDOW,

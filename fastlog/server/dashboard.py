@@ -135,7 +135,10 @@ class Dashboard:
         return msgspec.json.encode(health)
 
     def _answer_metrics(self) -> bytes:
-        from fastlog.server.metrics import CONTENT_TYPE, exposition  # imported on demand: few servers are asked for it
+        from fastlog.server.prometheus import (  # imported on demand: few servers are asked for it
+            CONTENT_TYPE,
+            exposition,
+        )
 
         bottle.response.content_type = CONTENT_TYPE
         return self._once("/metrics", exposition)

@@ -48,7 +48,7 @@ objects = [
     for name in (
         "_parse",
         "server/_socket",
-        "server/_stored",
+        "server/_duplicates",
         "server/_ledger",
         "server/_lines",
         "server/_rejects",

@@ -24,7 +24,7 @@
 
 PyMODINIT_FUNC PyInit__parse(void);
 PyMODINIT_FUNC PyInit__socket(void);
-PyMODINIT_FUNC PyInit__stored(void);
+PyMODINIT_FUNC PyInit__duplicates(void);
 PyMODINIT_FUNC PyInit__ledger(void);
 PyMODINIT_FUNC PyInit__lines(void);
 PyMODINIT_FUNC PyInit__rejects(void);
@@ -63,7 +63,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 
   PyImport_AppendInittab("fastlog._parse", PyInit__parse);
   PyImport_AppendInittab("fastlog.server._socket", PyInit__socket);
-  PyImport_AppendInittab("fastlog.server._stored", PyInit__stored);
+  PyImport_AppendInittab("fastlog.server._duplicates", PyInit__duplicates);
   PyImport_AppendInittab("fastlog.server._ledger", PyInit__ledger);
   PyImport_AppendInittab("fastlog.server._lines", PyInit__lines);
   PyImport_AppendInittab("fastlog.server._rejects", PyInit__rejects);

@@ -10,7 +10,7 @@ from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
 from fastlog.server._address cimport Address
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._stored cimport StoredHashes
+from fastlog.server._duplicates cimport StoredHashes
 
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)

@@ -19,7 +19,7 @@ from fastlog.entry import ALIASES, LEVELS
 from fastlog.server import dashboard, http_guard
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.http_guard import HEADERS
-from fastlog.server.metrics import exposition
+from fastlog.server.prometheus import exposition
 from fastlog.stats import Stats, figures
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog

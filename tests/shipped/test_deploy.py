@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import describe, describe_server
 from fastlog.flags import make_parser
-from fastlog.sources import PREFIX, Source, load_for_server
+from fastlog.setting_sources import PREFIX, Source, load_for_server
 from tests.helpers.running import PATIENCE_SEC, Server, eventually, get
 
 ROOT = Path(__file__).parents[2]

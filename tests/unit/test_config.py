@@ -11,7 +11,7 @@ import pytest
 from fastlog import sources
 from fastlog.config import Settings, describe, describe_server
 from fastlog.errors import ConfigError
-from fastlog.sources import Source, load
+from fastlog.setting_sources import Source, load
 from tests.helpers.running import run_fastlog
 
 ROOT = Path(__file__).parents[2]

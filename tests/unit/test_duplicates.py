@@ -1,6 +1,6 @@
 """The set of stored priority entries: its hash, and what it forgets."""
 
-from fastlog.server._stored import STORED_MAX
+from fastlog.server._duplicates import STORED_MAX
 from tests.helpers._hooks import seen_before, siphash24
 
 
