@@ -167,7 +167,7 @@ def test_tail_finds_the_log_of_the_systems_server(tmp_path, monkeypatch, capfdbi
     monkeypatch.chdir(here)
     monkeypatch.setattr(cli, "SYSTEM_LOG_DIR", str(system))
     assert cli.main(["tail"]) == 1
-    assert b"there is no logs/server.log" in capfdbinary.readouterr().err
+    assert b"logs/server.log does not exist" in capfdbinary.readouterr().err
     (system / "server.log").write_bytes(b'{"level":"INFO","message":"kept"}\n')
     assert cli.main(["tail", "--json"]) == 0
     found = capfdbinary.readouterr()
