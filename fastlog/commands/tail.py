@@ -95,7 +95,7 @@ def _show(
         reader = Reader(file, offset if number == first else 0)
         for block, start, end in reader.read(None if file.is_compressed else file.size):
             show(block, selection.runs(block, start, end))
-        if number < len(files) - 1:
+        if number < len(files) - 1 or not options.follow:
             file.close()
     sys.stdout.buffer.flush()
     return _follow(Follower(path, reader), selection, show) if options.follow else 0

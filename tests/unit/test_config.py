@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastlog import sources
+from fastlog import setting_sources
 from fastlog.config import Settings, describe, describe_server
 from fastlog.errors import ConfigError
 from fastlog.setting_sources import Source, load
@@ -178,7 +178,7 @@ def test_a_document_that_differs_is_found_and_made_anew(make_blocks, tmp_path, m
 
 
 def test_the_example_file_is_the_defaults():
-    values = sources.read_env_file(ROOT / ".env.example").values
+    values = setting_sources.read_env_file(ROOT / ".env.example").values
     assert values == {}  # all are comments
     lines = (ROOT / ".env.example").read_text().splitlines()
     text = "\n".join(line[1:] for line in lines if line.startswith("#") and not line.startswith("# "))
