@@ -9,10 +9,10 @@
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected
 - `writer.py`: writes the line buffer to the file, and decides what to do when the disk refuses
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
-- `logfile.py`, `repair.py`: the live file and its rotation; what a crash left of it
+- `logfile.py`, `repair.py`: the live file and its rotation; the repair after a crash
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
-Around that way:
+Around that path:
 
 - `loop.py`, `pipeline.py`: the loop and its deadlines; the parts above on one loop
 - `meters.py`, `snapshot.py`: the figures of all parts, as `/stats` has them
