@@ -1,4 +1,4 @@
-# Time for the compiled modules: the monotonic clock, and a second as RFC 3339 writes it.
+# Time for the compiled modules: the monotonic clock, and seconds as RFC 3339 text.
 
 from libc.stdint cimport int64_t
 from libc.stdio cimport snprintf
@@ -15,8 +15,8 @@ cdef enum:
     SECOND_BYTES = 20
     SECOND_ROOM = 32
 
-# The text of the second that was written last: most of what is written shares it with the one before. `second` is -1
-# at first.
+# The text of the second written last, since most timestamps have the same second as the one before. `second` is -1 at
+# first.
 cdef struct SecondText:
     int64_t second
     char text[SECOND_ROOM]
@@ -26,14 +26,14 @@ cdef inline int64_t monotonic_ns() noexcept nogil:
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
 
-# Writes a second since 1970 with the point of its fraction, and a NUL.
+# Writes a Unix time as text, with the point before its fraction, and a NUL.
 cdef inline void write_second(time_t second, char *to) noexcept nogil:
     cdef tm parts
     gmtime_r(&second, &parts)
     snprintf(to, SECOND_ROOM, b"%04d-%02d-%02dT%02d:%02d:%02d.", parts.tm_year + 1900, parts.tm_mon + 1, parts.tm_mday,
              parts.tm_hour, parts.tm_min, parts.tm_sec)
 
-# The text of a second since 1970, with the point of its fraction; good until the next call.
+# A Unix time as text, with the point before its fraction; good until the next call.
 cdef inline const char *second_text(SecondText *last, time_t second) noexcept nogil:
     if second != last.second:
         write_second(second, last.text)

@@ -1,4 +1,4 @@
-# Declarations only: what the compiled modules take from Linux and its C library.
+# Declarations of what the compiled modules use of Linux and its C library.
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from posix.time cimport timespec

@@ -1,5 +1,6 @@
-# The scanner: bytes of a datagram -> entries and rejected pieces. It knows no sockets, no clock and no Python objects,
-# reads nothing outside [p, end), and must agree with fastlog/entry.py, the reference decoder, on any bytes.
+# The scanner finds the entries and the rejected pieces in the bytes of a datagram. It knows no sockets, no clock and no
+# Python objects. It reads nothing outside [p, end), and must agree with fastlog/entry.py, the reference decoder, on any
+# bytes.
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -15,7 +16,7 @@ cdef enum Reason:
     REASON_COUNT
 
 cdef enum:
-    # Open brackets, the entry's own included: deep enough for any real entry, and the bits of one register.
+    # Open brackets, including the entry's own: deep enough for any real entry, and the bits of one register.
     MAX_DEPTH = 64
 
 cdef extern from "_simd.h" nogil:
@@ -23,23 +24,23 @@ cdef extern from "_simd.h" nogil:
         const uint8_t *at
 
 cdef struct Piece:
-    # The extent: the entry's object, or what was rejected less the whitespace behind it. Points into the datagram.
+    # The entry's object, or the rejected bytes without the whitespace after them. Both pointers are into the datagram.
     const uint8_t *start
     const uint8_t *end
-    # Where reading goes on.
+    # Where reading continues.
     const uint8_t *next
     # ACCEPTED, or why the piece was rejected.
     Reason reason
-    # Of accepted entries only.
+    # These are set for accepted entries only.
     Level level
     bint has_sequence
     uint64_t sequence
-    # Whitespace between tokens holds a CR or LF, which the stored form must not have.
+    # Whether whitespace between tokens holds a CR or LF, which the stored form must not have.
     bint folded
-    # Where strings may end, looked up ahead: of the datagram being read.
+    # Where strings of this datagram may end, found ahead of reading.
     Window window
-    # Lines that begin inside a piece that was rejected, and would fail at the very byte where it failed: they are
-    # rejected without being read again, so that no datagram costs more than twice its size.
+    # Lines that begin inside a rejected piece and would fail at the same byte as the piece, for the reason `doom`. They
+    # are rejected without being read again, so that no datagram costs more than twice its size.
     unsigned int doomed_count
     const uint8_t *doomed[MAX_DEPTH]
     Reason doom
@@ -49,7 +50,7 @@ cdef inline void begin(Piece *piece) noexcept nogil:
     piece.doomed_count = 0
     piece.window.at = NULL
 
-# Finds the next piece in [p, end). False: only whitespace was left.
+# Finds the next piece in [p, end). Returns False if only whitespace is left.
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil
 
 # Bytes of the stored form of an accepted entry, its line feed included.

@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The scanner of the hot path: JSON entries in a datagram are found, checked and told apart in one pass.
+"""The scanner of the hot path: it finds and checks the JSON entries of a datagram.
 
-One pass from left to right; the first thing that is wrong decides the reason. A function that fails returns NULL and
-has left the reason in `Seen`. Strings are skipped by `fl_skip_plain` in vector steps; numbers are checked, never
-converted; nested values are walked with one bit of memory for each open bracket, so no input can exhaust the stack.
+It reads once from left to right, and the first error decides the reason. A function that fails returns NULL and leaves
+the reason in `Seen`. `fl_skip_plain` skips strings in vector steps. Numbers are checked, but not converted, except
+`sequence`. Nested values take one bit of memory for each open bracket, so no input can exhaust the stack.
 """
 
 from libc.stdint cimport UINT64_MAX
@@ -14,15 +14,15 @@ from fastlog.entry import EMPTY, LEVELS, REASONS
 REASON_NAMES = tuple(REASONS)
 
 cdef extern from "_simd.h" nogil:
-    # The first byte of [p, end) that is not plain string text, or `end`; what is before p may be read from `start` on.
+    # The first byte of [p, end) that is not plain string text, or `end`. It may read back from p as far as `start`.
     const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start, Window *window)
     bint fl_eight_digits(const uint8_t *p, uint64_t *value)
 
 cdef extern from *:
-    bint likely(bint) nogil  # a macro of Cython's: how a test mostly ends, for the layout of the code
+    bint likely(bint) nogil  # Cython's macro: the compiler lays out the code for the test to be true
 
 cdef enum:
-    # Bytes of the longest name that is compared ("timestamp"), plus one that tells a longer one.
+    # Bytes of the longest name that is compared ("timestamp"), plus one byte by which a longer name differs.
     NAME_MAX = 10
 
 cdef enum Field:
@@ -30,24 +30,25 @@ cdef enum Field:
     FIELD_COUNT
 
 cdef enum Kind:
-    # Of a field's value. Only a sequence is looked at closely enough to be a SEQUENCE_NUMBER.
+    # What a field's value is. SEQUENCE_NUMBER is for `sequence` only: no other number is read.
     ABSENT, TEXT, SEQUENCE_NUMBER, SOMETHING_ELSE
 
-# What was seen of one entry so far. A key that occurs twice overwrites: the last one counts.
+# What the scanner has read of one entry so far. A key that occurs twice overwrites: the last one counts.
 cdef struct Seen:
-    # Why and where reading ended; the where is set for DEPTH only.
+    # Why reading ended, and for DEPTH only, where.
     Reason reason
     const uint8_t *failed_at
     # The first byte of the piece.
     const uint8_t *start
     Window *window
-    # Objects open at the moment that begin a line, the outermost first: of the first `depth` brackets, NULL for others.
+    # For each of the `depth` open brackets, the outermost first: its position if it is an object at the beginning of a
+    # line, otherwise NULL.
     int depth
     const uint8_t *opened[MAX_DEPTH]
     bint folded
-    # The string skipped last holds an escape.
+    # Whether the string skipped last holds an escape.
     bint escaped
-    # Of each field, unknown ones taken together.
+    # The Kind of each field; all unknown fields share one.
     uint8_t kind[7]
     uint64_t sequence
     # The level's text between its quotes.
@@ -98,7 +99,7 @@ cdef inline bint is_continuation(uint8_t c) noexcept nogil:
 
 
 cdef inline int utf8_size(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """Bytes of the multi-byte character at p, or 0 where it is not well formed (Unicode 15, table 3-7)."""
+    """Bytes of the multi-byte character at p, or 0 if it is not well formed (Unicode 15, table 3-7)."""
     cdef uint8_t c = p[0]
     if c < 0xC2 or c > 0xF4:
         return 0
@@ -129,7 +130,7 @@ cdef const uint8_t *skip_escape(const uint8_t *p, const uint8_t *end, Seen *seen
         return fail(seen, SYNTAX)
     if not 0xD800 <= unit <= 0xDFFF:
         return p + 6
-    # Half a surrogate pair is grammatical, but stands for no character that UTF-8 could hold.
+    # Half a surrogate pair is valid JSON, but it is not a character that UTF-8 can hold.
     if unit < 0xDC00 and end - p >= 12 and p[6] == c'\\' and p[7] == c'u' and 0xDC00 <= hex4(p + 8) <= 0xDFFF:
         return p + 12
     return fail(seen, UTF8)
@@ -157,7 +158,7 @@ cdef const uint8_t *skip_rest_of_string(const uint8_t *p, const uint8_t *end, Se
             if size == 0:
                 return fail(seen, UTF8)
             p += size
-            if p != end and p[0] >= 0x80:  # in most scripts they stand in a row
+            if p != end and p[0] >= 0x80:  # in most scripts such characters follow each other
                 continue
         elif p[0] == c'\\':
             seen.escaped = True
@@ -258,7 +259,7 @@ cdef const uint8_t *skip_container(const uint8_t *p, const uint8_t *end, int dep
             if depth == MAX_DEPTH:
                 seen.failed_at = p
                 return fail(seen, DEPTH)
-            # a line feed before it: never the first byte of a datagram, for the entry's own bracket is before this one
+            # p - 1 is in the datagram: the entry's own bracket comes before this one
             seen.opened[depth] = p if p[0] == c'{' and depth and (p - 1)[0] == c'\n' else NULL
             depth += 1
             seen.depth = depth
@@ -298,7 +299,7 @@ cdef const uint8_t *skip_container(const uint8_t *p, const uint8_t *end, int dep
 
 
 cdef inline const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int depth, Seen *seen) noexcept nogil:
-    if likely(p < end and p[0] == c'"'):  # as most are
+    if likely(p < end and p[0] == c'"'):  # most values are strings
         return skip_string(p + 1, end, seen)
     if p < end and (p[0] == c'{' or p[0] == c'['):
         return skip_container(p, end, depth, seen)
@@ -306,7 +307,7 @@ cdef inline const uint8_t *skip_value(const uint8_t *p, const uint8_t *end, int 
 
 
 cdef size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept nogil:
-    """The text of a string that was skipped well, as far as NAME_MAX bytes; what is not ASCII becomes 0xFF."""
+    """The text of a valid string, NAME_MAX bytes at most; a character that is not ASCII becomes 0xFF."""
     cdef size_t size = 0
     cdef int unit
     while p < end and size < NAME_MAX:
@@ -318,7 +319,7 @@ cdef size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept
             to[size] = <uint8_t>unit if unit < 0x80 else 0xFF
             p += 6
         else:
-            # The others are no part of any name: any byte that is no letter will do for them.
+            # No name has any of the other escaped characters, so any byte that is not a letter will do.
             to[size] = 0xFF
             p += 2
         size += 1
@@ -342,7 +343,7 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
 
 
 cdef inline bint is_word(const uint8_t *p, const char *word, size_t size) noexcept nogil:
-    """Compares without case; `word` is in capital letters, and clearing bit 5 makes a capital of a letter only."""
+    """Compares without case. `word` is in capital letters; clearing bit 5 turns only letters into capital letters."""
     cdef size_t i
     for i in range(size):
         if (p[i] & 0xDF) != <uint8_t>word[i]:
@@ -375,12 +376,12 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
 
 
 cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *value) noexcept nogil:
-    """False: not written in digits alone, or past 2^64 - 1."""
+    """Returns False if the number is not written in digits alone, or is greater than 2^64 - 1."""
     cdef uint64_t n = 0, digits
     if end - p > 20:
         return False
     while end - p >= 8 and fl_eight_digits(p, &digits):
-        n = n * 100_000_000 + digits  # of 16 digits at the most: it fits
+        n = n * 100_000_000 + digits  # 16 digits at most, so it fits
         p += 8
     while p < end:
         if not c'0' <= p[0] <= c'9':
@@ -457,7 +458,7 @@ cdef inline Reason judge(const Seen *seen) noexcept nogil:
 
 
 cdef const uint8_t *next_line(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """The `{` that begins a line after the one of p, or `end`."""
+    """The first `{` at the beginning of a line after the line of p, or `end`."""
     while True:
         p = <const uint8_t *>memchr(p, c'\n', end - p)
         if p == NULL or p + 1 == end:
@@ -468,7 +469,7 @@ cdef const uint8_t *next_line(const uint8_t *p, const uint8_t *end) noexcept nog
 
 
 cdef void reject(const uint8_t *known, const uint8_t *end, Reason reason, Piece *piece) noexcept nogil:
-    """The piece is rejected; it reaches to the first line after `known` that could be an entry."""
+    """Rejects the piece, which reaches to the first line after `known` that could be an entry."""
     piece.reason = reason
     piece.next = next_line(known, end)
     piece.end = piece.next
@@ -477,16 +478,16 @@ cdef void reject(const uint8_t *known, const uint8_t *end, Reason reason, Piece 
 
 
 cdef void reject_broken(const Seen *seen, const uint8_t *end, Piece *piece) noexcept nogil:
-    """Where a broken piece ends is anybody's guess, so the very next line gets its chance.
+    """Nobody can know where a broken piece ends, so reading continues with the next line.
 
-    Not where it is too deep: its lines are inside it, and the first one that may not be is where it became too deep.
+    A piece that is too deep is different: its lines up to the bracket that was too deep are inside it.
     """
     cdef int i
     if seen.reason == DEPTH:
         reject(seen.failed_at - 1, end, DEPTH, piece)
         return
     reject(piece.start, end, seen.reason, piece)
-    # An object that was open when reading failed would be read to the same byte, and fail there for the same reason.
+    # An object that was open when reading failed would fail at the same byte, for the same reason.
     piece.doom = seen.reason
     piece.doomed_count = 0
     for i in range(seen.depth - 1, 0, -1):
@@ -496,7 +497,7 @@ cdef void reject_broken(const Seen *seen, const uint8_t *end, Piece *piece) noex
 
 
 cdef inline bint is_doomed(const uint8_t *p, Piece *piece) noexcept nogil:
-    """The doomed lines are kept with the first one last, and those behind us are taken away."""
+    """Whether the line at p is doomed. The first doomed line is the last in the list; lines before p are removed."""
     while piece.doomed_count and piece.doomed[piece.doomed_count - 1] < p:
         piece.doomed_count -= 1
     return piece.doomed_count != 0 and piece.doomed[piece.doomed_count - 1] == p
@@ -548,7 +549,7 @@ cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
     cdef size_t size = piece.end - piece.start, i
     memcpy(to, piece.start, size)
     if piece.folded:
-        # Inside a string they would have been an error, so every CR and LF left stands between tokens.
+        # Inside a string a CR or LF would have been an error, so all of them are between tokens.
         for i in range(size):
             if to[i] == c'\n' or to[i] == c'\r':
                 to[i] = c' '

@@ -1,4 +1,4 @@
-/* SipHash-c-d (Aumasson and Bernstein, 2012): a keyed hash, so that no sender can make up inputs that collide. */
+/* SipHash-c-d (Aumasson and Bernstein, 2012): a keyed hash, so that no sender can choose inputs that collide. */
 #ifndef FASTLOG_SIPHASH_H
 #define FASTLOG_SIPHASH_H
 #include <stddef.h>

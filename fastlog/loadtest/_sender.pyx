@@ -197,10 +197,10 @@ cdef class Sender:
 
     cdef void _prepare_messages(self) noexcept:
         cdef size_t i
-        for i in range(BATCH):
+        for i in range(<size_t>BATCH):
             self.outgoing.messages[i].msg_hdr.msg_iov = &self.outgoing.vectors[i]
             self.outgoing.messages[i].msg_hdr.msg_iovlen = 1
-        for i in range(ACKS_PER_CALL):
+        for i in range(<size_t>ACKS_PER_CALL):
             self.incoming.vectors[i].iov_base = self.incoming.texts[i]
             self.incoming.vectors[i].iov_len = ACK_ROOM_BYTES
             self.incoming.messages[i].msg_hdr.msg_iov = &self.incoming.vectors[i]
@@ -425,7 +425,7 @@ cdef bint read_ack(const char *text, size_t size, uint64_t *sequence) noexcept n
     if size != ACK_HEAD_BYTES + DIGITS + 1 or memcmp(text, ACK_HEAD, ACK_HEAD_BYTES) != 0:
         return False
     sequence[0] = 0
-    for i in range(ACK_HEAD_BYTES, ACK_HEAD_BYTES + DIGITS):
+    for i in range(<size_t>ACK_HEAD_BYTES, <size_t>(ACK_HEAD_BYTES + DIGITS)):
         if not 48 <= text[i] <= 57:
             return False
         sequence[0] = sequence[0] * 10 + <uint64_t>(text[i] - 48)

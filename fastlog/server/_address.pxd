@@ -1,4 +1,4 @@
-# Everything about a sender's address: as the kernel writes it, as a key to look it up by, and as text.
+# A sender's address: as the kernel writes it, as a key to look it up by, and as text.
 #
 # An IPv4 address has two forms: on a dual-stack socket it comes as the IPv6 address ::ffff:192.0.2.1 (RFC 4291,
 # 2.5.5.2). Here both are one key, and one text: 192.0.2.1.
@@ -32,11 +32,11 @@ cdef union Address:
     sockaddr_in v4
     sockaddr_in6 v6
 
-# An address and port as numbers in the host's byte order; of IPv4 addresses the IPv6 form.
+# An address and port as numbers in the host's byte order. An IPv4 address has its IPv6 form.
 cdef struct AddressKey:
     uint64_t high
     uint64_t low
-    # The scope (of link-local addresses) above the port.
+    # The scope of a link-local address, above the 16 bits of the port.
     uint64_t scope_and_port
 
 cdef inline bint is_same(const AddressKey *a, const AddressKey *b) noexcept nogil:
@@ -64,11 +64,11 @@ cdef inline AddressKey key_of(const Address *address) noexcept nogil:
         key.scope_and_port = (<uint64_t>address.v6.sin6_scope_id << 16) | ntohs(address.v6.sin6_port)
     return key
 
-# Who does not know the secret cannot tell which addresses share a bucket.
+# Nobody can find addresses that share a bucket without knowing the secret.
 cdef inline uint64_t hash_of(const AddressKey *key, const uint64_t *secret) noexcept nogil:
     return fl_siphash13(secret, <const uint64_t *>key, sizeof(AddressKey) // sizeof(uint64_t))
 
-# `192.0.2.1:514` or `[2001:db8::1]:514`.
+# An address as text: `192.0.2.1:514` or `[2001:db8::1]:514`.
 cdef inline str text_of(const AddressKey *key):
     cdef char text[ADDRESS_TEXT_BYTES]
     cdef uint64_t parts[2]

@@ -37,12 +37,9 @@ cdef extern from "sys/syscall.h" nogil:
 cdef extern from "unistd.h" nogil:
     long syscall(long number, ...)
 
-cdef enum:
+cpdef enum:
     # Syncs under way at once: a group has few files, seldom more than two. The kernel reserves room for this many.
-    DEPTH = 64
-
-
-MAX_UNDER_WAY = DEPTH
+    MAX_UNDER_WAY = 64
 
 
 cdef class Aio:
@@ -54,7 +51,7 @@ cdef class Aio:
 
     def __cinit__(self):
         self.eventfd = -1
-        if syscall(SYS_io_setup, <long>DEPTH, &self.context) < 0:
+        if syscall(SYS_io_setup, <long>MAX_UNDER_WAY, &self.context) < 0:
             raise OSError(errno, os.strerror(errno), "io_setup")
         self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
@@ -87,7 +84,7 @@ cdef class Aio:
 
     def ended(self, bint wait=False):
         """The syncs that have ended: (tag, 0 or errno). `wait`: waits for at least one."""
-        cdef io_event events[DEPTH]
+        cdef io_event events[MAX_UNDER_WAY]
         cdef long count = 0, i, least = 1 if wait and self.under_way else 0
         cdef list found = []
         if not wait:
@@ -97,13 +94,13 @@ cdef class Aio:
                 pass
         while True:
             with nogil:
-                count = syscall(SYS_io_getevents, self.context, least, <long>DEPTH, events, NULL)
+                count = syscall(SYS_io_getevents, self.context, least, <long>MAX_UNDER_WAY, events, NULL)
             if count < 0:
                 if errno == EINTR:
                     continue
                 raise OSError(errno, os.strerror(errno), "io_getevents")
             self.under_way -= count
             found += [(events[i].data, -events[i].res) for i in range(count)]
-            if count < DEPTH:  # otherwise there may be more, which the eventfd will not signal again
+            if count < MAX_UNDER_WAY:  # otherwise there may be more, which the eventfd will not signal again
                 return found
             least = 0

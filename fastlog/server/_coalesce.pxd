@@ -4,9 +4,9 @@
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
-    # Bytes of the receive buffer that a datagram takes besides its own.
+    # Bytes of the receive buffer that a datagram takes in addition to its own (limits.OVERHEAD_TYPICAL_BYTES).
     DATAGRAM_OVERHEAD_BYTES = 1024
-    # Nanoseconds that other programs may run before it is our turn again: a few slices of the scheduler.
+    # How long other programs may run before the server runs again, in nanoseconds: a few slices of the scheduler.
     OTHERS_NS = 10_000_000
 
 cdef struct Coalesce:
@@ -17,11 +17,11 @@ cdef struct Coalesce:
     int64_t woken_ns
     uint64_t datagrams
     uint64_t bytes
-    # What arrived between the last two times, for each nanosecond: datagrams, and their bytes in the receive buffer.
+    # Datagrams, and their bytes in the receive buffer, that arrived in a nanosecond between the last two wake-ups.
     double datagrams_per_ns
     double bytes_per_ns
 
-# Takes the counters after a drain that a datagram had woken.
+# Notes the counters after a drain that a datagram had started.
 cdef inline void note_woken(Coalesce *pace, int64_t now_ns, uint64_t datagrams, uint64_t bytes) noexcept nogil:
     cdef double passed = max(now_ns - pace.woken_ns, <int64_t>1)
     pace.datagrams_per_ns = (datagrams - pace.datagrams) / passed
@@ -38,6 +38,7 @@ cdef inline int64_t wait_ns(const Coalesce *pace, int64_t now_ns, int64_t until_
         return <int64_t>(pace.room_bytes / pace.bytes_per_ns)
     return wait
 
-# Whether to let others on this processor run first: a sender among them finishes its burst, and we need not sleep.
+# Whether to let other programs on this processor run first: a sender among them finishes its burst, and the server need
+# not sleep.
 cdef inline bint should_yield(const Coalesce *pace, int64_t now_ns, int64_t until_ns) noexcept nogil:
     return wait_ns(pace, now_ns, until_ns, 1) > 0 and pace.bytes_per_ns * OTHERS_NS < pace.room_bytes

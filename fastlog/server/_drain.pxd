@@ -7,11 +7,11 @@ cimport cython
 from fastlog._linux cimport pollfd
 from fastlog._parse cimport LEVEL_COUNT, Piece
 from fastlog.server._coalesce cimport Coalesce
+from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena
-from fastlog.server._duplicates cimport StoredHashes
 
 cdef enum:
     # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.

@@ -15,11 +15,11 @@ from fastlog._clock cimport monotonic_ns
 from fastlog._linux cimport POLLIN, ppoll, sched_yield
 from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, Piece, begin, next_piece, store, stored_size
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
+from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena
-from fastlog.server._duplicates cimport StoredHashes
 
 from fastlog.entry import LEVELS
 
@@ -30,8 +30,8 @@ cdef enum:
     DATAGRAM_COST_BYTES = 256
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
-    # How long entries gather on when FLUSH_COUNT is reached, in nanoseconds: too short for anybody who looks at the
-    # file, and long enough for a few bursts.
+    # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
+    # notice, and long enough for a few bursts.
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
@@ -39,7 +39,7 @@ cdef enum:
     PRIORITY_SLACK_NS = 2_000_000
 
 cpdef enum:
-    # In place of a socket's descriptor: only what the arena holds is taken.
+    # In place of a socket's descriptor: the drain takes only what the arena holds.
     NO_SOCKET = -1
 
 cpdef enum:
@@ -47,7 +47,7 @@ cpdef enum:
     # socket is broken, which Python sees as an OSError.
     DRAINED, FULL, TURN_OVER, SOCKET_FAILED
 
-cdef double FAR_SEC = 1e9  # of the monotonic clock: never, and still an integer in nanoseconds
+cdef double FAR_SEC = 1e9  # a time of the monotonic clock that never comes, and still fits an integer in nanoseconds
 globals()["DATAGRAM_OVERHEAD_BYTES"] = DATAGRAM_OVERHEAD_BYTES  # for Python: its .pxd has no module to export it
 
 
@@ -265,7 +265,7 @@ cdef class Intake:
         self.ledger.saw(&self.arena.senders[self.here.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
     cdef bint reject(self, int reason, size_t datagram_size) noexcept nogil:
-        """The current piece. False: there is no room for its note."""
+        """Rejects the current piece. False: there is no room for its note."""
         return self.rejects.add(
             reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, datagram_size
         )

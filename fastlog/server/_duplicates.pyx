@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""A bounded set of hashes, by which a retransmission is told from a new entry.
+"""A bounded set of hashes, which shows whether a priority entry is a retransmission or new.
 
 A false positive would acknowledge an entry that is not stored. With 64 bits and 262,144 hashes, chance makes one in
 7e13 entries; the key is random, so nobody can make one on purpose.
@@ -70,7 +70,7 @@ cdef class StoredHashes:
             if self.places[at] == 0:
                 break
             home = self.places[at] % PLACES
-            # the hash may move to the gap unless its own place lies behind it, going round
+            # the hash may move to the gap unless its own place lies after the gap, with wrap-around
             if (at - home) % PLACES >= (at - gap) % PLACES:
                 self.places[gap] = self.places[at]
                 gap = at

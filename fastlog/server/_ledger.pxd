@@ -1,12 +1,12 @@
-# The account of what never arrived: for each sender, its run of sequences and the gaps in it. It knows addresses and
-# sequences; no sockets, no clock, no Python objects.
+# The ledger of what never arrived: for each sender, its run of sequences and the gaps in it. It knows addresses and
+# sequences, but no sockets, no clock and no Python objects.
 
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastlog.server._address cimport Address, AddressKey
 from fastlog.server._sequence_runs cimport Filled, SequenceRun
 
-# What every entry of a sender touches: 64 bytes, one line of the cache.
+# The part of a sender that every entry touches: 64 bytes, one cache line.
 cdef struct Sender:
     AddressKey key
     # The newest sequence of the current run. `Record.run.newest` is behind it while entries come in order.
@@ -18,15 +18,15 @@ cdef struct Sender:
     # Neighbours in the list of all senders by when they were last seen. Place 0 holds the ends of the list: its `older`
     # is the sender seen last, its `newer` the one not seen for longest.
     uint32_t newer, older
-    # Of the flags in _ledger.pyx.
+    # The flags are in _ledger.pyx.
     uint32_t state
 
-# What only gaps, repetitions and restarts touch.
+# The part of a sender that only gaps, repeated sequences and restarts touch.
 cdef struct Record:
-    # Gaps of all runs of this sender that turned into losses.
+    # Gaps in all runs of this sender that left the window.
     uint64_t lost
     SequenceRun run
-    # Another run: one that may turn out to be a restart, or after a restart the one before it.
+    # A run that may turn out to be a restart; or, after a restart, the run before it.
     SequenceRun other
 
 cdef class Ledger:
@@ -35,17 +35,17 @@ cdef class Ledger:
     cdef Record *records
     # First sender of each bucket of the hash table.
     cdef uint32_t *buckets
-    # What a stranger does not know when choosing addresses.
+    # The key of the hash table, which strangers do not know.
     cdef uint64_t secret[2]
-    # Places ever used, the first one given back, and the one of the last call.
+    # How many places were ever used; the first place given back; the place of the last call.
     cdef uint32_t used, free, last
-    # Senders kept now, and those that were retired; a sender that comes again counts anew.
+    # Senders kept now, and senders retired so far. A retired sender that comes again is a new one.
     cdef uint32_t present
     cdef uint64_t retired
-    # Of all senders, retired ones included.
+    # Totals of all senders, including retired ones.
     cdef uint64_t received, lost, missing, repeated, late, restarts
 
-    # Takes note of one valid entry. `now_ms` never goes back.
+    # Notes one valid entry. `now_ms` never decreases.
     cdef void saw(self, const Address *sender, bint has_sequence, uint64_t sequence, uint64_t now_ms) noexcept nogil
 
     cdef uint32_t find(self, const AddressKey *key, uint64_t now_ms) noexcept nogil

@@ -1,5 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The account of what never arrived, for each sender: an address and port. Memory is fixed; nothing here can fail.
+"""The ledger of what never arrived, for each sender, which is an address and port. Its memory is fixed, and no call
+fails.
 
 A sender's sequences count up by one. The first one seen starts its run, and nothing before it is a gap. A sequence that
 is skipped is `missing` as long as it is less than a window behind the newest, and may still arrive; then it is `lost`.
@@ -7,17 +8,19 @@ One that arrives again within the window is `repeated`. So, for each run whose e
 
     newest - first + 1  =  different sequences arrived + lost + missing
 
-A sequence further behind than the window, or more than a jump ahead of the newest, is not of the run. It may be a late
-retransmission, a stray, or a sender that began anew, which is told by what follows: such sequences are kept aside as a
-run of their own. When the sender's run goes on, they were `late`: each was lost or is a repetition, which of the two is
-not known, so no loss is taken back; what truly never arrived is between `lost - late` and `lost`. When some come in a
-row, in whatever order, with at least half of their run arrived, the sender has restarted, and their run with its gaps
-takes the place of the old one. Errors in a row that a silent sender retransmits look the same, so until the new run is
-a window long, the old one can go on, at most a window ahead of where it was; then the new one was late. At the end of
-that time the old run's missing sequences are lost.
+A sequence further behind than the window, or more than a jump ahead of the newest, does not belong to the run. It may
+be a late retransmission, a stray, or the first of a sender that restarted. Such sequences are set aside as a run of
+their own, until those that follow decide.
 
-What cannot be told: a restart within a window of where the run was (its entries are repetitions), and one that ends
-before the row is full (they are late). Losses before the first and after the last entry of a run leave no trace.
+- The sender's run continues: the sequences set aside were `late`. Each of them was lost before or is repeated, which is
+  not known, so no loss is taken back. The number that truly never arrived is between `lost - late` and `lost`.
+- RESTART_ROW of them come in a row, in any order, and at least half of their run has arrived: the sender has restarted,
+  and their run with its gaps replaces the old one. Priority entries in a row that a silent sender retransmits look the
+  same. So until the new run is a window long, the old run can continue, at most a window ahead of where it was; then
+  the new one was late. After that, the old run's missing sequences are lost.
+
+Two restarts are not recognised: one within a window of where the run was (its sequences are repeated), and one that
+ends before the row is full (they are late). Losses before the first and after the last entry of a run leave no trace.
 """
 
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
@@ -43,11 +46,11 @@ from fastlog.server._sequence_runs cimport (
 )
 
 cpdef enum:
-    # Senders kept at once, at 408 bytes each 6.7 MB, of which only what was used takes memory: more than a collector
-    # has senders, and few enough to look through in a fraction of a millisecond.
+    # Senders kept at once: more than a collector has, and few enough to look through in a fraction of a millisecond. At
+    # 408 bytes each they take 6.7 MB, of which only the places in use take memory.
     SENDERS_MAX = 16384
-    # How far ahead of the newest sequence an entry may come and still mean that all between is lost, in sequences: 10 s
-    # of a sender of 100,000 entries a second. A longer jump is more likely another program than an outage.
+    # How many sequences an entry may be ahead of the newest one and still mean that all between are missing: 10 s at
+    # 100,000 entries a second. A longer jump is more likely another program than an outage.
     JUMP_MAX = 1 << 20
     # Sequences in a row that make a restart: retransmitted priority entries seldom have consecutive sequences, a
     # restarted sender soon has, even when every other entry is lost.
@@ -58,19 +61,19 @@ cpdef enum:
 cdef enum:
     # Buckets of the hash table: twice the senders, so that most hold one or none.
     BUCKETS = 2 * SENDERS_MAX
-    # Senders in one bucket: by chance not even once in the life of a machine; a bound for what nobody thought of.
+    # Senders in one bucket. Chance does not reach it in the life of a machine; it is a bound for the unforeseen.
     BUCKET_SENDERS_MAX = 16
     # Senders that `top` and `worst` return at the most: more than a page shows.
     RANKED_MAX = 100
-    # Size of a line of the cache.
+    # Size of a cache line.
     CACHE_LINE_BYTES = 64
 
 cdef enum:
     # The flags of Sender.state. STARTED: there is a run.
     STARTED = 1
-    # All of the run's sequences in the window arrived, and its bits are not kept.
+    # The run has no gap in the window, and its bits are not kept.
     WHOLE = 2
-    # `Record.other` is a run set aside; or it is the run before a restart, which may still go on.
+    # ASIDE: `Record.other` is a run set aside. RETURNABLE: it is the run before a restart, which may still continue.
     ASIDE = 4
     RETURNABLE = 8
 
@@ -79,7 +82,8 @@ globals()["WINDOW"] = WINDOW  # for Python: a .pxd without a module cannot expor
 
 @cython.final
 cdef class Ledger:
-    """The senders' accounts. `secret`: 16 random bytes, which keep strangers from choosing addresses that collide."""
+    """Every sender and its sequences. `secret` is 16 random bytes, so that strangers cannot choose addresses that
+    collide."""
 
     def __cinit__(self, bytes secret not None):
         if len(secret) != sizeof(self.secret):
@@ -120,7 +124,7 @@ cdef class Ledger:
     # The table of senders
 
     cdef uint32_t find(self, const AddressKey *key, uint64_t now_ms) noexcept nogil:
-        """The sender's place, which is made if there is none."""
+        """The sender's place; a new sender gets one."""
         cdef uint64_t bucket = hash_of(key, self.secret) % BUCKETS
         cdef uint32_t place = self.buckets[bucket], end = 0
         cdef unsigned int steps = 0
@@ -151,12 +155,12 @@ cdef class Ledger:
         self.buckets[bucket] = place
         self.link_newest(place)
         self.records[place].lost = 0
-        self.records[place].run.missing = 0  # of the sender that had this place
+        self.records[place].run.missing = 0  # the count belongs to the sender that had this place before
         self.present += 1
         return place
 
     cdef void forget(self, uint32_t place) noexcept nogil:
-        """Retires a sender: what it still misses is lost, and what it has aside was late."""
+        """Retires a sender: its missing sequences are lost, and the sequences set aside were late."""
         cdef Sender *at = &self.senders[place]
         cdef Record *record = &self.records[place]
         cdef uint32_t *link = &self.buckets[hash_of(&at.key, self.secret) % BUCKETS]
@@ -180,7 +184,7 @@ cdef class Ledger:
         self.retired += 1
 
     cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil:
-        """Once a millisecond for a sender, which is what keeps the list in order."""
+        """Moves the sender to the front of the list, once a millisecond at most, which keeps the list in order."""
         self.senders[place].last_seen_ms = now_ms
         if self.senders[0].older != place:
             self.unlink(place)
@@ -209,7 +213,7 @@ cdef class Ledger:
             return
         run.newest = at.newest
         if at.state & RETURNABLE and not is_near(run, sequence) and is_near(&record.other, sequence):
-            if sequence <= record.other.newest:  # it was on its way during the restart
+            if sequence <= record.other.newest:  # the entry was on its way during the restart
                 self.count(fill(&record.other, sequence))
                 return
             self.undo_restart(at, record)
@@ -224,7 +228,7 @@ cdef class Ledger:
         at.newest = run.newest
 
     cdef void extend(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
-        """A newer sequence of the run."""
+        """A newer sequence of the run has arrived."""
         cdef SequenceRun *run = &record.run
         cdef uint64_t missing = run.missing
         if at.state & ASIDE:
@@ -240,7 +244,7 @@ cdef class Ledger:
             self.end_old_run(at, record)
 
     cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
-        """A sequence in the run's window, or one just before the run."""
+        """A sequence in the run's window, or just before the run, has arrived."""
         cdef SequenceRun *run = &record.run
         if at.state & WHOLE and sequence >= run.first:
             self.repeated += 1
@@ -255,7 +259,7 @@ cdef class Ledger:
             self.missing -= 1
 
     cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
-        """A sequence that is not of the run."""
+        """A sequence that does not belong to the run has arrived."""
         cdef SequenceRun *other = &record.other
         if at.state & RETURNABLE:
             self.end_old_run(at, record)
@@ -274,12 +278,12 @@ cdef class Ledger:
         at.state |= ASIDE
 
     cdef void dismiss(self, Sender *at, Record *record) noexcept nogil:
-        """What was set aside was no restart."""
+        """The run set aside was not a restart."""
         self.late += record.other.arrived
         at.state &= ~<uint32_t>ASIDE
 
     cdef void restart(self, Sender *at, Record *record) noexcept nogil:
-        """What was set aside is the sender's run now, and the old run takes its place."""
+        """The run set aside becomes the sender's run, and the old run takes its place."""
         cdef SequenceRun old
         self.open_window(at, record)
         old = record.run
@@ -293,14 +297,14 @@ cdef class Ledger:
             self.end_old_run(at, record)
 
     cdef void undo_restart(self, Sender *at, Record *record) noexcept nogil:
-        """The old run goes on, so there was no restart. The new one is too short to have lost anything yet."""
+        """The old run continues, so there was no restart. The new run is too short to have lost anything yet."""
         self.missing -= record.run.missing
         self.late += record.run.arrived
         record.run = record.other
         at.state = STARTED
 
     cdef void end_old_run(self, Sender *at, Record *record) noexcept nogil:
-        """The run before the restart is over."""
+        """The run before the restart cannot continue any more."""
         self.missing -= record.other.missing
         self.lose(record, record.other.missing)
         at.state &= ~<uint32_t>RETURNABLE
@@ -331,14 +335,12 @@ cdef class Ledger:
         }
 
     def top(self, size_t count, uint64_t now_ms):
-        """The senders kept of whom most entries came, RANKED_MAX at most.
-
-        A sender is (address, received, lost or missing, seconds since the last entry).
-        """
+        """The senders of most entries, RANKED_MAX at most: (address, received, lost and missing, seconds since the last
+        entry)."""
         return self.ranked(count, now_ms, False)
 
     def worst(self, size_t count, uint64_t now_ms):
-        """The senders kept with the most gaps; only those that have any. Otherwise as `top`."""
+        """The senders with the most gaps, as `top` returns them. A sender without gaps is not among them."""
         return self.ranked(count, now_ms, True)
 
     cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
@@ -376,7 +378,7 @@ cdef class Ledger:
         return found
 
     def retire(self, uint64_t now_ms, uint64_t idle_ms):
-        """Retires senders not seen for that long, at most RETIRE_MAX in a call; returns how many."""
+        """Retires senders not seen for `idle_ms`, at most RETIRE_MAX in a call; returns how many."""
         cdef unsigned int count = 0
         cdef Sender *at
         while count < RETIRE_MAX and self.present:

@@ -34,7 +34,7 @@ cdef class LineBuffer:
             return NULL
         return self.start + self.size
 
-    # Keeps the line that was written there. Without this call it is as if it had not been written.
+    # Keeps the line that was written to `room`. Without this call the buffer is as before.
     cdef inline void keep(self, size_t size, bint is_priority) noexcept nogil:
         if is_priority:
             self.priority[self.priority_count] = PriorityLine(self.size, size)

@@ -1,11 +1,11 @@
-# A run of sequences and the gaps in it; it knows no sender. Sequences are compared by their differences, so nothing
-# overflows up to 2^64 - 1.
+# A run of one sender's sequences, and the gaps in it. Sequences are compared by their differences, so nothing overflows
+# up to 2^64 - 1.
 
 from libc.stdint cimport UINT64_MAX, uint64_t
 from libc.string cimport memset
 
 cdef extern from *:
-    # The compiler's own.
+    # Built into the compiler.
     int __builtin_popcountll(unsigned long long bits) nogil
 
 cdef enum:
@@ -16,8 +16,8 @@ cdef enum:
     WINDOW_WORDS = 16
 
 cdef enum Filled:
-    # What an entry did that came behind the newest one: nothing, since it had arrived; it filled a gap; it came before
-    # the first one seen, where there are no gaps.
+    # What an entry did whose sequence is older than the newest one: nothing, since it had arrived before; it filled a
+    # gap; it came before the first sequence of the run, where there are no gaps.
     NOTHING, GAP, BEFORE_FIRST
 
 # Sequences that count up by one from the first one seen.
@@ -27,7 +27,7 @@ cdef struct SequenceRun:
     # Gaps that left the window, and gaps that are still in it. There are none before `first`.
     uint64_t lost
     uint64_t missing
-    # Different sequences that arrived. Kept only while it is in doubt whether this is the sender's run.
+    # Different sequences that arrived. This is counted only while it is in doubt whether this is the sender's run.
     uint64_t arrived
     # A bit for each of the last WINDOW sequences, indexed by its low bits: whether it arrived.
     uint64_t bits[WINDOW_WORDS]

@@ -1,4 +1,5 @@
-# What touches the socket from C: the arena that one recvmmsg call fills, and the ACKs that one sendmmsg call sends.
+# The C side of the socket: the arena that one recvmmsg call fills, the ACKs that one sendmmsg call sends, and the
+# networks that may send.
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -18,16 +19,16 @@ cdef class Arena:
     cdef mmsghdr *messages
     cdef iovec *vectors
     cdef Address *senders
-    # What the kernel tells beside a datagram: the size of its parts where it is several that came coalesced.
+    # What the kernel reports with a slot: the size of each datagram, if they came coalesced.
     cdef Control *controls
-    # Slots that the last call filled.
+    # Slots that the last `receive` filled.
     cdef unsigned int filled
 
-    # Fills slots from the socket: their number, -1 if none was waiting, -2 if the call failed (see errno).
+    # Fills slots from the socket. Returns their number, -1 if no datagram waits, or -2 if the call failed (errno).
     cdef int receive(self, int fd) noexcept nogil
     cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil
     cdef size_t size(self, unsigned int slot) noexcept nogil
-    # Bytes of each datagram in the slot, the last one may be shorter; the slot's own size where there is just one.
+    # Bytes of each datagram in the slot, the last of which may be shorter; the slot's size if it holds one datagram.
     cdef size_t segment_size(self, unsigned int slot) noexcept nogil
 
 cdef struct Ack:
@@ -36,25 +37,25 @@ cdef struct Ack:
     socklen_t to_size
 
 cdef class Acks:
-    # Acknowledgements owed for entries that are not durable yet. Owned by this object.
+    # ACKs owed for entries that are not durable yet. Owned by this object.
     cdef Ack *owed
     cdef unsigned int capacity
     cdef readonly unsigned int count
-    # Told to the network, and given up because the send buffer was full or the address would not do.
+    # ACKs handed to the network; ACKs not sent since there was no room, or the address cannot be reached.
     cdef readonly uint64_t sent, dropped
 
     cdef bint make_room(self, unsigned int more) noexcept nogil
-    # Where there is no room, the ACK is dropped: its sender asks again.
+    # If there is no room, the ACK is dropped, and its sender retransmits.
     cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
 
-# IPv4 networks have their IPv6 form, so that one comparison serves both.
+# A network in its IPv6 form, also for IPv4, so that one comparison serves both.
 cdef struct Network:
     uint64_t high, low
     uint64_t high_mask, low_mask
 
 cdef class Admission:
-    # The networks that may send; where there are none, everybody may. Owned by this object.
+    # The networks that may send; if there are none, everybody may. Owned by this object.
     cdef Network *networks
     cdef unsigned int count
 

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""The socket's side of the hot path: receiving a burst into memory owned here, and sending ACKs.
+"""The socket's side of the hot path: it receives a burst into memory of its own, and sends ACKs.
 
-Every call on a socket is non-blocking. Nothing here looks into a datagram.
+Every call on a socket is non-blocking. Nothing here reads the bytes of a datagram.
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
@@ -31,18 +31,18 @@ from fastlog._linux cimport (
 from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, key_of
 
 cdef enum:
-    # Datagrams of one recvmmsg call: enough that the cost of the call itself does not show, and few enough that their
-    # bytes are still in the nearest cache when they are scanned.
+    # Datagrams of one recvmmsg call: so many that the cost of the call itself is small, and so few that their bytes are
+    # still in the nearest cache when they are scanned.
     SLOT_COUNT = 64
-    # Bytes of a slot: no datagram, and no coalesced ones, are longer.
+    # Bytes of a slot: neither a datagram nor coalesced datagrams are longer.
     SLOT_BYTES = 65536
-    # Added to a slot's size, so that the first bytes of the slots do not all compete for the same lines of the cache.
+    # Bytes between two slots, so that their first bytes do not all compete for the same cache lines.
     SLOT_SHIFT_BYTES = 320
-    # ACKs owed at the most, those that wait for one sync: 13 s of nothing but errors at 20,000 a second. 10 MiB.
+    # ACKs that may wait for one sync: 13 s of nothing but priority entries at 20,000 a second. 10 MiB.
     ACKS_MAX = 1 << 18
-    # Where their memory starts; it doubles.
+    # Room for ACKs at first; it doubles.
     ACKS_FIRST = 1024
-    # ACKs of one sendmmsg call.
+    # ACKs in one sendmmsg call: its arrays are on the stack.
     ACKS_PER_CALL = 64
 
 cpdef enum:
@@ -64,7 +64,7 @@ cdef class Arena:
         self.controls = <Control *>calloc(self.slot_count, sizeof(Control))
         if self.messages == NULL or self.vectors == NULL or self.senders == NULL or self.controls == NULL:
             raise MemoryError
-        # Only pages that a datagram has touched ever take memory.
+        # A page takes memory only once a datagram has been written to it.
         self.slots = <uint8_t *>mmap(
             NULL, self.slots_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
         )
@@ -92,7 +92,7 @@ cdef class Arena:
     cdef int receive(self, int fd) noexcept nogil:
         cdef unsigned int i
         cdef int got
-        for i in range(self.filled):  # the kernel overwrote these
+        for i in range(self.filled):  # the kernel overwrote their sizes
             self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
             self.messages[i].msg_hdr.msg_controllen = sizeof(Control)
         self.filled = 0
@@ -113,19 +113,19 @@ cdef class Arena:
         return self.messages[slot].msg_len
 
     cdef size_t segment_size(self, unsigned int slot) noexcept nogil:
-        cdef cmsghdr *told
+        cdef cmsghdr *header
         cdef int size
         if self.messages[slot].msg_hdr.msg_controllen:
-            told = CMSG_FIRSTHDR(&self.messages[slot].msg_hdr)
-            if told != NULL and told.cmsg_level == SOL_UDP and told.cmsg_type == UDP_GRO:
-                memcpy(&size, CMSG_DATA(told), sizeof(size))
+            header = CMSG_FIRSTHDR(&self.messages[slot].msg_hdr)
+            if header != NULL and header.cmsg_level == SOL_UDP and header.cmsg_type == UDP_GRO:
+                memcpy(&size, CMSG_DATA(header), sizeof(size))
                 if size > 0:
                     return size
         return self.messages[slot].msg_len
 
 
 cdef class Acks:
-    """The ACKs owed to senders, from the moment an entry is taken until it is durable."""
+    """The ACKs owed to senders, from the receipt of an entry until it is durable."""
 
     def __cinit__(self):
         if not self.make_room(ACKS_FIRST):
@@ -160,19 +160,19 @@ cdef class Acks:
         self.count += 1
 
     def absorb(self, Acks others not None):
-        """Owes what the others owe, and they nothing any more."""
+        """Takes over the ACKs that `others` owes."""
         cdef unsigned int i
         for i in range(others.count):
             self.owe(others.owed[i].sequence, &others.owed[i].to, others.owed[i].to_size)
         others.count = 0
 
     def forget(self):
-        """Owes nothing any more; the senders will ask again."""
+        """Drops every ACK owed; the senders retransmit."""
         self.dropped += self.count
         self.count = 0
 
     def send(self, int fd):
-        """Sends every ACK owed. Those that the socket does not take at once are dropped: the sender retransmits."""
+        """Sends every ACK owed. ACKs that the socket does not take at once are dropped: the senders retransmit."""
         with nogil:
             self.send_all(fd)
 
@@ -203,14 +203,14 @@ cdef class Acks:
             elif errno == EAGAIN:
                 self.dropped += self.count - done
                 break
-            elif errno != EINTR:  # this one address cannot be reached
+            elif errno != EINTR:  # only this address cannot be reached
                 self.dropped += 1
                 done += 1
         self.count = 0
 
 
 cdef class Admission:
-    """`networks`: of the ipaddress module; an empty list admits everybody."""
+    """`networks` are of the ipaddress module; an empty list admits everybody."""
 
     def __cinit__(self, networks):
         cdef Network *at

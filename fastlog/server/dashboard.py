@@ -41,7 +41,7 @@ FILES = {
 
 
 class Dashboard:
-    """Serves from `start` until the process ends. An address that cannot be had is no failure: it is tried again.
+    """Serves from `start` until the process ends. If its address is taken, it tries again.
 
     `ask` asks the loop for a new snapshot, which is published some time later. `url` is None until the dashboard
     listens, and `problem` says why it does not.
@@ -55,7 +55,7 @@ class Dashboard:
         self._ask = ask
         self._server: Any = None  # waitress's, once it listens
         self._application = self._make_application()
-        self._beat: tuple[Health, float] | None = None  # what the loop last said of itself, and when
+        self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
         self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it was published
         self._encoded_stats: Stats | None = None  # the snapshot that `_encoded` holds the answers for
@@ -71,7 +71,7 @@ class Dashboard:
         self._busy = busy
 
     def start(self) -> None:
-        """Listens, if the address can be had, and starts the thread. Says which."""
+        """Listens, if the address is free, and starts the thread. Prints which of the two it is."""
         self._listen()
         if self.problem:
             say(
@@ -135,10 +135,8 @@ class Dashboard:
         return msgspec.json.encode(health)
 
     def _answer_metrics(self) -> bytes:
-        from fastlog.server.prometheus import (  # imported on demand: few servers are asked for it
-            CONTENT_TYPE,
-            exposition,
-        )
+        # Imported on demand, since few servers are asked for it.
+        from fastlog.server.prometheus import CONTENT_TYPE, exposition
 
         bottle.response.content_type = CONTENT_TYPE
         return self._once("/metrics", exposition)
@@ -154,7 +152,7 @@ class Dashboard:
         return self._encoded[path]
 
     def _fresh_stats(self) -> Stats:
-        """A fresh snapshot; the last one where the loop does not answer in time."""
+        """A fresh snapshot, or the last one if the loop does not answer in time."""
         before = self._stats
         if before is None or monotonic() - before[1] > FRESH_SEC:
             self._ask()

@@ -27,14 +27,12 @@ class Listener:
     def __init__(self, sock: socket.socket, wanted: int, *, handed_over: bool = False) -> None:
         self.socket = sock
         self.handed_over = handed_over
-        self.receiving = True  # False: only what is in memory already is handed on
         self.wanted = wanted
         self.granted = receive_buffer(sock)
         self.how_to_grant = f"{'ReceiveBuffer=' if handed_over else 'sysctl -w net.core.rmem_max='}{wanted}"
         self.dropped_before = self.drops() if handed_over else 0  # a socket may be older than this process
-        with contextlib.suppress(
-            OSError
-        ):  # before Linux 5.0 the kernel hands over each datagram alone: slower, no less
+        # Before Linux 5.0 the kernel hands over each datagram alone: that is slower, and loses nothing.
+        with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
 
     @classmethod

@@ -1,7 +1,7 @@
-"""The way of a datagram, wired once: listener → intake → writer → log file, and what was rejected → rejects.jsonl.
+"""The path of a datagram, wired once: listener → intake → writer → log file; rejected input goes to rejects.jsonl.
 
-Its turn decides when: how long to wait for more datagrams, when to flush, when enough was done for one turn. It knows
-neither the dashboard nor signals.
+A turn decides how long to wait for more datagrams, when to flush, and when to return to the loop. Nothing here knows
+the dashboard or signals.
 """
 
 import math
@@ -19,15 +19,16 @@ from fastlog.server.rejects import Rejects, RejectsFile
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
-TURN_SEC = 0.005  # a turn takes no new burst after it, so that deadlines hold under a flood
-END_DRAIN_SEC = 1.0  # receiving ends after it: enough to empty any receive buffer, and an end even under a flood
-REMEMBERED_BYTES = 64_000_000  # of the newest log: its priority entries may be sent again; read in a tenth of a second
+TURN_SEC = 0.005  # then a turn takes no new burst, so that deadlines hold under a flood
+END_DRAIN_SEC = 1.0  # longest time to receive at the end: enough to empty any receive buffer, even under a flood
+# The newest part of the log, whose priority entries may be sent again after a restart. Reading it takes about 0.1 s.
+REMEMBERED_BYTES = 64_000_000
 
 
 class Pipeline:
-    """Turns run when `loop` says that datagrams wait, and flushes when their time has come.
+    """The loop calls a turn when datagrams wait, and a flush when it is due.
 
-    Whatever else ends a wait for more datagrams must be registered with the loop before.
+    Every other source that may end a wait for more datagrams must be registered with the loop before.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Pipeline:
         self.rejects = Rejects(self.intake.rejects, file, loop)
         self._listener = listener
         self._loop = loop
+        self._receiving = True  # False: a turn takes only what the arena already holds
         self._flush_count = settings.flush_count
         self._flush_timeout_sec = settings.flush_timeout_sec
         self._next_turn = loop.deadline(self.turn)
@@ -60,11 +62,11 @@ class Pipeline:
             self.intake.remember(lines)
 
     def turn(self, now: float, until: float = 0.0) -> None:
-        """Drains the socket and hands on what was taken, until nothing waits or the turn is over. Up to `until`, the
-        first drain waits for more."""
+        """Drains the socket and hands over the entries, until no datagram waits or the turn is over. The first drain
+        waits for more datagrams up to `until`."""
         intake, writer = self.intake, self.writer
         while True:
-            fd = self._listener.fileno() if self._listener.receiving else NO_SOCKET
+            fd = self._listener.fileno() if self._receiving else NO_SOCKET
             status = intake.drain(fd, until, writer.commit.next_sync_at)
             until = 0.0
             if intake.rejects.note_count:
@@ -86,8 +88,8 @@ class Pipeline:
             self._flush_due.set_if_clear(now + self._flush_timeout_sec)
 
     def finish(self) -> bool:
-        """Takes what the kernel still holds, makes all of it durable and acknowledges it. What is in no file then is
-        lost. Returns whether the disk took everything; raises OSError if it could not be synced."""
+        """Receives what the kernel still holds, makes everything durable and acknowledges it. Entries that are in no
+        file then are lost. Returns whether the disk took everything; raises OSError if it could not be synced."""
         began = monotonic()
         while True:
             self._next_turn.clear()
@@ -95,7 +97,7 @@ class Pipeline:
             if self._next_turn.at == math.inf:
                 break
             if monotonic() - began > END_DRAIN_SEC:
-                self._listener.receiving = False  # what was taken from the socket is handed on to its end
+                self._receiving = False
         try:
             self.writer.finish(began)
         finally:

@@ -1,4 +1,4 @@
-"""What a crash of the system left of the log files: it is found and taken away before anything is written to them.
+"""Finds and removes the damage that a crash of the system left in the log files, before anything is written to them.
 
 After a power cut, writes that no sync covered may be missing. At the end of a file that leaves a line without its line
 feed; before the end it leaves zeros. Stored lines hold no zeros, so a zero shows where something is missing. Whole
@@ -19,7 +19,8 @@ import msgspec
 
 from fastlog.server.storage import Storage
 
-SOUND_BYTES = 16 << 20  # without a zero, looked at from the end and from each zero found: older writes are on the disk
+# The search for zeros ends after so many bytes without one, before the end or a zero found: older writes are on disk.
+SOUND_BYTES = 16 << 20
 BLOCK_BYTES = 1 << 20  # read or written at once
 REPAIRED_NAMES = re.compile(r"(\.distrusted)?(\.\d+)?")  # what follows the live file's name
 
@@ -92,7 +93,7 @@ def _repair(storage: Storage, path: Path, live: Path, directory_fd: int) -> int:
             finally:
                 storage.close(torn_fd)
         if any(is_whole for _, is_whole in _parts(fd, damage)):
-            _rewrite(storage, fd, damage, path, Path(f"{live}.mended"))
+            _rewrite(storage, fd, damage, path, Path(f"{live}.repaired"))
         else:
             _cut_tail(storage, path, damage)
     return torn_bytes
@@ -106,16 +107,16 @@ def _cut_tail(storage: Storage, path: Path, size: int) -> None:
         storage.close(fd)
 
 
-def _rewrite(storage: Storage, damaged_fd: int, damage: int, path: Path, mended: Path) -> None:
+def _rewrite(storage: Storage, damaged_fd: int, damage: int, path: Path, repaired: Path) -> None:
     """A new file, with the whole lines behind the damage as well, replaces the damaged one."""
-    mended_fd = storage.create(mended)
+    repaired_fd = storage.create(repaired)
     try:
         whole = (part for part, is_whole in _parts(damaged_fd, damage) if is_whole)
-        _write(storage, mended_fd, itertools.chain(_blocks(damaged_fd, 0, damage), whole))
-        storage.sync_now([mended_fd])
+        _write(storage, repaired_fd, itertools.chain(_blocks(damaged_fd, 0, damage), whole))
+        storage.sync_now([repaired_fd])
     finally:
-        storage.close(mended_fd)
-    storage.rename(mended, path)
+        storage.close(repaired_fd)
+    storage.rename(repaired, path)
 
 
 def _parts(fd: int, start: int) -> Iterator[tuple[bytes, bool]]:

@@ -22,9 +22,9 @@ from fastlog.server.storage import AsyncStorage, Storage, best_storage
 if TYPE_CHECKING:
     from fastlog.server.dashboard import Dashboard
 
-BUSY_RATE = 20_000  # entries a second from which on the dashboard's thread would be felt
-TICK_SEC = 1.0  # between two looks at the counters that rates are made of
-SWITCH_SEC = 0.0005  # for which the dashboard may hold the interpreter when the loop wants it back
+BUSY_RATE = 20_000  # entries a second at which the dashboard's thread begins to slow the loop down
+TICK_SEC = 1.0  # between two readings of the counters that rates are computed from
+SWITCH_SEC = 0.0005  # longest time that the dashboard keeps the interpreter when the loop wants it back
 
 
 class Server:
@@ -82,7 +82,7 @@ class Server:
         port = self._settings.dashboard_port
         if port is None:
             return None
-        # Imported here: a server without a dashboard does without its web server.
+        # Imported here, so that a server without a dashboard does not load a web server.
         from fastlog.server.dashboard import Dashboard
 
         return Dashboard(self._settings, port, self._loop.from_thread(self._on_snapshot_asked))
@@ -148,7 +148,7 @@ class Server:
         say(f"ready udp={address} http={http} log={path}")
 
     def _end(self) -> int:
-        """Takes what is left, gives the account, and closes everything."""
+        """Receives and stores what is left, prints the totals, and closes everything."""
         self._manager.stopping()
         drops = self._listener.drops()
         try:
@@ -180,7 +180,7 @@ class Server:
 
 @contextlib.contextmanager
 def _start_errors(log: Path) -> Iterator[None]:
-    """Turns an error about the log, or about another file that it names, into one that says what to do."""
+    """Turns an OSError, about the log or the file that the error names, into a StartError that says what to do."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Puts the snapshot together from the counters of the parts. The loop calls it between two turns, so they agree."""
+"""Puts the snapshot together from the counters of the parts. The loop does this between two turns, so they agree."""
 
 import os
 import time
@@ -27,9 +27,9 @@ from fastlog.stats import (
 )
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-SENDER_IDLE_MS = 3_600_000  # after which only the totals remember a sender: an hour, since there is room for many
-DROPS_ALARM_SEC = 60.0  # after which a kernel drop no longer degrades health
-SENDERS_SHOWN = 10  # of those that sent most, and of those with most gaps
+SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, since there is room for many senders
+DROPS_ALARM_SEC = 60.0  # how long a kernel drop degrades health
+SENDERS_SHOWN = 10  # senders of most entries, and as many with most gaps
 
 
 class Reporter:
@@ -51,12 +51,12 @@ class Reporter:
         self._losses["kernel_drops"] = LossMeter(self._dropped_before)
 
     def tick(self, now: float) -> None:
-        """Reads the counters that rates are made of. To be called at regular times, and before a snapshot."""
+        """Reads the counters that rates are computed from. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
         losses = self._sum_up_losses(now)
+        rejected = sum(self._intake.rejects.counts.values())
         for name, meter in self._losses.items():
-            rejected = sum(self._intake.rejects.counts.values())
             meter.tick(now, rejected if name == "rejected" else getattr(losses, name))
 
     @property
@@ -96,7 +96,7 @@ class Reporter:
         )
 
     def health(self, now: float) -> Health:
-        """By the counters of the last `tick`. Cheap: the loop calls it every second."""
+        """The health, by the counters of the last `tick`. It is cheap, since the loop calls it every second."""
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
@@ -107,8 +107,8 @@ class Reporter:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
         if self._listener.granted < self._listener.wanted:
             warnings.append(
-                f"receive buffer: wanted {self._listener.wanted} bytes, granted {self._listener.granted}; "
-                f"{self._listener.how_to_grant} would grant it"
+                f"receive buffer is {self._listener.granted} bytes, not the {self._listener.wanted} asked for; "
+                f"to raise the limit: {self._listener.how_to_grant}"
             )
         return Health("degraded" if reasons else "ok", reasons, warnings)
 
@@ -178,7 +178,7 @@ def _disk(log: LogFile, failure: str | None, rejects_not_noted: int) -> Disk:
 
 
 def _space(directory: Path) -> tuple[int | None, int | None]:
-    """Bytes free and bytes in all of the directory's file system."""
+    """The free bytes and the size of the directory's file system; None: unknown."""
     try:
         system = os.statvfs(directory)
     except OSError:

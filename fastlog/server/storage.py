@@ -139,28 +139,35 @@ def _sync(files: Sequence[int], directory: int | None) -> None:
 
 def best_storage(directory: Path) -> tuple[Storage, str | None]:
     """The asynchronous storage if the directory's file system supports it; otherwise the blocking one, and why."""
-    errors: list[OSError | None] = []
-    probe = directory / PROBE_NAME
     try:
         storage = AsyncStorage()
+    except OSError as error:
+        return Storage(), str(error)
+    failure = _try_sync(storage, directory)
+    if failure is None:
+        return storage, None
+    with contextlib.suppress(OSError):
+        storage.shut_down()
+    return Storage(), str(failure)
+
+
+def _try_sync(storage: Storage, directory: Path) -> OSError | None:
+    """Syncs a new file in the directory, and removes it again; returns why the sync failed, if it did."""
+    ends: list[OSError | None] = []
+    probe = directory / PROBE_NAME
+    try:
+        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fd = storage.open(probe)
             try:
-                storage.sync([fd], directory_fd, errors.append)
+                storage.sync([fd], directory_fd, ends.append)
                 storage.finish()
             finally:
-                os.close(directory_fd)
                 storage.close(fd)
                 with contextlib.suppress(OSError):
                     storage.unlink(probe)
-            if errors == [None]:
-                return storage, None
-            storage.shut_down()
-        except OSError:
-            storage.shut_down()
-            raise
+        finally:
+            os.close(directory_fd)
     except OSError as error:
-        errors.append(error)
-    reason = next((error for error in errors if error), None)
-    return Storage(), str(reason)
+        return error
+    return ends[0]

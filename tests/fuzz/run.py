@@ -1,6 +1,6 @@
 """Runs build/fuzz/fuzz-fastlog: first inputs and a dictionary from the tests' own, then each part for a while.
 
-What the fuzzer kept of earlier runs (build/fuzz/kept) is where the next one goes on.
+What the fuzzer kept of earlier runs (build/fuzz/kept) is where the next one begins.
 """
 
 import argparse
@@ -66,14 +66,14 @@ def fuzz(part: str, seconds: int, runs: int) -> bool:
     kept, log = OUT / "kept" / part, OUT / f"{part}.log"
     kept.mkdir(parents=True, exist_ok=True)
     print(f"fuzzing: {part}", flush=True)
-    with log.open("wb") as told:
+    with log.open("wb") as output:
         done = subprocess.run(
             [
                 OUT / "fuzz-fastlog", *options, f"-max_total_time={seconds}", f"-runs={runs}",
                 f"-dict={write_dictionary()}", f"-artifact_prefix={CORPUS / target}/", *HANG,
                 kept, write_seeds(part), CORPUS / target,
             ],
-            env={**os.environ, "FASTLOG_FUZZ": target}, stdout=told, stderr=told, check=False,
+            env={**os.environ, "FASTLOG_FUZZ": target}, stdout=output, stderr=output, check=False,
         )  # fmt: skip
     lines = log.read_text(errors="replace").splitlines()
     print("\n".join(lines[-200:] if done.returncode else [line for line in lines if "DONE" in line]))

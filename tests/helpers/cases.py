@@ -154,7 +154,7 @@ SHAPES: list[Case] = [
     ("a string", b'"hello"', rejected("not_object", b'"hello"')),
     ("a number", b"-42.5e1 ", rejected("not_object", b"-42.5e1")),
     ("null", b"null", rejected("not_object", b"null")),
-    ("a string that is no UTF-8", b'"\xff"', rejected("utf8", b'"\xff"')),
+    ("a string that is not UTF-8", b'"\xff"', rejected("utf8", b'"\xff"')),
     ("an array before an entry", b"[1]\n" + GOOD, [("not_object", b"[1]"), ("INFO", None, GOOD)]),
     ("two arrays", b"[1]\n[2]", rejected("syntax", b"[1]\n[2]")),
     ("half an entry", GOOD[:-1], rejected("syntax", GOOD[:-1])),

@@ -171,7 +171,7 @@ class FailingStorage(PatientStorage):
         super().sync_now(files, directory)
 
 
-class Way:
+class Harness:
     """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
 
     def __init__(
@@ -195,15 +195,19 @@ class Way:
         self.commit = self.writer.commit
 
     def send(self, *entries: bytes) -> None:
-        """Sends entries, one burst, and lets the server take them as one turn of its loop does."""
+        """Sends entries, one burst, and runs a turn of the pipeline."""
         for entry in entries:
-            self.sent.append(entry)
-            self._client.send(entry)
+            self.deliver(entry)
         self.pipeline.turn(monotonic())
         self.read_acks()
 
+    def deliver(self, entry: bytes) -> None:
+        """Sends an entry, which waits in the server's socket until it is received."""
+        self.sent.append(entry)
+        self._client.send(entry)
+
     def retry(self) -> None:
-        """What the loop does when another attempt is due."""
+        """Does what the loop does when another attempt is due."""
         self.writer.retry(monotonic())
         self.read_acks()
 

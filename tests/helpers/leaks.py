@@ -11,14 +11,14 @@ from tests.helpers.running import PATIENCE_SEC
 
 
 class Resources(NamedTuple):
-    """All of a kind that the process has now, by a name that says in a report what each is."""
+    """All threads, descriptors and children of the process, each with a name that identifies it in a report."""
 
     threads: frozenset[str]
     descriptors: frozenset[str]
     children: frozenset[str]
 
     def besides(self, others: "Resources") -> dict[str, list[str]]:
-        """What is here and not among the others, by kind."""
+        """What is here and not in `others`, by kind."""
         return {
             kind: sorted(mine - theirs)
             for kind, mine, theirs in zip(self._fields, self, others, strict=True)
@@ -32,7 +32,8 @@ def resources() -> Resources:
 
 
 def left_behind(before: Resources) -> dict[str, list[str]]:
-    """Waits for threads and children that are about to end, and collects garbage, before it calls anything a leak."""
+    """Returns what the test left behind, after waiting for threads and children that are about to end, and collecting
+    garbage."""
     until = monotonic() + PATIENCE_SEC
     more = resources().besides(before)
     if "descriptors" in more:

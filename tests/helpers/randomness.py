@@ -1,4 +1,4 @@
-"""Random numbers that a failed test can be given again."""
+"""Random numbers with a seed that a failed test reports, to repeat it."""
 
 import os
 import random

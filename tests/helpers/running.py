@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
-# Nothing of the caller's environment reaches the programs under test but what finds and measures them.
+# Of the caller's environment, the programs under test get only what finds and measures them.
 BASE_ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or name.startswith("COVERAGE")
 }
@@ -53,7 +53,7 @@ def run_python(
 
 
 def eventually(read, holds):
-    """Reads until it holds; each reading waits for an answer of the server."""
+    """Reads until the value holds; each reading waits for an answer of the server."""
     until = monotonic() + PATIENCE_SEC
     while not holds(value := read()):
         assert monotonic() < until, f"never came to hold; the last was {value}"
@@ -103,7 +103,7 @@ class Server:
         self.dashboard_port = dashboard_port and int(dashboard_port)  # None: there is no dashboard
 
     def wait_for_message(self, text: str) -> str:
-        """The next message that holds `text`; those before it are kept in `messages`."""
+        """Returns the next message that contains `text`, and keeps it and those before it in `messages`."""
         for line in iter(self.process.stderr.readline, b""):
             self.messages.append(line.decode().rstrip("\n"))
             if text in self.messages[-1]:
@@ -125,7 +125,7 @@ class Server:
             self.send_from((client, datagram) for datagram in datagrams)
 
     def send_from(self, datagrams: Iterable[tuple[socket.socket, bytes]]) -> None:
-        """The same, each from a socket of its own."""
+        """Sends datagrams, each from the socket given with it, no faster than the server takes them."""
         for number, (client, datagram) in enumerate(datagrams, 1):
             client.send(datagram)
             if number % WINDOW == 0:
@@ -140,7 +140,7 @@ class Server:
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """It does nothing meanwhile: what is sent waits in its receive buffer, or is dropped there."""
+        """The server does nothing meanwhile: datagrams wait in its receive buffer, or are dropped there."""
         self.signal(signal.SIGSTOP)
         try:
             yield
@@ -162,7 +162,7 @@ class Server:
 
     @property
     def account(self) -> str:
-        """What the server said when it ended."""
+        """The line of totals that the server printed when it ended."""
         return self.messages[-1]
 
     def close(self) -> None:
@@ -185,7 +185,7 @@ class Server:
         return b"".join(path.read_bytes() for path in archives) + self.log()
 
     def entries(self) -> list[dict]:
-        """Ends the server; all entries in its log."""
+        """Ends the server; returns all entries in its log."""
         assert self.stop() == 0
         return [json.loads(line) for line in self.whole_log().splitlines()]
 
@@ -194,7 +194,7 @@ class Server:
 
 
 class Follower:
-    """Reads the lines of a file as they are written, by the kernel's word rather than by the clock."""
+    """Reads the lines of a file as they are written: the kernel reports each change, so nothing polls."""
 
     def __init__(self, path: Path) -> None:
         self.process = subprocess.Popen(

@@ -21,10 +21,8 @@ needs_terminal = pytest.mark.skipif(
 
 
 class Terminal:
-    """Runs a command in `directory`, on a screen of that size; what it showed last stays when it has ended.
-
-    Afterwards `cat` has the terminal in the shell's place: it shows what is typed then, and what was left to it.
-    """
+    """Runs a command in `directory`, on a screen of that size. The screen stays when the command has ended; then `cat`
+    takes over the terminal, and shows what is typed and what the command did not read."""
 
     def __init__(
         self, directory: Path, *command: str, columns: int = 120, lines: int = 50, **environment: str
@@ -44,14 +42,14 @@ class Terminal:
         return done.stdout.decode()
 
     def wait(self) -> None:
-        """Until the command has ended."""
+        """Waits until the command has ended."""
         self._run("wait-for", "end")
 
     def type(self, keys: str) -> None:
         self._run("send-keys", keys)
 
     def screen(self) -> str:
-        """What is shown, with the escapes that it takes to show it."""
+        """The text on the screen, with its escape sequences."""
         return self._run("capture-pane", "-p", "-e")
 
     def title(self) -> str:
@@ -67,7 +65,7 @@ class Terminal:
 
 
 def plain(text: str) -> str:
-    """Without colours, which are the only escapes allowed."""
+    """The text without colours, which are the only escapes allowed."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert text.replace("\n", "").isprintable()
     return text

@@ -28,9 +28,9 @@ def test_gaps_are_what_the_network_lost_for_every_sender(start, rng):
     total = sum(len(out) for _, out, _ in senders)
     lost = sum(count for _, _, count in senders)
     server.send_from((client, entry(sequence)) for client, sequence in interleaved(rng, senders))
-    told = eventually(server.stats, lambda told: told["total_received"] == total)
-    assert told["losses"]["sequence_gaps"] == lost
-    by_address = {sender["address"]: sender for sender in told["top_senders"]}
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == total)
+    assert stats["losses"]["sequence_gaps"] == lost
+    by_address = {sender["address"]: sender for sender in stats["top_senders"]}
     for client, out, count in senders:
         sender = by_address["{}:{}".format(*client.getsockname())]
         assert (sender["received"], sender["lost"]) == (len(out), count)
@@ -55,9 +55,9 @@ def entry(sequence: int) -> bytes:
 def test_entries_without_a_sequence_have_no_gaps(start):
     server = start()
     server.send([b'{"level":"INFO","message":"m"}'] * 100)
-    told = eventually(server.stats, lambda told: told["total_received"] == 100)
-    assert told["losses"]["sequence_gaps"] == 0
-    assert [(sender["received"], sender["lost"]) for sender in told["top_senders"]] == [(100, 0)]
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == 100)
+    assert stats["losses"]["sequence_gaps"] == 0
+    assert [(sender["received"], sender["lost"]) for sender in stats["top_senders"]] == [(100, 0)]
 
 
 def test_what_the_kernel_dropped_is_a_gap_and_not_a_loss_of_the_network(start):
@@ -65,23 +65,23 @@ def test_what_the_kernel_dropped_is_a_gap_and_not_a_loss_of_the_network(start):
     server = start(RCVBUF_SIZE="1")
     with server.client() as client:
         client.send(entry(1))
-        eventually(server.stats, lambda told: told["total_received"] == 1)
+        eventually(server.stats, lambda stats: stats["total_received"] == 1)
         with server.stopped():
             for sequence in range(2, 2_001):
                 client.send(entry(sequence))
         eventually(server.queued, lambda queued: queued == 0)
         client.send(entry(2_001))
-        told = eventually(server.stats, lambda told: told["losses"]["kernel_drops"] and told["buffered"] == 0)
-    assert told["losses"]["sequence_gaps"] == told["losses"]["kernel_drops"] == 2_001 - told["total_received"]
-    assert told["losses"]["kernel_drops"] > 0
-    assert told["losses"]["network"] == 0
+        stats = eventually(server.stats, lambda stats: stats["losses"]["kernel_drops"] and stats["buffered"] == 0)
+    assert stats["losses"]["sequence_gaps"] == stats["losses"]["kernel_drops"] == 2_001 - stats["total_received"]
+    assert stats["losses"]["kernel_drops"] > 0
+    assert stats["losses"]["network"] == 0
 
 
 def test_what_the_network_lost_is_not_charged_to_the_kernel(start):
     server = start()
     server.send([entry(1), entry(5), entry(6), entry(10)])
-    told = eventually(server.stats, lambda told: told["total_received"] == 4)
-    assert told["losses"] | {"seconds_since": None} == {
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == 4)
+    assert stats["losses"] | {"seconds_since": None} == {
         "kernel_drops": 0, "sequence_gaps": 6, "network": 6, "disk": 0, "seconds_since": None
     }  # fmt: skip
 
@@ -94,5 +94,5 @@ def test_a_restarted_sender_begins_anew(start):
             client.send(entry(sequence))
             if sequence % 100 == 0:
                 eventually(server.queued, lambda queued: queued == 0)
-    told = eventually(server.stats, lambda told: told["total_received"] == 5_000)
-    assert told["losses"]["sequence_gaps"] == 0
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == 5_000)
+    assert stats["losses"]["sequence_gaps"] == 0

@@ -1,4 +1,4 @@
-"""`fastlog serve` from the socket to the file: what is stored, refused, acknowledged and kept through the end."""
+"""`fastlog serve` from the socket to the file: what it stores, rejects and acknowledges, also when it ends."""
 
 import base64
 import json
@@ -112,7 +112,7 @@ def test_coalesced_datagrams_past_the_buffer_size_are_truncated_each(start):
     assert "rejected 3 {'truncated': 3}" in server.account
 
 
-def test_every_reject_is_told_with_its_sender_reason_offset_and_bytes(start):
+def test_every_reject_is_noted_with_its_sender_reason_offset_and_bytes(start):
     server = start(BUFFER_SIZE="1000")
     bad = {
         "empty": b"",
@@ -140,12 +140,12 @@ def test_every_reject_is_told_with_its_sender_reason_offset_and_bytes(start):
         in server.account
     )
 
-    told = server.rejects()
-    assert [(note["reason"], note["offset"], note["source"]) for note in told] == [
+    notes = server.rejects()
+    assert [(note["reason"], note["offset"], note["source"]) for note in notes] == [
         *((reason, 0, source) for reason in bad),
         ("syntax", len(INFO) + 1, source),
     ]
-    for note, datagram in zip(told, [*bad.values(), bad["syntax"]], strict=True):
+    for note, datagram in zip(notes, [*bad.values(), bad["syntax"]], strict=True):
         kept = base64.b64decode(note["base64"]) if "base64" in note else note["text"].encode()
         assert kept == datagram[:1000]
 
@@ -176,7 +176,7 @@ def test_only_the_networks_allowed_may_send(start, allowed, host, stored):
         assert "rejected 3 {'denied': 3}" in server.account
 
 
-def test_ipv4_senders_of_a_dual_stack_server_are_told_by_their_ipv4_network(start):
+def test_ipv4_senders_of_a_dual_stack_server_are_admitted_by_their_ipv4_network(start):
     for allowed, stored in (("127.0.0.0/8", 1), ("10.0.0.0/8", 0)):
         server = start(host="::", ALLOW_FROM=allowed)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -187,7 +187,7 @@ def test_ipv4_senders_of_a_dual_stack_server_are_told_by_their_ipv4_network(star
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a sender's address can be chosen by root only")
 def test_two_servers_pointed_at_each_other_stay_silent(start, tmp_path, closing):
-    """An ACK is no entry, and what is no entry is not answered."""
+    """An ACK is not an entry, and only entries are answered."""
     one = start()
     (tmp_path / "other").mkdir()
     other = closing(Server(tmp_path / "other"))
@@ -249,7 +249,7 @@ def test_an_error_is_in_the_file_when_it_is_acknowledged_and_nothing_else_is_ans
         client.send(ERROR_7)
         assert client.recv(100) == b'{"ack":true,"sequence":7}'
         assert server.log().endswith(ERROR_7 + b"\n")
-        assert server.log().count(b"\n") == 4  # what came before it went out with it, in order
+        assert server.log().count(b"\n") == 4  # the entries before it were written with it, in order
         client.send(b'{"level":"critical","message":"","sequence":18446744073709551615}')
         assert client.recv(100) == b'{"ack":true,"sequence":18446744073709551615}'
         server.stop()
@@ -375,7 +375,7 @@ def test_an_unfinished_last_line_is_cut_off_and_kept(start, tmp_path):
     assert (tmp_path / "server.log.torn").read_bytes() == INFO[:9] + b"\n"
 
 
-def test_a_log_that_another_program_cut_is_gone_on_with_and_loses_nothing_more(start, tmp_path):
+def test_a_log_that_another_program_truncated_is_continued_and_loses_nothing_more(start, tmp_path):
     server = start()
     server.send(entries(100))
     with server.client() as client:
@@ -426,7 +426,7 @@ def test_nobody_reading_its_messages_does_not_end_the_server(start, tmp_path):
     assert server.log() == lines([ERROR_7])
 
 
-def test_sighup_goes_on_in_a_file_of_the_same_name(start, tmp_path):
+def test_sighup_continues_in_a_new_file_of_the_same_name(start, tmp_path):
     server = start(FLUSH_COUNT="1000000")
     with server.client() as client:
         client.send(INFO)
@@ -468,15 +468,15 @@ def test_a_rejects_file_in_use_ends_the_start_with_advice_that_helps(start, tmp_
     assert done.stderr == "fastlog: rejects.jsonl is in use by another fastlog; stop it, or set LOG_DIR\n"
 
 
-def test_a_receive_buffer_that_is_not_granted_is_told_with_the_way_out(start):
-    """No system grants this one whole: the kernel keeps twice of it in an int."""
-    told = start(RCVBUF_SIZE="1073741824").messages[0]
+def test_a_receive_buffer_that_is_not_granted_is_reported_with_the_fix(start):
+    """No system grants all of it: the kernel keeps twice this size in an int."""
+    message = start(RCVBUF_SIZE="1073741824").messages[0]
     assert re.fullmatch(
         r"fastlog: receive buffer is \d+ bytes, not the 1073741824 asked for: the kernel may drop bursts. "
         r"To raise the limit: sysctl -w net.core.rmem_max=1073741824",
-        told,
+        message,
     )
 
 
-def test_a_receive_buffer_that_is_granted_is_told(start):
+def test_a_receive_buffer_that_is_granted_is_reported(start):
     assert start(RCVBUF_SIZE="100000").messages[0] == "fastlog: receive buffer is 100000 bytes; 100000 were asked for"

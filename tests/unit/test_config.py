@@ -31,21 +31,21 @@ def checked(tmp_path: Path, *arguments: str, **environment: str) -> dict[str, st
     return dict(line.split("=", 1) for line in done.stdout.splitlines())
 
 
-def test_the_defaults_are_told(tmp_path):
-    told = checked(tmp_path)
-    assert list(told) == [setting.variable for setting in describe_server()]
-    assert told["SERVER_PORT"] == "5514  # default"
-    assert told["FLUSH_TIMEOUT_SEC"] == "5  # default"
-    assert told["PRIORITY_LEVELS"] == "ERROR,CRITICAL  # default"
+def test_check_prints_the_defaults(tmp_path):
+    shown = checked(tmp_path)
+    assert list(shown) == [setting.variable for setting in describe_server()]
+    assert shown["SERVER_PORT"] == "5514  # default"
+    assert shown["FLUSH_TIMEOUT_SEC"] == "5  # default"
+    assert shown["PRIORITY_LEVELS"] == "ERROR,CRITICAL  # default"
     assert list(tmp_path.iterdir()) == []  # a check leaves nothing behind
 
 
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
     (tmp_path / ".env").write_text("SERVER_PORT=1\nLOG_BACKUPS=1\nFLUSH_COUNT='1'\n# a comment\nUNKNOWN=x\n")
-    told = checked(tmp_path, "--port", "3", SERVER_PORT="2", LOG_BACKUPS="2")
-    assert told["SERVER_PORT"] == "3  # flag"
-    assert told["LOG_BACKUPS"] == "2  # environment"
-    assert told["FLUSH_COUNT"] == "1  # .env"
+    shown = checked(tmp_path, "--port", "3", SERVER_PORT="2", LOG_BACKUPS="2")
+    assert shown["SERVER_PORT"] == "3  # flag"
+    assert shown["LOG_BACKUPS"] == "2  # environment"
+    assert shown["FLUSH_COUNT"] == "1  # .env"
 
 
 def test_an_empty_value_is_no_value(tmp_path):
@@ -97,7 +97,7 @@ def test_a_wrong_value_ends_the_server_with_one_line(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_value_in_the_file_is_told_as_such(tmp_path):
+def test_a_wrong_value_in_the_file_is_reported_with_the_file(tmp_path):
     (tmp_path / ".env").write_text("FLUSH_COUNT=0\n")
     done = run_fastlog("serve", "--check", cwd=tmp_path)
     assert done.returncode == 2

@@ -1,7 +1,7 @@
 """Power cuts: every state that a disk may be left in, at every moment of a recorded run, is recovered from.
 
 The run has ordinary and priority entries, rotations, failed writes, a failed sync, syncs that end late, and a restart
-after `kill -9`. Starts that repair damaged files are recorded as well, and cut short in the same way.
+after `kill -9`. Starts that repair damaged files are recorded as well, and cut short in the same harness.
 
 The model of the disk is the strict one: of a file's data only what a sync covered is sure to be there; every later write
 may be there, missing (its place reads as zeros if a later one is there), or torn, and a later truncation there or
@@ -19,7 +19,7 @@ import pytest
 from fastlog.server import repair
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
-from tests.helpers.disk import EIO, RecordingStorage, Way, error, info
+from tests.helpers.disk import EIO, Harness, RecordingStorage, error, info
 
 TORN = 7  # bytes of a torn write that are there
 
@@ -47,55 +47,55 @@ def memory_directory(tmp_path):
 def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
     """The operations of a run, with `("ack", n)` among them where an ACK left; and what was sent."""
     storage = RecordingStorage()
-    way = Way(directory, storage, limit=220)
+    harness = Harness(directory, storage, limit=220)
 
     def note_acks():
-        storage.operations.extend(("ack", n) for n in way.read_acks())
+        storage.operations.extend(("ack", n) for n in harness.read_acks())
 
     storage.before_each = note_acks
     number = itertools.count(1)
-    way.send(info(next(number)))
-    way.send(error(next(number)))
+    harness.send(info(next(number)))
+    harness.send(error(next(number)))
     storage.end_one()
-    way.send(info(next(number)), error(next(number)))
-    way.send(error(next(number)))  # gathers while the sync before it is under way
+    harness.send(info(next(number)), error(next(number)))
+    harness.send(error(next(number)))  # gathers while the sync before it is under way
     storage.end_one()
     storage.end_one()
     for _ in range(2):
-        way.send(info(next(number)))
-    way.send(error(next(number)), error(next(number)), error(next(number)))  # over a rotation
+        harness.send(info(next(number)))
+    harness.send(error(next(number)), error(next(number)), error(next(number)))  # over a rotation
     storage.end_one()
-    way.send(error(next(number)))
-    way.send(info(next(number)))
-    way.send(info(next(number)))
-    way.send(info(next(number)), error(next(number)))  # rotations while a sync is under way
+    harness.send(error(next(number)))
+    harness.send(info(next(number)))
+    harness.send(info(next(number)))
+    harness.send(info(next(number)), error(next(number)))  # rotations while a sync is under way
     storage.end_one()
     storage.end_one()
     storage.write_failure = EIO
-    way.send(error(next(number)))  # the live file is no longer trusted: what is not acknowledged moves to a new one
+    harness.send(error(next(number)))  # the live file is no longer trusted: what is not acknowledged moves to a new one
     storage.end_one()
     storage.end_one()
-    way.send(error(next(number)))
+    harness.send(error(next(number)))
     storage.write_failure = EIO
-    way.send(error(next(number)))  # the sync under way is not believed
+    harness.send(error(next(number)))  # the sync under way is not believed
     storage.finish()
-    way.send(error(next(number)))
+    harness.send(error(next(number)))
     storage.end_one(EIO)
     storage.finish()
-    way.send(info(next(number)), info(next(number)))
+    harness.send(info(next(number)), info(next(number)))
     unanswered = next(number), next(number)
-    way.send(error(unanswered[0]))
-    way.send(info(next(number)), info(next(number)), info(next(number)), info(next(number)))
-    sent = way.sent
+    harness.send(error(unanswered[0]))
+    harness.send(info(next(number)), info(next(number)), info(next(number)), info(next(number)))
+    sent = harness.sent
     storage.before_each = lambda: None
-    way.kill()
-    way = Way(directory, storage, limit=220)
+    harness.kill()
+    harness = Harness(directory, storage, limit=220)
     storage.before_each = note_acks
-    way.send(*map(error, unanswered))  # the first one is known as stored, and is in an archive
+    harness.send(*map(error, unanswered))  # the first one is known as stored, and is in an archive
     storage.finish()
     note_acks()
-    sent += way.sent
-    way.close()
+    sent += harness.sent
+    harness.close()
     return storage.operations, sent
 
 
@@ -156,7 +156,7 @@ class Disk:
             fate = {(number, place): how for (number, place, _), how in zip(open_changes, fates, strict=True)}
             contents = {number: self._content(number, fate) for number in self.changes}
             for count in range(self.names_sure, len(self.names) + 1):
-                yield {name: contents.get(number, b"") for name, number in self._directory(count).items()}
+                yield {name: contents.get(number, b"") for name, number in self.directory(count).items()}
 
     def _content(self, number: int, fate: dict[tuple[int, int], str]) -> bytes:
         content = bytearray()
@@ -172,7 +172,7 @@ class Disk:
             content[offset : offset + len(written)] = written
         return bytes(content)
 
-    def _directory(self, count: int) -> dict[str, int]:
+    def directory(self, count: int) -> dict[str, int]:
         names: dict[str, int] = {}
         for kind, *rest in self.names[:count]:
             if kind == "create":
@@ -247,7 +247,7 @@ def test_no_power_cut_loses_what_was_acknowledged_or_leaves_half_a_line(tmp_path
 
 @pytest.mark.parametrize("part", ["files", "first file", "last file", "directory"])
 def test_every_part_of_a_sync_is_needed(tmp_path, memory_directory, part):
-    """The same run without that part: some state loses an acknowledged entry, and the check above finds it."""
+    """Without that part of each sync, some state loses an acknowledged entry, and the check above finds it."""
     operations, sent = record(tmp_path)
     with pytest.raises(AssertionError, match="acknowledged and lost"):
         check_every_state(without(operations, part), sent, memory_directory)
@@ -294,13 +294,13 @@ DAMAGED: dict[str, tuple[dict[str, bytes], list[bytes]]] = {
 Found = dict[str, tuple[int, bytes]]
 
 
-def record_start(directory: Path, state: dict[str, bytes], *, goes_on: bool) -> tuple[Found, list[tuple]]:
-    """The operations of a start on what a crash left, and the files that it found; `goes_on`: some lines follow."""
+def record_start(directory: Path, state: dict[str, bytes], *, with_lines: bool) -> tuple[Found, list[tuple]]:
+    """The operations of a start on what a crash left, and the files that it found; `with_lines`: some lines are written after it."""
     lay_out(directory, state)
     storage = RecordingStorage()
     found = {path.name: (storage.number(path.stat().st_ino), path.read_bytes()) for path in directory.iterdir()}
     log = LogFile(storage, directory, "server.log", 10_000, 50)
-    if goes_on:
+    if with_lines:
         log.append(memoryview(stored(info(5))), durable=False)
         log.append(memoryview(stored(error(6))), durable=True)
         log.sync()
@@ -339,8 +339,8 @@ def check_start(directory: Path, case: str, found_files: Found, operations: list
 
 @pytest.mark.parametrize("case", DAMAGED)
 def test_no_power_cut_during_a_repair_nor_during_the_next_one_loses_a_line(memory_directory, case):
-    for left in check_start(memory_directory, case, *record_start(memory_directory, DAMAGED[case][0], goes_on=True)):
-        check_start(memory_directory, case, *record_start(memory_directory, dict(left), goes_on=False))
+    for left in check_start(memory_directory, case, *record_start(memory_directory, DAMAGED[case][0], with_lines=True)):
+        check_start(memory_directory, case, *record_start(memory_directory, dict(left), with_lines=False))
 
 
 def roles(disk: Disk, operations: list[tuple]):
@@ -350,7 +350,7 @@ def roles(disk: Disk, operations: list[tuple]):
         if operation[0] != "synced":
             continue
         _, covered, numbers, with_names = operation
-        names = {number: name for name, number in disk._directory(len(disk.names)).items()}
+        names = {number: name for name, number in disk.directory(len(disk.names)).items()}
         for number in numbers:
             less = ("synced", covered, tuple(n for n in numbers if n != number), with_names)
             yield names[number], [*operations[:at], less, *operations[at + 1 :]]
@@ -362,7 +362,7 @@ def roles(disk: Disk, operations: list[tuple]):
 def test_every_part_of_a_sync_during_a_repair_is_needed(memory_directory):
     missed = {}
     for case, (state, _) in DAMAGED.items():
-        found, operations = record_start(memory_directory, state, goes_on=True)
+        found, operations = record_start(memory_directory, state, with_lines=True)
         start = next(
             at for at, operation in enumerate(operations) if operation[:1] == ("write",) and info(5) in operation[2]
         )
@@ -374,7 +374,13 @@ def test_every_part_of_a_sync_during_a_repair_is_needed(memory_directory):
             else:
                 missed.setdefault(role, False)
     assert missed == dict.fromkeys(
-        ("server.log.torn", "the name of server.log.torn", "server.log.mended", "server.log", "the name of server.log"),
+        (
+            "server.log.torn",
+            "the name of server.log.torn",
+            "server.log.repaired",
+            "server.log",
+            "the name of server.log",
+        ),
         True,
     )
 

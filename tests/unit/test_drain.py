@@ -17,7 +17,7 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def way():
+def wire():
     """A function that sends a datagram, and the descriptor that it can be drained from."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.setblocking(False)
@@ -44,21 +44,21 @@ def intake_that_waits(watched: int, flush_count: int = 10**6) -> Intake:
 
 @contextlib.contextmanager
 def sent_meanwhile(send, entries: list[bytes], watched: int):
-    """Another thread sends these, and calls by the watched descriptor then."""
+    """Another thread sends these entries, and then makes the watched descriptor readable."""
 
-    def go_on():
+    def send_all():
         for entry in entries:
             send(entry)
         os.eventfd_write(watched, 1)
 
-    sender = threading.Thread(target=go_on)
+    sender = threading.Thread(target=send_all)
     sender.start()
     yield
     sender.join()
 
 
-def test_without_a_time_to_wait_for_it_takes_what_is_there(way, watched):
-    send, fd = way
+def test_without_a_time_to_wait_for_it_takes_what_is_there(wire, watched):
+    send, fd = wire
     send(info(1))
     intake = intake_that_waits(watched)
     assert intake.drain(fd) == DRAINED
@@ -67,16 +67,16 @@ def test_without_a_time_to_wait_for_it_takes_what_is_there(way, watched):
     assert intake.lines.entries == 1
 
 
-def test_it_ends_when_the_flow_pauses(way, watched):
-    send, fd = way
+def test_it_ends_when_the_flow_pauses(wire, watched):
+    send, fd = wire
     send(info(1))
     intake = intake_that_waits(watched)
     assert intake.drain(fd, monotonic() + HOUR) == DRAINED
     assert intake.lines.entries == 1
 
 
-def test_it_takes_what_comes_meanwhile_and_ends_when_a_watched_descriptor_calls(way, watched):
-    send, fd = way
+def test_it_takes_what_comes_meanwhile_and_ends_when_a_watched_descriptor_calls(wire, watched):
+    send, fd = wire
     intake = intake_that_waits(watched)
     send(info(0))
     with sent_meanwhile(send, [info(n) for n in range(1, 200)], watched):
@@ -86,8 +86,8 @@ def test_it_takes_what_comes_meanwhile_and_ends_when_a_watched_descriptor_calls(
     assert bytes(intake.lines).splitlines() == [info(n) for n in range(200)]
 
 
-def test_a_call_ends_even_a_wait_that_nothing_else_would_end(way, watched):
-    send, fd = way
+def test_a_call_ends_even_a_wait_that_nothing_else_would_end(wire, watched):
+    send, fd = wire
     os.eventfd_write(watched, 1)
     send(info(1))
     intake = intake_that_waits(watched)
@@ -95,8 +95,8 @@ def test_a_call_ends_even_a_wait_that_nothing_else_would_end(way, watched):
     assert intake.lines.entries == 1
 
 
-def test_a_priority_entry_ends_it_at_once_where_a_sync_may_begin(way, watched):
-    send, fd = way
+def test_a_priority_entry_ends_it_at_once_where_a_sync_may_begin(wire, watched):
+    send, fd = wire
     for n in range(3):
         send(error(n))
     intake = intake_that_waits(watched)
@@ -106,8 +106,8 @@ def test_a_priority_entry_ends_it_at_once_where_a_sync_may_begin(way, watched):
     assert began <= intake.priority_since <= monotonic()
 
 
-def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(way, watched):
-    send, fd = way
+def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(wire, watched):
+    send, fd = wire
     intake = intake_that_waits(watched, flush_count=1)
     send(error(0))
     drains = 0

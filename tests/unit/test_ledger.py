@@ -79,9 +79,9 @@ CASES = [
     ("an old retransmission between every two", [LONG, 7, NEXT, 8, NEXT + 1, 9, NEXT + 2], {"late": 3}),
     ("old retransmissions while the sender is silent", [LONG, range(7, 2000, 3), NEXT], {"late": 665}),
     ("old ones in a row, one short of a restart", [LONG, run(7, RESTART_ROW - 1), NEXT], {"late": RESTART_ROW - 1}),
-    ("old ones in a row, and the run goes on", [LONG, run(7, 100), run(NEXT, 9)], {"restarts": 1, "late": 100}),
-    ("old ones in a row, and the run goes on with a gap", [LONG, run(7, 100), NEXT + 5], {"restarts": 1, "late": 100, "missing": 5}),
-    ("old ones in a row with gaps, and the run goes on", [LONG, run(7, 9), 18, NEXT], {"restarts": 1, "late": 10}),
+    ("old ones in a row, and the run continues", [LONG, run(7, 100), run(NEXT, 9)], {"restarts": 1, "late": 100}),
+    ("old ones in a row, and the run continues with a gap", [LONG, run(7, 100), NEXT + 5], {"restarts": 1, "late": 100, "missing": 5}),
+    ("old ones in a row with gaps, and the run continues", [LONG, run(7, 9), 18, NEXT], {"restarts": 1, "late": 10}),
     ("mostly gaps are no restart", [LONG, 7, 50, 90, run(100, 20)], {}),
     ("a row does not go round the window", [1, 10**15 + 1, [10**15 + n for n in run(2, 1013) if n % 3], run(10**15 + 1017, 7), 10**15], {}),
     ("two old regions in turn", [LONG, 7, 3000, 8, 3001, 9, NEXT], {"late": 5}),
@@ -299,7 +299,7 @@ def test_a_sender_is_not_blamed_for_the_gaps_of_one_that_had_its_place(ledger):
     assert ledger.worst(1, 11) == []
 
 
-def test_after_a_restart_the_open_gaps_of_the_old_run_are_told_with_the_new_ones(ledger):
+def test_after_a_restart_the_open_gaps_of_the_old_run_count_with_the_new_ones(ledger):
     feed(ledger, LONG, NEXT + 4, run(1, 20), 22)
     [(_, _, lost, _)] = ledger.worst(1, 0)
     totals = ledger.totals()

@@ -1,4 +1,4 @@
-"""What a repair makes of a damaged file, wherever the damage lies and however the blocks fall that it reads."""
+"""How a damaged file is repaired, wherever the damage is and however it is split into blocks."""
 
 import json
 import os
@@ -16,7 +16,7 @@ LINE = b'{"level":"INFO","message":"%s"}\n' % (b"x" * 53)
 
 
 def repaired(directory, content: bytes) -> tuple[bytes, bytes, int]:
-    """The file after the repair, `.torn`, and the number of torn bytes told."""
+    """The file after the repair, `.torn`, and the number of torn bytes reported."""
     path = directory / "server.log"
     torn = directory / "server.log.torn"
     torn.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 
 import fastlog.server
 from fastlog.server import storage
-from fastlog.server.storage import AsyncStorage, best_storage
+from fastlog.server.storage import PROBE_NAME, AsyncStorage, Storage, best_storage
 
 SERVER = Path(fastlog.server.__file__).parent
 CHANGES = {
@@ -145,3 +145,10 @@ def test_the_kernels_own_verdict_of_a_sync_is_reported(tmp_path):
     os.close(read)
     os.close(write)
     asynchronous.shut_down()
+
+
+def test_a_directory_that_takes_no_probe_is_synced_by_blocking_calls(tmp_path):
+    (tmp_path / PROBE_NAME).mkdir()
+    found, reason = best_storage(tmp_path)
+    assert type(found) is Storage
+    assert "Is a directory" in reason
