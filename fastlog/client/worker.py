@@ -30,7 +30,7 @@ from fastlog.client.wakeup import Wakeup
 
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
-END_SEC = 1.0  # for a thread that was told to end: it waits for nothing but its selector
+END_SEC = 1.0  # for a thread that has to end: it waits for nothing but its selector
 
 
 class Counts(msgspec.Struct):
@@ -115,7 +115,8 @@ class Worker:
         self._wakeup.wake()
 
     def abandon(self) -> None:
-        """Closes what this process has open, and touches nothing else: after a fork, the parent continues with it."""
+        """Closes what this process has open, and touches nothing else: the parent continues with it after a fork, the
+        next program after a failure of the thread."""
         self._has_ended = True
         if self._spill:
             self._spill.close()
@@ -157,7 +158,7 @@ class Worker:
         except BaseException as error:
             self._outbox.close()  # entries of later calls are counted as dropped
             self._problem = f"the client's thread has ended: {error!r}"
-            self._has_ended = True
+            self.abandon()
             raise
         finally:
             self._has_thread = False  # before the last look at the waiters: one that comes after it does not wait
@@ -234,7 +235,7 @@ class Worker:
                 released.set()
 
     def _react(self, event: Event | None, now: float) -> None:
-        """Tells the unacknowledged entries what has happened to the server."""
+        """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
