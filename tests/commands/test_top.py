@@ -56,11 +56,11 @@ def test_the_token_is_shown_to_the_server(start, tmp_path):
     assert once(tmp_path, server, FASTLOG_DASHBOARD_TOKEN=TOKEN).returncode == 0
 
 
-@needs_terminal
 def red_parts(screen: str) -> list[str]:
     return [plain(part).strip() for part in re.findall(RED.pattern + r"([^\x1b]*)", screen) if part.strip()]
 
 
+@needs_terminal
 def test_it_continues_when_the_server_goes_and_comes_back_and_only_loss_and_silence_are_red(start, tmp_path, closing):
     server = start()
     server.send([INFO] * 3)
