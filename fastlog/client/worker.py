@@ -83,10 +83,12 @@ class Worker:
         if self._has_thread:
             released = threading.Event()
             self._waiters[released] = holds
-            self._wakeup.wake()
-            if self._has_thread:
-                released.wait(timeout)
-            self._waiters.pop(released, None)
+            try:
+                self._wakeup.wake()
+                if self._has_thread:
+                    released.wait(timeout)
+            finally:  # a signal handler may raise an error meanwhile
+                self._waiters.pop(released, None)
         elif not self._has_ended:  # the interpreter ends, and starts no threads any more
             self._drive(holds, math.inf if timeout is None else monotonic() + timeout)
 

@@ -320,7 +320,7 @@ def test_no_line_is_lost_or_repeated_when_logrotate_rotates_under_load(start, tm
 
 @pytest.fixture(scope="module")
 def metric_names(tmp_path_factory) -> set[str]:
-    """Those that a server tells once it has acknowledged something."""
+    """Those that a server has once it has acknowledged something."""
     server = Server(tmp_path_factory.mktemp("metrics"))
     try:
         with server.client() as client:
@@ -351,7 +351,7 @@ def test_the_metrics_are_as_prometheus_wants_them(start):
     with server.client() as client:
         client.send(ERROR)
         client.recv(100)
-    eventually(server.stats, lambda told: told["acks"]["latency_ms"]["p50"])
+    eventually(server.stats, lambda stats: stats["acks"]["latency_ms"]["p50"])
     metrics = get(server.dashboard_port, "/metrics").text
     assert 'fastlog_ack_latency_seconds{quantile="0.5"}' in metrics
     checked = run("promtool", "check", "metrics", input=metrics)
