@@ -24,7 +24,7 @@ from fastlog.client.send_queue import first_sequence
 from fastlog.limits import SEQUENCE_WINDOW
 
 SPILL_MAX_BYTES = 1 << 30  # in one file: a day at 12 kB/s of priority entries; beyond that, entries wait in memory
-READ_BYTES = 1 << 18  # of a file at once
+READ_BYTES = 1 << 18  # a file is read in parts of this size
 
 _SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is that of the client
 

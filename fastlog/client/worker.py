@@ -30,7 +30,7 @@ from fastlog.client.wakeup import Wakeup
 
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
-END_SEC = 1.0  # for a thread that has to end: it waits for nothing but its selector
+END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its selector
 
 
 class Counts(msgspec.Struct):
@@ -57,7 +57,7 @@ class Worker:
         self._give_up_sec = options.give_up_sec
         self._counts = Counts()
         self._problem = ""
-        self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # to be set when that holds
+        self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
         self._has_thread = False
         self._has_ended = False
         self._is_stopping = False
@@ -78,7 +78,7 @@ class Worker:
                 self._spill.take_over()
 
     def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> None:
-        """Waits until that holds, the thread has ended, or `timeout` seconds are over. `holds` is called by the
+        """Waits until `holds()`, the thread has ended, or `timeout` seconds are over. `holds` is called by the
         thread. Where there is no thread, the caller does its work meanwhile."""
         if self._has_thread:
             released = threading.Event()
@@ -168,7 +168,7 @@ class Worker:
                 released.set()
 
     def _drive(self, is_enough: Callable[[], bool], until: float) -> None:
-        """Works until that is so, or that time has come."""
+        """Works until `is_enough()`, or until that time."""
         while not is_enough():
             now = monotonic()
             if now >= min(until, self._leave_at):
