@@ -8,9 +8,7 @@ import msgspec
 from fastlog.entry import LEVELS, MAX_DEPTH, level_of
 
 DEPTH_MAX = MAX_DEPTH - 1  # brackets open in a value; the entry's own bracket counts, too
-VALUES_MAX = (
-    10_000  # looked at in one entry: more than a datagram holds; ends values that contain themselves many times over
-)
+VALUES_MAX = 10_000  # looked at in one entry: more than a datagram holds, and an end to values that contain themselves
 TEXT_MAX_CHARACTERS = 100_000  # kept of the `str` of an object: more than any datagram holds
 
 DEFAULT_LEVEL = "INFO"  # for entries without a level
