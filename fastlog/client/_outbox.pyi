@@ -8,7 +8,6 @@ HAS_TIMESTAMP: int
 HAS_HOST: int
 HAS_APP: int
 ADDED_MAX_BYTES: int
-DATAGRAM_MAX_BYTES: int
 
 class Item:
     @property

@@ -8,8 +8,8 @@ import msgspec
 from fastlog.entry import LEVELS, MAX_DEPTH, level_of
 
 DEPTH_MAX = MAX_DEPTH - 1  # brackets open in a value; the entry's own bracket counts, too
-VALUES_MAX = 10_000  # in one entry: more than a datagram holds; it ends values that contain themselves many times over
-TEXT_MAX_CHARACTERS = 100_000  # of the `str` of an object: more than any datagram holds
+VALUES_MAX = 10_000  # looked at in one entry: more than a datagram holds, and an end to values that contain themselves
+TEXT_MAX_CHARACTERS = 100_000  # kept of the `str` of an object: more than any datagram holds
 
 DEFAULT_LEVEL = "INFO"  # for entries without a level
 OWN_SEQUENCE = "sequence_"  # where the field `sequence` of an application goes: the real one is the client's

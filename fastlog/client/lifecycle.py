@@ -13,7 +13,7 @@ from fastlog.client.worker import END_SEC, Worker, never
 if TYPE_CHECKING:
     from fastlog.client.client import Client
 
-EXIT_SEC = 2.0  # for the entries that are left at the end of a program: somebody waits for that end
+EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
 
 _clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
 _leaving: "weakref.WeakSet[Worker]" = weakref.WeakSet()  # workers of clients that nobody holds any more

@@ -12,7 +12,7 @@ from fastlog.client.encode import OWN_SEQUENCE, encode
 from fastlog.entry import level_of
 
 READ_BYTES = 1 << 16  # the size of a pipe
-LINE_MAX_BYTES = 1 << 20  # of an incomplete line in memory; no datagram could hold more
+LINE_MAX_BYTES = 1 << 20  # an incomplete line that is kept in memory; no datagram could hold more
 GUESSED_FROM_CHARACTERS = 120  # at the start of a line: levels are there, words like ERROR are anywhere
 
 MESSAGE_NAMES = ("msg", "event")  # other JSON loggers use these names for the message

@@ -8,10 +8,10 @@ from fastlog.addresses import Address
 from fastlog.client.sock_diag import ReceiveBuffer
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WINDOW
 
-RECEIVE_BUFFER_BYTES = SEQUENCE_WINDOW * (OVERHEAD_LEAST_BYTES + 256)  # for the ACKs of a whole window at once
+RECEIVE_BUFFER_BYTES = SEQUENCE_WINDOW * (OVERHEAD_LEAST_BYTES + 256)  # holds the ACKs of a whole window
 ACKS_PER_CALL = 4096  # so that a flood of datagrams to this socket does not keep the thread
-ACK_READ_BYTES = 512  # enough to tell an ACK, with whitespace in it, from what is not an ACK
-LOCAL_PACK_BYTES = 16_384  # for one datagram on this machine: larger ones gain nothing and waste receive buffer
+ACK_READ_BYTES = 512  # enough to recognise an ACK, with whitespace in it
+LOCAL_PACK_BYTES = 16_384  # a datagram on this machine: larger ones gain nothing and waste receive buffer
 IPV6_PACK_BYTES = 1_232  # if the path is unknown: what every IPv6 link carries (RFC 8200), less the headers
 IPV4_PACK_BYTES = 1_472  # if the path is unknown: Ethernet, less the headers
 

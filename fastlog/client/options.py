@@ -26,7 +26,7 @@ QUEUE_BYTES = 16 << 20  # in each lane: what an application can spare while its 
 PACK_DELAY_SEC = 0.005  # nobody reads a log faster
 GIVE_UP_SEC = 300.0  # a restart of the server takes less; memory is bounded anyway
 
-NAME_MAX_BYTES = 1_000  # for `app` and for `hostname`, as JSON: every entry carries them
+NAME_MAX_BYTES = 1_000  # `app` or `hostname` as JSON: every entry carries them
 BODY_MIN_BYTES = 512  # in a datagram, besides the fields that are added: a shortened entry has to fit
 
 

@@ -19,7 +19,7 @@ from fastlog.client._outbox import Item
 from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, TIMEOUT_JITTER
 
 SHORTEST_TIMEOUT_SEC = 0.02  # a needless retransmission is cheap; RFC 6298 says 1 s, for TCP over any path
-GRANULARITY_SEC = 0.001  # of the clock, and of the thread that reads the ACKs
+GRANULARITY_SEC = 0.001  # a round trip is not measured more exactly, since a thread reads the ACKs
 STEADY = 2  # time-outs in a row without any ACK before they double: the last entries of a burst get through sooner
 SILENT_AFTER = 6  # time-outs in a row without any ACK: entries that were lost by chance have come through by then
 

@@ -16,9 +16,9 @@ from fastlog.client.options import ClientOptions
 from fastlog.client.retransmit import Unacknowledged
 from fastlog.limits import SEQUENCE_WINDOW
 
-HOLD_SEC = 10.0  # for which an unacknowledged entry holds back entries that would be too far ahead of it
-HOLD_UNHEARD_SEC = 1.0  # while the server has acknowledged nothing yet: it may not acknowledge these levels at all
-FIRST_SEQUENCE_BYTES = 6  # of randomness where the sequence starts: 48 bits, which every JSON reader keeps
+HOLD_SEC = 10.0  # how long an unacknowledged entry holds back entries that would be too far ahead of it
+HOLD_UNHEARD_SEC = 1.0  # the same while the server has acknowledged nothing: it may not acknowledge these levels at all
+FIRST_SEQUENCE_BYTES = 6  # random bytes at the start of the sequence: 48 bits, which every JSON reader keeps
 
 
 def first_sequence() -> int:
@@ -37,7 +37,7 @@ class SendQueue:
         self._most = SEQUENCE_WINDOW if options.pack else 1  # entries in a datagram
         self._outbox = outbox
         self._unacknowledged = unacknowledged
-        self._sequence = first_sequence()  # of the next entry to be sent
+        self._sequence = first_sequence()  # the next entry to be sent has this sequence
         self._fetched = 0  # the next item to fetch has this number
         self._ready: list[Item] = []  # fetched and not sent, from `_at` on
         self._at = 0

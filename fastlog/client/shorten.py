@@ -10,7 +10,7 @@ LIMIT_MIN_BYTES = 512  # the known fields fit in it, each cut to its least
 TRACEBACK_MIN_CHARS = 2000  # the outermost and the innermost few calls, kept while anything else can be cut
 EXTRA_MIN_CHARS = 64  # enough for an extra field to say something
 MESSAGE_MIN_CHARS = 1000  # enough for a message to say what happened; before it gets shorter, whole fields are left out
-KNOWN_MAX_CHARS = 8  # of level, app, host and timestamp if they are too long, too; an escaped character takes 6 bytes
+KNOWN_MAX_CHARS = 8  # what is left of level, app, host and timestamp in the end; an escaped character takes 6 bytes
 
 _KNOWN = ("timestamp", "sequence", "level", "message", "host", "app")
 _OURS = ("truncated", "original_bytes", "fields_left_out")

@@ -15,7 +15,7 @@ NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
 NLM_F_REQUEST = 1
 INET_DIAG_SKMEMINFO = 7
-INET_DIAG_MESSAGE_BYTES = 88  # with the header of netlink
+INET_DIAG_MESSAGE_BYTES = 88  # including the header of netlink
 ANY_STATE = 0xFFFFFFFF
 _REQUEST = struct.Struct("=IHHII BBBBI")
 _PORTS = struct.Struct("!HH")

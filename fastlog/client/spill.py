@@ -24,7 +24,7 @@ from fastlog.client.send_queue import first_sequence
 from fastlog.limits import SEQUENCE_WINDOW
 
 SPILL_MAX_BYTES = 1 << 30  # in one file: a day at 12 kB/s of priority entries; beyond that, entries wait in memory
-READ_BYTES = 1 << 18  # of a file at once
+READ_BYTES = 1 << 18  # a file is read in parts of this size
 
 _SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is that of the client
 
@@ -48,11 +48,19 @@ class SpillFile:
         return cls(path, fd, 0)
 
     @classmethod
-    def left_behind(cls, prefix: str) -> "list[SpillFile]":
-        """Takes over the files of programs that are gone, the oldest first."""
+    def left_behind(cls, prefix: str) -> "tuple[list[SpillFile], OSError | None]":
+        """Takes over the files of programs that are gone, the oldest first. Also returns the error of a file that
+        cannot be opened."""
         found = []
+        problem = None
         for path in glob.glob(glob.escape(prefix) + ".*"):
-            fd = os.open(path, os.O_RDWR | os.O_APPEND)
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_APPEND)
+            except FileNotFoundError:  # another program has just sent all of it
+                continue
+            except OSError as error:
+                problem = error
+                continue
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:  # a program uses it
@@ -63,7 +71,7 @@ class SpillFile:
                 os.close(fd)
             else:
                 found.append((status.st_mtime_ns, cls(path, fd, status.st_size)))
-        return [file for _, file in sorted(found, key=lambda pair: pair[0])]
+        return [file for _, file in sorted(found, key=lambda pair: pair[0])], problem
 
     def has_room(self) -> bool:
         return self._size < SPILL_MAX_BYTES
@@ -189,9 +197,9 @@ class Spill:
 
     def take_over(self) -> None:
         """Takes the files that other programs left behind, to replay them."""
-        try:
-            self._waiting.extend(SpillFile.left_behind(self._prefix))
-        except OSError as error:
+        files, error = SpillFile.left_behind(self._prefix)
+        self._waiting.extend(files)
+        if error:
             self.problem = f"cannot take over {error.filename}: {error.strerror}"
 
     @property

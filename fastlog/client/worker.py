@@ -30,7 +30,7 @@ from fastlog.client.wakeup import Wakeup
 
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
-END_SEC = 1.0  # for a thread that was told to end: it waits for nothing but its selector
+END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its selector
 
 
 class Counts(msgspec.Struct):
@@ -57,7 +57,7 @@ class Worker:
         self._give_up_sec = options.give_up_sec
         self._counts = Counts()
         self._problem = ""
-        self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # to be set when that holds
+        self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
         self._has_thread = False
         self._has_ended = False
         self._is_stopping = False
@@ -78,15 +78,17 @@ class Worker:
                 self._spill.take_over()
 
     def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> None:
-        """Waits until that holds, the thread has ended, or `timeout` seconds are over. `holds` is called by the
+        """Waits until `holds()`, the thread has ended, or `timeout` seconds are over. `holds` is called by the
         thread. Where there is no thread, the caller does its work meanwhile."""
         if self._has_thread:
             released = threading.Event()
             self._waiters[released] = holds
-            self._wakeup.wake()
-            if self._has_thread:
-                released.wait(timeout)
-            self._waiters.pop(released, None)
+            try:
+                self._wakeup.wake()
+                if self._has_thread:
+                    released.wait(timeout)
+            finally:  # a signal handler may raise an error meanwhile
+                self._waiters.pop(released, None)
         elif not self._has_ended:  # the interpreter ends, and starts no threads any more
             self._drive(holds, math.inf if timeout is None else monotonic() + timeout)
 
@@ -115,7 +117,8 @@ class Worker:
         self._wakeup.wake()
 
     def abandon(self) -> None:
-        """Closes what this process has open, and touches nothing else: after a fork, the parent continues with it."""
+        """Closes what this process has open, and touches nothing else: the parent continues with it after a fork, the
+        next program after a failure of the thread."""
         self._has_ended = True
         if self._spill:
             self._spill.close()
@@ -157,7 +160,7 @@ class Worker:
         except BaseException as error:
             self._outbox.close()  # entries of later calls are counted as dropped
             self._problem = f"the client's thread has ended: {error!r}"
-            self._has_ended = True
+            self.abandon()
             raise
         finally:
             self._has_thread = False  # before the last look at the waiters: one that comes after it does not wait
@@ -165,7 +168,7 @@ class Worker:
                 released.set()
 
     def _drive(self, is_enough: Callable[[], bool], until: float) -> None:
-        """Works until that is so, or that time has come."""
+        """Works until `is_enough()`, or until that time."""
         while not is_enough():
             now = monotonic()
             if now >= min(until, self._leave_at):
@@ -234,7 +237,7 @@ class Worker:
                 released.set()
 
     def _react(self, event: Event | None, now: float) -> None:
-        """Tells the unacknowledged entries what has happened to the server."""
+        """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
         elif event is Event.RECONNECTED and self._unacknowledged.pending:

@@ -17,7 +17,7 @@ from fastlog.stats_client import StatsClient, UnreachableError
 
 COLOURS = {"ok": "\x1b[32m", "note": "\x1b[33m", "unknown": "\x1b[33m", "problem": "\x1b[1;31m"}
 
-Checks = dict[str, Callable[[], Finding]]  # by subject, in the order they are made
+Checks = dict[str, Callable[[], Finding]]  # the check of each subject, in the order in which they are made
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:

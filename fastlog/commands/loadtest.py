@@ -16,7 +16,7 @@ from fastlog.loadtest.run import ENDLESS, Measurement, Plan, Target, Watcher
 from fastlog.loadtest.search import RUN_SEC, Search
 from fastlog.stats_client import StatsClient
 
-DEFAULT_ENTRIES = 10_000  # of a run that neither --logs nor --duration ends
+DEFAULT_ENTRIES = 10_000  # sent where neither --logs nor --duration ends the run
 INTERRUPTED = 130  # exit code of a command that Ctrl-C ended, as in shells
 
 

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     files = open_log(path)
     if not files:
         if not options.follow:
-            raise ReadError(f"{path} does not exist; is LOG_DIR the server's, and has the server started?")
+            raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
         say(f"waiting for {path}")
     if unread := unread_archives(path):
         say(f"cannot read {', '.join(unread)}: of compressed archives only .gz is read")

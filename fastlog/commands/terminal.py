@@ -1,4 +1,4 @@
-"""Text of strangers made harmless for a terminal: characters that act on it, or show nothing, are written as escapes.
+"""Makes text from strangers safe for a terminal: characters that act on it, or show nothing, are written as escapes.
 
 Terminals obey control characters, C1 included; bidirectional controls reorder a line; characters without a width hide
 in it. The log file keeps all of them as they came.
@@ -34,7 +34,7 @@ def wants_colours() -> bool:
 
 
 def visible_json(text: str) -> str:
-    """The same JSON value with such characters as `\\u` escapes, and a tab between tokens as a space."""
+    """The JSON text with `\\u` escapes for such characters, and a space for a tab between tokens."""
     return _ACTING.sub(_escape_json, text)
 
 

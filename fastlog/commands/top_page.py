@@ -13,7 +13,7 @@ from fastlog.stats import Stats
 HISTORY_COLUMNS = 50  # seconds of the rate's history shown; with their scale they fit in 80 columns
 BAR_COLUMNS = 30
 SENDERS_SHOWN = 10
-ROOMY_LINES = 34  # of a terminal that has room for bars, blank lines and all senders
+ROOMY_LINES = 34  # a terminal with so many has room for bars, blank lines and all senders
 BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = " .:-=+*%#"  # where the encoding of the terminal lacks the others
 LOSS = "bold red"

@@ -27,11 +27,7 @@ from fastlog.loadtest._pending cimport (
 )
 
 cdef enum:
-    # Digits of every sequence: below 2^53, so that programs which read numbers as doubles read them exactly.
-    DIGITS = 16
-    # A timestamp up to its last digit: `2026-11-24T07:00:00.` and microseconds.
     MICROSECOND_DIGITS = 6
-    STAMP_BYTES = SECOND_BYTES + MICROSECOND_DIGITS
     # Datagrams of one sendmmsg call. With more of them the cost of the call itself no longer shows.
     BATCH = 64
     # ACKs of one recvmmsg call.
@@ -48,17 +44,18 @@ cdef enum:
     # Pause when the send queue is full, ns.
     FULL_QUEUE_NS = 100_000
 
-# Shared with other parts of fastlog: see fastlog/limits.py.
 cpdef enum:
-    # Room for an ACK, and for the start of what is not an ACK.
+    # Digits of every sequence: below 2^53, so that programs which read numbers as doubles read them exactly.
+    SEQUENCE_DIGITS = 16
+    # A timestamp up to its last digit: `2026-11-24T07:00:00.` and microseconds.
+    TIMESTAMP_BYTES = SECOND_BYTES + MICROSECOND_DIGITS
+    # Room for an ACK (see fastlog/limits.py), and for the start of what is not an ACK.
     ACK_ROOM_BYTES = 64
 
 FIRST_TIMEOUT_MS = _pending.FIRST_TIMEOUT_MS
 LONGEST_TIMEOUT_MS = _pending.LONGEST_TIMEOUT_MS
 JITTER_PERMILLE = _pending.JITTER_PERMILLE
 
-SEQUENCE_DIGITS = DIGITS
-TIMESTAMP_BYTES = STAMP_BYTES
 TICK_SEC = TICK_NS / 1e9
 
 cdef const char *ACK_HEAD = b'{"ack":true,"sequence":'
@@ -98,7 +95,7 @@ cdef inline void write_digits(char *at, int count, uint64_t number) noexcept nog
 
 cdef inline void count_up(char *digits) noexcept nogil:
     """To the next sequence: cheaper than writing all of its digits anew."""
-    cdef int i = DIGITS - 1
+    cdef int i = SEQUENCE_DIGITS - 1
     while digits[i] == 57:  # 9
         digits[i] = 48
         i -= 1
@@ -137,7 +134,7 @@ cdef class Sender:
 
     # The next sequence, as a number and as text.
     cdef uint64_t next_sequence
-    cdef char digits[DIGITS]
+    cdef char digits[SEQUENCE_DIGITS]
 
     # When the batch or the retransmission at hand is sent, or was sent first.
     cdef Timestamp timestamp
@@ -162,7 +159,7 @@ cdef class Sender:
             raise ValueError("a sender needs entries")
         self.fd = fd
         self.next_sequence = first
-        write_digits(self.digits, DIGITS, first)
+        write_digits(self.digits, SEQUENCE_DIGITS, first)
         self.timestamp.clocks_apart = realtime_ns() - <uint64_t>monotonic_ns()
         if not open_pending(&self.pending, give_up_ns, <uint32_t>first):
             raise MemoryError
@@ -184,7 +181,7 @@ cdef class Sender:
             raise MemoryError
         at = self.memory
         for i, (content, digits_at, timestamp_at, priority) in enumerate(entries):
-            if digits_at + DIGITS > len(content) or timestamp_at + STAMP_BYTES > len(content):
+            if digits_at + SEQUENCE_DIGITS > len(content) or timestamp_at + TIMESTAMP_BYTES > len(content):
                 raise ValueError(f"the sequence or the timestamp ends after the entry's {len(content)} bytes")
             memcpy(at, <const char *>content, len(content))
             self.entries[i].start = at
@@ -306,9 +303,9 @@ cdef class Sender:
         cdef unsigned int i
         set_timestamp(&self.timestamp, now)
         for i in range(size):
-            memcpy(entry.digits, self.digits, DIGITS)
+            memcpy(entry.digits, self.digits, SEQUENCE_DIGITS)
             if entry.timestamp != NULL:
-                memcpy(entry.timestamp, self.timestamp.text, STAMP_BYTES)
+                memcpy(entry.timestamp, self.timestamp.text, TIMESTAMP_BYTES)
             vector.iov_base = entry.start
             vector.iov_len = entry.size
             size_bytes += entry.size
@@ -382,10 +379,10 @@ cdef class Sender:
 
     cdef void send_again(self, const PendingEntry *pending) noexcept nogil:
         cdef Entry *entry = &self.entries[pending.entry]
-        write_digits(entry.digits, DIGITS, pending.sequence)
+        write_digits(entry.digits, SEQUENCE_DIGITS, pending.sequence)
         if entry.timestamp != NULL:
             set_timestamp(&self.timestamp, pending.sent_at)
-            memcpy(entry.timestamp, self.timestamp.text, STAMP_BYTES)
+            memcpy(entry.timestamp, self.timestamp.text, TIMESTAMP_BYTES)
         self.outgoing.vectors[0].iov_base = entry.start
         self.outgoing.vectors[0].iov_len = entry.size
         while sendmmsg(self.fd, self.outgoing.messages, 1, 0) != 1:
@@ -420,13 +417,13 @@ cdef class Sender:
 
 cdef bint read_ack(const char *text, size_t size, uint64_t *sequence) noexcept nogil:
     """Reads the sequence of an ACK, in the form of docs/protocol.md. False if the text is not an ACK for a sequence of
-    DIGITS digits."""
+    SEQUENCE_DIGITS digits."""
     cdef size_t i
-    if size != ACK_HEAD_BYTES + DIGITS + 1 or memcmp(text, ACK_HEAD, ACK_HEAD_BYTES) != 0:
+    if size != ACK_HEAD_BYTES + SEQUENCE_DIGITS + 1 or memcmp(text, ACK_HEAD, ACK_HEAD_BYTES) != 0:
         return False
     sequence[0] = 0
-    for i in range(<size_t>ACK_HEAD_BYTES, <size_t>(ACK_HEAD_BYTES + DIGITS)):
+    for i in range(<size_t>ACK_HEAD_BYTES, <size_t>(ACK_HEAD_BYTES + SEQUENCE_DIGITS)):
         if not 48 <= text[i] <= 57:
             return False
         sequence[0] = sequence[0] * 10 + <uint64_t>(text[i] - 48)
-    return text[ACK_HEAD_BYTES + DIGITS] == 125  # }
+    return text[ACK_HEAD_BYTES + SEQUENCE_DIGITS] == 125  # }

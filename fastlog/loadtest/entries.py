@@ -26,8 +26,8 @@ CORPUS_ENTRIES = 100_000  # taken from a corpus, evenly: a second of preparation
 ERROR_SHARE = 0.01  # share of ERROR in made-up entries, about that of a healthy service
 FIRST_SEQUENCE = 10 ** (SEQUENCE_DIGITS - 1)  # the first one with so many digits
 SEQUENCE_PLACE = str(FIRST_SEQUENCE).encode()
-TIMESTAMP_PLACE = "2026-11-24T07:00:00.000000Z"  # of which the engine writes TIMESTAMP_BYTES anew
-HOST = "loadtest"  # by which these entries can be found in a log
+TIMESTAMP_PLACE = "2026-11-24T07:00:00.000000Z"  # the engine writes its first TIMESTAMP_BYTES anew
+HOST = "loadtest"  # the field `host`: these entries can be found in a log
 
 _SEQUENCE = re.compile(rb'"sequence"[ \t]*:[ \t]*([0-9]+)')
 

@@ -37,14 +37,14 @@ class Sending(msgspec.Struct, frozen=True):
     rate: float  # reached
     seconds: float  # from the first entry to the last one; retransmissions may come later
     entries: int
-    retransmissions: int  # of priority entries that were not acknowledged in time
+    retransmissions: int  # sent because a priority entry was not acknowledged in time
     bytes: int
     priority_entries: int  # each of them should be acknowledged
     acknowledged: int
     not_acknowledged: int
     ack_latency_ms: Latency  # from the first sending of an entry to its ACK
     refused: bool  # the network said that nothing listens there
-    interrupted: bool  # by Ctrl-C, before everything was sent
+    interrupted: bool  # Ctrl-C came before everything was sent
 
     @property
     def sent(self) -> int:
@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True):
     stored: int
     duplicates: int  # retransmissions of what was stored already
     buffered: int  # entries that the server's next flush will store
-    rejected: dict[str, int]  # by reason
+    rejected: dict[str, int]  # the number for each reason
     lost_to_disk: int  # entries that the disk refused
     missing: int  # datagrams in none of the figures above
     kernel_drops: int | None  # how many of them the kernel dropped; None: unknown
@@ -66,7 +66,7 @@ class Outcome(msgspec.Struct, frozen=True):
     other_senders: int | None  # entries that others sent in that time; None: unknown
     sequence_gaps: int  # in the server's ledger, which cannot see losses before the first and after the last entry
     cpu_seconds: float  # that the server used from one snapshot to the other
-    cpu_share: float  # of one core, in that time
+    cpu_share: float  # that time as a share of one core
     cpu_ns_per_entry: float | None  # None: too few entries in that time for a figure that means something
 
 

@@ -26,7 +26,7 @@ START_SEC = 0.02  # from the start of the threads to the first entry, so that al
 LATE_SHARE, LATE_SEC = 0.1, 0.1  # how much longer a paced run may last, to catch up with its pace
 LOOK_SEC = 0.1  # between two looks at the counters
 ACK_BUFFER_BYTES = 4 << 20  # SO_RCVBUF of a client: ACKs come in groups of thousands
-SETTLE_SEC = 10.0  # to wait, after the last ACK, until the server has emptied its receive buffer
+SETTLE_SEC = 10.0  # the longest wait, after the last ACK, until the server has emptied its receive buffer
 FLUSH_PATIENCE_SEC = 30.0  # a server that flushes later than this is not waited for; the report shows what it buffers
 ENDLESS = 1 << 62  # entries of a run that ends by the clock
 

@@ -7,14 +7,14 @@ import msgspec
 from fastlog.errors import FastlogError
 from fastlog.loadtest.report import Report
 
-RUN_SEC = 1.0  # of one run: long enough to fill a receive buffer, short enough for a dozen runs
+RUN_SEC = 1.0  # one run: long enough to fill a receive buffer, short enough for a dozen runs
 CONFIRM_FACTOR = 3.0  # how much longer the found rate must hold
-STEPS_MAX = 12  # of the bisection
+STEPS_MAX = 12  # runs of the bisection
 FIRST_STEP = 0.25  # from a rate that lost entries, while no rate without loss is known
 CONFIRMATIONS_MAX = 4
 CLOSE_ENOUGH = 1.05  # between the highest rate without loss and the lowest rate with loss
 STEP_DOWN = 0.9  # from a rate that did not hold for longer
-RATE_REACHED = 0.95  # of the rate asked for; below it the sender is the limit
+RATE_REACHED = 0.95  # share of the rate asked for; below it the sender is the limit
 
 
 class Probe(msgspec.Struct, frozen=True):

@@ -19,15 +19,15 @@ cdef extern from "_find.h" nogil:
     # Where `needle` begins first in [p, end), or NULL; fold 0x20: without case.
     const uint8_t *fl_find(const uint8_t *p, const uint8_t *end, const uint8_t *needle, size_t size, uint8_t fold)
 
-cdef enum:
+cpdef enum:
     # Needles of all groups together. They come from the alternatives of a regular expression, usually a few.
-    NEEDLE_CAPACITY = 32
+    NEEDLES_MAX = 32
+
+cdef enum:
     # The length of a time to the second, as in "2026-11-24T07:00:00".
     TIME_BYTES = 19
     # More than the length of any level's name.
     NAME_CAPACITY = 16
-
-NEEDLES_MAX = NEEDLE_CAPACITY
 
 cdef struct Needle:
     const uint8_t *text
@@ -175,7 +175,7 @@ cdef class Selector:
     cdef unsigned int _levels
     cdef int _groups
     cdef int _count
-    cdef Needle _needles[NEEDLE_CAPACITY]
+    cdef Needle _needles[NEEDLES_MAX]
     cdef object _kept
     cdef bytes _since
     cdef const uint8_t *_since_text

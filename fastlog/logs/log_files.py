@@ -17,8 +17,8 @@ import msgspec
 from fastlog.errors import FastlogError, say
 
 WALKS_MAX = 100  # over the files, until no rotation comes in between: a walk takes microseconds, rotations are rare
-ROTATIONS_MEANWHILE = 2  # by which the oldest file may move to higher numbers during a walk
-PREFIX_BYTES = 1 << 16  # by which a compressed copy of a file is recognised: hundreds of entries
+ROTATIONS_MEANWHILE = 2  # the oldest file may move up by so many numbers during a walk
+PREFIX_BYTES = 1 << 16  # compared to recognise a compressed copy of a file: hundreds of entries
 SAME_TIME_NS = 2_000_000_000  # a compressed copy keeps the time of its original, to the second at least
 
 _ARCHIVE = r"(?:\.(?P<number>[1-9][0-9]{0,5})|-(?P<date>[0-9]{8}(?:[-_T]?[0-9]{1,10})?))(?P<suffix>\.[A-Za-z0-9]+)?"
@@ -33,7 +33,7 @@ class OpenFile(msgspec.Struct):
 
     path: str
     fd: int
-    inode: tuple[int, int]  # with its device
+    inode: tuple[int, int]  # its device and its number
     size: int
     changed: int
 
@@ -75,7 +75,7 @@ class CompressedFile(OpenFile):
 
 
 Forms = tuple[tuple[type[OpenFile], str], ...]
-FORMS: Forms = ((OpenFile, ""), (CompressedFile, ".gz"))  # of an archive, each with what its name ends with
+FORMS: Forms = ((OpenFile, ""), (CompressedFile, ".gz"))  # of archives, each with the end of their names
 
 
 def open_log(path: Path) -> list[OpenFile]:

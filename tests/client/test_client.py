@@ -380,6 +380,21 @@ def test_a_torn_line_of_a_spill_file_costs_no_other(start, client, tmp_path):
     assert messages(server) == ["whole"]
 
 
+def test_a_file_that_cannot_be_taken_over_costs_no_other(start, client, tmp_path):
+    """It is reported, and the rest is sent. A directory stands for a file that this program may not open."""
+    for name in ("spill.1-a", "spill.3-c"):
+        (tmp_path / name).write_bytes(
+            b'{"timestamp":"t","sequence":5,"level":"ERROR","message":"%s"}\n' % name.encode()
+        )
+    (tmp_path / "spill.2-b").mkdir()
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: files == [tmp_path / "spill.2-b"])
+    assert heir.stats().problem == f"cannot take over {tmp_path}/spill.2-b: Is a directory"
+    server.stop()
+    assert sorted(messages(server)) == ["spill.1-a", "spill.3-c"]
+
+
 def test_a_disk_that_refuses_the_spill_file_is_reported_and_entries_stay_in_memory(start, client, tmp_path, nobody):
     patient = client(nobody, spill=tmp_path / "missing" / "spill")
     patient.send("ERROR", "sent")
@@ -628,6 +643,31 @@ def test_a_child_closes_the_parents_files_and_opens_one_of_its_own(start):
         assert os.wait()[1] == 0
         """.replace("\n        ", "\n")
     run_program(program, server.port)
+
+
+def test_a_thread_that_fails_is_reported_and_leaves_nothing_open(start, tmp_path):
+    server = start()
+    program = """
+        import selectors
+        def fail(): raise MemoryError
+        def sockets():
+            paths = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
+            return sum(os.path.islink(path) and os.readlink(path).startswith("socket:") for path in paths)
+        client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
+        client.send("ERROR", "m")
+        assert client.flush(20)
+        assert sockets() == 2  # to the server, and the one that asks for the room there
+        sys.unraisablehook = lambda _: None
+        selectors.PollSelector = fail
+        client.send("ERROR", "not acknowledged")
+        client.flush(20)
+        assert client.stats().problem == "the client's thread has ended: MemoryError()", client.stats()
+        assert sockets() == 0
+        client.send("ERROR", "late")
+        assert client.stats().dropped == {"ERROR": 1}
+        client.close(0)
+        """.replace("\n        ", "\n")
+    run_program(program, server.port, tmp_path / "spill")
 
 
 def test_forks_while_other_threads_log(start):

@@ -262,7 +262,7 @@ def test_kernel_drops_are_found(start, tmp_path):
     assert found["server"]["status"] == "problem"  # its health says so, too
 
 
-def test_losses_are_told_by_cause(start, tmp_path):
+def test_losses_are_reported_by_cause(start, tmp_path):
     server = start()
     server.send([ERROR_7, ERROR_7.replace(b'"sequence":7', b'"sequence":10'), b"bad"])
     eventually(server.stats, lambda stats: stats["rejected"]["syntax"])
@@ -375,7 +375,7 @@ def test_a_client_sees_the_answer_of_its_server(start, tmp_path):
     assert (entry["app"], entry["level"]) == ("fastlog-doctor", "ERROR")
 
 
-def test_a_client_is_told_that_no_server_is_there(tmp_path, free_port):
+def test_a_client_learns_that_no_server_is_there(tmp_path, free_port):
     code, found = examine(tmp_path, "--server", "127.0.0.1", "--port", free_port)
     assert code == 1
     assert found["answer"]["text"] == f"nothing listens on 127.0.0.1 port {free_port}/udp"
@@ -384,7 +384,7 @@ def test_a_client_is_told_that_no_server_is_there(tmp_path, free_port):
     assert "cannot find the server 'no-such-host.invalid'" in found["answer"]["text"]
 
 
-def test_a_client_is_told_that_a_server_stays_silent(start, tmp_path):
+def test_a_client_learns_that_a_server_stays_silent(start, tmp_path):
     server = start(PRIORITY_LEVELS="CRITICAL")
     code, found = examine(tmp_path, "--server", "127.0.0.1", "--port", str(server.port))
     assert code == 1

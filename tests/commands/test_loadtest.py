@@ -25,9 +25,8 @@ from fastlog.loadtest.search import CONFIRMATIONS_MAX, STEPS_MAX, Search, Search
 from fastlog.stats import Latency
 from fastlog.stats_client import Figures, StatsClient
 from tests.helpers.lossy_relay import LossyRelay
-from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, run_fastlog
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, TOKEN, eventually, run_fastlog
 
-TOKEN = "correct-horse-battery-staple"
 UNKNOWN = "192.0.2.1:1"  # an address that the server does not list
 ENTRY = b'{"sequence":1000000000000000,"level":"INFO","message":"m"}'
 

@@ -57,7 +57,7 @@ def test_lines_of_standard_input(start, tmp_path):
     ]
 
 
-def test_a_line_too_long_for_a_datagram_is_shortened_and_told(start, tmp_path):
+def test_a_line_too_long_for_a_datagram_is_shortened_and_reported(start, tmp_path):
     server = start()
     lines = b"first\n" + b"x" * 70_000 + b"\nlast\n"
     done = run_fastlog("send", "--stdin", "--port", str(server.port), cwd=tmp_path, stdin=lines)
@@ -82,7 +82,7 @@ def test_json_lines_are_entries(start, tmp_path):
     assert {entry["app"] for entry in entries} == {"web"}
 
 
-def test_a_json_line_too_long_for_a_datagram_is_shortened_and_told(start, tmp_path):
+def test_a_json_line_too_long_for_a_datagram_is_shortened_and_reported(start, tmp_path):
     server = start()
     line = json.dumps({"level": "ERROR", "message": "m" * 70_000}).encode()
     done = run_fastlog("send", "--json", "--port", str(server.port), cwd=tmp_path, stdin=line)
@@ -121,19 +121,19 @@ def test_a_pipe_waits_for_a_server_that_takes_its_time(start, tmp_path):
     assert taken < len(lines)
     server.signal(signal.SIGCONT)
     os.set_blocking(program.stdin.fileno(), True)
-    _, told = program.communicate(lines[taken:], PATIENCE_SEC)
-    assert b"200000 sent" in told
+    _, reported = program.communicate(lines[taken:], PATIENCE_SEC)
+    assert b"200000 sent" in reported
     assert program.returncode == 0
     assert [entry["message"] for entry in server.entries()] == [str(number) for number in range(200_000)]
 
 
-def test_a_message_that_is_no_utf8_is_made_valid(start, tmp_path):
+def test_a_message_that_is_not_utf8_is_made_valid(start, tmp_path):
     server = start()
     assert run_fastlog("send", b"caf\xe9", "--port", str(server.port), cwd=tmp_path).returncode == 0
     assert [entry["message"] for entry in server.entries()] == ["caf\ufffd"]
 
 
-def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closing):
+def test_errors_are_retransmitted_until_they_are_acknowledged(start, tmp_path, closing):
     """The first three datagrams are lost on their way there, and the first ACK on its way back."""
     server = start()
     way = closing(LossyRelay(server.port, lambda way, number: number < (3 if way == "there" else 1)))
@@ -147,7 +147,7 @@ def test_errors_are_repeated_until_they_are_acknowledged(start, tmp_path, closin
     )  # a retransmission is the same bytes again
 
 
-def test_what_is_not_acknowledged_is_told(start, tmp_path, closing):
+def test_entries_without_an_ack_are_reported(start, tmp_path, closing):
     server = start()
     way = closing(LossyRelay(server.port, lambda way, number: way == "back"))
     done = run_fastlog(
@@ -159,7 +159,7 @@ def test_what_is_not_acknowledged_is_told(start, tmp_path, closing):
 
 
 @pytest.mark.parametrize("level", ["INFO", "ERROR"])
-def test_no_server_is_told(tmp_path, level):
+def test_a_missing_server_is_reported(tmp_path, level):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -208,14 +208,14 @@ def test_a_level_is_sent_under_its_own_name(start, tmp_path, given, sent):
 
 
 @pytest.mark.parametrize("server", ["a..b", "255.255.255.255"])
-def test_a_server_that_cannot_be_one_is_told(tmp_path, server):
+def test_an_impossible_server_is_reported(tmp_path, server):
     done = run_fastlog("send", "hello", "--server", server, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.startswith(f"fastlog: cannot find the server {server!r}: ")
     assert done.stderr.count("\n") == 1
 
 
-def test_a_name_that_does_not_resolve_is_told(tmp_path):
+def test_a_name_that_does_not_resolve_is_reported(tmp_path):
     done = run_fastlog("send", "hello", "--server", "no.such.host.invalid", cwd=tmp_path)
     assert done.returncode == 1
     assert "cannot find the server 'no.such.host.invalid': " in done.stderr

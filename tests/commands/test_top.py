@@ -39,7 +39,7 @@ def test_the_figures_are_shown_once(start, tmp_path):
     assert "\x1b" not in done.stdout
 
 
-def test_no_server_is_told(tmp_path):
+def test_a_missing_server_is_reported(tmp_path):
     done = run_fastlog("top", "--once", "--url", "http://127.0.0.1:9", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "fastlog: cannot ask http://127.0.0.1:9/stats: Connection refused\n"
@@ -56,11 +56,11 @@ def test_the_token_is_shown_to_the_server(start, tmp_path):
     assert once(tmp_path, server, FASTLOG_DASHBOARD_TOKEN=TOKEN).returncode == 0
 
 
-@needs_terminal
 def red_parts(screen: str) -> list[str]:
     return [plain(part).strip() for part in re.findall(RED.pattern + r"([^\x1b]*)", screen) if part.strip()]
 
 
+@needs_terminal
 def test_it_continues_when_the_server_goes_and_comes_back_and_only_loss_and_silence_are_red(start, tmp_path, closing):
     server = start()
     server.send([INFO] * 3)
@@ -100,7 +100,7 @@ def test_it_ends_and_leaves_the_terminal_as_it_was(start, tmp_path, closing, how
     script = 'trap : INT; stty -a > before; "$@"; stty -a > after; true'
     terminal = closing(watching(tmp_path, server, "sh", "-c", script, "sh"))
     assert "q: quit" in terminal.screen()
-    # the server answers no more, so that nobody reads what is typed until the end
+    # the server does not answer, so that nobody reads the keys until the end
     with server.stopped():
         terminal.type("xyz")
         if how == "SIGTERM":
@@ -134,7 +134,7 @@ def test_losses_are_seen_in_a_small_terminal(start, tmp_path, closing, columns, 
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
-def test_an_encoding_that_lacks_characters_is_no_trouble(start, tmp_path, encoding):
+def test_an_encoding_that_lacks_characters_does_no_harm(start, tmp_path, encoding):
     server = start()
     server.send([INFO])
     eventually(server.stats, lambda stats: stats["total_received"] == 1)
