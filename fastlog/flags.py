@@ -14,7 +14,7 @@ SERVE = "fastlog.server.server"
 DEFAULT_SERVER = "127.0.0.1"
 SYSTEM_LOG_DIR = "/var/log/fastlog"  # where the server writes under the systemd unit in contrib/ and in the container
 
-# The settings that commands use besides `serve`, which uses all but the clients'.
+# The settings that each command uses. `serve` uses all except those of clients.
 CLIENT_USES = ("SERVER_PORT", "PRIORITY_LEVELS", "SNDBUF_SIZE")
 LOG_USES = ("LOG_DIR", "LOG_FILENAME")
 DASHBOARD_USES = ("DASHBOARD_HOST", "DASHBOARD_PORT", "DASHBOARD_TOKEN")
@@ -24,8 +24,8 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Its namespace has `module`, the command's; where that is None, `show_help` is to be called. Flags of settings are
-    there under their variables, in capitals."""
+    """The parser of the command line. Its result has `module`, the module of the command; if that is None, the caller
+    calls `show_help`. A flag that sets a setting is there under the name of the variable, in capitals."""
     parser = argparse.ArgumentParser(
         prog="fastlog",
         description="Collects structured logs over UDP cheaply; errors are made durable and acknowledged.",

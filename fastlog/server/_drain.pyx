@@ -31,7 +31,7 @@ cdef enum:
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
     # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
-    # notice, and long enough for a few bursts.
+    # notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000

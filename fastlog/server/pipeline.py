@@ -99,7 +99,7 @@ class Pipeline:
             if monotonic() - began > END_DRAIN_SEC:
                 self._receiving = False
         try:
-            self.writer.finish(began)
+            self.writer.finish(monotonic())
         finally:
             self.writer.give_up()
         return not self.writer.failure

@@ -88,7 +88,7 @@ class Writer:
         self.commit.hurry()
         self.flush(now)  # before it waits: a sync under way may take longer than the server is given to end
         self._log.wait()
-        self.make_room(now)
+        self.make_room(monotonic())
         self._log.wait()
         self._log.sync()
 

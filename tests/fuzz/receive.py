@@ -70,7 +70,7 @@ links: dict[tuple[int, bool], Link] = {}
 
 
 def link_of(slot_bytes: int, *, admitted: bool) -> Link:
-    """Kept for the next input, which it must be as good as new for."""
+    """The link is kept for later inputs, so each input must leave it as it was."""
     if (slot_bytes, admitted) not in links:
         links[slot_bytes, admitted] = Link(slot_bytes, admitted=admitted)
     return links[slot_bytes, admitted]
@@ -89,7 +89,7 @@ def batches(datagrams: list[bytes]):
 
 
 class Run:
-    """One input's way through the intake: what is expected to come out, and what came out so far."""
+    """One input on its way through the intake: what is expected to come out, and what came out so far."""
 
     def __init__(self, link: Link, *, keeps_lines: bool, halves: bool, acknowledges: bool) -> None:
         self.link = link
@@ -159,7 +159,7 @@ class Run:
 
 
 def counts_of(intake: Intake) -> dict[str, int]:
-    """What the intake counts, since ever."""
+    """All counters of the intake."""
     return {
         "datagrams": intake.datagrams,
         "bytes": intake.datagram_bytes,

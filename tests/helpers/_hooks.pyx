@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""What tests and benchmarks call in C, and no program does. Built in place only: no installation has it."""
+"""C functions for tests and benchmarks. They are built in place only: no installation has them."""
 
 import socket
 
@@ -9,8 +9,8 @@ from libc.string cimport memcpy, memset
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
 from fastlog.server._address cimport Address
-from fastlog.server._ledger cimport Ledger
 from fastlog.server._duplicates cimport StoredHashes
+from fastlog.server._ledger cimport Ledger
 
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
@@ -21,14 +21,14 @@ cdef enum:
 
 
 def siphash24(bytes key not None, bytes data not None):
-    """The published hash under a key of 16 bytes."""
+    """SipHash-2-4 under a key of 16 bytes."""
     cdef uint64_t words[2]
     memcpy(words, <const char *>key, 16)
     return fl_siphash24(words, data, len(data))
 
 
 def seen_before(lines):
-    """Adds each line that is not there; returns for each whether it was."""
+    """Adds each line that is not stored yet; returns for each line whether it was."""
     cdef StoredHashes stored = StoredHashes()
     cdef bytes line
     cdef uint64_t hash

@@ -9,7 +9,7 @@ HALL = ""  # the modules that lie in fastlog/ itself
 MAY_IMPORT = {
     HALL: {HALL},
     "logs": {HALL, "logs"},
-    "server": {HALL, "logs", "server"},
+    "server": {HALL, "server"},
     "client": {HALL, "client"},
     "loadtest": {HALL, "client", "loadtest"},
     "commands": {HALL, "logs", "server", "client", "loadtest", "commands"},
