@@ -2,9 +2,9 @@
 
 from argparse import ArgumentTypeError
 
-CLIENTS_MAX = 256  # of a load test, a thread each: on any machine more of them only take turns
+CLIENTS_MAX = 256  # the clients of a load test are a thread each; on any machine more of them only take turns
 MESSAGE_MAX_BYTES = 60_000  # a datagram of 65,507 bytes, less the entry's other fields
-COUNT_MAX = 10**12  # entries of a load test: a day at ten million a second
+COUNT_MAX = 10**12  # entries of a load test: more than a day at ten million a second
 RATE_MAX = 10**9  # entries a second: a nanosecond each
 DAY_SEC = 86_400  # the longest time a command waits or runs
 

@@ -13,7 +13,7 @@ import msgspec
 from fastlog.entry import LEVELS, known_level
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES
 
-NETWORKS_MAX = 64  # in ALLOW_FROM: every datagram's sender is compared with each of them
+NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
 OFF = "off"  # DASHBOARD_PORT without a dashboard

@@ -8,9 +8,9 @@ import sys
 
 
 class FastlogError(Exception):
-    """Base of all of them; the text is one line that says what is wrong, where, and what to do."""
+    """The base of fastlog's errors. The text is one line that says what is wrong, where, and what to do."""
 
-    exit_code = 1  # of a command that ends with it
+    exit_code = 1  # the exit code of a command that ends with the error
 
 
 class ConfigError(FastlogError, ValueError):

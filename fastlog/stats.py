@@ -1,4 +1,4 @@
-"""The stats of a running server: one snapshot, made by its loop, and read by whatever shows it.
+"""The stats of a running server: one snapshot, which its loop makes, and every command and page reads.
 
 The types are the contract of `/stats`. Each figure is declared once, with its meaning and its metric: `/metrics`, the
 JSON schema and the table in docs/http-api.md are made from the declarations. A figure that could not be read is None,

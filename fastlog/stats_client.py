@@ -10,10 +10,10 @@ import msgspec
 from fastlog.errors import ConfigError, FastlogError
 from fastlog.stats import Losses, Process, SenderStats, Stats
 
-TIMEOUT_SEC = 5.0  # to wait for an answer: the dashboard's thread lets the server's loop go first
-SNAPSHOT_PATIENCE_SEC = 5.0  # to wait for a new snapshot: the loop makes one when asked, unless it hangs
-ASK_AGAIN_SEC = 0.15  # between two requests for a new snapshot: each of them costs the server some time
-BODY_MAX_BYTES = 16 << 20  # of an answer: many times the largest /stats, and an end to what a stranger may send
+TIMEOUT_SEC = 5.0  # time for an answer: the dashboard's thread lets the server's loop go first
+SNAPSHOT_PATIENCE_SEC = 5.0  # time for a new snapshot: the loop makes one when asked, unless it hangs
+ASK_AGAIN_SEC = 0.15  # time between two requests for a new snapshot: each of them costs the server some time
+BODY_MAX_BYTES = 16 << 20  # largest answer: many times the largest /stats, and a bound to what a stranger sends
 
 REFUSALS = (401, 403, 503)  # the statuses with which a fastlog server refuses its stats
 

@@ -15,7 +15,7 @@ from fastlog.server._drain import Intake
 from fastlog.server._socket import Acks
 from fastlog.server.meters import LatencyMeter
 
-SYNCS_APART_SEC = 0.005  # on average: each sync costs turns of the loop, and ACKs can leave together
+SYNCS_APART_SEC = 0.005  # the average time between syncs: each costs turns of the loop, and ACKs can leave together
 SYNCS_IN_A_ROW = 20  # may begin at once after a pause: a client that awaits each ACK is not slowed
 HELD_MAX_BYTES = 16 << 20  # lines in memory until they are durable: seconds of nothing but priority entries
 

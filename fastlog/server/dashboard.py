@@ -21,13 +21,13 @@ from fastlog.errors import say
 from fastlog.server.http_guard import Guard, make_server
 from fastlog.stats import Health, Stats
 
-RETRY_SEC = 10.0  # between two attempts to listen: soon enough for a person who has just freed the port
-STALLED_SEC = 5.0  # without a beat of the loop, which beats every second: the loop hangs
-FRESH_SEC = 0.5  # for which a snapshot is shown: the page asks every 2 s
-ANSWER_SEC = 0.25  # for the loop to publish a new snapshot; after that, the old one is shown
-LOOK_SEC = 0.001  # between two looks for a new snapshot: waiting for a lock could hold up the loop
-LOOK_AFTER_SEC = 1.0  # between two looks for connections that are past their time limit
-PAUSE_SEC = 0.001  # between two looks at the connections: requests that arrived meanwhile are served together
+RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
+STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
+FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
+ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the old one is shown
+LOOK_SEC = 0.001  # time between two looks for a new snapshot: waiting for a lock could hold up the loop
+LOOK_AFTER_SEC = 1.0  # time between two looks for connections that are past their time limit
+PAUSE_SEC = 0.001  # time between two looks at the connections: requests that arrive meanwhile are served together
 BUSY_PAUSE_SEC = 0.05  # the pause while the loop is busy and needs the interpreter: a person does not notice it
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 

@@ -18,10 +18,10 @@ import waitress.server
 from fastlog.config import Settings
 
 CONNECTIONS_MAX = 256  # enough for many open pages; each takes a few kilobytes and a file descriptor
-REQUEST_SEC = 10.0  # for a request to arrive: a browser needs milliseconds, and a stalled one must not hold its place
-IDLE_SEC = 20  # for a connection without a request; an open page asks every 2 s
-CLEANUP_SEC = 5  # between two looks for idle connections: IDLE_SEC is kept to a quarter
-REQUEST_MAX_BYTES = 16 * 1024  # for the header, and for a body, which no request needs
+REQUEST_SEC = 10.0  # time for a request to arrive: a browser needs milliseconds, and a stalled one must not stay
+IDLE_SEC = 20  # longest time that a connection has no request; an open page asks every 2 s
+CLEANUP_SEC = 5  # time between two looks for idle connections: IDLE_SEC is kept to a quarter
+REQUEST_MAX_BYTES = 16 * 1024  # largest header, and largest body, which no request needs
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "

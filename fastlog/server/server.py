@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastlog.server.dashboard import Dashboard
 
 BUSY_RATE = 20_000  # entries a second at which the dashboard's thread begins to slow the loop down
-TICK_SEC = 1.0  # between two readings of the counters that rates are computed from
+TICK_SEC = 1.0  # time between two readings of the counters that rates are computed from
 SWITCH_SEC = 0.0005  # longest time that the dashboard keeps the interpreter when the loop wants it back
 
 

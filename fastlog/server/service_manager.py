@@ -12,7 +12,7 @@ from time import monotonic_ns
 
 from fastlog.errors import say
 
-STATUS_SEC = 10.0  # between two status lines: people read them, so a manager need not get them more often
+STATUS_SEC = 10.0  # time between two status lines: only people read them, so more would be of no use
 SEND_SEC = 1.0  # how long a manager that does not read may delay a start, a reload or the end
 
 

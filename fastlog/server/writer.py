@@ -16,7 +16,7 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.meters import RecentEntries
 
-RETRY_SEC = 1.0  # between two attempts to write to a disk that refused
+RETRY_SEC = 1.0  # time between two attempts to write to a disk that refused
 UNWRITTEN_MAX_BYTES = 16 << 20  # lines of priority entries in memory while the disk refuses them
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 

@@ -27,12 +27,12 @@ PARTS = {
     "long": ("scanner", ["-max_len=65507", "-len_control=0"]),
     "receive": ("receive", ["-max_len=1024"]),
 }
-# What takes longer hangs: far more than any input takes, since a machine that stands still for a while counts, too.
+# An input that takes longer hangs. It is far more than any input takes, since the machine itself may stall for a while.
 HANG = ["-timeout=300", "-report_slow_units=300"]
 
 
 def seeds() -> dict[str, list[bytes]]:
-    """By part."""
+    """The first inputs of each part."""
     datagrams = [datagram for _, datagram, _ in CASES]
     entries = b"\n".join([GOOD, GOOD_2, nested(64), b'{"level":"INFO","message":\r\n"m"}', b"x"])
     message = b'{"level":"INFO","message":"%s"}' % (b"0123456789abcdef" * 4000)
@@ -61,7 +61,7 @@ def write_dictionary() -> Path:
 
 
 def fuzz(part: str, seconds: int, runs: int) -> bool:
-    """Whether nothing was found; what libFuzzer says goes to a file, and the end of it is shown."""
+    """Fuzzes one part; returns whether nothing was found. The output of libFuzzer goes to a file, whose end is shown."""
     target, options = PARTS[part]
     kept, log = OUT / "kept" / part, OUT / f"{part}.log"
     kept.mkdir(parents=True, exist_ok=True)

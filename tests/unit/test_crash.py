@@ -25,7 +25,7 @@ TORN = 7  # bytes of a torn write that are there
 
 
 class InstantStorage(Storage):
-    """For recoveries that are not cut short."""
+    """A storage for recoveries that are not cut short."""
 
     def sync(self, files, directory, done):
         done(None)

@@ -37,7 +37,7 @@ def retire_all(ledger, now_ms, idle_ms) -> int:
 
 
 def figures(ledger) -> dict[str, int]:
-    """Those that are not zero."""
+    """The totals that are not zero."""
     return {name: figure for name, figure in ledger.totals().items() if name in FIGURES and figure}
 
 
@@ -384,7 +384,7 @@ COLLIDING = [
 
 @pytest.mark.parametrize(("secret", "retired"), [(SECRET, [0] * 16 + [1]), (bytes(16), [0] * 17)])
 def test_a_bucket_holds_16_senders(secret, retired):
-    """Whoever knows the secret can make one sender of a bucket retire, and nothing slower; others not even that."""
+    """Somebody who knows the secret can retire one sender of a bucket, and slow nothing down. Others cannot even do that."""
     ledger = Ledger(secret)
     for host, expected in zip(COLLIDING, retired, strict=True):
         feed(ledger, 1, 2, 3, address=f"10.{host >> 16}.{host >> 8 & 255}.{host & 255}")

@@ -26,7 +26,7 @@ HOSTILE = (
 
 
 def test_every_character_that_acts_or_hides_is_escaped_and_no_other():
-    """By the Unicode of the Python that runs it; a newer one may know more of them."""
+    """The characters are those of the running Python's Unicode; a newer version may know more."""
     escaped, must_be, may_be = set(), set(IGNORABLE), set()
     for code in (*range(0xD800), *range(0xE000, 0x110000)):
         character = chr(code)
