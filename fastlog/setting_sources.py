@@ -68,7 +68,7 @@ def load_for_server(sources: Sequence[Source]) -> tuple[Settings, dict[str, Orig
 
 
 def _find(setting: Setting, sources: Sequence[Source]) -> tuple[str, Origin]:
-    """The text that counts, and its origin. An empty value is no value."""
+    """The text that counts, and its origin. An empty value counts as none."""
     for name, values, plain_names in sources:
         if name == FLAG:
             written = {setting.flags[0]: values.get(setting.variable)}

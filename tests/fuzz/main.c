@@ -42,7 +42,7 @@ static const char FIND_BUILT_IN[] =
 static PyObject *receive_check; /* NULL: the target is the scanner */
 
 const char *__asan_default_options(void) {
-  /* Python leaves its own objects to the end of the process: leaks cannot be told from them. A larger quarantine only
+  /* Python leaves its own objects to the end of the process: leaks look the same. A larger quarantine only
    * costs time: what one input freed is long forgotten. */
   return "detect_leaks=0:detect_stack_use_after_return=1:quarantine_size_mb=64";
 }
