@@ -243,6 +243,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = DEFAULT_SEND_BUFFER_BYTES
 
+    @property
+    def acks_wait_for_disk(self) -> bool:
+        """Whether ACKs wait for the sync, not only for the write."""
+        return self.priority_sync == "durable"
+
 
 class Setting(msgspec.Struct, frozen=True):
     """What is known of one setting besides its value."""

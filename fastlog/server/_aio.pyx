@@ -51,9 +51,12 @@ cdef class Aio:
 
     def __cinit__(self):
         self.eventfd = -1
+        cdef int eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         if syscall(SYS_io_setup, <long>MAX_UNDER_WAY, &self.context) < 0:
-            raise OSError(errno, os.strerror(errno), "io_setup")
-        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            error = OSError(errno, os.strerror(errno), "io_setup")
+            os.close(eventfd)
+            raise error
+        self.eventfd = eventfd
 
     def close(self):
         """Waits for the syncs under way. Idempotent."""

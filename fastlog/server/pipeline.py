@@ -42,8 +42,7 @@ class Pipeline:
         self.intake = Intake(
             settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
         )
-        waits_for_disk = settings.priority_sync == "durable"
-        commit = Commit(self.intake, listener.socket, waits_for_disk, pace or SyncPace())
+        commit = Commit(self.intake, listener.socket, settings.acks_wait_for_disk, pace or SyncPace())
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
         cap_bytes = int(settings.rejects_max_mb * MB)

@@ -113,7 +113,7 @@ class Server:
         self._manager.ready()
 
     def _sync_mode(self) -> str:
-        return self._storage.mode if self._settings.priority_sync == "durable" else "none: acknowledged when written"
+        return self._storage.mode if self._settings.acks_wait_for_disk else "none: acknowledged when written"
 
     def _introduce(self) -> None:
         settings, listener, log = self._settings, self._listener, self._pipeline.log
@@ -127,7 +127,7 @@ class Server:
         else:
             say(f"receive buffer is {listener.granted} bytes; {listener.wanted} were asked for")
         if settings.priority_levels:
-            after = "sync" if settings.priority_sync == "durable" else "write, which a power cut may undo"
+            after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
             if self._why_blocking:
                 where = f"{settings.log_dir} ({self._why_blocking})"
