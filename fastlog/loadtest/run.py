@@ -210,6 +210,13 @@ class Measurement:
         crew = Crew(senders, self._plan)
         try:
             crew.start()
+            return self._watch(crew, before)
+        finally:
+            crew.stop()  # if Ctrl-C came before all threads had begun, or a second one before they had ended
+
+    def _watch(self, crew: Crew, before: Figures | None) -> bool:
+        """Returns whether Ctrl-C ended the sending. Raises LoadError."""
+        try:
             if crew.watch(self._watcher, stop_if_refused=before is None):
                 self._notes.append("stopped early: nothing is listening")
         except KeyboardInterrupt:
@@ -217,8 +224,6 @@ class Measurement:
             self._watcher.interrupted(max(SETTLE_SEC, _flush_sec(before)) if before else 0.0)
             crew.join()
             return True
-        finally:
-            crew.stop()  # if a second Ctrl-C came before the threads had ended
         return False
 
     def _settle(self, sending: Sending, before: Figures) -> Outcome | None:

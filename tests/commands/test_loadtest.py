@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -118,6 +119,20 @@ def measured(server, stats_client: StatsClient, logs: int, errors: int = 0) -> R
     dealt = [made_up(rng, count, errors, None) for count in plan.counts]
     target = Target("127.0.0.1", server.port, 1 << 20, PATIENCE_SEC)
     return Measurement(target, plan, dealt, ("ERROR",), stats_client).run()
+
+
+def test_ctrl_c_while_the_clients_begin_ends_them(start, monkeypatch):
+    class SecondFails(threading.Thread):
+        def start(self) -> None:
+            if self.name == "client 1":
+                raise KeyboardInterrupt
+            super().start()
+
+    server = start()
+    monkeypatch.setattr(threading, "Thread", SecondFails)
+    with pytest.raises(KeyboardInterrupt):
+        measured(server, Between(server), 10_000)
+    eventually(threading.enumerate, lambda threads: len(threads) == 1)
 
 
 def test_drops_of_the_kernel_are_accounted_for(start):
