@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="`fastlog COMMAND --help` shows the arguments of a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(prog="fastlog", metavar="COMMAND", title="commands")
     for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_top, _add_doctor):
         add(commands)
     _add_help(commands, parser)
