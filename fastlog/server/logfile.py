@@ -27,11 +27,11 @@ class Names:
         self.live = live
         self.next = Path(f"{live}.new")
         self._storage = storage
-        self._backups = backups
+        self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
 
     def newest_first(self) -> list[Path]:
         """The live file and every archive there may be."""
-        return [self.live, *(self._archive(number) for number in range(1, self._backups + 1))]
+        return [self.live, *self._archives]
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -39,11 +39,13 @@ class Names:
         Only the files that have to make room are moved, so a rotation that failed half-way can be tried again, and
         costs no archive.
         """
-        free = next((n for n in range(1, self._backups) if not self._archive(n).exists()), self._backups)
-        for number in range(free - 1, 0, -1):
-            self._storage.rename(self._archive(number), self._archive(number + 1))
-        if self._backups:
-            self._rename_live(self._archive(1))
+        archives = self._archives
+        last = len(archives) - 1
+        free = next((index for index in range(last) if not archives[index].exists()), last)
+        for index in range(free, 0, -1):
+            self._storage.rename(archives[index - 1], archives[index])
+        if archives:
+            self._rename_live(archives[0])
         self._storage.rename(self.next, self.live)
 
     def set_aside(self) -> None:
@@ -60,9 +62,6 @@ class Names:
     def _rename_live(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another program took it away
             self._storage.rename(self.live, path)
-
-    def _archive(self, number: int) -> Path:
-        return Path(f"{self.live}.{number}")
 
 
 class LogFile:
