@@ -54,7 +54,7 @@ class Pipeline:
         self._flush_count = settings.flush_count
         self._flush_timeout_sec = settings.flush_timeout_sec
         self._next_turn = loop.deadline(self.turn)
-        self._flush_due = loop.deadline(self._on_flush_due)
+        self._flush_due = loop.deadline(self.writer.flush)
         loop.on_readable(listener.socket, self._on_readable)
         self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
         for lines in log.newest(REMEMBERED_BYTES):
@@ -109,6 +109,3 @@ class Pipeline:
 
     def _on_readable(self, now: float) -> None:
         self.turn(now, min(self._loop.next_at, now + self._flush_timeout_sec))
-
-    def _on_flush_due(self, now: float) -> None:
-        self.writer.flush(now)

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,6 +33,16 @@ DROPS_ALARM_SEC = 60.0  # how long a kernel drop degrades health
 SENDERS_SHOWN = 10  # senders of most entries, and as many with most gaps
 
 
+class LossCounts(NamedTuple):
+    """What is lost so far; LossAges has a field for each."""
+
+    kernel_drops: int | None
+    sequence_gaps: int
+    network: int | None
+    disk: int
+    rejected: int
+
+
 class Reporter:
     """Moments are in seconds of time.monotonic."""
 
@@ -50,14 +61,14 @@ class Reporter:
         self._losses = {name: LossMeter() for name in LossAges.__struct_fields__}
         self._losses["kernel_drops"] = LossMeter(self._dropped_before)
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> LossCounts:
         """Reads the counters that rates are computed from. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
-        losses = self._sum_up_losses(now)
-        rejected = sum(self._intake.rejects.counts.values())
-        for name, meter in self._losses.items():
-            meter.tick(now, rejected if name == "rejected" else getattr(losses, name))
+        losses = self._count_losses()
+        for name, count in losses._asdict().items():
+            self._losses[name].tick(now, count)
+        return losses
 
     @property
     def rate(self) -> float:
@@ -65,7 +76,7 @@ class Reporter:
         return self._rate.now
 
     def snapshot(self, now: float) -> Stats:
-        self.tick(now)
+        losses = self.tick(now)
         intake, writer, ledger = self._intake, self._writer, self._intake.ledger.totals()
         return Stats(
             health=self.health(now),
@@ -79,7 +90,13 @@ class Reporter:
             duplicates=intake.duplicates,
             buffered=writer.buffered,
             rejected=intake.rejects.counts,
-            losses=self._sum_up_losses(now),
+            losses=Losses(
+                kernel_drops=losses.kernel_drops,
+                sequence_gaps=losses.sequence_gaps,
+                network=losses.network,
+                disk=losses.disk,
+                seconds_since=LossAges(**{name: meter.seconds_since(now) for name, meter in self._losses.items()}),
+            ),
             acks=_acks(writer.commit),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
@@ -115,8 +132,7 @@ class Reporter:
     def status_line(self, now: float, warnings: list[str]) -> str:
         """One line for `systemctl status`: the rate, the losses, and the reasons and warnings of `health`. `warnings`
         are added to these."""
-        self.tick(now)
-        health, drops = self.health(now), self._listener.drops()
+        drops, health = self.tick(now).kernel_drops, self.health(now)
         figures = (
             f"{health.status}: {self.rate:.0f} entries/s, {self._intake.total_received} received; lost: "
             f"{'unknown' if drops is None else drops} in the kernel, {self._writer.lost} to the disk"
@@ -124,16 +140,16 @@ class Reporter:
         notes = [f"warning: {warning}" for warning in (*health.warnings, *warnings)]
         return "; ".join([figures, *health.reasons, *notes])
 
-    def _sum_up_losses(self, now: float) -> Losses:
+    def _count_losses(self) -> LossCounts:
         ledger, drops = self._intake.ledger.totals(), self._listener.drops()
         gaps = ledger["lost"] + ledger["missing"]
-        return Losses(
+        return LossCounts(
             kernel_drops=drops,
             sequence_gaps=gaps,
             # Drops from before the start are in no gap of this server's ledger.
             network=None if drops is None else max(0, gaps - (drops - self._dropped_before)),
             disk=self._writer.lost,
-            seconds_since=LossAges(**{name: meter.seconds_since(now) for name, meter in self._losses.items()}),
+            rejected=sum(self._intake.rejects.counts.values()),
         )
 
     def _top_senders(self, now: float) -> list[SenderStats]:
