@@ -142,7 +142,7 @@ class LogFile:
 
     def rotate(self) -> None:
         """The live file becomes `.1`, and an empty one takes its place. Raises OSError; the old one stays live then."""
-        if len(self._rotated_unsynced) == ROTATED_UNSYNCED_MAX:
+        if len(self._rotated_unsynced) >= ROTATED_UNSYNCED_MAX:  # more after a `reopen`
             raise OSError(errno.EBUSY, f"{ROTATED_UNSYNCED_MAX} rotated files wait for a sync")
         # The new file comes first, under another name: on a full disk there may be no room for it.
         fresh = self._open(self._names.next, empty=True)

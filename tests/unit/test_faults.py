@@ -378,6 +378,22 @@ def test_more_rotations_during_one_sync_than_descriptors_wait_for_it(tmp_path, f
     harness.close()
 
 
+def test_a_reopened_file_does_not_lift_the_bound_on_files_that_wait_for_a_sync(tmp_path):
+    storage = PatientStorage()
+    harness = Harness(tmp_path, storage, limit=100, backups=100)
+    for n in range(1, 120):
+        harness.send(error(n))
+    assert harness.log.rotations == ROTATED_UNSYNCED_MAX
+    harness.log.path.rename(tmp_path / "taken away")
+    harness.log.reopen()
+    for n in range(120, 400):
+        harness.send(error(n))
+    assert harness.log.rotations == ROTATED_UNSYNCED_MAX
+    storage.finish()
+    assert harness.commit.acks_sent == 399
+    harness.close()
+
+
 def test_a_rotation_that_fails_costs_no_archive_and_no_entry(tmp_path):
     """For example, the live file may not be renamed: it grows past its limit, and the rotation is tried again later."""
     fails = {"rename": False}
