@@ -6,7 +6,6 @@ covered survives a power cut, the file's name included. It knows nothing of entr
 
 import contextlib
 import errno
-import fcntl
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -232,7 +231,7 @@ class LogFile:
         """Opens and locks the file. Raises BlockingIOError if another process has locked it."""
         fd = self._storage.create(path) if empty else self._storage.open(path)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._storage.lock(fd)
         except OSError as error:
             self._storage.close(fd)
             error.filename = str(path)

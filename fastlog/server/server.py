@@ -17,13 +17,14 @@ from fastlog.server.loop import Loop
 from fastlog.server.pipeline import MB, Pipeline
 from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
-from fastlog.server.storage import AsyncStorage, Storage, best_storage
+from fastlog.server.storage import AsyncStorage
 
 if TYPE_CHECKING:
     from fastlog.server.dashboard import Dashboard
 
 BUSY_RATE = 20_000  # entries a second at which the dashboard's thread begins to slow the loop down
 TICK_SEC = 1.0  # time between two readings of the counters that rates are computed from
+BLOCKING_RETRY_SEC = 60.0  # while syncs block: time between two attempts to have the kernel do them meanwhile
 SWITCH_SEC = 0.0005  # longest time that the dashboard keeps the interpreter when the loop wants it back
 
 
@@ -33,7 +34,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         directory = Path(settings.log_dir)
-        self._storage, self._why_blocking = _open_directory(directory)
+        self._storage = _open_directory(directory)
         name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
         with _start_errors(directory / name):
             log = LogFile(self._storage, directory, name, limit, settings.log_backups)
@@ -46,8 +47,8 @@ class Server:
         self._reopen = self._loop.deadline(self._on_reopen)
         self._tick_due = self._loop.deadline(self._on_tick_due)
         self._manager_due = self._loop.deadline(self._on_manager_due)
-        if isinstance(self._storage, AsyncStorage):
-            self._loop.on_readable(self._storage.source, self._storage.on_ready)
+        self._storage_due = self._loop.deadline(self._on_storage_due)
+        self._loop.on_readable(self._storage.source, self._storage.on_ready)
         with _start_errors(log.path):
             self._pipeline = Pipeline(settings, log, self._listener, self._loop)
         self._dashboard = self._make_dashboard()
@@ -100,6 +101,14 @@ class Server:
             self._manager.alive()
             self._manager_due.set(now + self._manager.every_sec)
 
+    def _on_storage_due(self, now: float) -> None:
+        self._storage.begin(Path(self._settings.log_dir))
+        if self._storage.why_blocking:
+            self._storage_due.set(now + BLOCKING_RETRY_SEC)
+        else:
+            say("syncs no longer block the server")
+            self._reporter.sync_mode = self._sync_mode()
+
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
         log = self._pipeline.log
@@ -129,9 +138,17 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
-            if self._why_blocking:
-                where = f"{settings.log_dir} ({self._why_blocking})"
-                say(f"syncs will block the server: no asynchronous fdatasync in {where}")
+            if self._storage.why_blocking:
+                where = f"{settings.log_dir} ({self._storage.why_blocking})"
+                say(
+                    f"syncs will block the server: no asynchronous fdatasync in {where}; "
+                    f"trying again every {BLOCKING_RETRY_SEC:g} s"
+                )
+                self._storage_due.set(time.monotonic() + BLOCKING_RETRY_SEC)
+            if self._storage.no_name_syncs:
+                say(f"the file system of {settings.log_dir} has no sync of directories: a power cut may undo new names")
+        if self._storage.no_locks:
+            say(f"the file system of {settings.log_dir} has no locks: never start a second server with this log file")
 
     def _say_ready(self) -> None:
         listener, log = self._listener, self._pipeline.log
@@ -191,11 +208,13 @@ def _start_errors(log: Path) -> Iterator[None]:
         raise StartError(f"cannot write {path}: {error.strerror}; set LOG_DIR to a directory you may write") from error
 
 
-def _open_directory(directory: Path) -> tuple[Storage, str | None]:
+def _open_directory(directory: Path) -> AsyncStorage:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        storage = AsyncStorage()
+        storage.make_directory(directory)
     except OSError as error:
         raise StartError(
             f"cannot make the directory {directory}: {error.strerror}; set LOG_DIR to a directory you may write"
         ) from error
-    return best_storage(directory)
+    storage.begin(directory)
+    return storage

@@ -53,7 +53,7 @@ class Reporter:
         self._writer = pipeline.writer
         self._log = pipeline.log
         self._rejects = pipeline.rejects
-        self._sync_mode = sync_mode
+        self.sync_mode = sync_mode
         self._started = now
         self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
@@ -102,7 +102,7 @@ class Reporter:
             bytes=intake.datagram_bytes,
             rates=self._rate.rates(),
             disk=_disk(self._log, writer.failure, self._rejects.not_noted),
-            sync=_sync(writer.commit, self._sync_mode),
+            sync=_sync(writer.commit, self.sync_mode),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=ledger["senders"],
             sender_restarts=ledger["restarts"],
