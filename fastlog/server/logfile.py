@@ -30,21 +30,23 @@ class Names:
     def __init__(self, storage: Storage, live: Path, backups: int) -> None:
         self.live = live
         self.next = Path(f"{live}.new")
-        self.removed = 0  # archives that a lower number of backups left over
         self._storage = storage
         self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
 
     def remove_surplus(self) -> None:
         """Removes the archives that a lower number of backups leaves over. Those that cannot be removed stay."""
+        limit, removed = len(self._archives), 0
         for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
             number = path.name.removeprefix(f"{self.live.name}.")
-            if ARCHIVE_NUMBER.fullmatch(number) and int(number) > len(self._archives) and path.is_file():
+            if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():
                 try:
                     self._storage.unlink(path)
                 except OSError as error:
-                    say(f"cannot remove {path}, which is more than LOG_BACKUPS={len(self._archives)}: {error.strerror}")
-                    return
-                self.removed += 1
+                    say(f"cannot remove {path}, an archive beyond LOG_BACKUPS={limit}: {error.strerror}")
+                else:
+                    removed += 1
+        if removed:
+            say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
 
     def newest_first(self) -> list[Path]:
         """The live file and every archive there may be."""
