@@ -50,9 +50,9 @@ class FaultyDisk:
         )
         assert self._answer() == "mounted"
 
-    def fail(self, operation: str, number: int, name: str | None = None) -> None:
-        """From now on the operation fails with this errno; with a name, only for the file or directory called so."""
-        self._ask("set", operation, {"errno": number, "name": name})
+    def fail(self, operation: str, number: int, name: str | None = None, *, once: bool = False) -> None:
+        """From now on, or once, the operation fails with this errno; with a name, only for what is called so."""
+        self._ask("set", operation, {"errno": number, "name": name, "once": once})
 
     def mend(self, operation: str) -> None:
         """The operation works again, and what hangs is carried out."""
@@ -352,8 +352,10 @@ class Fuse:
             self._hung.append(request)
         elif "delay" in fault:
             threading.Timer(fault["delay"], self._answer, [request, 0]).start()
-        elif not fault or fault["name"] in (None, self._system.nodes[request.node].name):
-            self._answer(request, fault.get("errno", 0))
+        elif fault and fault["name"] in (None, self._system.nodes[request.node].name):
+            if fault["once"]:
+                del self._faults[request.operation]
+            self._answer(request, fault["errno"])
         else:
             self._answer(request, 0)
 

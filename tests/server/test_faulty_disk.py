@@ -34,14 +34,13 @@ def no_ack(client: socket.socket) -> bool:
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
 def test_no_ack_is_sent_for_a_file_whose_sync_failed(faulty_disk, start, number):
     server = start()
-    faulty_disk.fail("fsync", number, "server.log")
+    faulty_disk.fail("fsync", number, once=True)
     with server.client() as client:
         client.send(error(1))
         assert client.recv(100) == ACK_FOR_1
         # it is acknowledged from another file
         assert (faulty_disk.directory / "server.log.distrusted.1").read_bytes() == error(1) + b"\n"
         assert server.log() == error(1) + b"\n"
-        faulty_disk.mend("fsync")
         client.send(error(2))
         assert acks(client, 1) == [2]
     eventually(lambda: server.stats()["sync"]["failures"], lambda failures: failures == 1)
@@ -53,14 +52,13 @@ def test_no_ack_is_sent_for_a_file_whose_sync_failed(faulty_disk, start, number)
 @pytest.mark.parametrize("failing", ["server.log.1", "server.log.2", "server.log"])
 def test_no_ack_is_sent_if_one_of_several_files_cannot_be_synced(faulty_disk, start, failing):
     server = start(MAX_LOG_SIZE_MB="0.001")
-    faulty_disk.fail("fsync", errno.EIO, failing)
+    faulty_disk.fail("fsync", errno.EIO, failing, once=True)
     with server.client() as client:
         client.send(b"\n".join(error(sequence, "x" * 300) for sequence in range(1, 9)))  # fills three files
         assert sorted(acks(client, 8)) == list(range(1, 9))
         assert (faulty_disk.directory / "server.log.distrusted.1").exists()
         assert server.log().count(b"\n") == 8
     eventually(lambda: server.stats()["sync"]["failures"], lambda failures: failures == 1)
-    faulty_disk.mend("fsync")
     assert server.stop() == 0
 
 

@@ -19,9 +19,9 @@ SERVER = Path(fastlog.server.__file__).parent
 CHANGES = {
     *("write", "writev", "pwrite", "pwritev", "sendfile", "copy_file_range", "splice"),
     *("rename", "renames", "replace", "unlink", "remove", "link", "symlink"),
-    *("truncate", "ftruncate", "posix_fallocate", "fsync", "fdatasync", "sync", "mkfifo", "mknod"),
+    *("mkdir", "makedirs", "truncate", "ftruncate", "posix_fallocate", "fsync", "fdatasync", "sync", "mkfifo", "mknod"),
 }  # functions of os
-CHANGES_OF_PATHS = {"write_bytes", "write_text", "touch", "unlink", "rename", "hardlink_to", "symlink_to"}
+CHANGES_OF_PATHS = {"mkdir", "write_bytes", "write_text", "touch", "unlink", "rename", "hardlink_to", "symlink_to"}
 WRITES = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
 
 
@@ -64,6 +64,7 @@ def test_every_change_of_a_file_goes_through_the_storage(path):
         "os.open(path, os.O_RDONLY | os.O_CREAT)",
         "path.write_bytes(b'')",
         "self.path.unlink()",
+        "self.path.parent.mkdir()",
     ],
 )
 def test_a_change_past_the_storage_is_found(call):
