@@ -144,6 +144,8 @@ class AsyncStorage(Storage):
             self._aio.set_up()
             self.why_blocking = None
             failure = self._probe(directory)
+        except BlockingIOError:
+            failure = OSError(errno.EAGAIN, "all that the system allows are in use; see sysctl fs.aio-max-nr")
         except OSError as error:
             failure = error
         self.why_blocking = None if failure is None else failure.strerror or str(failure)

@@ -23,6 +23,7 @@ from tests.mutants.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIES = ROOT / "build" / "mutants"
+ORIGINAL = COPIES / "original"  # of the copies: the working tree may be edited meanwhile
 LEFT_OUT = (".git", ".venv", "dist", "logs", "__pycache__", ".*_cache", ".hypothesis", ".benchmarks", "*.egg-info")
 BUILT = ("lib.*", "temp.*")  # in build/: what tells setuptools that a module is up to date
 MORE_TESTS = ("tests/unit", "tests/server", "tests/client")
@@ -32,17 +33,22 @@ MORE_SEC = 1800
 NOT_RUN = (2, 3, 4, 5)  # pytest's exit codes if it could not load the tests
 
 
+def copy_working_tree() -> None:
+    """Makes ORIGINAL, with what was built."""
+    shutil.rmtree(COPIES, ignore_errors=True)
+    shutil.copytree(ROOT, ORIGINAL, ignore=shutil.ignore_patterns(*LEFT_OUT, "build"), symlinks=True)
+    for built in (path for pattern in BUILT for path in (ROOT / "build").glob(pattern)):
+        shutil.copytree(built, ORIGINAL / "build" / built.name)
+
+
 class Tree:
-    """A copy of the working tree."""
+    """A copy of ORIGINAL."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._run: subprocess.Popen[str] | None = None
         self._python = root / ".venv" / "bin" / "python"
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(*LEFT_OUT, "build"), symlinks=True)
-        for built in (path for pattern in BUILT for path in (ROOT / "build").glob(pattern)):
-            shutil.copytree(built, root / "build" / built.name)
+        shutil.copytree(ORIGINAL, root, symlinks=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(root / ".venv")], check=True)
         # A path in such a file is searched, and its own .pth files are not read: so the working tree is not found.
         packages = sysconfig.get_path("purelib", vars={"base": str(root / ".venv")})
@@ -56,8 +62,8 @@ class Tree:
             self._build()
 
     def restore(self) -> None:
-        """Everything is again as it is in the working tree, times included, so that nothing is compiled again."""
-        for folder in ("fastlog", *(f"build/{path.name}" for path in (self.root / "build").iterdir())):
+        """Everything is again as in ORIGINAL, times included, so that nothing is compiled again."""
+        for folder in ("fastlog", "build"):
             for copy in (self.root / folder).rglob("*"):
                 if copy.is_file() and "__pycache__" not in copy.parts:
                     self._restore(copy)
@@ -101,7 +107,7 @@ class Tree:
         )
 
     def _restore(self, copy: Path) -> None:
-        original = ROOT / copy.relative_to(self.root)
+        original = ORIGINAL / copy.relative_to(self.root)
         if not original.exists():
             copy.unlink()
             return
@@ -128,9 +134,8 @@ def verdict(tree: Tree, mutant: Mutant, more_tests: Sequence[str]) -> str:
         tree.restore()
 
 
-def judge(mutants: Sequence[Mutant], more_tests: Sequence[str], jobs: int) -> dict[str, str]:
+def judge(mutants: Sequence[Mutant], more_tests: Sequence[str], trees: Sequence[Tree]) -> dict[str, str]:
     """The verdict on each mutant, by its name. Prints them as they come."""
-    trees = [Tree(COPIES / str(number)) for number in range(min(jobs, len(mutants)))]
     free: queue.SimpleQueue[Tree] = queue.SimpleQueue()
     for tree in trees:
         free.put(tree)
@@ -144,7 +149,7 @@ def judge(mutants: Sequence[Mutant], more_tests: Sequence[str], jobs: int) -> di
             free.put(tree)
 
     verdicts = {}
-    pool = ThreadPoolExecutor(jobs)
+    pool = ThreadPoolExecutor(len(trees))
     try:
         waiting = {pool.submit(judge_one, mutant): mutant for mutant in mutants}
         for done in as_completed(waiting):
@@ -172,10 +177,12 @@ def main() -> int:
     ]
     tests = sorted({test for mutant in chosen for test in mutant.tests.split()})
     print(f"{len(chosen)} mutants; first, their tests without any", flush=True)
-    if chosen and not Tree(COPIES / "0").passes(tests, MORE_SEC):
+    copy_working_tree()
+    trees = [Tree(COPIES / str(number)) for number in range(min(options.jobs, len(chosen)))]
+    if chosen and not trees[0].passes(tests, MORE_SEC):
         print("these tests fail without a mutant:", *tests)
         return 2
-    verdicts = judge(chosen, () if options.narrow else MORE_TESTS, options.jobs)
+    verdicts = judge(chosen, () if options.narrow else MORE_TESTS, trees)
     survivors = [name for name, verdict in verdicts.items() if not verdict.startswith("killed")]
     print(f"{len(verdicts) - len(survivors)} of {len(verdicts)} mutants were killed", *survivors, sep="\n  survived: ")
     return 1 if survivors else 0

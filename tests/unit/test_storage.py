@@ -283,6 +283,7 @@ def test_syncs_block_until_the_kernel_has_room_for_asynchronous_ones(monkeypatch
         for mode in ("fdatasync, blocking", "fdatasync, blocking", "fdatasync, asynchronous"):
             assert made.mode == mode
             assert (made.why_blocking is None) == ("asynchronous" in mode)
+            assert made.why_blocking is None or "fs.aio-max-nr" in made.why_blocking
             ends: list[OSError | None] = []
             made.sync([file.fileno()], None, ends.append)
             assert ends == ([] if "asynchronous" in mode else [None])
