@@ -18,7 +18,7 @@ class Mutant(NamedTuple):
         return source.replace(self.old, self.new)
 
 
-CORE = "tests/unit/test_faults.py tests/unit/test_crash.py tests/server/test_serve.py"
+CORE = "tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
 
 
 def _of(path: str, tests: str, *mutants: tuple[str, str, str]) -> list[Mutant]:

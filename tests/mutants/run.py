@@ -46,6 +46,7 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.output = ""  # of the last tests
         self._run: subprocess.Popen[str] | None = None
         self._python = root / ".venv" / "bin" / "python"
         shutil.copytree(ORIGINAL, root, symlinks=True)
@@ -81,13 +82,13 @@ class Tree:
             start_new_session=True,
         )
         try:
-            output, _ = self._run.communicate(timeout=seconds)
+            self.output, _ = self._run.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
             return False
         finally:
             self.end()
         if self._run.returncode in NOT_RUN:
-            raise ValueError("\n".join(output.splitlines()[-30:]))
+            raise ValueError(self.output)
         return self._run.returncode == 0
 
     def end(self) -> None:
@@ -127,7 +128,7 @@ def verdict(tree: Tree, mutant: Mutant, more_tests: Sequence[str]) -> str:
     except subprocess.CalledProcessError as error:
         return f"NOT COMPILED\n{error.stdout[-2000:]}{error.stderr[-2000:]}"
     except ValueError as error:
-        return f"NOT RUN\n{error}"
+        return f"NOT RUN\n{str(error)[-2000:]}"
     else:
         return "SURVIVED"
     finally:
@@ -180,7 +181,7 @@ def main() -> int:
     copy_working_tree()
     trees = [Tree(COPIES / str(number)) for number in range(min(options.jobs, len(chosen)))]
     if chosen and not trees[0].passes(tests, MORE_SEC):
-        print("these tests fail without a mutant:", *tests)
+        print(trees[0].output, "These tests fail without a mutant.", sep="\n")
         return 2
     verdicts = judge(chosen, () if options.narrow else MORE_TESTS, trees)
     survivors = [name for name, verdict in verdicts.items() if not verdict.startswith("killed")]
