@@ -62,6 +62,7 @@ _TEXT = re.compile(
            | \xf0[\x90-\xbf][\x80-\xbf]{2} | \xf4[\x80-\x8f][\x80-\xbf]{2} | [\xf1-\xf3][\x80-\xbf]{3} )*""",
     re.VERBOSE,
 )
+_FRACTION = re.compile(rb"[.,][0-9]")  # of a second, in a timestamp
 # Stands where a string is not well formed because of its encoding, rather than its grammar.
 _NO_CHARACTER = re.compile(rb"[\x80-\xff]|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
@@ -75,6 +76,7 @@ class Piece(msgspec.Struct, frozen=True):
     start: int  # offset of its first byte in the datagram
     end: int  # offset after its last byte
     line: bytes | None  # its stored form, with the line feed
+    timed: bool  # whether its `timestamp` has a fraction of a second
 
 
 class _Fields(msgspec.Struct):
@@ -104,7 +106,7 @@ def decode(datagram: bytes) -> list[Piece]:
         piece, at = _piece(datagram, at)
         pieces.append(piece)
         at = _skip(_SPACE, datagram, at)
-    return pieces or [Piece(EMPTY, None, None, 0, 0, None)]
+    return pieces or [Piece(EMPTY, None, None, 0, 0, None, False)]
 
 
 def known_level(text: str) -> str | None:
@@ -139,7 +141,8 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
     level = level_of(msgspec.json.decode(fields.level, type=str))
     sequence = int(bytes(fields.sequence)) if bytes(fields.sequence) else None
     line = data[start:end].replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-    return Piece(None, level, sequence, start, end, line), end
+    timed = _FRACTION.search(fields.timestamp) is not None
+    return Piece(None, level, sequence, start, end, line, timed), end
 
 
 def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, int]:
@@ -147,7 +150,7 @@ def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, in
     found = data.find(b"\n{", known)
     after = len(data) if found < 0 else found + 1
     end = start + len(data[start:after].rstrip(b" \t\r\n"))
-    return Piece(reason, None, None, start, end, None), after
+    return Piece(reason, None, None, start, end, None, False), after
 
 
 def _judge(fields: _Fields) -> str | None:
