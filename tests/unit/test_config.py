@@ -145,7 +145,7 @@ def test_a_directory_that_is_none_ends_the_start(tmp_path):
     done = run_fastlog("serve", "--port", "0", "--log-dir", "file/logs", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        "fastlog: cannot make the directory file/logs: Not a directory; set LOG_DIR to a directory you may write\n"
+        f"fastlog: cannot make the directory {tmp_path}/file/logs: Not a directory; set LOG_DIR to a directory you may write\n"
     )
 
 
