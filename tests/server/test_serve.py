@@ -361,7 +361,8 @@ def test_a_full_disk_acknowledges_nothing_and_counts_what_it_lost(start):
 def test_an_unfinished_last_line_is_cut_off_and_kept(start, tmp_path):
     (tmp_path / "server.log").write_bytes(INFO + b"\n" + INFO[:9])
     server = start()
-    assert server.messages[0] == ("fastlog: server.log ended in an incomplete line; moved 9 bytes to server.log.torn")
+    path = tmp_path / "server.log"
+    assert server.messages[0] == f"fastlog: {path} ended in an incomplete line; moved 9 bytes to {path}.torn"
     server.send([INFO])
     server.stop()
     assert server.log() == lines([INFO, INFO])
@@ -448,14 +449,17 @@ def test_a_log_file_in_use_ends_the_start(start, tmp_path):
     start()
     done = run_fastlog("serve", "--port", "0", "--log-dir", ".", cwd=tmp_path)
     assert done.returncode == 1
-    assert "server.log is in use by another fastlog; stop it, or set LOG_DIR or LOG_FILENAME\n" in done.stderr
+    assert (
+        f"fastlog: {tmp_path}/server.log is in use by another fastlog; stop it, or set LOG_DIR or LOG_FILENAME\n"
+        in done.stderr
+    )
 
 
 def test_a_rejects_file_in_use_ends_the_start_with_advice_that_helps(start, tmp_path):
     start()
     done = run_fastlog("serve", "--port", "0", "--log-dir", ".", "--log-filename", "other.log", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "fastlog: rejects.jsonl is in use by another fastlog; stop it, or set LOG_DIR\n"
+    assert done.stderr == f"fastlog: {tmp_path}/rejects.jsonl is in use by another fastlog; stop it, or set LOG_DIR\n"
 
 
 def test_a_receive_buffer_that_is_not_granted_is_reported_with_the_fix(start):
