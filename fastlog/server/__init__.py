@@ -9,7 +9,8 @@
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected
 - `writer.py`: writes the line buffer to the file, and decides what to do when the disk refuses
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
-- `logfile.py`, `repair.py`: the live file and its rotation; the repair after a crash
+- `logfile.py`: the live file and its rotation
+- `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
 Around that path:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from fastlog.server.repair import newest_lines, repair_all
+from fastlog.server.found_files import newest_lines
+from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
@@ -28,10 +29,6 @@ class Names:
         self.next = Path(f"{live}.new")
         self._storage = storage
         self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
-
-    def newest_first(self) -> list[Path]:
-        """The live file and every archive there may be."""
-        return [self.live, *self._archives]
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -85,7 +82,7 @@ class LogFile:
         self._new_name = False  # the live file's name is not durable yet
         self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._fd = self._open(self.path)
-        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, moved to `.torn`
+        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, removed
         if not os.path.samestat(os.stat(self.path), os.fstat(self._fd)):  # a repaired file took its place
             self._storage.close(self._fd)
             self._fd = self._open(self.path)
@@ -208,9 +205,9 @@ class LogFile:
         self._take(fd)
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
-        """Whole durable lines of the live file and its archives: about the newest `most_bytes`, the oldest first. Each
-        view is good until the next."""
-        return newest_lines(self._storage, self._names.newest_first(), most_bytes)
+        """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
+        the next."""
+        return newest_lines(self._storage, self.path, most_bytes)
 
     def close(self) -> None:
         for fd in (*self._rotated_unsynced, self._fd):
