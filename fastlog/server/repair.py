@@ -23,8 +23,11 @@ repairs it anew. Overwriting leaves zeros in each damaged line until nothing els
 """
 
 import contextlib
+import errno
 import fcntl
+import itertools
 import os
+from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,6 +41,7 @@ DIRTY_NS = 120 * 10**9  # Linux begins to write data when it is 30 s old; four t
 ALWAYS_BYTES = 256 << 20  # searched whatever the files' times are: 0.05 s from the page cache, 1.3 s from a slow disk
 MOST_BYTES = 2 << 30  # searched at most: what half a minute brings at 400,000 entries/s
 REWRITTEN_BYTES = 256 << 20  # of files that are replaced in one start: some 2 s on a slow disk, which receives nothing
+MOST_DAMAGES = MOST_BYTES // 512  # in a file, each 16 bytes of memory: a crash takes blocks, of 512 bytes at least
 BLOCK_BYTES = 1 << 20  # read or written at once
 BACK_BYTES = 1 << 12  # read at first to find the beginning of a line
 LINE_MAX_BYTES = 1 << 16  # a longer line is not an entry: it came in a datagram
@@ -161,39 +165,44 @@ class _FileRepair:
         self._size = os.fstat(fd).st_size
         self._live = live
         self._directory_fd = directory_fd
+        self._offsets = array("Q")  # where each damage begins and ends
 
     def run(self, searched_from: int, budget: int) -> int:
         """Returns how many bytes the unfinished lines have. `budget`: bytes that may be rewritten. Raises OSError."""
-        start = _line_start(self._fd, searched_from, 0)
-        first = next(damages(self._fd, start), None)
-        if first is None:
+        for damage in damages(self._fd, _line_start(self._fd, searched_from, 0)):
+            if len(self._offsets) >= 2 * MOST_DAMAGES:
+                raise OSError(errno.EFBIG, "it has more holes than a crash can leave")
+            self._offsets.extend(damage)
+        if not self._offsets:
             return 0
         self._lock()
-        torn, kept_bytes = self._keep_torn(first[0])
-        is_at_end = first[1] == self._size
+        torn = self._keep_torn()
+        begin, end = self._offsets[:2]
+        is_at_end = end == self._size
         if is_at_end:
             with self._opened_to_change() as fd:
-                self._storage.truncate(fd, first[0])
-        elif not (self._may_rewrite(kept_bytes, budget) and self._rewrite(first[0])):
-            self._overwrite(first[0])
+                self._storage.truncate(fd, begin)
+        elif not (self._may_rewrite(budget) and self._rewrite()):
+            self._overwrite()
         what = "ended in an incomplete line" if is_at_end and torn.bytes else "held zeros in place of lost lines"
         say(f"{self._found.path} {what}; {torn.outcome}")
         return torn.bytes
 
-    def _keep_torn(self, first: int) -> tuple[Torn, int]:
-        """Keeps the unfinished lines; returns also how many bytes the file has besides the damage."""
+    def _damages(self) -> Iterator[tuple[int, int]]:
+        return zip(self._offsets[::2], self._offsets[1::2], strict=True)
+
+    def _keep_torn(self) -> Torn:
         torn = Torn(self._storage, Path(f"{self._live}.torn"), self._directory_fd)
-        kept_bytes = self._size
-        for begin, end in damages(self._fd, first):
-            kept_bytes -= end - begin
-            for block in _blocks(self._fd, begin, end):
+        for begin, end in self._damages():
+            for _, block in _blocks(self._fd, begin, end):
                 torn.keep(block.translate(None, b"\0"))
         torn.finish()
-        return torn, kept_bytes
+        return torn
 
-    def _may_rewrite(self, kept_bytes: int, budget: int) -> bool:
+    def _may_rewrite(self, budget: int) -> bool:
         """Whether a new file is written soon, or sooner than the damage is overwritten; it would replace a link."""
-        return kept_bytes <= max(budget, self._size - kept_bytes) and not self._found.path.is_symlink()
+        damaged = sum(end - begin for begin, end in self._damages())
+        return self._size - damaged <= max(budget, damaged) and not self._found.path.is_symlink()
 
     def _lock(self) -> None:
         """Raises BlockingIOError if another server has the file open: it may be about to finish the line."""
@@ -207,15 +216,18 @@ class _FileRepair:
         except OSError:
             pass  # some file systems have no locks
 
-    def _rewrite(self, first: int) -> bool:
+    def _rewrite(self) -> bool:
         """A new file, with everything but the damage, replaces the damaged one. Returns whether that worked."""
         new = Path(f"{self._live}.repaired")
         try:
             fd = self._storage.create(new)
             try:
-                for block in self._whole_lines(first):
-                    self._storage.write_all(fd, block)
-                    self.rewritten_bytes += len(block)
+                begins = itertools.chain([0], self._offsets[1::2])
+                ends = itertools.chain(self._offsets[::2], [self._size])
+                for begin, end in zip(begins, ends, strict=True):
+                    for _, block in _blocks(self._fd, begin, end):
+                        self._storage.write_all(fd, block)
+                        self.rewritten_bytes += len(block)
                 self._storage.set_time(fd, self._found.modified_ns)
                 self._storage.sync_now([fd])
             finally:
@@ -227,32 +239,24 @@ class _FileRepair:
             return False
         return True
 
-    def _whole_lines(self, first: int) -> Iterator[bytes]:
-        at = 0
-        for begin, end in damages(self._fd, first):
-            yield from _blocks(self._fd, at, begin)
-            at = end
-        yield from _blocks(self._fd, at, self._size)
-
-    def _overwrite(self, first: int) -> None:
+    def _overwrite(self) -> None:
         """Overwrites damage with spaces, and cuts off what of it is at the end.
 
         Zeros come before, and are durable before: until the last of them is overwritten, the next start finds the
         damage. Line feeds stay until then, so that nothing else comes to stand behind zeros.
         """
         with self._opened_to_change() as fd:
-            for begin, end in damages(self._fd, first):
-                if end == self._size:
-                    self._storage.truncate(fd, begin)
-                    break
-            for begin, end in damages(self._fd, first):
-                for offset, block in _placed(self._fd, begin, end):
+            if self._offsets[-1] == self._size:
+                self._storage.truncate(fd, self._offsets[-2])
+                del self._offsets[-2:]
+            for begin, end in self._damages():
+                for offset, block in _blocks(self._fd, begin, end):
                     zeros = block.translate(_ONLY_FEEDS)
                     if zeros != block:
                         self._storage.overwrite(fd, zeros, offset)
             self._storage.sync_now([fd])
-            for begin, end in damages(self._fd, first):
-                for offset, block in _placed(self._fd, begin, end):
+            for begin, end in self._damages():
+                for offset, block in _blocks(self._fd, begin, end):
                     self._storage.overwrite(fd, b" " * len(block), offset)
 
     @contextlib.contextmanager
@@ -298,11 +302,7 @@ def _line_start(fd: int, offset: int, least: int) -> int:
     return least
 
 
-def _blocks(fd: int, start: int, end: int) -> Iterator[bytes]:
-    return (block for _, block in _placed(fd, start, end))
-
-
-def _placed(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _blocks(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """The bytes of a file from one offset to another, in blocks, each with its offset."""
     while start < end and (block := os.pread(fd, min(BLOCK_BYTES, end - start), start)):
         yield start, block
