@@ -178,6 +178,15 @@ def test_a_file_too_large_to_be_replaced_soon_is_repaired_where_it_is(tmp_path, 
     assert (tmp_path / "server.log.torn").read_bytes() == LINE[:40] + b'x"}\n' + LINE[:50] + b"\n"
 
 
+def test_large_damage_becomes_no_spaces_before_an_entry(tmp_path, monkeypatch):
+    """A reader would take such a line for broken: the file is replaced, or the spaces are a line, if there is no room."""
+    monkeypatch.setattr(repair, "REWRITTEN_BYTES", 1)
+    content = LINE * 10 + LINE[:40] + bytes(1 << 20) + b'x"}\n' + LINE * 5
+    assert repaired(tmp_path, content)[0] == LINE * 15
+    left = repaired(tmp_path, content, NoRoomStorage())[0]
+    assert left == LINE * 10 + b" " * (40 + (1 << 20) + 3) + b"\n" + LINE * 5
+
+
 def test_a_link_to_the_log_stays_a_link(tmp_path):
     (tmp_path / "elsewhere").write_bytes(TORN_LINE + LINE)
     (tmp_path / "server.log").symlink_to("elsewhere")
