@@ -54,11 +54,9 @@ _ONLY_FEEDS = bytes(byte if byte == FEED else 0 for byte in range(256))  # a tab
 def repair_all(storage: Storage, live: Path, directory_fd: int) -> int:
     """Repairs the live file, its archives and the files set aside: a rotation does not sync, so any may be damaged.
 
-    Afterwards the live file is empty or ends with a line feed. Unfinished lines are appended to `<live>.torn`; returns
-    how many bytes they have. Whatever else prevents the repair of a file, it is left as it is, with a message. The
-    live file's changes and new names are durable after its next sync with the directory.
-    Raises BlockingIOError if another server has one of the damaged files open, and OSError if the live file's end
-    cannot be repaired.
+    Unfinished lines are appended to `<live>.torn`; returns how many bytes they have. A file that cannot be repaired is
+    left as it is, with a message. The live file's changes and new names are durable after its next sync with the
+    directory. Raises BlockingIOError if another server has one of the damaged files open.
     """
     torn_bytes = 0
     budget = REWRITTEN_BYTES
@@ -72,7 +70,6 @@ def repair_all(storage: Storage, live: Path, directory_fd: int) -> int:
             raise
         except OSError as error:
             say(f"cannot repair {found.path}: {error.strerror}; it is left as it is")
-    _end_with_a_line_feed(storage, live)
     return torn_bytes
 
 
@@ -274,24 +271,6 @@ class _FileRepair:
                 self._storage.sync_now([fd])
         finally:
             self._storage.close(fd)
-
-
-def _end_with_a_line_feed(storage: Storage, live: Path) -> None:
-    """Whatever could not be repaired, the next entry begins on a line of its own. Raises OSError."""
-    try:
-        with opened(live) as fd:
-            size = os.fstat(fd).st_size
-            is_whole = not size or os.pread(fd, 1, size - 1) == b"\n"
-    except FileNotFoundError:
-        is_whole = True
-    except OSError:  # nobody knows what is there
-        is_whole = False
-    if not is_whole:
-        fd = storage.open(live)
-        try:
-            storage.write_all(fd, b"\n")
-        finally:
-            storage.close(fd)
 
 
 def _line_start(fd: int, offset: int, least: int) -> int:

@@ -36,10 +36,10 @@ def seen_before(lines):
     found = []
     for line in lines:
         hash = stored.hash(line, len(line))
-        was_there = stored.has(hash)
+        was_there = stored.find(hash) != NULL
         found.append(was_there)
         if not was_there:
-            stored.add(hash)
+            stored.add(hash, 0)
     return found
 
 

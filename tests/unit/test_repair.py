@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from fastlog import entry
 from fastlog.server import found_files, repair
 from fastlog.server.found_files import Found, find, newest_lines
+from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, RecordingStorage
 from tests.helpers.small_disk import only_root
@@ -316,7 +317,7 @@ def test_a_file_that_cannot_be_read_is_named_and_left_as_it_is(tmp_path, capfd, 
     monkeypatch.setattr(os, "preadv", fail)
     for each in ("server.log", "server.log.1", "server.log.2"):
         (tmp_path / each).write_bytes(LINE + b"half")
-    repair_directory(tmp_path)
+    LogFile(QuickStorage(), tmp_path, "server.log", 10**9, 10).close()
     assert f"cannot repair {tmp_path / name}: Input/output error; it is left as it is" in capfd.readouterr().err
     # An entry that is appended begins on a line of its own, whatever is before it.
     assert (tmp_path / "server.log").read_bytes() == LINE + (b"half\n" if name == "server.log" else b"")
@@ -330,7 +331,33 @@ def test_a_live_file_that_cannot_be_cut_ends_with_a_line_feed(tmp_path, content)
         def truncate(self, fd, size):
             raise PermissionError(errno.EPERM, "it may only be appended to")
 
-    assert repaired(tmp_path, content, Storing())[0] == content + b"\n"
+    (tmp_path / "server.log").write_bytes(content)
+    log = LogFile(Storing(), tmp_path, "server.log", 10**9, 10)
+    log.append(memoryview(LINE), durable=False)
+    log.close()
+    assert (tmp_path / "server.log").read_bytes() == content + b"\n" + LINE
+
+
+def test_a_live_file_that_cannot_be_ended_at_the_start_is_ended_before_the_first_entry(tmp_path):
+    class Storing(QuickStorage):
+        is_full = True
+
+        def truncate(self, fd, size):
+            raise PermissionError(errno.EPERM, "it may only be appended to")
+
+        def write(self, fd, data):
+            if self.is_full:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(fd, data)
+
+    (tmp_path / "server.log").write_bytes(LINE[:40])
+    storage = Storing()
+    log = LogFile(storage, tmp_path, "server.log", 10**9, 10)
+    assert log.append(memoryview(LINE), durable=False) == 0
+    storage.is_full = False
+    assert log.append(memoryview(LINE), durable=False) == len(LINE)
+    log.close()
+    assert (tmp_path / "server.log").read_bytes() == LINE[:40] + b"\n" + LINE
 
 
 def test_torn_bytes_that_found_no_room_leave_nothing_behind(tmp_path, capfd):
