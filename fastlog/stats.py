@@ -165,7 +165,7 @@ class Disk(msgspec.Struct, frozen=True):
         int | None, figure("Free space of the log's file system", gauge("fastlog_log_disk_free_bytes"))
     ]
     total_bytes: Annotated[int | None, figure("Size of the log's file system")]
-    torn_bytes: Annotated[int, figure("Bytes of an incomplete last line, moved to `*.torn` at the start")]
+    torn_bytes: Annotated[int, figure("Bytes of incomplete lines, removed at the start and kept in `*.torn`")]
     rejects_not_noted: Annotated[int, figure("Rejected pieces of input that are not in `rejects.jsonl`")]
 
 

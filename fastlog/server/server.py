@@ -39,6 +39,10 @@ class Server:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        # First of all: what comes while the log is opened and repaired waits in the receive buffer.
+        self._listener = Listener.take_over(os.environ, settings.rcvbuf_size) or Listener.bind(
+            settings.server_host, settings.server_port, settings.rcvbuf_size
+        )
         self._loop = Loop()
         self._reopen = self._loop.deadline(self._on_reopen)
         # From here on, before the log file is opened: one that is renamed during a long start is opened anew.
@@ -49,9 +53,6 @@ class Server:
         with _start_errors(directory / name):
             _check_is_file(directory / name)
             log = LogFile(self._storage, directory, name, limit, settings.log_backups)
-        self._listener = Listener.take_over(os.environ, settings.rcvbuf_size) or Listener.bind(
-            settings.server_host, settings.server_port, settings.rcvbuf_size
-        )
         self._manager = ServiceManager(os.environ, self._status)
 
         self._figures_said_at = -math.inf
@@ -151,9 +152,7 @@ class Server:
         return self._storage.mode if self._settings.acks_wait_for_disk else "none: acknowledged when written"
 
     def _introduce(self) -> None:
-        settings, listener, log = self._settings, self._listener, self._pipeline.log
-        if log.torn:
-            say(f"{log.path} ended in an incomplete line; moved {log.torn} bytes to {log.path}.torn")
+        settings, listener = self._settings, self._listener
         if listener.granted < listener.wanted:
             say(
                 f"receive buffer is {listener.granted} bytes, not the {listener.wanted} asked for: the kernel may drop "

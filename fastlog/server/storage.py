@@ -45,6 +45,10 @@ class Storage:
             self.unlink(path)
         return self.open(path)
 
+    def open_to_change(self, path: Path) -> int:
+        """Opens a file that exists, to cut it or to overwrite some of it."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
     def close(self, fd: int) -> None:
         """Never fails: only a sync shows whether the data is on the disk."""
         with contextlib.suppress(OSError):
@@ -53,6 +57,22 @@ class Storage:
     def write(self, fd: int, data: memoryview) -> int:
         """Appends; returns how many bytes were taken, which may be fewer than given."""
         return os.write(fd, data)
+
+    def write_all(self, fd: int, data: bytes | bytearray) -> None:
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                done += self.write(fd, view[done:])
+
+    def overwrite(self, fd: int, data: bytes, offset: int) -> None:
+        """Writes all of it over what is there."""
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                done += os.pwrite(fd, view[done:], offset + done)
+
+    def set_time(self, fd: int, modified_ns: int) -> None:
+        os.utime(fd, ns=(modified_ns, modified_ns))
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
