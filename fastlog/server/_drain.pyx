@@ -19,7 +19,7 @@ from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
-from fastlog.server._socket cimport Acks, Admission, Arena
+from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
 from fastlog.entry import LEVELS
 
@@ -217,7 +217,7 @@ cdef class Intake:
             if not self.admission.admits(&self.arena.senders[self.here.slot]):
                 self.rejects.count(DENIED)
                 return True
-        if size < <size_t>(end - start):
+        if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
             piece.start, piece.end = start, start + size
             return self.reject(TRUNCATED, size)
         while next_piece(self.here.at, end, piece):
@@ -239,6 +239,7 @@ cdef class Intake:
         cdef bint is_priority = self.is_priority[<int>piece.level]
         cdef size_t size = stored_size(piece)
         cdef uint8_t *line = self.lines.room(size, is_priority)
+        cdef LocalAddress asked
         cdef uint64_t hash
         if line == NULL:
             return False
@@ -247,11 +248,8 @@ cdef class Intake:
         if is_priority:
             self.priority_waits = True
             if piece.has_sequence:  # without one nobody waits for an ACK, and the same entry again is a new one
-                self.acks.owe(
-                    piece.sequence,
-                    &self.arena.senders[self.here.slot],
-                    self.arena.messages[self.here.slot].msg_hdr.msg_namelen,
-                )
+                asked = self.arena.asked(self.here.slot)
+                self.acks.owe(piece.sequence, &self.arena.senders[self.here.slot], &asked)
                 hash = self.stored.hash(line, size)
                 if self.stored.has(hash):
                     self.counted.duplicates += 1

@@ -9,8 +9,10 @@ from libc.string cimport memcpy, memset
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
 from fastlog.server._address cimport Address
+from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._socket cimport Acks, LocalAddress
 
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
@@ -88,6 +90,24 @@ def scan_many(list datagrams not None):
                     store(&piece, scratch)
                     accepted += 1
     return accepted
+
+
+def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None):
+    """An ACK is owed to that IPv4 address, and is to leave from `source`, which need not be an address of this host."""
+    cdef Address to = parsed(address, port)
+    cdef LocalAddress local
+    cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
+    memset(&local, 0, sizeof(local))
+    memcpy(local.ipv6, <const char *>raw, len(raw))
+    acks.owe(sequence, &to, &local)
+
+
+def limit_reports(Intake intake not None, size_t size):
+    """What the kernel reports with a datagram has room for so many bytes. To be called before the first drain, and for
+    that one only."""
+    cdef unsigned int i
+    for i in range(intake.arena.slot_count):
+        intake.arena.messages[i].msg_hdr.msg_controllen = size
 
 
 cdef Address parsed(str text, uint16_t port) except *:
