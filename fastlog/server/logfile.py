@@ -84,13 +84,19 @@ class LogFile:
         self._needs_sync = False  # the live file holds such lines
         self._new_name = False  # the live file's name is not durable yet
         self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._fd = self._open(self.path)
-        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, moved to `.torn`
-        if not os.path.samestat(os.stat(self.path), os.fstat(self._fd)):  # a repaired file took its place
-            self._storage.close(self._fd)
+        self._fd = -1
+        try:
             self._fd = self._open(self.path)
-        self._note_new_name()
-        self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+            # Bytes of unfinished lines, moved to `.torn`.
+            self.torn = repair_all(storage, self.path, self._directory_fd)
+            if not os.path.samestat(os.stat(self.path), os.fstat(self._fd)):  # a repaired file took its place
+                self._storage.close(self._fd)
+                self._fd = self._open(self.path)
+            self._note_new_name()
+            self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, lines: memoryview, durable: bool) -> int:
         """Writes whole lines, rotating at the limit; `durable`: a sync will be begun for them.

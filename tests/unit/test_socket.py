@@ -56,7 +56,7 @@ def test_datagrams_are_rejected_if_the_kernel_had_no_room_to_report_where_each_e
     client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 40)
     client.sendto(b'{"level":"INFO","message":"m"}'.ljust(40) * 3, server.getsockname())
     intake = Intake(65536, ["ERROR"], Admission([]))
-    intake.rejects.notes_allowed = 1
+    intake.rejects.allow(2, 1000)
     limit_reports(intake, room)
     intake.drain(server.fileno())
     assert intake.rejects.counts["truncated"] == 1
