@@ -53,6 +53,9 @@ cdef inline void begin(Piece *piece) noexcept nogil:
 # Finds the next piece in [p, end). Returns False if only whitespace is left.
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil
 
+cdef inline bint has_time(const Piece *piece) noexcept nogil:
+    return True
+
 # Bytes of the stored form of an accepted entry, its line feed included.
 cdef inline size_t stored_size(const Piece *piece) noexcept nogil:
     return piece.end - piece.start + 1

@@ -9,7 +9,7 @@ the reason in `Seen`. `fl_skip_plain` skips strings in vector steps. Numbers are
 from libc.stdint cimport UINT64_MAX
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastlog.entry import EMPTY, LEVELS, REASONS
+from fastlog.entry import ALIASES, EMPTY, LEVELS, REASONS
 
 REASON_NAMES = tuple(REASONS)
 
@@ -22,8 +22,18 @@ cdef extern from *:
     bint likely(bint) nogil  # Cython's macro: the compiler lays out the code for the test to be true
 
 cdef enum:
-    # Bytes of the longest name that is compared ("timestamp"), plus one byte by which a longer name differs.
-    NAME_MAX = 10
+    # More than the bytes of any name that is compared, of a field or a level.
+    NAME_MAX = 16
+    # Of the aliases' table: a power of two, and at least two for each alias, so that a look-up ends soon.
+    ALIAS_PLACES = 256
+
+# An alias of a level, in capital letters. Its place in the table follows from its hash; size 0: the place is free.
+cdef struct Alias:
+    uint8_t name[NAME_MAX]
+    uint8_t size
+    Level level
+
+cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
     UNKNOWN, LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, APP, HOST
@@ -319,7 +329,7 @@ cdef size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept
             to[size] = <uint8_t>unit if unit < 0x80 else 0xFF
             p += 6
         else:
-            # No name has any of the other escaped characters, so any byte that is not a letter will do.
+            # No name has any of the other escaped characters, so any byte that is in no name will do.
             to[size] = 0xFF
             p += 2
         size += 1
@@ -355,24 +365,58 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
     if size == 4:
         if is_word(p, b"INFO", 4):
             return INFO
-        if is_word(p, b"WARN", 4):
-            return WARNING
     elif size == 5:
-        if is_word(p, b"DEBUG", 5) or is_word(p, b"TRACE", 5):
+        if is_word(p, b"DEBUG", 5):
             return DEBUG
         if is_word(p, b"ERROR", 5):
             return ERROR
-        if is_word(p, b"FATAL", 5) or is_word(p, b"EMERG", 5) or is_word(p, b"ALERT", 5) or is_word(p, b"PANIC", 5):
-            return CRITICAL
-    elif size == 7 and is_word(p, b"WARNING", 7):
-        return WARNING
+    elif size == 7:
+        if is_word(p, b"WARNING", 7):
+            return WARNING
     elif size == 8 and is_word(p, b"CRITICAL", 8):
         return CRITICAL
-    elif size == 6 and is_word(p, b"NOTICE", 6):
-        return INFO
-    elif size == 3 and is_word(p, b"ERR", 3):
-        return ERROR
-    return OTHER
+    return level_of_alias(p, size)
+
+
+cdef Level level_of_alias(const uint8_t *p, size_t size) noexcept nogil:
+    cdef uint8_t name[NAME_MAX]
+    cdef const Alias *found
+    cdef size_t i
+    if size >= NAME_MAX:
+        return OTHER
+    for i in range(size):
+        name[i] = p[i] - 0x20 if c'a' <= p[i] <= c'z' else p[i]
+    found = place_of_alias(name, size)
+    return found.level if found.size else OTHER
+
+
+cdef Alias *place_of_alias(const uint8_t *name, size_t size) noexcept nogil:
+    """Where the table has this alias, or else the free place for it."""
+    cdef unsigned int place = 0
+    cdef size_t i
+    for i in range(size):
+        place = place * 31 + name[i]
+    while True:
+        place %= ALIAS_PLACES
+        if aliases[place].size == 0 or (aliases[place].size == size and memcmp(aliases[place].name, name, size) == 0):
+            return &aliases[place]
+        place += 1
+
+
+cdef int fill_aliases() except -1:
+    cdef bytes name
+    cdef Alias *place
+    if 2 * len(ALIASES) > ALIAS_PLACES or max(map(len, ALIASES)) >= NAME_MAX:
+        raise RuntimeError("the scanner has no room for the aliases of levels")
+    for alias, level in ALIASES.items():
+        name = alias.encode()
+        place = place_of_alias(name, len(name))
+        memcpy(place.name, <const char *>name, len(name))
+        place.size, place.level = len(name), LEVELS.index(level)
+    return 0
+
+
+fill_aliases()
 
 
 cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *value) noexcept nogil:

@@ -9,16 +9,28 @@ import re
 import msgspec
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OTHER")
-ALIASES = {
-    "TRACE": "DEBUG",
-    "NOTICE": "INFO",
-    "WARN": "WARNING",
-    "ERR": "ERROR",
-    "FATAL": "CRITICAL",
-    "EMERG": "CRITICAL",
-    "ALERT": "CRITICAL",
-    "PANIC": "CRITICAL",
-}
+# The other names of each level, in the terms of widely used logging libraries and formats. A name between two levels
+# means the lower one. A number from 0 to 7 is a severity of syslog (RFC 5424); 10 to 60 are the levels of pino and
+# bunyan. The scanner, the page and docs/protocol.md are made from this table.
+OTHER_NAMES = {
+    "DEBUG": (
+        "TRACE", "VERBOSE", "SILLY", "HTTP", "CONFIG", "FINE", "FINER", "FINEST",
+        "TRACE1", "TRACE2", "TRACE3", "TRACE4", "TRACE5", "TRACE6", "TRACE7", "TRACE8",
+        "DEBUG1", "DEBUG2", "DEBUG3", "DEBUG4", "DEBUG5", "D1", "D2", "D3", "D4", "D5",
+        "DBG", "DBUG", "TRC", "TRCE", "VRB", "D", "T", "V", "7", "10", "20",
+    ),
+    "INFO": (
+        "NOTICE", "INFORMATION", "INFORMATIONAL", "NOTE", "LOG", "SUCCESS",
+        "INFO2", "INFO3", "INFO4", "INF", "I", "5", "6", "30",
+    ),
+    "WARNING": ("WARN", "WARN2", "WARN3", "WARN4", "WRN", "W", "4", "40"),
+    "ERROR": ("ERR", "SEVERE", "FAIL", "ERROR2", "ERROR3", "ERROR4", "E", "3", "50"),
+    "CRITICAL": (
+        "CRIT", "FATAL", "ALERT", "EMERG", "EMERGENCY", "PANIC", "DPANIC", "FAULT", "ASSERT",
+        "FATAL2", "FATAL3", "FATAL4", "FTL", "PNC", "C", "F", "0", "1", "2", "60",
+    ),
+}  # fmt: skip
+ALIASES = {name: level for level, names in OTHER_NAMES.items() for name in names}
 # Why a piece of a datagram is rejected, in the order of `_parse.Reason`, and what it means. The server rejects some
 # datagrams before it looks for pieces: `REJECTED` in server/_rejects.pyx has all reasons.
 REASONS = {

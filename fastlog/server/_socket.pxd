@@ -69,6 +69,8 @@ cdef class Arena:
 
 cdef struct Ack:
     uint64_t sequence
+    # The number of the priority entry that it is for (_duplicates.pxd).
+    uint64_t number
     Address to
     LocalAddress source
 
@@ -82,7 +84,9 @@ cdef class Acks:
 
     cdef bint make_room(self, unsigned int more) noexcept nogil
     # If there is no room, the ACK is dropped, and its sender retransmits. It leaves from `source`, if there is one.
-    cdef void owe(self, uint64_t sequence, const Address *to, const LocalAddress *source) noexcept nogil
+    cdef void owe(
+        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source
+    ) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
     # Sends these messages. False: the socket takes no more now, and the rest of them is dropped.
     cdef bint send_messages(self, int fd, mmsghdr *messages, unsigned int count) noexcept nogil

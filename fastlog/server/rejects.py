@@ -7,9 +7,7 @@ cannot be opened never ends the start.
 
 import base64
 import codecs
-import errno
-import os
-import stat
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -40,7 +38,6 @@ class RejectsFile:
     """
 
     def __init__(self, directory: Path, cap_bytes: int) -> None:
-        _refuse_what_is_no_file(directory / FILENAME)
         self.lost = 0  # notes that could not be written, or were larger than the file may be
         self.failure: str | None = None  # why the last notes could not be written
         self._line_max_bytes = cap_bytes // 2
@@ -50,26 +47,33 @@ class RejectsFile:
     def write(self, notes: list[Note]) -> None:
         time = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         lines = [line for line in (self._line(time, note) for note in notes) if len(line) <= self._line_max_bytes]
-        data = b"".join(lines)
-        done = 0 if self._is_full() else self._file.append(memoryview(data), durable=False)
-        self.lost += len(notes) - data.count(b"\n", 0, done)
-        if done == len(data):
-            self.failure = None
-        else:
-            error = self._file.error
-            self.failure = self._file.rotation_failure or (error and error.strerror) or str(error)
+        data = memoryview(b"".join(lines))
+        done = self._append(data)
+        if self.failure and self._is_gone():
+            done += self._append(data[done:])
+        self.lost += len(notes) - bytes(data[:done]).count(b"\n")
 
-    def _is_full(self) -> bool:
-        """The file grows past its limit once if it cannot be rotated; then it must be rotated before it takes more."""
-        if not self._file.rotation_failure:
-            return False
+    def _append(self, data: memoryview) -> int:
+        """Returns how many bytes the file took, which are whole lines. `failure` says why they are fewer than given."""
         try:
-            self._file.rotate()
-        except OSError as error:
-            self._file.rotation_failure = error.strerror or str(error)
-            return True
-        self._file.rotation_failure = None
-        return False
+            if self._file.rotation_failure:  # it grew past its limit once: it takes nothing more before it is rotated
+                self._file.rotate()
+                self._file.rotation_failure = None
+            done = self._file.append(data, durable=False)
+            error = self._file.error
+        except OSError as failed:
+            done, error = 0, failed
+        self.failure = _reason(error) if error else self._file.rotation_failure
+        return done
+
+    def _is_gone(self) -> bool:
+        """Whether another program has removed or cut the file. The one that has its name now is taken instead then."""
+        if self._file.has_name() and self._file.is_whole():
+            return False
+        with contextlib.suppress(OSError):  # the next notes try again
+            self._file.reopen()
+            self._file.rotation_failure = None
+        return True
 
     def close(self) -> None:
         self._file.close()
@@ -144,16 +148,6 @@ class Rejects:
         if self._why_closed:
             say(f"rejected input is written to {path} again")
         self._allow(now)
-
-
-def _refuse_what_is_no_file(path: Path) -> None:
-    """A pipe that nobody reads would stop the server. Raises OSError."""
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _reason(error: OSError) -> str:

@@ -38,10 +38,10 @@ def seen_before(lines):
     found = []
     for line in lines:
         hash = stored.hash(line, len(line))
-        was_there = stored.has(hash)
+        was_there = stored.find(hash) != NULL
         found.append(was_there)
         if not was_there:
-            stored.add(hash)
+            stored.add(hash, 0)
     return found
 
 
@@ -99,7 +99,7 @@ def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t po
     cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
     memset(&local, 0, sizeof(local))
     memcpy(local.ipv6, <const char *>raw, len(raw))
-    acks.owe(sequence, &to, &local)
+    acks.owe(sequence, 0, &to, &local)
 
 
 def limit_reports(Intake intake not None, size_t size):

@@ -137,6 +137,35 @@ def test_a_file_that_cannot_be_rotated_does_not_grow_past_its_cap(start, tmp_pat
     assert "directory" in warning(server)
 
 
+def remove(path) -> None:
+    path.unlink()
+
+
+def cut(path) -> None:
+    os.truncate(path, 0)
+
+
+def move(path) -> None:
+    path.rename(path.parent / "moved")
+    path.touch()
+
+
+@pytest.mark.parametrize("change", [remove, cut, move])
+def test_after_what_another_program_does_to_it_rejects_are_noted_and_capped(start, tmp_path, change):
+    path = tmp_path / "rejects.jsonl"
+    server = start(REJECTS_MAX_MB="0.1")
+    server.send([b"bad"])
+    eventually(server.stats, lambda stats: rejected(stats) == 1)
+    change(path)
+    server.send([b"x" * 1_000] * 100)
+    stats = eventually(server.stats, lambda stats: rejected(stats) == 101)
+    assert stats["disk"]["rejects_not_noted"] == 0
+    assert server.stop() == 0
+    archive = tmp_path / "rejects.jsonl.1"
+    assert b"x" * 1_000 in path.read_bytes()
+    assert path.stat().st_size + archive.stat().st_size <= 100_000
+
+
 def directory(path) -> None:
     path.mkdir()
 
@@ -152,8 +181,8 @@ def nothing_but_a_name(path) -> None:
 @pytest.mark.parametrize(
     ("obstacle", "reason"),
     [
-        (directory, "it is not a regular file"),
-        (pipe, "it is not a regular file"),
+        (directory, "Is a directory"),
+        (pipe, "Not a regular file"),
         (nothing_but_a_name, "No such file or directory"),
     ],
 )

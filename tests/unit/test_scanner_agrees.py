@@ -39,10 +39,13 @@ TOKENS = [
     b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\u0041", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\n", b'\\"', b"\\u00",
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
-    b'"INFO"', b'"err"', b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
+    b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"',
+    b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
     b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
 tokens = st.sampled_from(TOKENS)
+
+WRITTEN_LEVELS = ["INFO", "error", "Fatal", "crit", "3", "Informational", "custom"]
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=8)
@@ -54,7 +57,7 @@ entries = st.builds(
     lambda level, message, more, indent, ascii_only: json.dumps(
         {"level": level, "message": message, **more}, indent=indent, ensure_ascii=ascii_only
     ).encode(),
-    st.sampled_from(["INFO", "error", "Fatal", "custom"]),
+    st.sampled_from(WRITTEN_LEVELS),
     st.text(max_size=40),
     st.dictionaries(
         st.sampled_from(["sequence", "timestamp", "app", "host", "level", "x"]), scalars | values, max_size=4
@@ -154,7 +157,7 @@ def random_value(rng, depth: int = 0):
 
 def random_entry(rng) -> bytes:
     entry = {
-        "level": rng.choice(["INFO", "error", "Fatal", "custom"]),
+        "level": rng.choice(WRITTEN_LEVELS),
         "message": "".join(rng.choices(CHARACTERS, k=rng.randrange(40))),
         **{rng.choice(KEYS): random_value(rng) for _ in range(rng.randrange(5))},
     }
