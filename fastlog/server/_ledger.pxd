@@ -26,8 +26,12 @@ cdef struct Record:
     # Gaps in all runs of this sender that left the window.
     uint64_t lost
     SequenceRun run
-    # A run that may turn out to be a restart; or, after a restart, the run before it.
+    # A run set aside; or the run before this one. The flags say which.
     SequenceRun other
+    # While the old run may continue: gaps of this run that left the window, which are lost only if it does not.
+    uint64_t doubtful
+    # How often the two runs have taken turns.
+    uint64_t turns
 
 cdef class Ledger:
     # The senders and their records, place by place; owned by this object. Place 0 holds no sender.
@@ -61,11 +65,11 @@ cdef class Ledger:
     cdef void count(self, Filled filled) noexcept nogil
     cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
     cdef void dismiss(self, Sender *at, Record *record) noexcept nogil
-    cdef void restart(self, Sender *at, Record *record) noexcept nogil
-    cdef void undo_restart(self, Sender *at, Record *record) noexcept nogil
+    cdef void change_runs(self, Sender *at, Record *record) noexcept nogil
+    cdef void resume_old_run(self, Sender *at, Record *record) noexcept nogil
     cdef void end_old_run(self, Sender *at, Record *record) noexcept nogil
     cdef void open_window(self, Sender *at, Record *record) noexcept nogil
-    cdef void lose(self, Record *record, uint64_t count) noexcept nogil
+    cdef void lose(self, Sender *at, Record *record, uint64_t count) noexcept nogil
 
     cdef uint64_t gaps(self, uint32_t place) noexcept nogil
     cdef list ranked(self, size_t count, uint64_t now_ms, bint by_lost)

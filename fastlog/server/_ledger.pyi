@@ -2,7 +2,9 @@ from typing import TypedDict
 
 WINDOW: int
 JUMP_MAX: int
-RESTART_ROW: int
+PROOF_ROW: int
+TURNS: int
+TURN_REACH: int
 SENDERS_MAX: int
 RETIRE_MAX: int
 

@@ -8,19 +8,33 @@ One that arrives again within the window is `repeated`. So, for each run whose e
 
     newest - first + 1  =  different sequences arrived + lost + missing
 
-A sequence further behind than the window, or more than a jump ahead of the newest, does not belong to the run. It may
-be a late retransmission, a stray, or the first of a sender that restarted. Such sequences are set aside as a run of
-their own, until those that follow decide.
+A sequence more than a window behind or ahead of the newest does not belong to the run. It may be a late retransmission,
+a stray, forged, the first after an outage, or the first of a sender that restarted. Such sequences are set aside as a
+run of their own, until those that follow decide.
 
 - The sender's run continues: the sequences set aside were `late`. Each of them was lost before or is repeated, which is
   not known, so no loss is taken back. The number that truly never arrived is between `lost - late` and `lost`.
-- RESTART_ROW of them come in a row, in any order, and at least half of their run has arrived: the sender has restarted,
-  and their run with its gaps replaces the old one. Priority entries in a row that a silent sender retransmits look the
-  same. So until the new run is a window long, the old run can continue, at most a window ahead of where it was; then
-  the new one was late. After that, the old run's missing sequences are lost.
+- The run set aside is proven: PROOF_ROW of its sequences came in a row, in any order, and at least half of all, or a
+  window's worth. It becomes the sender's run. If it began ahead, by JUMP_MAX at most, there was an outage: all between
+  are gaps. Otherwise the sender has restarted, and the new run has its own gaps only.
 
-Two restarts are not recognised: one within a window of where the run was (its sequences are repeated), and one that
-ends before the row is full (they are late). Losses before the first and after the last entry of a run leave no trace.
+A forged row, a second program on the sender's socket, and priority entries in a row that a silent sender retransmits
+look the same. So until a window's worth of the new run has arrived, the old run can continue, at most a window ahead of
+where it was; then the new one was late. Until that is decided, all gaps of both are `missing`, and then the old run's
+and those between are lost.
+
+Where the run set aside or the old run ended is remembered, until another run is set aside elsewhere. If the sender
+goes on there, the two have taken turns. When they have done so TURNS times, they are two programs on one socket, and
+there is no outage between them.
+
+Some things cannot be known:
+
+- A restart within a window of where the run was: its sequences are repeated.
+- A restart or an outage after which too few entries arrive to prove it: they are late, and nothing is lost.
+- Two programs on one socket: the gaps of one at a time are counted. If one begins when the other ends, what is between
+  them counts as an outage.
+- What somebody forges who sends a proof in another's name.
+- Losses before the first and after the last entry of a run leave no trace.
 """
 
 from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
@@ -34,14 +48,17 @@ from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_
 from fastlog.server._sequence_runs cimport (
     GAP,
     NOTHING,
+    PROOF_ROW,
     WINDOW,
     Filled,
     SequenceRun,
     advance,
     begin_run,
+    distance,
     fill,
-    in_a_row,
     is_near,
+    is_proven,
+    reach_back,
     set_window,
 )
 
@@ -49,12 +66,14 @@ cpdef enum:
     # Senders kept at once: more than a collector has, and few enough to look through in a fraction of a millisecond. At
     # 408 bytes each they take 6.7 MB, of which only the places in use take memory.
     SENDERS_MAX = 16384
-    # How many sequences an entry may be ahead of the newest one and still mean that all between are missing: 10 s at
-    # 100,000 entries a second. A longer jump is more likely another program than an outage.
+    # How many sequences a run may begin ahead of the sender's newest one and still mean that all between were lost: 10
+    # seconds of 100,000 entries. A longer jump is more likely another program than an outage.
     JUMP_MAX = 1 << 20
-    # Sequences in a row that make a restart: retransmitted priority entries seldom have consecutive sequences, a
-    # restarted sender soon has, even when every other entry is lost.
-    RESTART_ROW = 8
+    # How often two runs take turns until they are two programs on one socket. Once is too few: an entry from before an
+    # outage may come after the first one from after it.
+    TURNS = 2
+    # How far from where it was a run may continue after a turn: some entries may be lost or come in another order.
+    TURN_REACH = 64
     # Senders retired in one call: some ten microseconds.
     RETIRE_MAX = 256
 
@@ -73,11 +92,15 @@ cdef enum:
     STARTED = 1
     # The run has no gap in the window, and its bits are not kept.
     WHOLE = 2
-    # ASIDE: `Record.other` is a run set aside. RETURNABLE: it is the run before a restart, which may still continue.
+    # What `Record.other` is. ASIDE: a run set aside. RETURNABLE: the old run, which may still continue. LEFT: one that
+    # was either of these; only where it ended is of use.
     ASIDE = 4
     RETURNABLE = 8
+    LEFT = 16
 
-globals()["WINDOW"] = WINDOW  # for Python: a .pxd without a module cannot export its constants
+# For Python: a .pxd without a module cannot export its constants.
+globals()["WINDOW"] = WINDOW
+globals()["PROOF_ROW"] = PROOF_ROW
 
 
 @cython.final
@@ -170,7 +193,7 @@ cdef class Ledger:
             self.end_old_run(at, record)
         if at.state & STARTED:
             self.missing -= record.run.missing
-            self.lose(record, record.run.missing)
+            self.lose(at, record, record.run.missing)
         while link[0] != place:
             link = &self.senders[link[0]].next
         link[0] = at.next
@@ -213,11 +236,13 @@ cdef class Ledger:
             return
         run.newest = at.newest
         if at.state & RETURNABLE and not is_near(run, sequence) and is_near(&record.other, sequence):
-            if sequence <= record.other.newest:  # the entry was on its way during the restart
+            if sequence <= record.other.newest:  # the entry was on its way when the run after it began
                 self.count(fill(&record.other, sequence))
                 return
-            self.undo_restart(at, record)
-        if sequence > run.newest and sequence - run.newest <= JUMP_MAX:
+            self.resume_old_run(at, record)
+        if at.state & ASIDE and sequence > run.newest and is_near(&record.other, sequence):
+            self.set_aside(at, record, sequence)  # even if it is in reach of the run as well
+        elif sequence > run.newest and sequence - run.newest <= WINDOW:
             self.extend(at, record, sequence)
         elif sequence <= run.newest and run.newest - sequence < WINDOW:
             self.fill_gap(at, record, sequence)
@@ -233,14 +258,16 @@ cdef class Ledger:
         cdef uint64_t missing = run.missing
         if at.state & ASIDE:
             self.dismiss(at, record)
+            at.state |= LEFT
+            record.turns += 1
         if at.state & WHOLE and sequence - run.newest == 1:
             run.newest = sequence
             run.arrived += 1
         else:
             self.open_window(at, record)
-            self.lose(record, advance(run, sequence))
+            self.lose(at, record, advance(run, sequence))
             self.missing += run.missing - missing
-        if at.state & RETURNABLE and run.newest - run.first >= WINDOW:
+        if at.state & RETURNABLE and run.arrived > WINDOW:
             self.end_old_run(at, record)
 
     cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
@@ -251,6 +278,8 @@ cdef class Ledger:
             return
         self.open_window(at, record)
         self.count(fill(run, sequence))
+        if at.state & RETURNABLE and run.arrived > WINDOW:
+            self.end_old_run(at, record)
 
     cdef void count(self, Filled filled) noexcept nogil:
         if filled == NOTHING:
@@ -269,45 +298,55 @@ cdef class Ledger:
             elif fill(other, sequence) == NOTHING:  # its gaps are not counted yet
                 self.repeated += 1
                 return
-            if other.newest - other.first < 2 * other.arrived and in_a_row(other, sequence, RESTART_ROW) >= RESTART_ROW:
-                self.restart(at, record)
+            if is_proven(other, sequence):
+                self.change_runs(at, record)
             return
         if at.state & ASIDE:
             self.dismiss(at, record)
+        if not at.state & LEFT or distance(sequence, other.newest) > TURN_REACH:
+            record.turns = 0
         begin_run(other, sequence)
-        at.state |= ASIDE
+        at.state = (at.state | ASIDE) & ~<uint32_t>LEFT
 
     cdef void dismiss(self, Sender *at, Record *record) noexcept nogil:
-        """The run set aside was not a restart."""
+        """The run set aside was not the sender's."""
         self.late += record.other.arrived
         at.state &= ~<uint32_t>ASIDE
 
-    cdef void restart(self, Sender *at, Record *record) noexcept nogil:
+    cdef void change_runs(self, Sender *at, Record *record) noexcept nogil:
         """The run set aside becomes the sender's run, and the old run takes its place."""
         cdef SequenceRun old
+        cdef uint64_t ahead = record.other.first - record.run.newest
         self.open_window(at, record)
         old = record.run
         record.run = record.other
         record.other = old
-        self.restarts += 1
-        self.missing += record.run.missing
-        self.lose(record, record.run.lost)
+        if record.run.first > old.newest and ahead <= JUMP_MAX and record.turns < TURNS:
+            reach_back(&record.run, old.newest + 1)
+        else:
+            self.restarts += 1
+        record.doubtful = record.run.lost
+        self.missing += record.run.missing + record.doubtful
         at.state = STARTED | RETURNABLE
-        if record.run.newest - record.run.first >= WINDOW:
+        if record.run.arrived > WINDOW:
             self.end_old_run(at, record)
 
-    cdef void undo_restart(self, Sender *at, Record *record) noexcept nogil:
-        """The old run continues, so there was no restart. The new run is too short to have lost anything yet."""
-        self.missing -= record.run.missing
-        self.late += record.run.arrived
+    cdef void resume_old_run(self, Sender *at, Record *record) noexcept nogil:
+        """The old run continues, so the run after it was not the sender's, or not its only one."""
+        cdef SequenceRun new = record.run
+        self.missing -= new.missing + record.doubtful
+        self.late += new.arrived
         record.run = record.other
-        at.state = STARTED
+        record.other = new
+        record.turns += 1
+        at.state = STARTED | LEFT
 
     cdef void end_old_run(self, Sender *at, Record *record) noexcept nogil:
-        """The run before the restart cannot continue any more."""
-        self.missing -= record.other.missing
-        self.lose(record, record.other.missing)
-        at.state &= ~<uint32_t>RETURNABLE
+        """The old run cannot continue any more."""
+        self.missing -= record.other.missing + record.doubtful
+        at.state = (at.state | LEFT) & ~<uint32_t>RETURNABLE
+        self.lose(at, record, record.other.missing + record.doubtful)
+        record.turns = TURNS
 
     cdef void open_window(self, Sender *at, Record *record) noexcept nogil:
         """From now on the run's bits are kept."""
@@ -315,9 +354,14 @@ cdef class Ledger:
             set_window(&record.run)
             at.state &= ~<uint32_t>WHOLE
 
-    cdef void lose(self, Record *record, uint64_t count) noexcept nogil:
-        record.lost += count
-        self.lost += count
+    cdef void lose(self, Sender *at, Record *record, uint64_t count) noexcept nogil:
+        """So many gaps have left the run's window. They are in doubt while the old run may continue."""
+        if at.state & RETURNABLE:
+            record.doubtful += count
+            self.missing += count
+        else:
+            record.lost += count
+            self.lost += count
 
     # For the server, with the GIL
 
@@ -346,8 +390,8 @@ cdef class Ledger:
     cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
         cdef Record *record = &self.records[place]
         cdef uint64_t count = record.lost + record.run.missing
-        if self.senders[place].state & RETURNABLE:  # gaps of the run before a restart still count
-            count += record.other.missing
+        if self.senders[place].state & RETURNABLE:  # gaps of the old run still count
+            count += record.other.missing + record.doubtful
         return count
 
     cdef list ranked(self, size_t count, uint64_t now_ms, bint by_lost):

@@ -4,6 +4,9 @@ import json
 import random
 import socket
 
+import pytest
+
+from fastlog.server._ledger import PROOF_ROW
 from tests.helpers.running import eventually
 
 
@@ -70,9 +73,12 @@ def test_what_the_kernel_dropped_is_a_gap_and_not_a_loss_of_the_network(start):
             for sequence in range(2, 2_001):
                 client.send(entry(sequence))
         eventually(server.queued, lambda queued: queued == 0)
-        client.send(entry(2_001))
+        for sequence in range(2_001, 2_001 + PROOF_ROW):  # one alone could be a stray, so far ahead
+            client.send(entry(sequence))
+            eventually(server.queued, lambda queued: queued == 0)
         stats = eventually(server.stats, lambda stats: stats["losses"]["kernel_drops"] and stats["buffered"] == 0)
-    assert stats["losses"]["sequence_gaps"] == stats["losses"]["kernel_drops"] == 2_001 - stats["total_received"]
+    lost = 2_000 + PROOF_ROW - stats["total_received"]
+    assert stats["losses"]["sequence_gaps"] == stats["losses"]["kernel_drops"] == lost
     assert stats["losses"]["kernel_drops"] > 0
     assert stats["losses"]["network"] == 0
 
@@ -95,4 +101,34 @@ def test_a_restarted_sender_begins_anew(start):
             if sequence % 100 == 0:
                 eventually(server.queued, lambda queued: queued == 0)
     stats = eventually(server.stats, lambda stats: stats["total_received"] == 5_000)
+    assert stats["losses"]["sequence_gaps"] == 0
+
+
+@pytest.mark.parametrize("lost", [10_000, 500_000])
+def test_an_outage_is_counted_to_the_entry(start, lost):
+    server = start()
+    after = range(101 + lost, 2_000 + lost)
+    server.send(map(entry, [*range(1, 101), *after[1:4], after[0], *after[5:]]))
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == 100 + len(after) - 1)
+    assert stats["losses"]["sequence_gaps"] == stats["losses"]["network"] == lost + 1
+    assert [sender["lost"] for sender in stats["top_senders"]] == [lost + 1]
+
+
+@pytest.mark.parametrize("forged", [[2**20], [2**20, 2**21, 2**22, 2**63], range(500_000, 500_100)])
+def test_forged_sequences_far_ahead_are_no_gaps(start, forged):
+    """Somebody sends them in the sender's name, which then continues where it was and loses three."""
+    server = start()
+    sent = [*range(1, 101), *forged, *range(101, 200), *range(203, 300)]
+    server.send(map(entry, sent))
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == len(sent))
+    assert stats["losses"]["sequence_gaps"] == 3
+
+
+def test_two_programs_on_one_socket_lose_nothing(start, rng):
+    """They take turns at random, and one goes on alone."""
+    server = start()
+    programs = [(1, range(1, 2_001), 0), (2, range(500_001, 504_001), 0)]
+    sent = [sequence for _, sequence in interleaved(rng, programs)]
+    server.send(map(entry, sent))
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == len(sent))
     assert stats["losses"]["sequence_gaps"] == 0
