@@ -64,6 +64,15 @@ cdef inline AddressKey key_of(const Address *address) noexcept nogil:
         key.scope_and_port = (<uint64_t>address.v6.sin6_scope_id << 16) | ntohs(address.v6.sin6_port)
     return key
 
+# What one machine can send from: an IPv4 address, or the first 64 bits of an IPv6 address, with the scope of a
+# link-local one. No IPv4 address has a lower half as small as a scope.
+cdef inline AddressKey host_of(const AddressKey *key) noexcept nogil:
+    cdef AddressKey host
+    host.high = key.high
+    host.low = key.low if is_ipv4(key) else key.scope_and_port >> 16
+    host.scope_and_port = 0
+    return host
+
 # Nobody can find addresses that share a bucket without knowing the secret.
 cdef inline uint64_t hash_of(const AddressKey *key, const uint64_t *secret) noexcept nogil:
     return fl_siphash13(secret, <const uint64_t *>key, sizeof(AddressKey) // sizeof(uint64_t))

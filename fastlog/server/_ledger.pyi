@@ -6,6 +6,10 @@ PROOF_ROW: int
 TURNS: int
 TURN_REACH: int
 SENDERS_MAX: int
+NEW_MIN: int
+FEW: int
+ESTABLISHED_ENTRIES: int
+ESTABLISHED_MS: int
 RETIRE_MAX: int
 
 class Totals(TypedDict):
@@ -17,6 +21,7 @@ class Totals(TypedDict):
     restarts: int
     senders: int
     retired: int
+    pushed_out: int
 
 _Ranked = tuple[str, int, int, float]
 

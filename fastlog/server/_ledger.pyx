@@ -35,16 +35,36 @@ Some things cannot be known:
   them counts as an outage.
 - What somebody forges who sends a proof in another's name.
 - Losses before the first and after the last entry of a run leave no trace.
+- A sender that had to give up its place (_senders.pxd) begins anew when it comes again.
 """
 
-from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
-from posix.stdlib cimport posix_memalign
+from libc.string cimport memcpy
 
 cimport cython
 
-from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, text_of
+from fastlog.server._address cimport Address, AddressKey, is_same, key_of, text_of
+from fastlog.server._senders cimport (
+    ESTABLISHED,
+    ESTABLISHED_ENTRIES,
+    ESTABLISHED_MS,
+    FEW,
+    NEW,
+    NEW_MIN,
+    SENDERS_MAX,
+    Sender,
+    add,
+    allocate,
+    find,
+    in_the_way,
+    is_to_be_established,
+    join,
+    least,
+    leave,
+    release,
+    remove,
+)
 from fastlog.server._sequence_runs cimport (
     GAP,
     NOTHING,
@@ -63,9 +83,6 @@ from fastlog.server._sequence_runs cimport (
 )
 
 cpdef enum:
-    # Senders kept at once: more than a collector has, and few enough to look through in a fraction of a millisecond. At
-    # 408 bytes each they take 6.7 MB, of which only the places in use take memory.
-    SENDERS_MAX = 16384
     # How many sequences a run may begin ahead of the sender's newest one and still mean that all between were lost: 10
     # seconds of 100,000 entries. A longer jump is more likely another program than an outage.
     JUMP_MAX = 1 << 20
@@ -78,14 +95,8 @@ cpdef enum:
     RETIRE_MAX = 256
 
 cdef enum:
-    # Buckets of the hash table: twice the senders, so that most hold one or none.
-    BUCKETS = 2 * SENDERS_MAX
-    # Senders in one bucket. Chance does not reach it in the life of a machine; it is a bound for the unforeseen.
-    BUCKET_SENDERS_MAX = 16
     # Senders that `top` and `worst` return at the most: more than a page shows.
     RANKED_MAX = 100
-    # Size of a cache line.
-    CACHE_LINE_BYTES = 64
 
 cdef enum:
     # The flags of Sender.state. STARTED: there is a run.
@@ -99,8 +110,10 @@ cdef enum:
     LEFT = 16
 
 # For Python: a .pxd without a module cannot export its constants.
-globals()["WINDOW"] = WINDOW
-globals()["PROOF_ROW"] = PROOF_ROW
+globals().update(
+    WINDOW=WINDOW, PROOF_ROW=PROOF_ROW, SENDERS_MAX=SENDERS_MAX, NEW_MIN=NEW_MIN, FEW=FEW,
+    ESTABLISHED_ENTRIES=ESTABLISHED_ENTRIES, ESTABLISHED_MS=ESTABLISHED_MS,
+)
 
 
 @cython.final
@@ -109,30 +122,23 @@ cdef class Ledger:
     collide."""
 
     def __cinit__(self, bytes secret not None):
-        if len(secret) != sizeof(self.secret):
-            raise ValueError(f"the secret has {len(secret)} bytes instead of {sizeof(self.secret)}")
-        memcpy(self.secret, <const char *>secret, sizeof(self.secret))
-        if posix_memalign(<void **>&self.senders, CACHE_LINE_BYTES, (SENDERS_MAX + 1) * sizeof(Sender)) != 0:
-            self.senders = NULL
-            raise MemoryError
+        if len(secret) != sizeof(self.table.secret):
+            raise ValueError(f"the secret has {len(secret)} bytes instead of {sizeof(self.table.secret)}")
+        memcpy(self.table.secret, <const char *>secret, sizeof(self.table.secret))
         self.records = <Record *>calloc(SENDERS_MAX + 1, sizeof(Record))
-        self.buckets = <uint32_t *>calloc(BUCKETS, sizeof(uint32_t))
-        if self.records == NULL or self.buckets == NULL:
+        if not allocate(&self.table) or self.records == NULL:
             raise MemoryError
-        memset(self.senders, 0, sizeof(Sender))
-        self.senders[0].key.scope_and_port = UINT64_MAX  # no address has this key, so place 0 is never found
 
     def __dealloc__(self):
-        free(self.buckets)
         free(self.records)
-        free(self.senders)
+        release(&self.table)
 
     cdef void saw(self, const Address *sender, bint has_sequence, uint64_t sequence, uint64_t now_ms) noexcept nogil:
         cdef AddressKey key = key_of(sender)
-        cdef Sender *at = &self.senders[self.last]
+        cdef Sender *at = &self.table.places[self.last]
         if not is_same(&at.key, &key):
-            self.last = self.find(&key, now_ms)
-            at = &self.senders[self.last]
+            self.last = self.place_of(&key, now_ms)
+            at = &self.table.places[self.last]
         if at.last_seen_ms != now_ms:
             self.seen_now(self.last, now_ms)
         at.received += 1
@@ -144,49 +150,42 @@ cdef class Ledger:
         else:
             self.account(at, &self.records[self.last], sequence)
 
-    # The table of senders
+    # Senders that come and go
 
-    cdef uint32_t find(self, const AddressKey *key, uint64_t now_ms) noexcept nogil:
+    cdef uint32_t place_of(self, const AddressKey *key, uint64_t now_ms) noexcept nogil:
         """The sender's place; a new sender gets one."""
-        cdef uint64_t bucket = hash_of(key, self.secret) % BUCKETS
-        cdef uint32_t place = self.buckets[bucket], end = 0
-        cdef unsigned int steps = 0
-        while place:
-            if is_same(&self.senders[place].key, key):
-                return place
-            end = place
-            place = self.senders[place].next
-            steps += 1
-        if steps == BUCKET_SENDERS_MAX:
-            self.forget(end)
-        elif self.present == SENDERS_MAX:
-            self.forget(self.senders[0].newer)
-        return self.add(key, bucket, now_ms)
+        cdef uint32_t place = find(&self.table, key)
+        return place if place else self.begin(key, now_ms)
 
-    cdef uint32_t add(self, const AddressKey *key, uint64_t bucket, uint64_t now_ms) noexcept nogil:
-        cdef uint32_t place = self.free
+    cdef uint32_t begin(self, const AddressKey *key, uint64_t now_ms) noexcept nogil:
+        """Gives a new sender a place."""
+        cdef uint32_t place = in_the_way(&self.table, key)
         if place:
-            self.free = self.senders[place].next
-        else:
-            self.used += 1
-            place = self.used
-        cdef Sender *at = &self.senders[place]
-        memset(at, 0, sizeof(Sender))
-        at.key = key[0]
-        at.last_seen_ms = now_ms
-        at.next = self.buckets[bucket]
-        self.buckets[bucket] = place
-        self.link_newest(place)
+            self.push_out(place)
+        place = add(&self.table, key, now_ms)
         self.records[place].lost = 0
         self.records[place].run.missing = 0  # the count belongs to the sender that had this place before
-        self.present += 1
         return place
+
+    cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil:
+        """To be called once a millisecond at most: a sender may be new no longer."""
+        self.table.places[place].last_seen_ms = now_ms
+        if not is_to_be_established(&self.table, place, now_ms):
+            return
+        if self.table.count[ESTABLISHED] == SENDERS_MAX - NEW_MIN:
+            self.push_out(least(&self.table, ESTABLISHED))
+        leave(&self.table, place)
+        join(&self.table, place, ESTABLISHED)
+
+    cdef void push_out(self, uint32_t place) noexcept nogil:
+        """Retires a sender so that another one has a place."""
+        self.pushed_out += 1
+        self.forget(place)
 
     cdef void forget(self, uint32_t place) noexcept nogil:
         """Retires a sender: its missing sequences are lost, and the sequences set aside were late."""
-        cdef Sender *at = &self.senders[place]
+        cdef Sender *at = &self.table.places[place]
         cdef Record *record = &self.records[place]
-        cdef uint32_t *link = &self.buckets[hash_of(&at.key, self.secret) % BUCKETS]
         if at.state & ASIDE:
             self.dismiss(at, record)
         if at.state & RETURNABLE:
@@ -194,36 +193,10 @@ cdef class Ledger:
         if at.state & STARTED:
             self.missing -= record.run.missing
             self.lose(at, record, record.run.missing)
-        while link[0] != place:
-            link = &self.senders[link[0]].next
-        link[0] = at.next
-        self.unlink(place)
-        at.received = 0  # an empty place
-        at.next = self.free
-        self.free = place
+        remove(&self.table, place)
         if self.last == place:
             self.last = 0
-        self.present -= 1
         self.retired += 1
-
-    cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil:
-        """Moves the sender to the front of the list, once a millisecond at most, which keeps the list in order."""
-        self.senders[place].last_seen_ms = now_ms
-        if self.senders[0].older != place:
-            self.unlink(place)
-            self.link_newest(place)
-
-    cdef void link_newest(self, uint32_t place) noexcept nogil:
-        cdef uint32_t second = self.senders[0].older
-        self.senders[place].older = second
-        self.senders[place].newer = 0
-        self.senders[second].newer = place
-        self.senders[0].older = place
-
-    cdef void unlink(self, uint32_t place) noexcept nogil:
-        cdef uint32_t newer = self.senders[place].newer, older = self.senders[place].older
-        self.senders[newer].older = older
-        self.senders[older].newer = newer
 
     # A sender's sequences
 
@@ -374,8 +347,9 @@ cdef class Ledger:
             "repeated": self.repeated,
             "late": self.late,
             "restarts": self.restarts,
-            "senders": self.present,
+            "senders": self.table.count[NEW] + self.table.count[ESTABLISHED],
             "retired": self.retired,
+            "pushed_out": self.pushed_out,
         }
 
     def top(self, size_t count, uint64_t now_ms):
@@ -390,7 +364,7 @@ cdef class Ledger:
     cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
         cdef Record *record = &self.records[place]
         cdef uint64_t count = record.lost + record.run.missing
-        if self.senders[place].state & RETURNABLE:  # gaps of the old run still count
+        if self.table.places[place].state & RETURNABLE:  # gaps of the old run still count
             count += record.other.missing + record.doubtful
         return count
 
@@ -402,8 +376,8 @@ cdef class Ledger:
         cdef size_t size = 0, i
         cdef Sender *at
         count = min(count, <size_t>RANKED_MAX)
-        for place in range(1, self.used + 1):
-            at = &self.senders[place]
+        for place in range(1, self.table.used + 1):
+            at = &self.table.places[place]
             figure = self.gaps(place) if by_lost and at.received else at.received
             if figure == 0 or count == 0 or (size == count and figure <= figures[size - 1]):
                 continue
@@ -416,7 +390,7 @@ cdef class Ledger:
             places[i], figures[i] = place, figure
         found = []
         for i in range(size):
-            at = &self.senders[places[i]]
+            at = &self.table.places[places[i]]
             found.append((text_of(&at.key), at.received, self.gaps(places[i]),
                           max(<int64_t>(now_ms - at.last_seen_ms), 0) / 1000.0))
         return found
@@ -424,11 +398,13 @@ cdef class Ledger:
     def retire(self, uint64_t now_ms, uint64_t idle_ms):
         """Retires senders not seen for `idle_ms`, at most RETIRE_MAX in a call; returns how many."""
         cdef unsigned int count = 0
+        cdef uint32_t place
         cdef Sender *at
-        while count < RETIRE_MAX and self.present:
-            at = &self.senders[self.senders[0].newer]
-            if at.last_seen_ms > now_ms or now_ms - at.last_seen_ms < idle_ms:
-                break
-            self.forget(self.senders[0].newer)
-            count += 1
+        for place in range(1, self.table.used + 1):
+            at = &self.table.places[place]
+            if at.received and at.last_seen_ms <= now_ms and now_ms - at.last_seen_ms >= idle_ms:
+                self.forget(place)
+                count += 1
+                if count == RETIRE_MAX:
+                    break
         return count

@@ -131,4 +131,5 @@ class Model:
             "restarts": self.restarts,
             "senders": int(self.received > 0),
             "retired": 0,
+            "pushed_out": 0,
         }

@@ -3,10 +3,11 @@
 import json
 import random
 import socket
+from collections.abc import Iterable
 
 import pytest
 
-from fastlog.server._ledger import PROOF_ROW
+from fastlog.server._ledger import ESTABLISHED_MS, PROOF_ROW, SENDERS_MAX
 from tests.helpers.running import eventually
 
 
@@ -127,8 +128,60 @@ def test_forged_sequences_far_ahead_are_no_gaps(start, forged):
 def test_two_programs_on_one_socket_lose_nothing(start, rng):
     """They take turns at random, and one goes on alone."""
     server = start()
-    programs = [(1, range(1, 2_001), 0), (2, range(500_001, 504_001), 0)]
-    sent = [sequence for _, sequence in interleaved(rng, programs)]
+    programs = [(1, range(2, 2_001), 0), (2, range(500_002, 504_001), 0)]
+    sent = [1, 500_001, *(sequence for _, sequence in interleaved(rng, programs))]
     server.send(map(entry, sent))
     stats = eventually(server.stats, lambda stats: stats["total_received"] == len(sent))
     assert stats["losses"]["sequence_gaps"] == 0
+
+
+def send_as_each(server, addresses: Iterable[tuple[str, int]]) -> int:
+    """Sends one entry from each of these addresses; returns from how many it could. A port may be in use."""
+    sent = 0
+    for address in addresses:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            try:
+                stranger.bind(address)
+            except OSError:
+                continue
+            stranger.sendto(entry(1), ("127.0.0.1", server.port))
+        sent += 1
+        if sent % 200 == 0:
+            eventually(server.queued, lambda queued: queued == 0)
+    return sent
+
+
+STRANGERS = {
+    "60,000 ports of one address": lambda rng: [("127.0.0.2", port) for port in range(1_100, 61_100)],
+    "30,000 addresses": lambda rng: [
+        (f"127.{n >> 16}.{n >> 8 & 255}.{n & 255}", 5_000) for n in rng.sample(range(1 << 16, 1 << 23), 30_000)
+    ],
+}
+
+
+@pytest.mark.parametrize("strangers", STRANGERS)
+def test_strangers_neither_make_nor_hide_gaps_of_other_senders(start, rng, strangers):
+    """Ten honest senders, half of which lose every tenth entry, send before and after."""
+    server = start()
+    honest = [(server.client(), set(range(5, 300, 10)) if n % 2 else set()) for n in range(10)]
+
+    def send(sequences: range) -> int:
+        sent = [(client, entry(n)) for n in sequences for client, lost in honest if n not in lost]
+        server.send_from(sent)
+        return len(sent)
+
+    total = send(range(1, 100))
+    first = eventually(server.stats, lambda stats: stats["total_received"] == total)
+    eventually(server.stats, lambda stats: stats["elapsed_seconds"] - first["elapsed_seconds"] > ESTABLISHED_MS / 1000)
+    total += send(range(100, 200))
+    others = send_as_each(server, STRANGERS[strangers](rng))
+    total += others + send(range(200, 300))
+    stats = eventually(server.stats, lambda stats: stats["total_received"] == total)
+    assert stats["losses"]["sequence_gaps"] == 5 * 30
+    assert stats["senders"] == SENDERS_MAX
+    assert stats["senders_pushed_out"] == others + len(honest) - SENDERS_MAX > 10_000
+    by_address = {sender["address"]: sender for sender in stats["top_senders"]}
+    for client, lost in honest:
+        sender = by_address["{}:{}".format(*client.getsockname())]
+        assert (sender["received"], sender["lost"]) == (299 - len(lost), len(lost))
+        client.close()

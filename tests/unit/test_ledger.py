@@ -7,8 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlog.server._ledger import JUMP_MAX, PROOF_ROW, RETIRE_MAX, SENDERS_MAX, WINDOW, Ledger
-from tests.helpers._hooks import saw, saw_many
+from fastlog.server._ledger import (
+    ESTABLISHED_ENTRIES,
+    ESTABLISHED_MS,
+    FEW,
+    JUMP_MAX,
+    NEW_MIN,
+    PROOF_ROW,
+    RETIRE_MAX,
+    SENDERS_MAX,
+    WINDOW,
+    Ledger,
+)
+from tests.helpers._hooks import check_senders, saw, saw_many
 from tests.helpers.ledger_model import Model
 
 SECRET = bytes(range(16))
@@ -374,6 +385,162 @@ def test_more_senders_than_places_retire_the_least_recently_seen(ledger):
     feed(ledger, 2, address=f"10.0.{first_kept >> 8}.{first_kept & 255}")
     assert ledger.totals()["missing"] == SENDERS_MAX - 2  # it was still known
     assert ledger.totals()["retired"] == totals["retired"]
+
+
+class Crowd:
+    """A ledger, its clock, and honest senders: each loses every tenth entry."""
+
+    def __init__(self, senders: list[tuple[str, int]]) -> None:
+        self.ledger = Ledger(SECRET)
+        self.now_ms = 0
+        self.senders = senders
+        self.sent = 0
+
+    def send(self, count: int, last_ms: int = 0) -> None:
+        """Each honest sender sends so many, over so much time."""
+        for _ in range(count):
+            self.now_ms += last_ms // count
+            self.sent += 1
+            if self.sent % 10:
+                for address, port in self.senders:
+                    saw(self.ledger, address, port, self.sent, self.now_ms)
+
+    def flood(self, senders, entries: int = 1, apart_ms: int = 0) -> None:
+        """Each stranger sends so many entries: 100 strangers a millisecond, and one round after another."""
+        for sequence in range(1, entries + 1):
+            for number, (address, port) in enumerate(senders):
+                saw(self.ledger, address, port, sequence, self.now_ms + number // 100)
+            self.now_ms += len(senders) // 100 + apart_ms
+
+    def assert_exact(self) -> None:
+        """No figure of the honest senders is wrong; strangers lost nothing."""
+        totals = self.ledger.totals()
+        assert totals["lost"] + totals["missing"] == len(self.senders) * (self.sent // 10)
+        assert totals["repeated"] == totals["late"] == totals["restarts"] == 0
+        assert totals["pushed_out"] == totals["retired"]
+        check_senders(self.ledger)
+
+
+HONEST = [
+    *((f"192.0.2.{n}", 514) for n in range(50)),
+    *(("198.51.100.1", port) for port in range(FEW)),
+    ("2001:db8::1", 9),
+]
+PORTS = 60_000
+HOSTS = {
+    "one": lambda n, rng: "203.0.113.1",
+    "five": lambda n, rng: f"203.0.113.{n % 5}",
+    "thousand": lambda n, rng: f"10.0.{n % 4}.{n % 250}",
+    "one that IPv6 gives many addresses": lambda n, rng: f"2001:db8:1:1:{rng.randrange(1 << 16):x}::{n:x}",
+    "one link": lambda n, rng: f"fe80::{rng.randrange(1 << 16):x}:{n:x}%2",
+}
+
+
+@pytest.mark.parametrize("before_ms", [0, 5000], ids=["new ones", "established ones"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_many_ports_of_few_hosts_cost_other_senders_no_figure(rng, host, before_ms):
+    crowd = Crowd(HONEST)
+    crowd.send(95, before_ms)
+    flood = [(HOSTS[host](n, rng), 1 + n) for n in range(PORTS)]
+    crowd.flood(flood)
+    crowd.send(100)
+    crowd.flood(flood[:30_000], entries=2, apart_ms=400)
+    crowd.send(100, 1000)
+    crowd.assert_exact()
+    assert crowd.ledger.totals()["senders"] == SENDERS_MAX
+    assert crowd.ledger.totals()["pushed_out"] >= len(HONEST) + PORTS - SENDERS_MAX
+
+
+@pytest.mark.parametrize("host", ["one", "five"])
+def test_many_established_ports_of_few_hosts_cost_other_senders_no_figure(rng, host):
+    crowd = Crowd(HONEST)
+    crowd.send(95)
+    flood = [(HOSTS[host](n, rng), 1 + n) for n in range(SENDERS_MAX - len(HONEST))]
+    crowd.flood(flood, entries=ESTABLISHED_ENTRIES + 1, apart_ms=ESTABLISHED_MS // ESTABLISHED_ENTRIES)
+    assert check_senders(crowd.ledger)[1] == SENDERS_MAX - NEW_MIN
+    crowd.send(100, 5000)
+    assert check_senders(crowd.ledger)[1] == SENDERS_MAX - NEW_MIN
+    crowd.flood([(HOSTS[host](n, rng), 1 + n) for n in range(PORTS - 20_000, PORTS)], entries=10, apart_ms=200)
+    crowd.send(100, 5000)
+    crowd.assert_exact()
+
+
+@pytest.mark.parametrize("entries", [1, 3])
+def test_a_flood_of_forged_addresses_costs_established_senders_no_figure(rng, entries):
+    """They need not even send anything meanwhile."""
+    crowd = Crowd(HONEST)
+    crowd.send(95, ESTABLISHED_MS + 100)
+    assert check_senders(crowd.ledger) == (0, len(HONEST))
+    forged = rng.sample(range(1 << 24), 100_000)
+    crowd.flood([(f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in forged[:80_000]])
+    crowd.flood([(f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in forged[80_000:]], entries)
+    crowd.send(100, 1000)
+    crowd.assert_exact()
+    assert check_senders(crowd.ledger)[1] == len(HONEST)
+
+
+def test_a_sender_that_begins_in_a_flood_of_forged_addresses_is_established_all_the_same(rng):
+    """The flood turns over all places six times in the second that it takes."""
+    crowd = Crowd([("192.0.2.1", 514), ("192.0.2.1", 515), ("192.0.2.2", 514)])
+    crowd.flood([(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in range(SENDERS_MAX)])
+    for second in range(10):
+        crowd.send(50)
+        first = 20_000 + second * 10_000
+        crowd.flood([(f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in range(first, first + 10_000)])
+    crowd.send(5)
+    crowd.assert_exact()
+    assert check_senders(crowd.ledger)[1] == len(crowd.senders)
+
+
+def test_of_one_host_those_keep_their_places_that_have_sent_more():
+    """A stranger beside an honest sender, on its machine or behind the same address."""
+    crowd = Crowd([("203.0.113.1", 65_000), ("203.0.113.1", 65_001)])
+    crowd.send(500)
+    crowd.flood([("203.0.113.1", 1 + n) for n in range(PORTS)])
+    crowd.send(25)
+    crowd.assert_exact()
+
+
+def test_the_host_with_most_senders_gives_up_places(rng):
+    """A machine with 600 programs keeps them as long as others have more."""
+    crowd = Crowd([("192.0.2.1", 1 + n) for n in range(600)])
+    crowd.send(15)
+    crowd.flood([(f"203.0.113.{n % 20}", 1 + n) for n in range(PORTS)], entries=2)
+    crowd.send(20)
+    crowd.assert_exact()
+
+
+def test_a_lasting_flood_displaces_no_more_than_it_must():
+    """Once strangers are established, others take their places from them."""
+    crowd = Crowd([("192.0.2.1", 1)])
+    flood = [("203.0.113.1", 1 + n) for n in range(SENDERS_MAX)]
+    crowd.flood(flood, entries=ESTABLISHED_ENTRIES + 1, apart_ms=200)
+    new, established = check_senders(crowd.ledger)
+    assert (new, established) == (NEW_MIN, SENDERS_MAX - NEW_MIN) or new + established < SENDERS_MAX
+    crowd.send(35, 2000)
+    crowd.assert_exact()
+
+
+def test_the_table_stays_whole_in_any_order(rng):
+    """Senders of hosts of all sizes come, send on, are established, displaced and retired."""
+    ledger = Ledger(SECRET)
+    received = now_ms = 0
+    for _ in range(60):
+        hosts = [f"10.0.{rng.randrange(256)}.{rng.randrange(256)}" for _ in range(rng.choice([1, 3, 500]))]
+        ports = rng.choice([1, 3, FEW, FEW + 1, 2000, 20_000])
+        for _ in range(4_000):
+            now_ms += rng.random() < 0.3
+            for sequence in range(rng.choice([1, 1, 1, 2, 20])):
+                saw(ledger, rng.choice(hosts), 1 + rng.randrange(ports), sequence, now_ms)
+                received += 1
+        if rng.random() < 0.2:
+            ledger.retire(now_ms, rng.choice([0, 2000, 20_000]))
+        check_senders(ledger)
+    totals = ledger.totals()
+    assert totals["received"] == received
+    assert totals["retired"] > totals["pushed_out"] > 1000
+    assert retire_all(ledger, now_ms, 0) == totals["senders"]
+    assert check_senders(ledger) == (0, 0)
 
 
 def test_senders_come_and_go_in_any_order_and_the_totals_stay_exact(ledger):
