@@ -2,6 +2,7 @@
 
 import random
 import resource
+import socket
 
 import pytest
 from hypothesis import given, settings
@@ -299,6 +300,14 @@ def test_an_ipv4_sender_is_the_same_on_a_dual_stack_socket(ledger):
     assert ledger.totals()["senders"] == 1
     assert figures(ledger) == {}
     assert ledger.top(1, 0) == [("192.0.2.1:1000", 3, 0, 0.0)]
+
+
+def test_senders_of_one_link_local_address_on_two_links_differ(ledger):
+    gone = 2**31
+    for address in ("fe80::1%1", f"fe80::1%{gone}", "fe80::1"):
+        feed(ledger, 1, 3, address=address)
+    names = {f"[fe80::1%{socket.if_indextoname(1)}]:1000", f"[fe80::1%{gone}]:1000", "[fe80::1]:1000"}
+    assert {name for name, *_ in ledger.top(10, 0)} == {name for name, *_ in ledger.worst(10, 0)} == names
 
 
 def test_top_and_worst(ledger):
