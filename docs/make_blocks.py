@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from fastlog.config import Setting, describe, describe_server
+from fastlog.entry import LEVELS, OTHER_NAMES
 from fastlog.server._rejects import REJECTED
 from fastlog.setting_sources import PREFIX
 from fastlog.stats import figures
@@ -62,6 +63,15 @@ def reasons_table() -> list[str]:
     return ["", "| reason | meaning |", "|---|---|", *rows, ""]
 
 
+def levels_table() -> list[str]:
+    rows = [f"| {level} | {', '.join(f'`{name}`' for name in (level, *OTHER_NAMES[level]))} |" for level in LEVELS[:-1]]
+    return ["", "| level | its names |", "|---|---|", *rows, ""]
+
+
+def page_aliases() -> list[str]:
+    return [f'  {level}: "{" ".join(names)}",' for level, names in OTHER_NAMES.items()]
+
+
 def figures_table() -> list[str]:
     rows = []
     for figure in figures():
@@ -74,6 +84,8 @@ BLOCKS = {
     "settings": (settings_table, "docs/configuration.md"),
     "examples": (example_settings, ".env.example"),
     "environment": (compose_settings, "docker-compose.yml"),
+    "levels": (levels_table, "docs/protocol.md"),
+    "aliases": (page_aliases, "fastlog/server/page/page.js"),
     "reasons": (reasons_table, "docs/protocol.md"),
     "figures": (figures_table, "docs/http-api.md"),
 }

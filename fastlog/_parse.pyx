@@ -9,7 +9,7 @@ the reason in `Seen`. `fl_skip_plain` skips strings in vector steps. Numbers are
 from libc.stdint cimport UINT64_MAX
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastlog.entry import EMPTY, LEVELS, REASONS
+from fastlog.entry import ALIASES, EMPTY, LEVELS, REASONS
 
 REASON_NAMES = tuple(REASONS)
 
@@ -22,16 +22,32 @@ cdef extern from *:
     bint likely(bint) nogil  # Cython's macro: the compiler lays out the code for the test to be true
 
 cdef enum:
-    # Bytes of the longest name that is compared ("timestamp"), plus one byte by which a longer name differs.
-    NAME_MAX = 10
+    # More than the bytes of any name that is compared, of a field or a level.
+    NAME_MAX = 16
+    # Of the aliases' table: a power of two, and at least two for each alias, so that a look-up ends soon.
+    ALIAS_PLACES = 256
+
+# An alias of a level, in capital letters. Its place in the table follows from its hash; size 0: the place is free.
+cdef struct Alias:
+    uint8_t name[NAME_MAX]
+    uint8_t size
+    Level level
+
+cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    UNKNOWN, LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, APP, HOST
-    FIELD_COUNT
+    # LEVEL and TIMESTAMP come first: the scanner keeps where their text is.
+    LEVEL, TIMESTAMP, MESSAGE, SEQUENCE, APP, HOST, UNKNOWN
 
 cdef enum Kind:
     # What a field's value is. SEQUENCE_NUMBER is for `sequence` only: no other number is read.
     ABSENT, TEXT, SEQUENCE_NUMBER, SOMETHING_ELSE
+
+# A string between its quotes.
+cdef struct Text:
+    const uint8_t *start
+    const uint8_t *end
+    bint escaped
 
 # What the scanner has read of one entry so far. A key that occurs twice overwrites: the last one counts.
 cdef struct Seen:
@@ -51,10 +67,8 @@ cdef struct Seen:
     # The Kind of each field; all unknown fields share one.
     uint8_t kind[7]
     uint64_t sequence
-    # The level's text between its quotes.
-    const uint8_t *level
-    size_t level_size
-    bint level_escaped
+    # The level's, and the timestamp's or NULL.
+    Text text[2]
 
 
 cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
@@ -319,7 +333,7 @@ cdef size_t unescape(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept
             to[size] = <uint8_t>unit if unit < 0x80 else 0xFF
             p += 6
         else:
-            # No name has any of the other escaped characters, so any byte that is not a letter will do.
+            # No name has any of the other escaped characters, so any byte that is in no name will do.
             to[size] = 0xFF
             p += 2
         size += 1
@@ -355,24 +369,58 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
     if size == 4:
         if is_word(p, b"INFO", 4):
             return INFO
-        if is_word(p, b"WARN", 4):
-            return WARNING
     elif size == 5:
-        if is_word(p, b"DEBUG", 5) or is_word(p, b"TRACE", 5):
+        if is_word(p, b"DEBUG", 5):
             return DEBUG
         if is_word(p, b"ERROR", 5):
             return ERROR
-        if is_word(p, b"FATAL", 5) or is_word(p, b"EMERG", 5) or is_word(p, b"ALERT", 5) or is_word(p, b"PANIC", 5):
-            return CRITICAL
-    elif size == 7 and is_word(p, b"WARNING", 7):
-        return WARNING
+    elif size == 7:
+        if is_word(p, b"WARNING", 7):
+            return WARNING
     elif size == 8 and is_word(p, b"CRITICAL", 8):
         return CRITICAL
-    elif size == 6 and is_word(p, b"NOTICE", 6):
-        return INFO
-    elif size == 3 and is_word(p, b"ERR", 3):
-        return ERROR
-    return OTHER
+    return level_of_alias(p, size)
+
+
+cdef Level level_of_alias(const uint8_t *p, size_t size) noexcept nogil:
+    cdef uint8_t name[NAME_MAX]
+    cdef const Alias *found
+    cdef size_t i
+    if size >= NAME_MAX:
+        return OTHER
+    for i in range(size):
+        name[i] = p[i] - 0x20 if c'a' <= p[i] <= c'z' else p[i]
+    found = place_of_alias(name, size)
+    return found.level if found.size else OTHER
+
+
+cdef Alias *place_of_alias(const uint8_t *name, size_t size) noexcept nogil:
+    """Where the table has this alias, or else the free place for it."""
+    cdef unsigned int place = 0
+    cdef size_t i
+    for i in range(size):
+        place = place * 31 + name[i]
+    while True:
+        place %= ALIAS_PLACES
+        if aliases[place].size == 0 or (aliases[place].size == size and memcmp(aliases[place].name, name, size) == 0):
+            return &aliases[place]
+        place += 1
+
+
+cdef int fill_aliases() except -1:
+    cdef bytes name
+    cdef Alias *place
+    if 2 * len(ALIASES) > ALIAS_PLACES or max(map(len, ALIASES)) >= NAME_MAX:
+        raise RuntimeError("the scanner has no room for the aliases of levels")
+    for alias, level in ALIASES.items():
+        name = alias.encode()
+        place = place_of_alias(name, len(name))
+        memcpy(place.name, <const char *>name, len(name))
+        place.size, place.level = len(name), LEVELS.index(level)
+    return 0
+
+
+fill_aliases()
 
 
 cdef inline bint read_sequence(const uint8_t *p, const uint8_t *end, uint64_t *value) noexcept nogil:
@@ -423,10 +471,8 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
             return NULL
         if value[0] == c'"':
             seen.kind[<int>field] = TEXT
-            if field == LEVEL:
-                seen.level = value + 1
-                seen.level_size = p - 1 - seen.level
-                seen.level_escaped = seen.escaped
+            if field <= TIMESTAMP:
+                seen.text[<int>field] = Text(value + 1, p - 1, seen.escaped)
         elif field == SEQUENCE and read_sequence(value, p, &seen.sequence):
             seen.kind[<int>field] = SEQUENCE_NUMBER
         else:
@@ -506,6 +552,7 @@ cdef inline bint is_doomed(const uint8_t *p, Piece *piece) noexcept nogil:
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil:
     cdef Seen seen
     cdef const uint8_t *after
+    cdef const Text *text
     cdef uint8_t name[NAME_MAX]
     p = skip_space(p, end, &seen)
     if p == end:
@@ -517,6 +564,7 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         return True
     seen.folded = False
     seen.depth = 0
+    seen.text[<int>TIMESTAMP].start = NULL
     memset(seen.kind, ABSENT, sizeof(seen.kind))
     if p[0] == c'{':
         seen.depth = 1
@@ -536,10 +584,12 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         reject(after, end, piece.reason, piece)
         return True
     piece.end = after
-    if seen.level_escaped:
-        piece.level = level_of(name, unescape(seen.level, seen.level + seen.level_size, name))
+    text = &seen.text[<int>LEVEL]
+    if text.escaped:
+        piece.level = level_of(name, unescape(text.start, text.end, name))
     else:
-        piece.level = level_of(seen.level, seen.level_size)
+        piece.level = level_of(text.start, text.end - text.start)
+    piece.timestamp = seen.text[<int>TIMESTAMP].start
     piece.has_sequence = seen.kind[<int>SEQUENCE] == SEQUENCE_NUMBER
     piece.sequence = seen.sequence if piece.has_sequence else 0
     return True
@@ -574,7 +624,8 @@ def scan(const uint8_t[::1] datagram not None):
             line = bytearray(piece.end - piece.start + 1)
             store(&piece, line)
             found.append((None, LEVELS[<int>piece.level], piece.sequence if piece.has_sequence else None,
-                          piece.start - start, piece.end - start, bytes(line)))
+                          piece.start - start, piece.end - start, bytes(line), has_timestamp(&piece)))
         else:
-            found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None))
-    return found or [(EMPTY, None, None, 0, 0, None)]
+            found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None,
+                          False))
+    return found or [(EMPTY, None, None, 0, 0, None, False)]

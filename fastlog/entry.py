@@ -9,16 +9,28 @@ import re
 import msgspec
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL", "OTHER")
-ALIASES = {
-    "TRACE": "DEBUG",
-    "NOTICE": "INFO",
-    "WARN": "WARNING",
-    "ERR": "ERROR",
-    "FATAL": "CRITICAL",
-    "EMERG": "CRITICAL",
-    "ALERT": "CRITICAL",
-    "PANIC": "CRITICAL",
-}
+# The other names of each level, in the terms of widely used logging libraries and formats. A name between two levels
+# means the lower one. A number from 0 to 7 is a severity of syslog (RFC 5424); 10 to 60 are the levels of pino and
+# bunyan. The scanner, the page and docs/protocol.md are made from this table.
+OTHER_NAMES = {
+    "DEBUG": (
+        "TRACE", "VERBOSE", "SILLY", "HTTP", "CONFIG", "FINE", "FINER", "FINEST",
+        "TRACE1", "TRACE2", "TRACE3", "TRACE4", "TRACE5", "TRACE6", "TRACE7", "TRACE8",
+        "DEBUG1", "DEBUG2", "DEBUG3", "DEBUG4", "DEBUG5", "D1", "D2", "D3", "D4", "D5",
+        "DBG", "DBUG", "TRC", "TRCE", "VRB", "D", "T", "V", "7", "10", "20",
+    ),
+    "INFO": (
+        "NOTICE", "INFORMATION", "INFORMATIONAL", "NOTE", "LOG", "SUCCESS",
+        "INFO2", "INFO3", "INFO4", "INF", "I", "5", "6", "30",
+    ),
+    "WARNING": ("WARN", "WARN2", "WARN3", "WARN4", "WRN", "W", "4", "40"),
+    "ERROR": ("ERR", "SEVERE", "FAIL", "ERROR2", "ERROR3", "ERROR4", "E", "3", "50"),
+    "CRITICAL": (
+        "CRIT", "FATAL", "ALERT", "EMERG", "EMERGENCY", "PANIC", "DPANIC", "FAULT", "ASSERT",
+        "FATAL2", "FATAL3", "FATAL4", "FTL", "PNC", "C", "F", "0", "1", "2", "60",
+    ),
+}  # fmt: skip
+ALIASES = {name: level for level, names in OTHER_NAMES.items() for name in names}
 # Why a piece of a datagram is rejected, in the order of `_parse.Reason`, and what it means. The server rejects some
 # datagrams before it looks for pieces: `REJECTED` in server/_rejects.pyx has all reasons.
 REASONS = {
@@ -63,6 +75,7 @@ class Piece(msgspec.Struct, frozen=True):
     start: int  # offset of its first byte in the datagram
     end: int  # offset after its last byte
     line: bytes | None  # its stored form, with the line feed
+    has_timestamp: bool  # whether it carries a `timestamp` that is not empty
 
 
 class _Fields(msgspec.Struct):
@@ -92,7 +105,7 @@ def decode(datagram: bytes) -> list[Piece]:
         piece, at = _piece(datagram, at)
         pieces.append(piece)
         at = _skip(_SPACE, datagram, at)
-    return pieces or [Piece(EMPTY, None, None, 0, 0, None)]
+    return pieces or [Piece(EMPTY, None, None, 0, 0, None, False)]
 
 
 def known_level(text: str) -> str | None:
@@ -127,7 +140,8 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
     level = level_of(msgspec.json.decode(fields.level, type=str))
     sequence = int(bytes(fields.sequence)) if bytes(fields.sequence) else None
     line = data[start:end].replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-    return Piece(None, level, sequence, start, end, line), end
+    has_timestamp = bytes(fields.timestamp) not in (b"", b'""')
+    return Piece(None, level, sequence, start, end, line, has_timestamp), end
 
 
 def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, int]:
@@ -135,7 +149,7 @@ def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, in
     found = data.find(b"\n{", known)
     after = len(data) if found < 0 else found + 1
     end = start + len(data[start:after].rstrip(b" \t\r\n"))
-    return Piece(reason, None, None, start, end, None), after
+    return Piece(reason, None, None, start, end, None, False), after
 
 
 def _judge(fields: _Fields) -> str | None:

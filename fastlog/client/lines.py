@@ -18,7 +18,11 @@ GUESSED_FROM_CHARACTERS = 120  # at the start of a line: levels are there, words
 MESSAGE_NAMES = ("msg", "event")  # other JSON loggers use these names for the message
 OWN_LEVEL = "level_"  # the new name of a `level` that is not a string
 
-_NAMES = "trace|debug|info|notice|warn|warning|err|error|critical|fatal|emerg|alert|panic"
+# The names of levels that seldom mean something else in a line of text.
+_NAMES = (
+    "trace|debug|verbose|info|information|notice|warn|warning|err|error|severe"
+    "|crit|critical|fatal|emerg|emergency|alert|panic"
+)
 _LEVEL = re.compile(
     rf"\blevel[\"']?\s*[=:]\s*[\"']?(?P<named>{_NAMES})\b"  # level=warn, "level": "warn"
     rf"|[\[<(|]\s*(?P<enclosed>{_NAMES})\s*[\])>|]"  # [error]

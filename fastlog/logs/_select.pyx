@@ -179,7 +179,8 @@ cdef class Selector:
     cdef object _kept
     cdef bytes _since
     cdef const uint8_t *_since_text
-    # By the size of a name: a bit for each letter that a wanted level's name of that size begins with.
+    # By the size of a name: a bit for each first byte that a wanted level's name of that size has. The bit is the low
+    # five bits of the byte, which letters of either case share; if another byte has them too, a line is read in vain.
     cdef unsigned int _initials[NAME_CAPACITY]
     cdef bint _by_initials
 
@@ -191,7 +192,7 @@ cdef class Selector:
         self._by_initials = levels != 0 and not levels >> <int>OTHER & 1  # others may be called anything
         for name in (*LEVELS, *ALIASES):
             if levels >> LEVELS.index(known_level(name)) & 1:
-                self._initials[len(name)] |= <unsigned int>1 << (ord(name[0]) - ord("A"))
+                self._initials[len(name)] |= <unsigned int>1 << (ord(name[0]) & 0x1F)
         self._since = since
         self._since_text = NULL
         if since:
@@ -282,7 +283,6 @@ cdef class Selector:
         """Whether the line's level is certainly none of those wanted."""
         cdef const uint8_t *at = next_value(p, end, b'"level"', 7)
         cdef const uint8_t *quote
-        cdef uint8_t letter
         while at != NULL:
             if end - at < 2 or at[0] != c'"':
                 return False
@@ -290,9 +290,7 @@ cdef class Selector:
             quote = <const uint8_t *>memchr(at, c'"', end - at)
             if quote == NULL or memchr(at, c'\\', quote - at) != NULL:
                 return False
-            letter = at[0] & 0xDF
-            if quote - at < NAME_CAPACITY and c'A' <= letter <= c'Z':
-                if self._initials[quote - at] >> (letter - c'A') & 1:
-                    return False
+            if quote - at < NAME_CAPACITY and self._initials[quote - at] >> (at[0] & 0x1F) & 1:
+                return False
             at = next_value(quote, end, b'"level"', 7)
         return not hides(p, end)

@@ -34,15 +34,19 @@ LEVELS: list[Case] = [
     for written, meant in [
         ("DEBUG", "DEBUG"), ("INFO", "INFO"), ("WARNING", "WARNING"), ("ERROR", "ERROR"), ("CRITICAL", "CRITICAL"),
         ("TRACE", "DEBUG"), ("NOTICE", "INFO"), ("WARN", "WARNING"), ("ERR", "ERROR"), ("FATAL", "CRITICAL"),
-        ("EMERG", "CRITICAL"), ("ALERT", "CRITICAL"), ("PANIC", "CRITICAL"),
+        ("EMERG", "CRITICAL"), ("ALERT", "CRITICAL"), ("PANIC", "CRITICAL"), ("crit", "CRITICAL"), ("EMERGENCY", "CRITICAL"),
+        ("SEVERE", "ERROR"), ("Informational", "INFO"), ("verbose", "DEBUG"), ("HTTP", "DEBUG"), ("warn4", "WARNING"),
+        ("0", "CRITICAL"), ("5", "INFO"), ("7", "DEBUG"), ("60", "CRITICAL"), ("\\u0033", "ERROR"), ("e", "ERROR"),
         ("debug", "DEBUG"), ("Error", "ERROR"), ("cRiTiCaL", "CRITICAL"), ("err", "ERROR"),
         ("\\u0045RROR", "ERROR"), ("\\u0065rr", "ERROR"), ("WARN\\u0049ng", "WARNING"),
-        ("", "OTHER"), ("INF", "OTHER"), ("INFOS", "OTHER"), (" INFO", "OTHER"), ("INFO ", "OTHER"), ("5", "OTHER"),
-        ("verbose", "OTHER"), ("CRITICAL_", "OTHER"), ("CRITICALITY", "OTHER"), ("OTHER", "OTHER"),
+        ("", "OTHER"), ("IN", "OTHER"), ("INFOS", "OTHER"), (" INFO", "OTHER"), ("INFO ", "OTHER"), ("8", "OTHER"),
+        ("-1", "OTHER"), ("03", "OTHER"), ("3.0", "OTHER"), ("70", "OTHER"), ("100", "OTHER"), ("DEBUG6", "OTHER"),
+        ("DEFAULT", "OTHER"), ("UNKNOWN", "OTHER"), ("OFF", "OTHER"), ("ALL", "OTHER"), ("INFORMATIONALLY", "OTHER"),
+        ("INFORMATIONAL_OR_LONGER", "OTHER"), ("CRITICAL_", "OTHER"), ("CRITICALITY", "OTHER"), ("OTHER", "OTHER"),
         # no letter of ASCII, though Unicode's upper case of it is
         ("\u0131nfo", "OTHER"), ("\\u0131nfo", "OTHER"),
         # bytes that a careless fold by clearing a bit would take for letters
-        ("@NFO", "OTHER"), ("INF/", "OTHER"), ("INF\\u000f", "OTHER"), ("INF\\/", "OTHER"), ("e\\nr", "OTHER"),
+        ("@NFO", "OTHER"), ("INF/", "OTHER"), ("INF\\u000f", "OTHER"), ("\\u0013", "OTHER"), ("CRIT\\u0000", "OTHER"), ("CR\\nIT", "OTHER"), ("\u0663", "OTHER"), ("INF\\/", "OTHER"), ("e\\nr", "OTHER"),
         ("INFO\\u0000", "OTHER"), ("\\ud83d\\ude00ERR", "OTHER"),
     ]
     for entry in [f'{{"level":"{written}","message":"m"}}'.encode()]
@@ -204,3 +208,18 @@ SHAPES: list[Case] = [
 ]  # fmt: skip
 
 CASES: list[Case] = LEVELS + STRINGS + VALUES + FIELDS + SHAPES
+
+# Fields of an entry, and whether they have a timestamp that is not empty.
+TIMESTAMPS: list[tuple[bytes, bool]] = [
+    (b"", False),
+    (b'"x":{"timestamp":"07:00"},', False),
+    (b'"timestamp":"",', False),
+    (b'"timestamp":"2026-11-24T07:00:00Z",', True),
+    (b'"time\\u0073tamp" : "07:00" ,', True),
+    (b'"timestamp":"\\"",', True),
+    (b'"timestamp":" ",', True),
+    # the last one counts
+    (b'"timestamp":"07:00","timestamp":"",', False),
+    (b'"timestamp":"","timestamp":"07:00",', True),
+    (b'"timestamp":5.5,"timestamp":"07:00",', True),
+]

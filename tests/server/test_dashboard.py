@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
-from fastlog.entry import ALIASES, LEVELS
+from fastlog.entry import LEVELS, OTHER_NAMES
 from fastlog.server import dashboard, http_guard
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.http_guard import HEADERS
@@ -222,10 +222,11 @@ def test_a_path_that_is_markup_is_answered_as_data(start):
     assert response.headers["Content-Type"] == "application/json"
 
 
-def test_the_page_knows_the_levels_and_aliases_of_an_entry():
+def test_the_page_knows_the_names_of_levels():
     script = (ROOT / "fastlog/server/page/page.js").read_text()
     assert re.findall(r"[A-Z]+", re.search(r"LEVELS = \[(.*?)\]", script)[1]) == list(LEVELS)
-    assert dict(re.findall(r'([A-Z]+): "([A-Z]+)"', re.search(r"ALIASES = {(.*?)}", script, re.DOTALL)[1])) == ALIASES
+    names = re.findall(r'([A-Z]+): "([A-Z0-9 ]+)"', re.search(r"OTHER_NAMES = {(.*?)}", script, re.DOTALL)[1])
+    assert {level: tuple(of.split()) for level, of in names} == OTHER_NAMES
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])

@@ -46,7 +46,23 @@ PATTERNS = [
     "app=a", "p=s", "k=1", "k=nul", r"k=\{", "(?i)APP=sh", "(?i)app=SK", "hidden=a/b", 'hidden=say "', "=ab", "x=1=", "x=a=b", "n=x=1", "b=(a|sh)",
     "(app|host)=shop", "k=.*app", r"app=\u0061", "e=é|k=ab",
 ]  # fmt: skip
-LEVELS = ["DEBUG", "info", "Warn", "ERROR", "err", "FATAL", "notice", "audit", "", "ERR ", "INFOX"]
+LEVELS = [
+    "DEBUG",
+    "info",
+    "Warn",
+    "ERROR",
+    "err",
+    "FATAL",
+    "notice",
+    "crit",
+    "3",
+    "Informational",
+    "audit",
+    "",
+    "ERR ",
+    "INFOX",
+    "9",
+]
 TIMES = [
     "2026-11-24T07:00:00Z", "2026-11-24T07:00:00.500000Z", "2026-11-24T06:59:59.999999Z", "2026-11-24T07:00:01Z", "2020-02-29T00:00:00Z",
     "2021-02-29T00:00:00Z", "2020-13-01T00:00:00Z", "2020-04-31T00:00:00Z", "2020-01-01T24:00:00Z", "2020-01-01T00:00:60Z", "0000-01-01T00:00:00Z",
