@@ -261,7 +261,22 @@ class Stats(msgspec.Struct, frozen=True):
     senders: Annotated[
         int, figure("Senders known now; one that is idle for an hour is forgotten", gauge("fastlog_senders"))
     ]
+    senders_pushed_out: Annotated[
+        int,
+        figure(
+            "Senders that lost their places to others; when they come again, what was lost meanwhile is unknown",
+            counter("fastlog_senders_pushed_out"),
+        ),
+    ]
     sender_restarts: Annotated[int, figure("How often the sequences of a sender began again")]
+    stray_sequences: Annotated[
+        int,
+        figure(
+            "Entries too far from the other sequences of their sender to say what was lost between: very late ones, "
+            "forged ones, fewer than eight in a row after a long gap, or a second program on one socket",
+            counter("fastlog_stray_sequences"),
+        ),
+    ]
     top_senders: Annotated[list[SenderStats], figure("The ten senders of most entries, and the ten with most gaps")]
     process: Process
     settings: Annotated[dict[str, str], figure("Every setting in force; a token is hidden")]
