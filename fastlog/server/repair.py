@@ -24,7 +24,6 @@ repairs it anew. Overwriting leaves zeros in each damaged line until nothing els
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 from array import array
@@ -124,7 +123,7 @@ def _next_whole(fd: int, zero: int, feed: int) -> int:
 
 def _is_entry(line: bytes) -> bool:
     """Whether a line, without its line feed, is one entry; spaces before it do not matter."""
-    reason, *_, end, _ = scan(line)[0]
+    reason, _, _, _, end, *_ = scan(line)[0]
     return reason is None and end == len(line)
 
 
@@ -208,12 +207,12 @@ class _FileRepair:
         if self._found.path == self._live:  # which this server has locked
             return
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._storage.lock(self._fd)
         except BlockingIOError as error:
             error.filename = str(self._found.path)
             raise
         except OSError:
-            pass  # some file systems have no locks
+            pass  # some file systems lock only files that may be written to
 
     def _rewrite(self) -> bool:
         """A new file, with everything but the damage, replaces the damaged one. Returns whether that worked."""
