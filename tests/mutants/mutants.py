@@ -19,7 +19,7 @@ class Mutant(NamedTuple):
 
 
 # For the path of a priority entry from the line buffer to its ACK.
-CORE = "tests/unit/test_commit.py tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
+CORE = "tests/unit/test_commit.py tests/unit/test_logfile.py tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
 
 
 def _of(path: str, tests: str, *mutants: tuple[str, str, str]) -> list[Mutant]:
