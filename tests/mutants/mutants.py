@@ -195,11 +195,6 @@ MUTANTS = [
         ),
         ("rotations are not counted", "        self.rotations += 1\n", ""),
         (
-            "a new file takes the place of one that failed before its sync",
-            "self._storage.sync([fresh.fd], None, partial(self._take_durable, fresh, done))",
-            "self._take_durable(fresh, done, None)",
-        ),
-        (
             "the name of a new file in place of one that failed is not synced",
             "self._storage.sync([], self._directory_fd, done)",
             "done(None)",
