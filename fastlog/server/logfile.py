@@ -102,7 +102,8 @@ class LogFile:
         self._directory_fd = _open_directory(directory)
         self._live = LinesFile(storage, self.path)
         self._names.remove_surplus()
-        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, removed
+        # Bytes of unfinished lines, which were removed.
+        self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
         if not self._live.is_at(self.path):  # a repaired file took its place
             self._live.close()
             self._live = LinesFile(storage, self.path)

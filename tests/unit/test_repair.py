@@ -45,11 +45,15 @@ class NoRoomStorage(QuickStorage):
 
 def repair_directory(directory: Path, storage: Storage | None = None) -> int:
     """Repairs the log there; returns the number of torn bytes reported."""
+    live = directory / "server.log"
+    locked_fd = os.open(live, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(locked_fd, fcntl.LOCK_EX)
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return repair.repair_all(storage or QuickStorage(), directory / "server.log", directory_fd)
+        return repair.repair_all(storage or QuickStorage(), live, locked_fd, directory_fd)
     finally:
         os.close(directory_fd)
+        os.close(locked_fd)
 
 
 def repaired(directory: Path, content: bytes, storage: Storage | None = None) -> tuple[bytes, bytes, int]:
@@ -360,6 +364,18 @@ def test_a_live_file_that_cannot_be_ended_at_the_start_is_ended_before_the_first
     assert (tmp_path / "server.log").read_bytes() == LINE[:40] + b"\n" + LINE
 
 
+def test_what_must_not_be_changed_is_not_copied_at_each_start(tmp_path, capfd):
+    class Refusing(QuickStorage):
+        def open_to_change(self, path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "server.log.1").write_bytes(LINE + LINE[:30])
+    for _ in range(2):
+        assert repair_directory(tmp_path, Refusing()) == 0
+    assert not (tmp_path / "server.log.torn").exists()
+    assert capfd.readouterr().err.count(f"cannot repair {tmp_path}/server.log.1: Permission denied") == 2
+
+
 def test_torn_bytes_that_found_no_room_leave_nothing_behind(tmp_path, capfd):
     class HalfStorage(QuickStorage):
         def write(self, fd, data):
@@ -372,16 +388,17 @@ def test_torn_bytes_that_found_no_room_leave_nothing_behind(tmp_path, capfd):
     assert "30 bytes are lost, since" in capfd.readouterr().err
 
 
-def test_an_archive_that_another_server_writes_is_not_repaired(tmp_path):
-    archive = tmp_path / "server.log.1"
-    archive.write_bytes(LINE + LINE[:30])
-    (tmp_path / "server.log").write_bytes(b"")
-    with open(archive, "rb") as file:
+@pytest.mark.parametrize("name", ["server.log.1", "server.log"])
+def test_a_file_that_another_server_writes_is_not_repaired(tmp_path, name):
+    """Of two servers that start at once, one may have locked a file that a rotation of the other then replaced."""
+    damaged = tmp_path / name
+    damaged.write_bytes(LINE + LINE[:30])
+    with open(damaged, "rb") as file, open(tmp_path / "replaced", "wb") as replaced:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError) as failure:
-            repair_directory(tmp_path)
-    assert failure.value.filename == str(archive)
-    assert archive.read_bytes() == LINE + LINE[:30]
+            repair.repair_all(QuickStorage(), tmp_path / "server.log", replaced.fileno(), -1)
+    assert failure.value.filename == str(damaged)
+    assert damaged.read_bytes() == LINE + LINE[:30]
 
 
 @only_root
