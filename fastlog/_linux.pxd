@@ -72,6 +72,11 @@ cdef extern from "netinet/in.h" nogil:
 cdef extern from "arpa/inet.h" nogil:
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
 
+cdef extern from "net/if.h" nogil:
+    enum:
+        IF_NAMESIZE
+    char *if_indextoname(unsigned int index, char *name)
+
 cdef extern from "netinet/udp.h" nogil:
     enum:
         SOL_UDP

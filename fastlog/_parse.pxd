@@ -37,6 +37,8 @@ cdef struct Piece:
     uint64_t sequence
     # Whether whitespace between tokens holds a CR or LF, which the stored form must not have.
     bint folded
+    # The text of the entry's `timestamp`, up to its closing quote, or NULL: into the datagram.
+    const uint8_t *timestamp
     # Where strings of this datagram may end, found ahead of reading.
     Window window
     # Lines that begin inside a rejected piece and would fail at the same byte as the piece, for the reason `doom`. They
@@ -53,8 +55,9 @@ cdef inline void begin(Piece *piece) noexcept nogil:
 # Finds the next piece in [p, end). Returns False if only whitespace is left.
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil
 
-cdef inline bint has_time(const Piece *piece) noexcept nogil:
-    return True
+# Whether an accepted entry carries a `timestamp` that is not empty.
+cdef inline bint has_timestamp(const Piece *piece) noexcept nogil:
+    return piece.timestamp != NULL and piece.timestamp[0] != c'"'
 
 # Bytes of the stored form of an accepted entry, its line feed included.
 cdef inline size_t stored_size(const Piece *piece) noexcept nogil:

@@ -1,3 +1,3 @@
-_Found = tuple[str | None, str | None, int | None, int, int, bytes | None]
+_Found = tuple[str | None, str | None, int | None, int, int, bytes | None, bool]
 
 def scan(datagram: bytes) -> list[_Found]: ...

@@ -36,12 +36,18 @@ cdef struct Alias:
 cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    UNKNOWN, LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, APP, HOST
-    FIELD_COUNT
+    # LEVEL and TIMESTAMP come first: the scanner keeps where their text is.
+    LEVEL, TIMESTAMP, MESSAGE, SEQUENCE, APP, HOST, UNKNOWN
 
 cdef enum Kind:
     # What a field's value is. SEQUENCE_NUMBER is for `sequence` only: no other number is read.
     ABSENT, TEXT, SEQUENCE_NUMBER, SOMETHING_ELSE
+
+# A string between its quotes.
+cdef struct Text:
+    const uint8_t *start
+    const uint8_t *end
+    bint escaped
 
 # What the scanner has read of one entry so far. A key that occurs twice overwrites: the last one counts.
 cdef struct Seen:
@@ -61,10 +67,8 @@ cdef struct Seen:
     # The Kind of each field; all unknown fields share one.
     uint8_t kind[7]
     uint64_t sequence
-    # The level's text between its quotes.
-    const uint8_t *level
-    size_t level_size
-    bint level_escaped
+    # The level's, and the timestamp's or NULL.
+    Text text[2]
 
 
 cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
@@ -467,10 +471,8 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
             return NULL
         if value[0] == c'"':
             seen.kind[<int>field] = TEXT
-            if field == LEVEL:
-                seen.level = value + 1
-                seen.level_size = p - 1 - seen.level
-                seen.level_escaped = seen.escaped
+            if field <= TIMESTAMP:
+                seen.text[<int>field] = Text(value + 1, p - 1, seen.escaped)
         elif field == SEQUENCE and read_sequence(value, p, &seen.sequence):
             seen.kind[<int>field] = SEQUENCE_NUMBER
         else:
@@ -550,6 +552,7 @@ cdef inline bint is_doomed(const uint8_t *p, Piece *piece) noexcept nogil:
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil:
     cdef Seen seen
     cdef const uint8_t *after
+    cdef const Text *text
     cdef uint8_t name[NAME_MAX]
     p = skip_space(p, end, &seen)
     if p == end:
@@ -561,6 +564,7 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         return True
     seen.folded = False
     seen.depth = 0
+    seen.text[<int>TIMESTAMP].start = NULL
     memset(seen.kind, ABSENT, sizeof(seen.kind))
     if p[0] == c'{':
         seen.depth = 1
@@ -580,10 +584,12 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         reject(after, end, piece.reason, piece)
         return True
     piece.end = after
-    if seen.level_escaped:
-        piece.level = level_of(name, unescape(seen.level, seen.level + seen.level_size, name))
+    text = &seen.text[<int>LEVEL]
+    if text.escaped:
+        piece.level = level_of(name, unescape(text.start, text.end, name))
     else:
-        piece.level = level_of(seen.level, seen.level_size)
+        piece.level = level_of(text.start, text.end - text.start)
+    piece.timestamp = seen.text[<int>TIMESTAMP].start
     piece.has_sequence = seen.kind[<int>SEQUENCE] == SEQUENCE_NUMBER
     piece.sequence = seen.sequence if piece.has_sequence else 0
     return True
@@ -618,7 +624,8 @@ def scan(const uint8_t[::1] datagram not None):
             line = bytearray(piece.end - piece.start + 1)
             store(&piece, line)
             found.append((None, LEVELS[<int>piece.level], piece.sequence if piece.has_sequence else None,
-                          piece.start - start, piece.end - start, bytes(line)))
+                          piece.start - start, piece.end - start, bytes(line), has_timestamp(&piece)))
         else:
-            found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None))
-    return found or [(EMPTY, None, None, 0, 0, None)]
+            found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None,
+                          False))
+    return found or [(EMPTY, None, None, 0, 0, None, False)]

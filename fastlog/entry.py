@@ -75,6 +75,7 @@ class Piece(msgspec.Struct, frozen=True):
     start: int  # offset of its first byte in the datagram
     end: int  # offset after its last byte
     line: bytes | None  # its stored form, with the line feed
+    has_timestamp: bool  # whether it carries a `timestamp` that is not empty
 
 
 class _Fields(msgspec.Struct):
@@ -104,7 +105,7 @@ def decode(datagram: bytes) -> list[Piece]:
         piece, at = _piece(datagram, at)
         pieces.append(piece)
         at = _skip(_SPACE, datagram, at)
-    return pieces or [Piece(EMPTY, None, None, 0, 0, None)]
+    return pieces or [Piece(EMPTY, None, None, 0, 0, None, False)]
 
 
 def known_level(text: str) -> str | None:
@@ -139,7 +140,8 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
     level = level_of(msgspec.json.decode(fields.level, type=str))
     sequence = int(bytes(fields.sequence)) if bytes(fields.sequence) else None
     line = data[start:end].replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-    return Piece(None, level, sequence, start, end, line), end
+    has_timestamp = bytes(fields.timestamp) not in (b"", b'""')
+    return Piece(None, level, sequence, start, end, line, has_timestamp), end
 
 
 def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, int]:
@@ -147,7 +149,7 @@ def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, in
     found = data.find(b"\n{", known)
     after = len(data) if found < 0 else found + 1
     end = start + len(data[start:after].rstrip(b" \t\r\n"))
-    return Piece(reason, None, None, start, end, None), after
+    return Piece(reason, None, None, start, end, None, False), after
 
 
 def _judge(fields: _Fields) -> str | None:

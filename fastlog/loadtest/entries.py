@@ -136,7 +136,7 @@ def _of_line(line: bytes) -> list[Prepared]:
     """The entries of a line if it holds nothing else, otherwise one entry with the line as its message."""
     pieces = scan(line) if line[:1] == b"{" else []
     if pieces and all(reason is None for reason, *_ in pieces):
-        return [_numbered(line[start:end], level or "") for _, level, _, start, end, _ in pieces]
+        return [_numbered(line[start:end], level or "") for _, level, _, start, end, *_ in pieces]
     message = line.decode("utf-8", "replace")
     level = guess_level(message) or "INFO"
     fields = {"level": known_level(level) or level, "app": "loadtest", "message": message}

@@ -3,14 +3,16 @@
 - `listener.py`: the socket that receives it, bound here or taken over from a service manager
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_coalesce.pxd`: takes datagrams, has them scanned, and waits for more while they come fast
-- `_ledger.pyx`, `_sequence_runs.pxd`, `_address.pxd`: who sent the entry, and which ones before it never arrived
+- `_ledger.pyx`, `_sequence_runs.pxd`: which entries of the same sender never arrived
+- `_senders.pxd`, `_address.pxd`: the senders that are kept, and their addresses
 - `_duplicates.pyx`: whether a priority entry is stored already
 - `_lines.pyx`: the line buffer, where it waits for the next flush
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected
 - `writer.py`: writes the line buffer to the file, and decides what to do when the disk refuses
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
 - `held.py`: the priority entries that are not durable yet
-- `logfile.py`, `linesfile.py`, `repair.py`: the live file, its rotation and its lines; the repair after a crash
+- `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
+- `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
 Around that path:

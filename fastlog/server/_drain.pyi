@@ -13,6 +13,7 @@ TURN_OVER: int
 SOCKET_FAILED: int
 DATAGRAM_OVERHEAD_BYTES: int
 NO_SOCKET: int
+RETRANSMIT_MS: int
 
 class Intake:
     def __init__(

@@ -13,7 +13,7 @@ from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
 from fastlog._linux cimport POLLIN, ppoll, sched_yield
-from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, Piece, begin, has_time, next_piece, store, stored_size
+from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, Piece, begin, has_timestamp, next_piece, store, stored_size
 from fastlog.server._address cimport Address, AddressKey, key_of
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
@@ -38,6 +38,8 @@ cdef enum:
     PAUSE_NS = 50_000_000
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
     PRIORITY_SLACK_NS = 2_000_000
+
+cpdef enum:
     # The same bytes without a timestamp, from the same address and port, are a retransmission for so long after they
     # last came, in milliseconds: longer than a sender pauses between two attempts. Later, a program with the same bytes
     # to send has started anew.
@@ -268,13 +270,13 @@ cdef class Intake:
         if not piece.has_sequence:
             self.stored.add(0, self.now_ms)
             return True
-        if has_time(piece):
+        if has_timestamp(piece):
             hash = self.stored.hash(line, size)
         else:
             address = key_of(sender)
             hash = self.stored.hash_with_sender(line, size, &address)
         before = self.stored.find(hash)
-        if before != NULL and not has_time(piece) and self.now_ms - before.seen_ms > RETRANSMIT_MS:
+        if before != NULL and not has_timestamp(piece) and self.now_ms - before.seen_ms > RETRANSMIT_MS:
             before = NULL
         if before == NULL:
             number = self.stored.add(hash, self.now_ms)
@@ -315,7 +317,7 @@ cdef class Intake:
                 p = piece.next
                 if piece.reason != ACCEPTED or piece.end == end:
                     continue
-                if self.is_priority[<int>piece.level] and piece.has_sequence and has_time(&piece):
+                if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
                     self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
 
     def forget(self, uint64_t first, uint64_t count):

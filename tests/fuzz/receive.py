@@ -25,7 +25,7 @@ ACKS_CHECKED_MAX = 64  # of one input: as many as surely fit in the sender's rec
 
 def verdict(datagram: bytes, slot_bytes: int) -> list[Piece]:
     if len(datagram) > slot_bytes:
-        return [Piece("truncated", None, None, 0, slot_bytes, None)]
+        return [Piece("truncated", None, None, 0, slot_bytes, None, False)]
     return decode(datagram)
 
 

@@ -208,3 +208,18 @@ SHAPES: list[Case] = [
 ]  # fmt: skip
 
 CASES: list[Case] = LEVELS + STRINGS + VALUES + FIELDS + SHAPES
+
+# Fields of an entry, and whether they have a timestamp that is not empty.
+TIMESTAMPS: list[tuple[bytes, bool]] = [
+    (b"", False),
+    (b'"x":{"timestamp":"07:00"},', False),
+    (b'"timestamp":"",', False),
+    (b'"timestamp":"2026-11-24T07:00:00Z",', True),
+    (b'"time\\u0073tamp" : "07:00" ,', True),
+    (b'"timestamp":"\\"",', True),
+    (b'"timestamp":" ",', True),
+    # the last one counts
+    (b'"timestamp":"07:00","timestamp":"",', False),
+    (b'"timestamp":"","timestamp":"07:00",', True),
+    (b'"timestamp":5.5,"timestamp":"07:00",', True),
+]

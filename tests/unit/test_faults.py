@@ -8,8 +8,10 @@ from time import monotonic
 import pytest
 
 from fastlog.server import held
+from fastlog.server._drain import RETRANSMIT_MS
 from fastlog.server.commit import SyncPace
 from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
+from tests.helpers._hooks import let_pass
 from tests.helpers.disk import EIO, FailingStorage, Harness, PatientStorage, RecordingStorage, error, info
 
 OPERATIONS = 60  # more than a run has
@@ -226,6 +228,43 @@ def test_a_duplicate_is_acknowledged_when_its_original_is_durable_and_stored_onc
     assert harness.lines() == [error(1)]
     assert harness.intake.duplicates == 2
     check(harness)
+    harness.close()
+
+
+TIMED = b'{"level":"ERROR","message":"m","sequence":1,"timestamp":"2026-11-24T07:00:00.5Z"}'
+
+
+@pytest.mark.parametrize(("entry", "stored"), [(error(1), 3), (TIMED, 1)])
+def test_the_same_bytes_of_different_senders_are_one_entry_only_with_a_timestamp(tmp_path, entry, stored):
+    """Three devices lose their power, and send the same."""
+    harness = Harness(tmp_path, PatientStorage())
+    senders = [harness.another_sender() for _ in range(3)]
+    for _ in range(2):  # each of them sends it again
+        for sender in senders:
+            sender.send(entry)
+        harness.pipeline.turn(monotonic())
+        harness.storage.finish()
+    assert [[sender.recv(100) for _ in range(2)] for sender in senders] == [[b'{"ack":true,"sequence":1}'] * 2] * 3
+    assert harness.lines() == [entry] * stored
+    assert harness.intake.duplicates == 6 - stored
+    harness.close()
+
+
+@pytest.mark.parametrize(("entry", "stored"), [(error(1), 2), (TIMED, 1)])
+def test_without_a_timestamp_the_same_bytes_are_a_new_entry_after_a_minute(tmp_path, entry, stored):
+    harness = Harness(tmp_path, PatientStorage())
+    for _ in range(3):  # a minute after it last came, not after it first came
+        harness.send(entry)
+        let_pass(harness.intake, RETRANSMIT_MS - 5_000)
+    assert harness.lines() == [entry]
+    let_pass(harness.intake, 5_001)
+    harness.send(entry)
+    assert harness.lines() == [entry] * stored
+    harness.send(entry)
+    assert harness.lines() == [entry] * stored
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == [1] * 5
     harness.close()
 
 

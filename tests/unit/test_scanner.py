@@ -1,25 +1,26 @@
 """The scanner and the reference decoder on literal datagrams: each case has one outcome, and both must give it."""
 
 import pytest
+from msgspec.structs import astuple
 
 from fastlog import entry
 from fastlog._parse import scan
 from tests.helpers._hooks import scan_many
-from tests.helpers.cases import CASES, GOOD, GOOD_2, SHAPES
+from tests.helpers.cases import CASES, GOOD, GOOD_2, SHAPES, TIMESTAMPS
 
-Found = tuple[str | None, str | None, int | None, int, int, bytes | None]
+Found = tuple[str | None, str | None, int | None, int, int, bytes | None, bool]
 
 
 def decode(datagram: bytes) -> list[Found]:
     """The reference decoder's verdict in the form of the scanner's."""
-    return [(p.reason, p.level, p.sequence, p.start, p.end, p.line) for p in entry.decode(datagram)]
+    return [astuple(p) for p in entry.decode(datagram)]
 
 
 def short(datagram: bytes, found: list[Found]) -> list[tuple[object, ...]]:
     """A verdict in the form of the cases."""
     return [
         (level, sequence, line[:-1]) if line else (reason, datagram[start:end])
-        for reason, level, sequence, start, end, line in found
+        for reason, level, sequence, start, end, line, _ in found
     ]
 
 
@@ -27,6 +28,12 @@ def short(datagram: bytes, found: list[Found]) -> list[tuple[object, ...]]:
 @pytest.mark.parametrize(("datagram", "pieces"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_literal_datagram(verdict, datagram, pieces):
     assert short(datagram, verdict(datagram)) == pieces
+
+
+@pytest.mark.parametrize("verdict", [scan, decode], ids=["scanner", "reference"])
+@pytest.mark.parametrize(("fields", "has_timestamp"), TIMESTAMPS)
+def test_whether_an_entry_has_a_timestamp(verdict, fields, has_timestamp):
+    assert verdict(b'{"level":"INFO",%b"message":"07:00"}' % fields)[0][-1] is has_timestamp
 
 
 @pytest.mark.parametrize(("datagram", "pieces"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])

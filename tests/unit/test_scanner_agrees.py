@@ -39,7 +39,7 @@ TOKENS = [
     b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\u0041", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\n", b'\\"', b"\\u00",
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
-    b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"',
+    b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"', b'"timestamp":"00.5"', b'"00,5"', b".5",
     b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
     b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
@@ -98,13 +98,14 @@ def no_constant(name):
 def check(datagram: bytes) -> None:
     found = scan(datagram)
     assert found == decode(datagram), datagram
-    for reason, level, sequence, start, end, line in found:
+    for reason, level, sequence, start, end, line, has_timestamp in found:
         if line:
             assert line.count(b"\n") == 1
             value = json.loads(line)
             assert level_of(value["level"]) == level
             assert isinstance(value["message"], str)
             assert value.get("sequence") == sequence
+            assert not has_timestamp or "timestamp" in value
         elif reason == "syntax":
             with pytest.raises(ValueError, match=r"."):
                 json.loads(datagram[start:end].decode("utf-8", "surrogateescape"), parse_constant=no_constant)
@@ -143,6 +144,8 @@ SCALARS = [
     "caf\u00e9 \U0001f600",
     "\x00",
     'a "quote" \\',
+    "2026-11-24T07:00:00.123456Z",
+    "07:00:00,5",
 ]
 CHARACTERS = 'abcxyz {}[],:"\\\n\t\u00e9\u20ac\U0001f600'
 KEYS = ["sequence", "timestamp", "app", "host", "level", "x"]
