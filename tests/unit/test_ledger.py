@@ -445,11 +445,11 @@ HOSTS = {
 }
 
 
-@pytest.mark.parametrize("before_ms", [0, 5000], ids=["new ones", "established ones"])
+@pytest.mark.parametrize(("before", "before_ms"), [(1, 0), (95, 5000)], ids=["new ones", "established ones"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_many_ports_of_few_hosts_cost_other_senders_no_figure(rng, host, before_ms):
+def test_many_ports_of_few_hosts_cost_other_senders_no_figure(rng, host, before, before_ms):
     crowd = Crowd(HONEST)
-    crowd.send(95, before_ms)
+    crowd.send(before, before_ms)
     flood = [(HOSTS[host](n, rng), 1 + n) for n in range(PORTS)]
     crowd.flood(flood)
     crowd.send(100)
