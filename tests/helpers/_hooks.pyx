@@ -13,6 +13,7 @@ from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
+from fastlog.server._socket cimport Acks, LocalAddress
 
 from fastlog.server._duplicates import STORED_MAX
 
@@ -146,6 +147,24 @@ def scan_many(list datagrams not None):
                     store(&piece, scratch)
                     accepted += 1
     return accepted
+
+
+def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None):
+    """An ACK is owed to that IPv4 address, and is to leave from `source`, which need not be an address of this host."""
+    cdef Address to = parsed(address, port)
+    cdef LocalAddress local
+    cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
+    memset(&local, 0, sizeof(local))
+    memcpy(local.ipv6, <const char *>raw, len(raw))
+    acks.owe(sequence, 0, &to, &local)
+
+
+def limit_reports(Intake intake not None, size_t size):
+    """What the kernel reports with a datagram has room for so many bytes. To be called before the first drain, and for
+    that one only."""
+    cdef unsigned int i
+    for i in range(intake.arena.slot_count):
+        intake.arena.messages[i].msg_hdr.msg_controllen = size
 
 
 cdef Address parsed(str text, uint16_t port) except *:
