@@ -23,6 +23,7 @@ from fastlog.stats import Health, Stats
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
 STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
 FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
+OLD_SEC = 1.0  # a snapshot of this age is shown with a warning: the loop has not made a fresh one when it was asked to
 ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the old one is shown
 LOOK_SEC = 0.001  # time between two looks for a new snapshot: waiting for a lock could hold up the loop
 PAUSE_SEC = 0.001  # time between two looks at the connections: requests that arrive meanwhile are served together
@@ -56,6 +57,8 @@ class Dashboard:
         self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
         self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it was published
+        self._unanswered: object = ()  # the snapshot at which the loop was asked for a fresh one, and made none in time
+        self._shown: tuple[Stats, Stats] | None = None  # a snapshot, and what is shown of it: perhaps with other health
         self._encoded_stats: Stats | None = None  # what `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
 
@@ -154,18 +157,23 @@ class Dashboard:
         return _answer(self._encoded[path])
 
     def _fresh_stats(self) -> Stats:
-        """A fresh snapshot, or the last one if the loop does not answer in time."""
+        """A fresh snapshot, or the last one with a warning if the loop does not make a fresh one in time."""
         before = self._stats
         if before is None or monotonic() - before[1] > FRESH_SEC:
             self._ask()
             asked_at = monotonic()
-            while self._stats is before and monotonic() - asked_at < ANSWER_SEC:
+            # Everybody waits while this thread does, so it waits once for a loop that is held up.
+            while self._stats is before is not self._unanswered and monotonic() - asked_at < ANSWER_SEC:
                 sleep(LOOK_SEC)
+            if self._stats is before:
+                self._unanswered = before
         if self._stats is None:
             raise _starting()
-        stats = self._stats[0]
-        health = self._with_silence(stats.health)
-        return stats if health is stats.health else msgspec.structs.replace(stats, health=health)
+        stats, made_at = self._stats
+        health = self._with_silence(_with_age(stats.health, monotonic() - made_at))
+        if not self._shown or self._shown[0] is not stats or self._shown[1].health != health:
+            self._shown = stats, msgspec.structs.replace(stats, health=health)
+        return self._shown[1]
 
     def _with_silence(self, health: Health) -> Health:
         """Adds the loop's silence to the reasons, if the loop has fallen silent."""
@@ -188,6 +196,14 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _with_age(health: Health, age_sec: float) -> Health:
+    """Adds the snapshot's age to the warnings, if it is old."""
+    if age_sec < OLD_SEC:
+        return health
+    warning = f"these figures are {int(age_sec)} s old: the server's loop is held up"
+    return Health(health.status, health.reasons, [warning, *health.warnings])
 
 
 def _answer(body: bytes) -> Answer:

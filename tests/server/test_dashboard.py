@@ -591,6 +591,28 @@ def test_requests_sent_ahead_are_answered_one_after_the_other(start, segment_byt
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200", b"200", b"404", b"200"]
 
 
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_old_figures_are_shown_with_their_age(start):
+    page = dashboard_with(start, ask=lambda: None)
+    stats, made_at = page._stats
+    assert "warnings" not in json.loads(get(port_of(page), "/stats").text)["health"]
+    page._stats = stats, made_at - 3.0
+    health = json.loads(get(port_of(page), "/stats").text)["health"]
+    assert re.fullmatch(r"these figures are \d+ s old: the server's loop is held up", health["warnings"][0])
+    page.publish(stats)
+    assert "warnings" not in json.loads(get(port_of(page), "/stats").text)["health"]
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_a_loop_that_is_held_up_is_waited_for_once(start, monkeypatch):
+    monkeypatch.setattr(dashboard, "FRESH_SEC", 0.0)
+    page = dashboard_with(start, ask=lambda: None)
+    port = port_of(page)
+    get(port, "/stats")
+    monkeypatch.setattr(dashboard, "ANSWER_SEC", PATIENCE_SEC)
+    assert get(port, "/stats").status == get(port, "/stats").status == 200
+
+
 def test_the_servers_descriptors_are_few(start):
     server = start()
     for _ in range(300):
