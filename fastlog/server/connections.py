@@ -12,7 +12,8 @@ import resource
 import socket
 import struct
 from collections import Counter
-from time import monotonic
+from collections.abc import Callable
+from time import monotonic, thread_time
 from typing import Any, cast
 
 import msgspec
@@ -53,11 +54,13 @@ class HttpServer:
 
     A new connection is always accepted. If there is one too many, the one that was quiet for longest is closed, of the
     address with the most. So nobody can shut others out by holding connections, and no address has a fixed quota, which
-    would be too small for a proxy.
+    would be too small for a proxy. After each answer `rest` is called with the seconds of processor time that it took.
     """
 
-    def __init__(self, application: Application, sock: socket.socket, connections_max: int) -> None:
-        logging.getLogger("waitress").setLevel(logging.CRITICAL)
+    def __init__(
+        self, application: Application, sock: socket.socket, connections_max: int, rest: Callable[[float], None]
+    ) -> None:
+        logging.getLogger("waitress").setLevel(logging.ERROR)
         self._connections_max = connections_max
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit it
         self._server: Any = waitress.server.create_server(
@@ -74,6 +77,7 @@ class HttpServer:
             ident="",
         )
         self._server.channel_class = _Channel
+        self._server.rest = rest
         self._server.handle_accept = self._accept
 
     def turn(self) -> None:
@@ -174,10 +178,18 @@ class _Channel(waitress.channel.HTTPChannel):
         self._ahead = self._newest.ahead if self._newest else b""
         return any_left
 
+    def readable(self) -> bool:
+        return not self._ahead and cast(bool, super().readable())
+
     def read_ahead(self) -> None:
         """Reads the next request of those that were sent ahead, if it is its turn."""
         if self._ahead and not (self.requests or self.total_outbufs_len or self.will_close or self.close_when_flushed):
             self.received(self._ahead)
+
+    def service(self) -> None:
+        began = thread_time()
+        super().service()
+        self.server.rest(thread_time() - began)  # the answer is on its way, so nobody waits for it meanwhile
 
     def write_soon(self, data: Any) -> int:
         if not self.total_outbufs_len:
@@ -212,5 +224,8 @@ def connections_allowed() -> int:
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return CONNECTIONS_MAX
     raised = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+    except (OSError, ValueError):
+        raised = soft
     return max(0, raised - DESCRIPTORS_KEPT)

@@ -91,8 +91,8 @@ class Dashboard:
         try:
             sock = _bind(host, port)
             address = sock.getsockname()[:2]
-            guard = Guard(self._application, self._settings, address[0], self._rest)
-            self._server = HttpServer(guard, sock, connections)
+            guard = Guard(self._application, self._settings, address[0])
+            self._server = HttpServer(guard, sock, connections, _rest)
         except (OSError, AddressError) as error:
             reason = error.reason if isinstance(error, AddressError) else error.strerror
             self.problem = f"cannot listen on {host} port {port}/tcp: {reason}"
@@ -110,12 +110,9 @@ class Dashboard:
             while True:
                 began = thread_time()
                 self._server.turn()
-                self._rest(thread_time() - began)
+                sleep(max(BUSY_PAUSE_SEC if self._busy else PAUSE_SEC, (thread_time() - began) * REST))
         except Exception as error:  # the page is gone, but entries are received as before
             say(f"the dashboard ended: {error!r}")
-
-    def _rest(self, worked_sec: float) -> None:
-        sleep(max(BUSY_PAUSE_SEC if self._busy else PAUSE_SEC, worked_sec * REST))
 
     def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
@@ -196,6 +193,11 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def _rest(worked_sec: float) -> None:
+    """To be called after each answer. It needs no least pause: requests come from `_serve`, which has one."""
+    sleep(worked_sec * REST)
 
 
 def _with_age(health: Health, age_sec: float) -> Health:

@@ -11,6 +11,7 @@ import resource
 import select
 import socket
 from pathlib import Path
+from time import monotonic
 
 import jsonschema
 import msgspec
@@ -589,6 +590,17 @@ def test_requests_sent_ahead_are_answered_one_after_the_other(start, segment_byt
             connection.sendall(sent[at : at + segment_bytes])
         answers = b"".join(iter(lambda: connection.recv(65536), b""))
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200", b"200", b"404", b"200"]
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_a_crowd_does_not_wait_in_turn_for_the_pauses_of_a_busy_server(start, crowd, monkeypatch):
+    monkeypatch.setattr(dashboard, "BUSY_PAUSE_SEC", 0.5)
+    page = dashboard_with(start, ask=lambda: None)
+    page.beat(page._stats[0].health, busy=True)
+    began = monotonic()
+    many = [crowd(slow_reader(port_of(page), "/health")) for _ in range(60)]
+    assert {reader.recv(12) for reader in many} == {b"HTTP/1.1 200"}
+    assert monotonic() - began < 15  # rather than 30
 
 
 @pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
