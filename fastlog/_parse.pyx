@@ -624,7 +624,7 @@ def scan(const uint8_t[::1] datagram not None):
             line = bytearray(piece.end - piece.start + 1)
             store(&piece, line)
             found.append((None, LEVELS[<int>piece.level], piece.sequence if piece.has_sequence else None,
-                          piece.start - start, piece.end - start, bytes(line), is_timed(&piece)))
+                          piece.start - start, piece.end - start, bytes(line), has_timestamp(&piece)))
         else:
             found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None,
                           False))

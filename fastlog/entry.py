@@ -62,7 +62,6 @@ _TEXT = re.compile(
            | \xf0[\x90-\xbf][\x80-\xbf]{2} | \xf4[\x80-\x8f][\x80-\xbf]{2} | [\xf1-\xf3][\x80-\xbf]{3} )*""",
     re.VERBOSE,
 )
-_FRACTION = re.compile(rb"[.,][0-9]")  # of a second, in a timestamp
 # Stands where a string is not well formed because of its encoding, rather than its grammar.
 _NO_CHARACTER = re.compile(rb"[\x80-\xff]|\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
@@ -76,7 +75,7 @@ class Piece(msgspec.Struct, frozen=True):
     start: int  # offset of its first byte in the datagram
     end: int  # offset after its last byte
     line: bytes | None  # its stored form, with the line feed
-    timed: bool  # whether its `timestamp` has a fraction of a second
+    has_timestamp: bool  # whether it carries a `timestamp` that is not empty
 
 
 class _Fields(msgspec.Struct):
@@ -141,8 +140,8 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
     level = level_of(msgspec.json.decode(fields.level, type=str))
     sequence = int(bytes(fields.sequence)) if bytes(fields.sequence) else None
     line = data[start:end].replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
-    timed = _FRACTION.search(fields.timestamp) is not None
-    return Piece(None, level, sequence, start, end, line, timed), end
+    has_timestamp = bytes(fields.timestamp) not in (b"", b'""')
+    return Piece(None, level, sequence, start, end, line, has_timestamp), end
 
 
 def _reject(data: bytes, start: int, known: int, reason: str) -> tuple[Piece, int]:

@@ -9,7 +9,8 @@
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected
 - `writer.py`: writes the line buffer to the file, and decides what to do when the disk refuses
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
-- `logfile.py`, `repair.py`: the live file and its rotation; the repair after a crash
+- `held.py`: the priority entries that are not durable yet
+- `logfile.py`, `linesfile.py`, `repair.py`: the live file, its rotation and its lines; the repair after a crash
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
 Around that path:

@@ -88,5 +88,6 @@ cdef class Intake:
     cdef void begin_datagram(self) noexcept nogil
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
     cdef bint store_entry(self, const Piece *piece) noexcept nogil
+    cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason, size_t datagram_size) noexcept nogil

@@ -13,9 +13,10 @@ from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
 from fastlog._linux cimport POLLIN, ppoll, sched_yield
-from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, Piece, begin, next_piece, store, stored_size
+from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, Piece, begin, has_timestamp, next_piece, store, stored_size
+from fastlog.server._address cimport Address, AddressKey, key_of
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
-from fastlog.server._duplicates cimport StoredHashes
+from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
@@ -37,6 +38,12 @@ cdef enum:
     PAUSE_NS = 50_000_000
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
     PRIORITY_SLACK_NS = 2_000_000
+
+cpdef enum:
+    # The same bytes without a timestamp, from the same address and port, are a retransmission for so long after they
+    # last came, in milliseconds: longer than a sender pauses between two attempts. Later, a program with the same bytes
+    # to send has started anew.
+    RETRANSMIT_MS = 60_000
 
 cpdef enum:
     # In place of a socket's descriptor: the drain takes only what the arena holds.
@@ -239,26 +246,47 @@ cdef class Intake:
         cdef bint is_priority = self.is_priority[<int>piece.level]
         cdef size_t size = stored_size(piece)
         cdef uint8_t *line = self.lines.room(size, is_priority)
-        cdef uint64_t hash
         if line == NULL:
-            return False
+            if is_priority or not self.lines.discards:
+                return False
+            self.count(piece)
+            self.lines.discarded += 1
+            return True
         store(piece, line)
         self.count(piece)
-        if is_priority:
-            self.priority_waits = True
-            if piece.has_sequence:  # without one nobody waits for an ACK, and the same entry again is a new one
-                self.acks.owe(
-                    piece.sequence,
-                    &self.arena.senders[self.here.slot],
-                    self.arena.messages[self.here.slot].msg_hdr.msg_namelen,
-                )
-                hash = self.stored.hash(line, size)
-                if self.stored.has(hash):
-                    self.counted.duplicates += 1
-                    return True
-                self.stored.add(hash)
-        self.lines.keep(size, is_priority)
+        if not is_priority or self.is_new(piece, line, size):
+            self.lines.keep(size, is_priority)
         return True
+
+    cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
+        """Whether a priority entry is to be stored; its ACK is owed either way. An entry without a sequence is always
+        new: nobody waits for its ACK."""
+        cdef const Address *sender = &self.arena.senders[self.here.slot]
+        cdef AddressKey address
+        cdef StoredEntry *before
+        cdef uint64_t hash, number
+        self.priority_waits = True
+        if not piece.has_sequence:
+            self.stored.add(0, self.now_ms)
+            return True
+        if has_timestamp(piece):
+            hash = self.stored.hash(line, size)
+        else:
+            address = key_of(sender)
+            hash = self.stored.hash_with_sender(line, size, &address)
+        before = self.stored.find(hash)
+        if before != NULL and not has_timestamp(piece) and self.now_ms - before.seen_ms > RETRANSMIT_MS:
+            before = NULL
+        if before == NULL:
+            number = self.stored.add(hash, self.now_ms)
+        else:
+            number = self.stored.number_of(before)
+            before.seen_ms = self.now_ms
+            self.counted.duplicates += 1
+        self.acks.owe(
+            piece.sequence, number, sender, self.arena.messages[self.here.slot].msg_hdr.msg_namelen
+        )
+        return before == NULL
 
     cdef inline void count(self, const Piece *piece) noexcept nogil:
         self.counted.levels[<int>piece.level] += 1
@@ -277,26 +305,31 @@ cdef class Intake:
         return taken
 
     def remember(self, const uint8_t[::1] lines not None):
-        """The priority entries in these whole lines of a log file are stored: their retransmissions are duplicates."""
+        """The priority entries in these whole lines of a log file are stored: retransmissions of those with a timestamp
+        are duplicates."""
         cdef uint8_t nothing = 0  # stands for the bytes of no lines: C allows no arithmetic on NULL
         cdef const uint8_t *p = &lines[0] if lines.shape[0] else &nothing
         cdef const uint8_t *end = p + lines.shape[0]
         cdef Piece piece
-        cdef uint64_t hash
         with nogil:
             begin(&piece)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason != ACCEPTED or piece.end == end:
                     continue
-                if self.is_priority[<int>piece.level] and piece.has_sequence:
-                    hash = self.stored.hash(piece.start, stored_size(&piece))
-                    if not self.stored.has(hash):
-                        self.stored.add(hash)
+                if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
+                    self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
 
-    def forget_stored(self):
-        """Some entries are stored nowhere after all: what comes again is stored again."""
-        self.stored.clear()
+    def forget(self, uint64_t first, uint64_t count):
+        """These priority entries, from number `first` on, are stored nowhere after all. Their ACKs are not owed any
+        more, and what comes again is new."""
+        self.stored.forget(first, count)
+        self.acks.forget(first, count)
+
+    @property
+    def priority_entries(self):
+        """Priority entries so far that were to be stored: the number of the next one."""
+        return self.stored.added
 
     @property
     def received(self):

@@ -1,1 +1,6 @@
 STORED_MAX: int
+
+class StoredHashes:
+    @property
+    def added(self) -> int: ...
+    def forget(self, first: int, count: int) -> None: ...

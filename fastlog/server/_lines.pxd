@@ -9,6 +9,9 @@ cdef enum:
     # A flush at full speed is some hundred kilobytes; this is room for ten such bursts, and bounds how much an
     # unwritable disk can keep in memory.
     LINES_BYTES = 4 << 20
+    # Of these, ordinary entries leave so much free: the line of the largest entry that a datagram holds. So there is
+    # room for a priority entry, whatever a disk that refuses has left in the buffer.
+    PRIORITY_ROOM_BYTES = 64 << 10
     # Priority entries in the buffer at once: they are written at the end of the drain anyway.
     PRIORITY_LINES_MAX = 4096
 
@@ -27,10 +30,16 @@ cdef class LineBuffer:
     # Which of the lines are priority entries, in order.
     cdef PriorityLine priority[PRIORITY_LINES_MAX]
     cdef readonly unsigned int priority_count
+    # The disk refuses lines, so ordinary entries that find no room are discarded; and how many were.
+    cdef public bint discards
+    cdef readonly uint64_t discarded
 
     # Where the next line may be written, which is `size` bytes long; NULL: there is no room for it.
     cdef inline uint8_t *room(self, size_t size, bint is_priority) noexcept nogil:
-        if self.size + size > LINES_BYTES or (is_priority and self.priority_count == PRIORITY_LINES_MAX):
+        if is_priority:
+            if self.size + size > LINES_BYTES or self.priority_count == PRIORITY_LINES_MAX:
+                return NULL
+        elif self.size + size > LINES_BYTES - PRIORITY_ROOM_BYTES:
             return NULL
         return self.start + self.size
 

@@ -33,6 +33,8 @@ cdef class Arena:
 
 cdef struct Ack:
     uint64_t sequence
+    # The number of the priority entry that it is for (_duplicates.pxd).
+    uint64_t number
     Address to
     socklen_t to_size
 
@@ -46,7 +48,7 @@ cdef class Acks:
 
     cdef bint make_room(self, unsigned int more) noexcept nogil
     # If there is no room, the ACK is dropped, and its sender retransmits.
-    cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil
+    cdef void owe(self, uint64_t sequence, uint64_t number, const Address *to, socklen_t to_size) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
 
 # A network in its IPv6 form, also for IPv4, so that one comparison serves both.

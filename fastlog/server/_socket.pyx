@@ -150,11 +150,12 @@ cdef class Acks:
         self.capacity = capacity
         return True
 
-    cdef void owe(self, uint64_t sequence, const Address *to, socklen_t to_size) noexcept nogil:
+    cdef void owe(self, uint64_t sequence, uint64_t number, const Address *to, socklen_t to_size) noexcept nogil:
         if self.count == self.capacity and not self.make_room(1):
             self.dropped += 1
             return
         self.owed[self.count].sequence = sequence
+        self.owed[self.count].number = number
         self.owed[self.count].to = to[0]
         self.owed[self.count].to_size = to_size
         self.count += 1
@@ -163,13 +164,18 @@ cdef class Acks:
         """Takes over the ACKs that `others` owes."""
         cdef unsigned int i
         for i in range(others.count):
-            self.owe(others.owed[i].sequence, &others.owed[i].to, others.owed[i].to_size)
+            self.owe(others.owed[i].sequence, others.owed[i].number, &others.owed[i].to, others.owed[i].to_size)
         others.count = 0
 
-    def forget(self):
-        """Drops every ACK owed; the senders retransmit."""
-        self.dropped += self.count
-        self.count = 0
+    def forget(self, uint64_t first, uint64_t count):
+        """Drops the ACKs owed for these priority entries, from number `first` on; their senders retransmit."""
+        cdef unsigned int i, kept = 0
+        for i in range(self.count):
+            if self.owed[i].number - first >= count:
+                self.owed[kept] = self.owed[i]
+                kept += 1
+        self.dropped += self.count - kept
+        self.count = kept
 
     def send(self, int fd):
         """Sends every ACK owed. ACKs that the socket does not take at once are dropped: the senders retransmit."""

@@ -1,7 +1,6 @@
 """Group commit: which ACKs wait for which sync, when a sync may begin, and the ACKs' way out.
 
-One group of entries is under way, its sync begun, while the next one gathers. Each holds the ACKs owed for its entries,
-and their lines in case the sync fails.
+One group of entries is under way, its sync begun, while the next one gathers. Each holds the ACKs owed for its entries.
 
 Rules: no ACK leaves before its entry is in the file and, where ACKs wait for the disk, durable there. A group may be
 begun only when everything received so far is written, since an ACK is owed from the moment an entry is received.
@@ -13,11 +12,11 @@ from typing import cast
 
 from fastlog.server._drain import Intake
 from fastlog.server._socket import Acks
+from fastlog.server.held import HeldLines
 from fastlog.server.meters import LatencyMeter
 
 SYNCS_APART_SEC = 0.005  # the average time between syncs: each costs turns of the loop, and ACKs can leave together
 SYNCS_IN_A_ROW = 20  # may begin at once after a pause: a client that awaits each ACK is not slowed
-HELD_MAX_BYTES = 16 << 20  # lines in memory until they are durable: seconds of nothing but priority entries
 
 
 class SyncPace:
@@ -38,33 +37,24 @@ class SyncPace:
 
 
 class Group:
-    """Entries that one sync makes durable."""
+    """ACKs owed for entries that one sync makes durable."""
 
     def __init__(self, acks: Acks) -> None:
         self.acks = acks
-        self.clear()
-
-    def clear(self) -> None:
-        """Empties the group except for its ACKs, which `Acks` removes itself when it sends them."""
-        self.lines: list[bytes] = []  # of its priority entries, in order
-        self.lines_bytes = 0
-        self.incomplete = False  # some of its lines had no room in memory
         self.since = math.inf  # a lower bound for the arrival of its first entry
         self.began = 0.0  # when its sync began
-
-    @property
-    def is_empty(self) -> bool:
-        return not (self.acks.count or self.lines or self.incomplete)
+        self.covers_to = 0  # the number of the first entry that its sync does not cover
 
 
 class Commit:
     """The two groups, and the socket through which ACKs leave. Moments are seconds of time.monotonic.
 
-    `waits_for_disk`: ACKs wait for the sync, not only for the write.
+    `waits_for_disk`: ACKs wait for the sync, not only for the write. `held`: the priority entries in memory.
     """
 
     def __init__(self, intake: Intake, sock: socket.socket, waits_for_disk: bool, pace: SyncPace) -> None:
         self.waits_for_disk = waits_for_disk
+        self.held = HeldLines(intake.priority_entries)
         self.gathering = Group(intake.acks)
         self.under_way: Group | None = None
         self.syncs = 0
@@ -82,9 +72,15 @@ class Commit:
         return math.inf if self.under_way else self._pace.next_at
 
     @property
+    def is_empty(self) -> bool:
+        """Whether everything written is covered by the sync under way or an earlier one, and no more ACKs are owed."""
+        covered_to = self.under_way.covers_to if self.under_way else 0
+        return not self.gathering.acks.count and not self.held.awaits_sync(covered_to)
+
+    @property
     def is_due(self) -> bool:
         """Whether priority entries wait that the sync under way does not cover."""
-        return self._intake.priority_waits or not self.gathering.is_empty
+        return self._intake.priority_waits or not self.is_empty
 
     @property
     def acks_pending(self) -> int:
@@ -104,62 +100,45 @@ class Commit:
             self.gathering.since = min(self.gathering.since, self._intake.priority_since)
             self._intake.clear_priority()
 
-    def hold(self, lines: list[bytes]) -> None:
-        """Keeps these priority entries, which are in the file now, until a sync has made them durable."""
-        group = self.gathering
-        if self.waits_for_disk:
-            group.lines += lines
-            group.lines_bytes += sum(map(len, lines))
-            if group.lines_bytes > HELD_MAX_BYTES:
-                # If the sync fails they cannot be written again, and `take_back` forgets that they were received.
-                group.lines = []
-                group.lines_bytes = 0
-                group.incomplete = True
-
-    def begin(self, now: float) -> Group:
+    def begin(self, now: float) -> None:
         """The gathering group becomes the one under way, whose sync the caller begins; the other group gathers."""
         group = self.gathering
         self.gathering = self._groups[1] if group is self._groups[0] else self._groups[0]
         self._intake.take_acks(self.gathering.acks)
         group.began = now
+        group.covers_to = self.held.seal()
         self._pace.began(now)
         self.under_way = group
-        return group
 
     def succeeded(self, now: float) -> None:
         """The sync under way succeeded: sends the ACKs of its group."""
         self.syncs += 1
         group = self._end(now)
+        self.held.durable(group.covers_to)
         self._send(group, now)
 
-    def take_back(self, now: float, error: OSError | None = None) -> list[bytes]:
-        """The file that holds both groups' entries cannot be trusted; `error` is why the sync under way failed, if it
-        did. Returns the lines of both, in order. From now on the gathering group owes all their ACKs, without lines."""
-        gathering, under_way = self.gathering, self.under_way
-        lines, since, incomplete = gathering.lines, gathering.since, gathering.incomplete
-        gathering.clear()
-        if under_way:
-            lines = under_way.lines + lines
-            since = min(since, under_way.since)
-            incomplete = incomplete or under_way.incomplete
-            gathering.acks.absorb(under_way.acks)
-            self._end(now).clear()
-        gathering.since = since
-        if incomplete:
-            self.forget()
+    def take_back(self, now: float, error: OSError | None = None) -> None:
+        """The file that holds what both groups wait for cannot be trusted, or is gone; `error` is why the sync under
+        way failed, if it did. From now on the gathering group owes all their ACKs, and all entries held are unwritten.
+        """
+        if self.under_way:
+            group = self._end(now)
+            self.gathering.acks.absorb(group.acks)
+            self.gathering.since = min(self.gathering.since, group.since)
+            group.since = math.inf
         if error:
             self.sync_failures += 1
-        return lines
+        self._intake.forget(*self.held.unwrite())
+
+    def bound_memory(self) -> None:
+        """Drops what memory cannot hold. Entries that no file holds are lost then: their ACKs are not owed any more,
+        and retransmissions are new entries."""
+        self._intake.forget(*self.held.bound())
 
     def send_written(self, now: float) -> None:
         """If ACKs do not wait for the disk: everything received is written, so all ACKs are sent."""
+        self.held.durable(self.held.seal())
         self._send(self.gathering, now)
-
-    def forget(self) -> None:
-        """Some entries whose ACKs the gathering group owes are lost: it sends none, and retransmissions are new
-        entries."""
-        self.gathering.acks.forget()
-        self._intake.forget_stored()
 
     def hurry(self) -> None:
         """At the end of the server, syncs need not be apart any more."""
@@ -174,4 +153,4 @@ class Commit:
         if group.acks.count:
             self.latency.add(max(now - group.since, 0.0), group.acks.count)
             group.acks.send(self._socket.fileno())
-        group.clear()
+        group.since = math.inf

@@ -6,16 +6,20 @@ covered survives a power cut, the file's name included. It knows nothing of entr
 
 import contextlib
 import errno
-import fcntl
+import glob
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+from fastlog.errors import say
+from fastlog.server.linesfile import LinesFile
 from fastlog.server.repair import newest_lines, repair_all
 from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
+ARCHIVE_NUMBER = re.compile("[1-9][0-9]*")  # what follows the live file's name and a point
 DISTRUSTED_MAX = 100  # files set aside after failures: a disk that fails again and again must not fill up with them
 
 
@@ -28,6 +32,21 @@ class Names:
         self.next = Path(f"{live}.new")
         self._storage = storage
         self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
+
+    def remove_surplus(self) -> None:
+        """Removes the archives that a lower number of backups leaves over. Those that cannot be removed stay."""
+        limit, removed = len(self._archives), 0
+        for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
+            number = path.name.removeprefix(f"{self.live.name}.")
+            if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():
+                try:
+                    self._storage.unlink(path)
+                except OSError as error:
+                    say(f"cannot remove {path}, an archive beyond LOG_BACKUPS={limit}: {error.strerror}")
+                else:
+                    removed += 1
+        if removed:
+            say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
 
     def newest_first(self) -> list[Path]:
         """The live file and every archive there may be."""
@@ -72,25 +91,31 @@ class LogFile:
 
     def __init__(self, storage: Storage, directory: Path, name: str, limit: int, backups: int) -> None:
         self.path = directory / name
-        self.size = 0
         self.limit = limit
         self.rotations = 0
         self.error: OSError | None = None  # why the last write failed; None: it did not
         self.rotation_failure: str | None = None  # why the last rotation failed; the file grows past its limit
+        self.name_failure: str | None = None  # why the file that has the log's name now cannot be opened
         self._storage = storage
         self._names = Names(storage, self.path, backups)
         self._rotate_at = limit  # bytes; higher after a rotation that failed
-        self._rotated_unsynced: list[int] = []  # rotated files with lines that the next sync has to make durable
+        self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
         self._needs_sync = False  # the live file holds such lines
-        self._new_name = False  # the live file's name is not durable yet
-        self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._fd = self._open(self.path)
+        self._new_name = True  # the live file's name is not durable yet
+        self._directory_fd = _open_directory(directory)
+        self._live = LinesFile(storage, self.path)
+        self._names.remove_surplus()
         self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, moved to `.torn`
-        if not os.path.samestat(os.stat(self.path), os.fstat(self._fd)):  # a repaired file took its place
-            self._storage.close(self._fd)
-            self._fd = self._open(self.path)
-        self._note_new_name()
+        if not self._live.is_at(self.path):  # a repaired file took its place
+            self._live.close()
+            self._live = LinesFile(storage, self.path)
+        with contextlib.suppress(OSError):  # the first append tries again
+            self._live.adopt()
         self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+
+    @property
+    def size(self) -> int:
+        return self._live.size
 
     def append(self, lines: memoryview, durable: bool) -> int:
         """Writes whole lines, rotating at the limit; `durable`: a sync will be begun for them.
@@ -100,19 +125,21 @@ class LogFile:
         self.error = None
         done = 0
         try:
-            while done < len(lines):
+            while done < len(lines) and not self.error:
                 part = self._fitting(lines[done:])
                 if part:
                     self._needs_sync = self._needs_sync or durable
-                    written, self.error = self._write(self._fd, lines[done : done + part])
-                    self.size = os.fstat(self._fd).st_size  # another program may have cut it
+                    written, self.error = self._live.append(lines[done : done + part])
                     done += written
-                    if self.error:
-                        break
+                    if self.error and self.error.errno == errno.EFBIG and self.size:
+                        self._try_to_rotate(0)
+                        self.error = self.error if self.rotation_failure else None
                 else:
                     self._try_to_rotate(len(lines) - done)
         except OSError as error:
             self.error = error
+        if self.error:
+            self.error = self.error.with_traceback(None)  # which would hold the lines
         return done
 
     def begin_sync(self, done: Done) -> None:
@@ -122,11 +149,12 @@ class LogFile:
         self._needs_sync = False
 
         def ended(error: OSError | None) -> None:
-            for fd in rotated:
-                self._storage.close(fd)
+            for file in rotated:
+                file.close()
             done(error)
 
-        self._storage.sync([*rotated, self._fd], self._directory_fd if new_name else None, ended)
+        files = [file.fd for file in (*rotated, self._live)]
+        self._storage.sync(files, self._directory_fd if new_name else None, ended)
 
     def sync(self) -> None:
         """Begins a sync and waits for its end. Raises OSError."""
@@ -144,68 +172,83 @@ class LogFile:
         """The live file becomes `.1`, and an empty one takes its place. Raises OSError; the old one stays live then."""
         if len(self._rotated_unsynced) >= ROTATED_UNSYNCED_MAX:  # more after a `reopen`
             raise OSError(errno.EBUSY, f"{ROTATED_UNSYNCED_MAX} rotated files wait for a sync")
+        if not self.has_name():  # whatever has the names now is not ours
+            raise OSError(errno.ESTALE, "the log file was renamed or removed")
         # The new file comes first, under another name: on a full disk there may be no room for it.
-        fresh = self._open(self._names.next, empty=True)
+        fresh = LinesFile(self._storage, self._names.next, empty=True)
         try:
             self._names.rotate()
         except OSError:
-            self._storage.close(fresh)
+            fresh.close()
             raise
         self.rotations += 1
         self._take(fresh)
 
-    def replace(self, lines: memoryview, done: Done) -> None:
+    def replace(self, lines: Iterable[bytearray], done: Done) -> None:
         """Begins a new file with these lines, since the live one can no longer be trusted, and makes it durable.
 
         When `done(None)` is called, it is the live file, durable with its name. The old one is set aside next to the
         archives, since it may hold acknowledged lines: `<name>.distrusted.<n>`.
         """
         try:
-            fresh = self._open(self._names.next, empty=True)
+            self._enter_directory()
+            fresh = LinesFile(self._storage, self._names.next, empty=True)
         except OSError as error:
             done(error)
             return
-        _, failure = self._write(fresh, lines)
-        if failure:
-            self._take_durable(fresh, done, failure)
-        else:
-            self._storage.sync([fresh], None, partial(self._take_durable, fresh, done))
+        for chunk in lines:
+            with memoryview(chunk) as view:
+                _, failure = fresh.append(view)
+            if failure:
+                self._take_durable(fresh, done, failure)
+                return
+        self._storage.sync([fresh.fd], None, partial(self._take_durable, fresh, done))
 
-    def _take_durable(self, fresh: int, done: Done, error: OSError | None) -> None:
+    def _take_durable(self, fresh: LinesFile, done: Done, error: OSError | None) -> None:
         """The rest of `replace`, after the sync of the new file."""
         try:
             if error:
                 raise error
             self._names.set_aside()
         except OSError as failure:
-            self._storage.close(fresh)
+            fresh.close()
             done(failure)
             return
-        for fd in self._rotated_unsynced:  # what they hold is in the new file
-            self._storage.close(fd)
+        for file in self._rotated_unsynced:  # what they hold is in the new file
+            file.close()
         self._rotated_unsynced.clear()
         self._needs_sync = False
         self._take(fresh)
         self._new_name = False
         self._storage.sync([], self._directory_fd, done)
 
-    def reopen(self) -> None:
-        """Continues in the file that has the live file's name now, since another program may have renamed ours.
+    def has_name(self) -> bool:
+        """Whether the live file and its directory still have their names. Other programs rename and remove both."""
+        return self._live.is_at(self.path) and _is_at(self._directory_fd, self.path.parent)
 
-        Raises OSError, and continues in the old file then.
-        """
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
-                return
-        directory_fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def is_whole(self) -> bool:
+        """Whether the live file, under whatever name, still holds what was written to it."""
+        return self._live.is_whole()
+
+    def reopen(self) -> None:
+        """Continues in the file that has the log's name now, and makes one if there is none. What the old one holds is
+        still made durable by the next sync. Raises OSError, and continues in the old file then."""
         try:
-            fd = self._open(self.path)
-        except OSError:
-            os.close(directory_fd)
+            self._enter_directory()
+            if self._live.is_at(self.path):
+                self._live.adopt()
+            else:
+                fresh = LinesFile(self._storage, self.path)
+                try:
+                    fresh.adopt()
+                except OSError:
+                    fresh.close()
+                    raise
+                self._take(fresh)
+        except OSError as error:
+            self.name_failure = error.strerror or str(error)
             raise
-        os.close(self._directory_fd)
-        self._directory_fd = directory_fd  # the new file's, in case the directory was renamed, too
-        self._take(fd)
+        self.name_failure = None
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
         """Whole durable lines of the live file and its archives: about the newest `most_bytes`, the oldest first. Each
@@ -213,10 +256,19 @@ class LogFile:
         return newest_lines(self._storage, self._names.newest_first(), most_bytes)
 
     def close(self) -> None:
-        for fd in (*self._rotated_unsynced, self._fd):
-            self._storage.close(fd)
+        for file in (*self._rotated_unsynced, self._live):
+            file.close()
         os.close(self._directory_fd)
         self._rotated_unsynced.clear()
+
+    def _enter_directory(self) -> None:
+        """Opens the directory that has the log's path now, and makes one if there is none. Raises OSError."""
+        if not _is_at(self._directory_fd, self.path.parent):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            directory_fd = _open_directory(self.path.parent)
+            os.close(self._directory_fd)
+            self._directory_fd = directory_fd
+            self._new_name = True
 
     def _try_to_rotate(self, needed: int) -> None:
         """If it fails, the live file takes the bytes needed all the same, and some more before the next attempt."""
@@ -228,30 +280,15 @@ class LogFile:
             self.rotation_failure = error.strerror or str(error)
             self._rotate_at = self.size + max(self.limit // 10, needed)
 
-    def _open(self, path: Path, empty: bool = False) -> int:
-        """Opens and locks the file. Raises BlockingIOError if another process has locked it."""
-        fd = self._storage.create(path) if empty else self._storage.open(path)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._storage.close(fd)
-            error.filename = str(path)
-            raise
-        return fd
-
-    def _take(self, fd: int) -> None:
+    def _take(self, file: LinesFile) -> None:
         """Makes this the live file; the old one stays open if a sync has yet to cover it."""
         if self._needs_sync:
-            self._rotated_unsynced.append(self._fd)
+            self._rotated_unsynced.append(self._live)
             self._needs_sync = False
         else:
-            self._storage.close(self._fd)
-        self._fd = fd
-        self._note_new_name()
-
-    def _note_new_name(self) -> None:
+            self._live.close()
+        self._live = file
         self._new_name = True
-        self.size = os.fstat(self._fd).st_size
 
     def _fitting(self, lines: memoryview) -> int:
         """The bytes of the leading lines that fit into the live file; 0: rotate first. A line longer than the limit has
@@ -264,18 +301,14 @@ class LogFile:
             fitting = bytes(lines).find(b"\n") + 1
         return fitting
 
-    def _write(self, fd: int, lines: memoryview) -> tuple[int, OSError | None]:
-        """Appends; returns the bytes written, whole lines, and why they are fewer than given."""
-        done = 0
-        try:
-            while done < len(lines):
-                done += self._storage.write(fd, lines[done:])
-        except OSError as error:
-            whole = bytes(lines[:done]).rfind(b"\n") + 1
-            try:
-                if done > whole:
-                    self._storage.truncate(fd, os.fstat(fd).st_size - (done - whole))
-            except OSError as worse:  # half a line stays: nothing more may be written after it
-                return whole, OSError(errno.EIO, worse.strerror or str(worse))
-            return whole, error
-        return done, None
+
+def _open_directory(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _is_at(directory_fd: int, path: Path) -> bool:
+    """Whether the open directory has this path now."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(directory_fd))
+    except OSError:
+        return False

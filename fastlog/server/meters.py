@@ -86,16 +86,15 @@ class RecentEntries:
         self._bytes = 0
         self.taken = 0  # lines, since the start
 
-    def extend(self, lines: list[bytes]) -> None:
-        """Takes lines with their line feeds, and keeps them without the line feeds."""
-        self.taken += len(lines)
-        if self._lines.maxlen == 0:
-            return
-        for line in lines:
+    def extend(self, lines: bytes, count: int) -> None:
+        """Takes that many lines with their line feeds, and keeps the newest without the line feeds."""
+        self.taken += count
+        most = min(count, self._lines.maxlen or 0)
+        for line in lines.rsplit(b"\n", most + 1)[-most - 1 : -1]:
             if len(self._lines) == self._lines.maxlen:
                 self._bytes -= len(self._lines[0])
-            self._lines.append(line[:-1])
-            self._bytes += len(line) - 1
+            self._lines.append(line)
+            self._bytes += len(line)
             while self._bytes > RECENT_MAX_BYTES:
                 self._bytes -= len(self._lines.popleft())
 

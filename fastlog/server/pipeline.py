@@ -42,6 +42,8 @@ class Pipeline:
         self.intake = Intake(
             settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
         )
+        for lines in log.newest(REMEMBERED_BYTES):
+            self.intake.remember(lines)
         commit = Commit(self.intake, listener.socket, settings.acks_wait_for_disk, pace or SyncPace())
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
@@ -57,8 +59,6 @@ class Pipeline:
         self._flush_due = loop.deadline(self.writer.flush)
         loop.on_readable(listener.socket, self._on_readable)
         self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
-        for lines in log.newest(REMEMBERED_BYTES):
-            self.intake.remember(lines)
 
     def turn(self, now: float, until: float = 0.0) -> None:
         """Drains the socket and hands over the entries, until no datagram waits or the turn is over. The first drain

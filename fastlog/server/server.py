@@ -102,14 +102,7 @@ class Server:
 
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
-        log = self._pipeline.log
-        self._pipeline.writer.flush(now)
-        try:
-            log.reopen()
-        except OSError as error:
-            say(f"SIGHUP: cannot open {log.path}: {error.strerror}; still writing to the old file")
-        else:
-            say(f"SIGHUP: log file reopened: {log.path}")
+        self._pipeline.writer.reopen(now)
         self._manager.ready()
 
     def _sync_mode(self) -> str:

@@ -1,8 +1,9 @@
 """Moves the line buffer to the log file, and decides what to do when the disk refuses.
 
 Rules: a file whose sync or write failed is not trusted again. The priority entries not yet acknowledged, which are held
-in memory until then, go to a new file, and are acknowledged from there. Every entry received is either buffered, stored
-or lost to the disk, and counted as such. The loop never waits for a sync.
+in memory until then, go to a new file, and are acknowledged from there. If another program removes or cuts the file,
+they are written again. Every entry received is either buffered, stored or lost to the disk, and counted as such. The
+loop never waits for a sync.
 """
 
 import errno
@@ -17,7 +18,7 @@ from fastlog.server.loop import Loop
 from fastlog.server.meters import RecentEntries
 
 RETRY_SEC = 1.0  # time between two attempts to write to a disk that refused
-UNWRITTEN_MAX_BYTES = 16 << 20  # lines of priority entries in memory while the disk refuses them
+LOOK_SEC = 1.0  # time between two looks whether the file is still there: so long may entries go to one that is not
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 
 
@@ -25,7 +26,7 @@ class State(Enum):
     """What happens to lines."""
 
     WRITING = auto()  # the live file takes lines
-    REFUSED = auto()  # the disk has no room for them; the live file is tried again every RETRY_SEC
+    REFUSED = auto()  # there is no room for them, or no live file; both are tried again every RETRY_SEC
     REWRITING = auto()  # the live file failed: what is not acknowledged moves to a new one, tried every RETRY_SEC
 
 
@@ -35,23 +36,28 @@ class Writer:
     def __init__(self, lines: LineBuffer, log: LogFile, commit: Commit, loop: Loop, recent: int) -> None:
         self.commit = commit
         self.stored = 0  # entries in the file
-        self.lost = 0  # entries given up because the disk refused them
         self.failure: str | None = None  # why the disk refuses, while it does
         self.recent = RecentEntries(recent)
         self._lines = lines
         self._log = log
+        self._held = commit.held
         self._state = State.WRITING
+        self._is_moving = False  # a new file is under way, which is to take the live file's place
+        self._given_up = 0  # entries in the line buffer when the server ended
         self._retry_due = loop.deadline(self.retry)
         self._sync_due = loop.deadline(self.flush)
-        # Lines of priority entries that are in no file, or in none that can be trusted.
-        self._unwritten: list[bytes] = []
-        self._uncounted = 0  # entries among them that are counted neither as stored nor as lost so far
-        self._uncounted_moving = 0  # entries that the new file under way will store
+        self._look_due = loop.deadline(self.look)
+        self._look_due.set(monotonic() + LOOK_SEC)
 
     @property
     def buffered(self) -> int:
         """Entries that are in no file yet."""
-        return self._lines.entries + self._uncounted + self._uncounted_moving
+        return self._lines.entries + self._held.buffered
+
+    @property
+    def lost(self) -> int:
+        """Entries given up because the disk refused them."""
+        return self._held.lost + self._lines.discarded + self._given_up
 
     def flush(self, now: float) -> None:
         """Writes everything buffered and begins its sync, unless the disk refuses."""
@@ -67,21 +73,45 @@ class Writer:
         """Tries once more what the disk refused."""
         if self._state is not State.REWRITING:
             self._write(now)
-        elif not self.commit.under_way:
+        elif not self.commit.under_way and not self._is_moving:
             self._rewrite(now)
 
     def make_room(self, now: float) -> None:
-        """Empties the line buffer: to the disk, or else priority entries to memory, and ordinary ones are lost."""
+        """To be called when the line buffer is full: its lines go to the disk, or else those of priority entries to
+        memory. Ordinary entries that find no room are lost then, until the disk takes lines again."""
         if self._state is not State.REWRITING:
             self._write(now)
         if self._lines.entries:
-            lines = self._lines.priority_lines(self._lines.size)
-            self.lost += self._lines.entries - len(lines)
-            self._uncounted += len(lines)
-            self._unwritten += lines
-            self.recent.extend(lines)
-            self._lines.clear()
-            self._bound_memory()
+            lines, count = self._lines.take_priority_lines()
+            self.recent.extend(lines, count)
+            self._held.hold_unwritten(lines, count)
+            self.commit.bound_memory()
+            self._lines.discards = True
+
+    def look(self, now: float) -> None:
+        """Sees every LOOK_SEC whether the log file has its name and its content. Other programs may take both away."""
+        self._look_due.set(now + LOOK_SEC)
+        if not (self._log.has_name() and self._log.is_whole()):
+            self.reopen(now)
+
+    def reopen(self, now: float) -> None:
+        """Continues in the file that has the log's name now; one that was renamed gets what is buffered before. The
+        log's `name_failure` says why it could not."""
+        if self._state is State.REWRITING:  # which begins a new file
+            return
+        if not self._log.is_whole():
+            if self._restore(now):
+                self._write(now)
+            return
+        self.flush(now)
+        had_failed = self._log.name_failure is not None
+        try:
+            self._log.reopen()
+        except OSError as error:
+            if not had_failed:
+                say(f"cannot open {self._log.path}: {error.strerror}; still writing to the file that had this name")
+        else:
+            say(f"log file reopened: {self._log.path}")
 
     def finish(self, now: float) -> None:
         """At the end of the server: writes, syncs and acknowledges everything, and waits for it. Raises OSError."""
@@ -94,49 +124,51 @@ class Writer:
 
     def give_up(self) -> None:
         """At the end of the server: entries that are in no file are lost."""
-        self.lost += self.buffered
-        self._uncounted = self._uncounted_moving = 0
+        self._given_up += self._lines.entries
         self._lines.clear()
+        self._held.give_up()
 
     def _write(self, now: float) -> None:
         """Writes the unwritten lines and the line buffer to the live file, and sees to their ACKs."""
         self.commit.note_arrival()
-        if self._unwritten:
-            self._write_unwritten()
-        if not self._unwritten:
-            self._write_buffer()
+        self._append()
+        if self._log.error and not self._log.is_whole() and self._restore(now):
+            self._append()
         if self._log.error:
             self._refused(self._log.error, now)
             return
-        if self._state is State.REFUSED:
+        self._lines.discards = False
+        if self.failure:
             say(f"{self._log.path} can be written again; {self.lost} entries were lost to the disk so far")
-            self._state = State.WRITING
-            self.failure = None
+        self._state = State.WRITING
+        self.failure = None
         if not self.commit.waits_for_disk:
             self.commit.send_written(monotonic())
-        elif not self.commit.gathering.is_empty and self._may_sync(now):
+        elif not self.commit.is_empty and self._may_sync(now):
             self.commit.begin(now)
             self._log.begin_sync(self._on_synced)
 
-    def _write_unwritten(self) -> None:
-        lines = b"".join(self._unwritten)
-        done = self._log.append(memoryview(lines), durable=True)
-        counted = min(self._uncounted, lines.count(b"\n", 0, done))
-        self.stored += counted
-        self._uncounted -= counted
-        self._unwritten = [lines[done:]] if done < len(lines) else []
-        self.commit.hold(lines[:done].splitlines(keepends=True))
-
-    def _write_buffer(self) -> None:
+    def _append(self) -> None:
+        """Appends the unwritten lines, and then the line buffer. The log's `error` says why some are left, if so."""
+        self._log.error = None
+        for unwritten in self._held.unwritten():
+            with memoryview(unwritten) as lines:
+                done = self._log.append(lines, durable=self.commit.waits_for_disk)
+            self.stored += self._held.note_written(done)
+            if self._log.error:
+                return
+        if not self._lines.entries:
+            return
         entries = self._lines.entries
         with memoryview(self._lines) as lines:
             done = self._log.append(lines, durable=self.commit.waits_for_disk and self._lines.priority_count > 0)
             if done < len(lines):
                 entries = bytes(lines[:done]).count(b"\n")
         if self._lines.priority_count:
-            priority_lines = self._lines.priority_lines(done)
-            self.recent.extend(priority_lines)
-            self.commit.hold(priority_lines)
+            priority_lines, count = self._lines.priority_lines(done)
+            self.recent.extend(priority_lines, count)
+            self._held.hold_written(priority_lines, count)
+            self.commit.bound_memory()
         self._lines.forget(done, entries)
         self.stored += entries
 
@@ -153,71 +185,69 @@ class Writer:
             say(f"cannot sync {self._log.path}: {error.strerror}; its priority entries go to a new file")
             self.failure = f"sync: {error.strerror}"
         if error or self._state is State.REWRITING:
-            self._take_back(now, error)
+            self.commit.take_back(now, error)
             self._rewrite(now)
-            return
-        self.commit.succeeded(now)
-        if self.commit.is_due:
-            self.flush_priority(now)
+        elif not self._log.is_whole():  # what was synced is nowhere
+            self.commit.take_back(now)
+            self.reopen(now)
+        else:
+            self.commit.succeeded(now)
+            if self.commit.is_due:
+                self.flush_priority(now)
 
-    # What is done when the disk fails
+    # What is done when the disk fails, or another program takes the file away
+
+    def _restore(self, now: float) -> bool:
+        """The live file was removed or cut: what it held for a sync is unwritten again, and goes to the file that has
+        the log's name now. Returns whether there is one. During a sync this waits for its end."""
+        if self.commit.under_way:
+            return False
+        self.commit.take_back(now)
+        if self._log.name_failure is None:
+            say(f"{self._log.path} was removed or cut by another program; writing again what was not acknowledged")
+        try:
+            self._log.reopen()
+        except OSError as error:
+            self._log.error = error
+            return False
+        return True
 
     def _refused(self, error: OSError, now: float) -> None:
         """A write to the live file failed."""
+        self._retry_due.set(now + RETRY_SEC)
+        is_gone = not self._log.is_whole()
+        if is_gone and self.commit.under_way:  # the end of that sync sees to it
+            self._state = State.REFUSED
+            return
         if not self.failure:
             say(f"cannot write {self._log.path}: {error.strerror}; trying again every {RETRY_SEC:g} s")
         self.failure = error.strerror or str(error)
-        self._retry_due.set(now + RETRY_SEC)
-        if error.errno in NO_ROOM:
+        if is_gone or error.errno in NO_ROOM:
             self._state = State.REFUSED
             return
         self._state = State.REWRITING
         if not self.commit.under_way:  # otherwise this is done when the sync under way ends
-            self._take_back(now)
+            self.commit.take_back(now)
             self._rewrite(now)
 
-    def _take_back(self, now: float, error: OSError | None = None) -> None:
-        """Everything not acknowledged is unwritten again. After a failed sync Linux considers the lost pages clean: a
-        later sync of the same file would succeed, and prove nothing."""
-        self._unwritten = self.commit.take_back(now, error) + self._unwritten
-        self._uncounted += self._uncounted_moving
-        self._uncounted_moving = 0
-
     def _rewrite(self, now: float) -> None:
-        """Moves the unwritten lines and the line buffer to a new file, which takes the live file's place."""
+        """Moves the lines held, which are all unwritten, to a new file, which takes the live file's place. After a
+        failed sync Linux considers the lost pages clean: a later sync of the same file would prove nothing."""
         self._state = State.REWRITING
-        self.recent.extend(self._lines.priority_lines(self._lines.size))
-        self.commit.note_arrival()
-        group = self.commit.begin(now)
-        group.lines = [*self._unwritten, bytes(self._lines)]
-        self._unwritten = []
-        self._uncounted_moving = self._uncounted + self._lines.entries
-        self._uncounted = 0
-        self._lines.clear()
-        self._log.replace(memoryview(b"".join(group.lines)), self._on_rewritten)
+        self._is_moving = True
+        self._log.replace(self._held.move(), self._on_rewritten)
 
     def _on_rewritten(self, error: OSError | None) -> None:
         now = monotonic()
+        self._is_moving = False
         if error:
             if not self.failure:
                 say(f"cannot begin a new {self._log.path}: {error.strerror}; trying again every {RETRY_SEC:g} s")
             self.failure = error.strerror or str(error)
             self._retry_due.set(now + RETRY_SEC)
-            self._take_back(now, error)
-            self._bound_memory()
+            self.commit.take_back(now, error)
             return
         say(f"continuing in a new {self._log.path}")
-        self._state = State.WRITING
         self.failure = None
-        self.stored += self._uncounted_moving
-        self._uncounted_moving = 0
-        self.commit.succeeded(now)
+        self.stored += self._held.moved()
         self._write(now)
-
-    def _bound_memory(self) -> None:
-        """If the unwritten lines take too much memory, they are lost after all."""
-        if sum(map(len, self._unwritten)) > UNWRITTEN_MAX_BYTES:
-            self._unwritten = []
-            self.lost += self._uncounted
-            self._uncounted = 0
-            self.commit.forget()

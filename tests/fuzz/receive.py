@@ -24,7 +24,7 @@ ACKS_CHECKED_MAX = 64  # of one input: as many as surely fit in the sender's rec
 
 def verdict(datagram: bytes, slot_bytes: int) -> list[Piece]:
     if len(datagram) > slot_bytes:
-        return [Piece("truncated", None, None, 0, slot_bytes, None)]
+        return [Piece("truncated", None, None, 0, slot_bytes, None, False)]
     return decode(datagram)
 
 
@@ -35,7 +35,7 @@ def entry_of(line_bytes: int) -> bytes:
 
 # Datagrams that leave little room, by the second byte of an input.
 FILLERS = {
-    0xFF: [entry_of(32 << 10)] * 127 + [entry_of((32 << 10) - 40)],  # 40 bytes in the line buffer
+    0xFF: [entry_of(32 << 10)] * 125 + [entry_of((32 << 10) - 40)],  # 40 bytes for ordinary entries in the line buffer
     0xFE: [b'{"level":"ERROR","message":""}\n' * 1023] * 4,  # 4 priority entries
     0xFD: [b"{\n" * 254],  # 2 notes
 }
@@ -154,7 +154,8 @@ class Run:
         with memoryview(intake.lines) as view:
             assert len(view) == intake.lines.size
             assert bytes(view[: len(lines)]) == lines  # a view compares item by item
-        assert intake.lines.priority_lines(len(lines)) == [piece.line for piece in taken if piece.level in PRIORITY]
+        priority = [piece.line for piece in taken if piece.level in PRIORITY]
+        assert intake.lines.priority_lines(len(lines)) == (b"".join(priority), len(priority))
         intake.lines.forget(len(lines), count)
 
 
@@ -176,7 +177,7 @@ def check(data: bytes) -> None:
     datagrams = data[3:].split(BETWEEN)
     link = link_of(SLOT_BYTES[how & 1], admitted=not how & 16)
     intake = link.intake
-    intake.forget_stored()
+    intake.forget(0, intake.priority_entries)
     intake.clear_priority()
     intake.rejects.notes_allowed = notes_allowed * 8
     not_noted, sent, dropped = intake.rejects.not_noted, intake.acks.sent, intake.acks.dropped
@@ -206,7 +207,7 @@ def check(data: bytes) -> None:
         assert intake.acks.count == 0
         intake.acks.absorb(taken)
         assert intake.acks.count == len(run.sequences)
-        intake.acks.forget()
+        intake.acks.forget(0, intake.priority_entries)
     intake.remember(array("B", list(data[3:])))  # as if a file held it; made of a list, an array has no byte to spare
 
 

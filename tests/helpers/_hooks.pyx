@@ -9,8 +9,11 @@ from libc.string cimport memcpy, memset
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
 from fastlog.server._address cimport Address
+from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+
+from fastlog.server._duplicates import STORED_MAX
 
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
@@ -36,11 +39,18 @@ def seen_before(lines):
     found = []
     for line in lines:
         hash = stored.hash(line, len(line))
-        was_there = stored.has(hash)
+        was_there = stored.find(hash) != NULL
         found.append(was_there)
         if not was_there:
-            stored.add(hash)
+            stored.add(hash, 0)
     return found
+
+
+def let_pass(Intake intake not None, uint64_t ms):
+    """So much time passes for what the intake knows of stored entries."""
+    cdef uint64_t i
+    for i in range(min(intake.stored.added, <uint64_t>STORED_MAX)):
+        intake.stored.entries[i].seen_ms -= ms
 
 
 def saw(Ledger ledger not None, str address not None, uint16_t port, sequence, uint64_t now_ms):

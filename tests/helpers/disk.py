@@ -182,8 +182,8 @@ class Harness:
         self.sent: list[bytes] = []
         self.acked: list[int] = []
         self.listener = Listener.bind("127.0.0.1", 0, 1 << 20)
-        self._client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._client.connect(self.listener.socket.getsockname())
+        self._clients: list[socket.socket] = []
+        self._client = self.another_sender()
         self.log = LogFile(storage, directory, "server.log", limit, backups)
         self.loop = Loop()
         settings = Settings(
@@ -193,6 +193,12 @@ class Harness:
         self.intake = self.pipeline.intake
         self.writer = self.pipeline.writer
         self.commit = self.writer.commit
+
+    def another_sender(self) -> socket.socket:
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.connect(self.listener.socket.getsockname())
+        self._clients.append(client)
+        return client
 
     def send(self, *entries: bytes) -> None:
         """Sends entries, one burst, and runs a turn of the pipeline."""
@@ -240,7 +246,8 @@ class Harness:
         self.pipeline.close()
         self.loop.close()
         self.listener.close()
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
 
 EIO = OSError(errno.EIO, "Input/output error")

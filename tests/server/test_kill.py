@@ -34,7 +34,8 @@ class Client:
         sequence = len(self.sent) + 1
         level = "ERROR" if self._rng.random() < 0.2 else "INFO"
         message = "x" * self._rng.randrange(300)
-        entry = json.dumps({"level": level, "message": message, "sequence": sequence}).encode()
+        fields = {"level": level, "message": message, "sequence": sequence, "timestamp": "2026-11-24T07:00:00Z"}
+        entry = json.dumps(fields).encode()
         self.sent[sequence] = entry
         if level == "ERROR":
             self.pending[sequence] = entry

@@ -277,11 +277,12 @@ def test_more_errors_than_can_be_owed_an_ack_at_once_come_in_one_burst(start, sy
 
 
 def test_a_retransmission_is_stored_once_and_acknowledged_each_time_also_after_a_restart(start):
+    entry = b'{"level":"ERROR","message":"m","sequence":7,"timestamp":"2026-11-24T07:00:00.000000Z"}'
     ack = b'{"ack":true,"sequence":7}'
     server = start(MAX_LOG_SIZE_MB="0.001")
     with server.client() as client:
         for _ in range(3):
-            client.send(ERROR_7)
+            client.send(entry)
             assert client.recv(100) == ack
         for entry in entries(50):  # over some rotations
             client.send(entry)
@@ -289,10 +290,10 @@ def test_a_retransmission_is_stored_once_and_acknowledged_each_time_also_after_a
     assert "received 53 entries in 53 datagrams, stored 51, duplicates 2," in server.account
     again = start(MAX_LOG_SIZE_MB="0.001")
     with again.client() as client:
-        client.send(ERROR_7)
+        client.send(entry)
         assert client.recv(100) == ack
     again.stop()
-    assert again.whole_log().count(ERROR_7) == 1
+    assert again.whole_log().count(entry) == 1
 
 
 def test_priority_levels_are_a_setting(start):

@@ -7,9 +7,11 @@ from time import monotonic
 
 import pytest
 
-from fastlog.server import commit, writer
+from fastlog.server import held
+from fastlog.server._drain import RETRANSMIT_MS
 from fastlog.server.commit import SyncPace
 from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
+from tests.helpers._hooks import let_pass
 from tests.helpers.disk import EIO, FailingStorage, Harness, PatientStorage, RecordingStorage, error, info
 
 OPERATIONS = 60  # more than a run has
@@ -112,7 +114,7 @@ def test_after_a_failed_write_nothing_is_acknowledged_from_that_file(tmp_path):
 
 
 def test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well(tmp_path, monkeypatch):
-    monkeypatch.setattr(commit, "HELD_MAX_BYTES", 200)
+    monkeypatch.setattr(held, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
     harness = Harness(tmp_path, storage)
     harness.send(error(1))
@@ -198,7 +200,7 @@ def test_priority_entries_received_between_two_syncs_wait_for_one_together(tmp_p
     assert storage.under_way == []
     due = harness.commit.next_sync_at
     assert due > monotonic() + 3000
-    assert harness.loop.next_at == due  # what waits is not forgotten
+    assert due in [deadline.at for deadline in harness.loop._deadlines]  # what waits is not forgotten
     harness.writer.flush_priority(due)
     assert len(storage.under_way) == 1
     harness.send(error(5))
@@ -226,6 +228,43 @@ def test_a_duplicate_is_acknowledged_when_its_original_is_durable_and_stored_onc
     assert harness.lines() == [error(1)]
     assert harness.intake.duplicates == 2
     check(harness)
+    harness.close()
+
+
+TIMED = b'{"level":"ERROR","message":"m","sequence":1,"timestamp":"2026-11-24T07:00:00.5Z"}'
+
+
+@pytest.mark.parametrize(("entry", "stored"), [(error(1), 3), (TIMED, 1)])
+def test_the_same_bytes_of_different_senders_are_one_entry_only_with_a_timestamp(tmp_path, entry, stored):
+    """Three devices lose their power, and send the same."""
+    harness = Harness(tmp_path, PatientStorage())
+    senders = [harness.another_sender() for _ in range(3)]
+    for _ in range(2):  # each of them sends it again
+        for sender in senders:
+            sender.send(entry)
+        harness.pipeline.turn(monotonic())
+        harness.storage.finish()
+    assert [[sender.recv(100) for _ in range(2)] for sender in senders] == [[b'{"ack":true,"sequence":1}'] * 2] * 3
+    assert harness.lines() == [entry] * stored
+    assert harness.intake.duplicates == 6 - stored
+    harness.close()
+
+
+@pytest.mark.parametrize(("entry", "stored"), [(error(1), 2), (TIMED, 1)])
+def test_without_a_timestamp_the_same_bytes_are_a_new_entry_after_a_minute(tmp_path, entry, stored):
+    harness = Harness(tmp_path, PatientStorage())
+    for _ in range(3):  # a minute after it last came, not after it first came
+        harness.send(entry)
+        let_pass(harness.intake, RETRANSMIT_MS - 5_000)
+    assert harness.lines() == [entry]
+    let_pass(harness.intake, 5_001)
+    harness.send(entry)
+    assert harness.lines() == [entry] * stored
+    harness.send(entry)
+    assert harness.lines() == [entry] * stored
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == [1] * 5
     harness.close()
 
 
@@ -261,7 +300,7 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
 
 
 def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "UNWRITTEN_MAX_BYTES", 10_000)
+    monkeypatch.setattr(held, "HELD_MAX_BYTES", 10_000)
     full = {"disk": True}
     harness = Harness(tmp_path, FailingStorage(lambda n: errno.ENOSPC if n > 3 and full["disk"] else 0))
     for n in range(1_000):
@@ -286,7 +325,7 @@ def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
 
 def test_what_could_not_be_kept_until_it_was_durable_is_stored_again(tmp_path, monkeypatch):
     """The sync of a file fails, and some of its entries were no longer in memory: they do not count as stored."""
-    monkeypatch.setattr(commit, "HELD_MAX_BYTES", 200)
+    monkeypatch.setattr(held, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
     harness = Harness(tmp_path, storage)
     harness.send(error(1))

@@ -6,7 +6,7 @@ from msgspec.structs import astuple
 from fastlog import entry
 from fastlog._parse import scan
 from tests.helpers._hooks import scan_many
-from tests.helpers.cases import CASES, GOOD, GOOD_2, SHAPES, TIMES
+from tests.helpers.cases import CASES, GOOD, GOOD_2, SHAPES, TIMESTAMPS
 
 Found = tuple[str | None, str | None, int | None, int, int, bytes | None, bool]
 
@@ -31,9 +31,9 @@ def test_literal_datagram(verdict, datagram, pieces):
 
 
 @pytest.mark.parametrize("verdict", [scan, decode], ids=["scanner", "reference"])
-@pytest.mark.parametrize(("fields", "timed"), TIMES)
-def test_a_timestamp_with_a_fraction_of_a_second(verdict, fields, timed):
-    assert verdict(b'{"level":"INFO",%b"message":"1.5"}' % fields)[0][-1] is timed
+@pytest.mark.parametrize(("fields", "has_timestamp"), TIMESTAMPS)
+def test_whether_an_entry_has_a_timestamp(verdict, fields, has_timestamp):
+    assert verdict(b'{"level":"INFO",%b"message":"07:00"}' % fields)[0][-1] is has_timestamp
 
 
 @pytest.mark.parametrize(("datagram", "pieces"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])

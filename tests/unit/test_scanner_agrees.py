@@ -98,14 +98,14 @@ def no_constant(name):
 def check(datagram: bytes) -> None:
     found = scan(datagram)
     assert found == decode(datagram), datagram
-    for reason, level, sequence, start, end, line, timed in found:
+    for reason, level, sequence, start, end, line, has_timestamp in found:
         if line:
             assert line.count(b"\n") == 1
             value = json.loads(line)
             assert level_of(value["level"]) == level
             assert isinstance(value["message"], str)
             assert value.get("sequence") == sequence
-            assert not timed or "timestamp" in value
+            assert not has_timestamp or "timestamp" in value
         elif reason == "syntax":
             with pytest.raises(ValueError, match=r"."):
                 json.loads(datagram[start:end].decode("utf-8", "surrogateescape"), parse_constant=no_constant)

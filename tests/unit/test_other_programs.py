@@ -1,0 +1,241 @@
+"""What other programs do to the log file and its directory while the server runs: rename, remove, replace, cut, append."""
+
+import errno
+import os
+import shutil
+from time import monotonic
+
+import pytest
+
+from tests.helpers.disk import EIO, Harness, PatientStorage, RecordingStorage, error, info
+
+
+@pytest.fixture
+def harness(tmp_path):
+    (tmp_path / "logs").mkdir()
+    harness = Harness(tmp_path / "logs", PatientStorage())
+    yield harness
+    harness.close()
+
+
+def look(harness: Harness) -> None:
+    """What the loop does every second."""
+    harness.writer.look(monotonic())
+    harness.storage.finish()
+    harness.read_acks()
+
+
+def acknowledge(harness: Harness, *entries: bytes) -> None:
+    harness.send(*entries)
+    harness.storage.finish()
+    harness.read_acks()
+
+
+def rm(log, directory):
+    log.unlink()
+
+
+def replace(log, directory):
+    """As `sed -i` and most editors do."""
+    (directory / "temporary").write_bytes(log.read_bytes())
+    os.replace(directory / "temporary", log)
+
+
+def cut(log, directory):
+    os.truncate(log, 0)
+
+
+def rm_directory(log, directory):
+    shutil.rmtree(directory)
+
+
+def move_directory(log, directory):
+    directory.rename(directory.parent / "away")
+    directory.mkdir()
+
+
+@pytest.mark.parametrize("how", [rm, replace, cut, rm_directory])
+def test_what_is_not_acknowledged_yet_is_written_again(harness, how):
+    """The sync of the old file succeeds, and proves nothing."""
+    harness.send(error(1))
+    how(harness.log.path, harness.directory)
+    harness.storage.end_one()
+    assert harness.read_acks() == []
+    harness.storage.finish()
+    assert harness.read_acks() == [1]
+    assert error(1) in harness.log.path.read_bytes().splitlines()
+    assert harness.writer.stored == 1
+
+
+@pytest.mark.parametrize("how", [rm, replace, rm_directory, cut])
+@pytest.mark.parametrize("during_a_sync", [False, True])
+def test_the_next_entry_is_in_the_file_that_has_the_name(harness, how, during_a_sync):
+    acknowledge(harness, error(1))
+    if during_a_sync:
+        harness.send(error(2))
+    how(harness.log.path, harness.directory)
+    acknowledge(harness, error(3), info(4))
+    assert sorted(harness.acked) == ([1, 2, 3] if during_a_sync else [1, 3])
+    assert {error(3), info(4)} <= set(harness.log.path.read_bytes().splitlines())
+    assert harness.writer.failure is None
+    assert harness.writer.lost == harness.writer.buffered == 0
+    assert harness.writer.stored == len(harness.sent)
+
+
+@pytest.mark.parametrize("how", [rm, replace, rm_directory, move_directory])
+def test_a_look_finds_the_name_again_before_anything_comes(harness, how):
+    acknowledge(harness, error(1))
+    how(harness.log.path, harness.directory)
+    look(harness)
+    assert harness.log.has_name()
+    acknowledge(harness, error(2))
+    assert harness.acked == [1, 2]
+    assert error(2) in harness.log.path.read_bytes().splitlines()
+
+
+def test_a_renamed_file_gets_what_is_buffered_and_is_synced_for_what_is_owed(harness, tmp_path):
+    acknowledge(harness, error(1))
+    harness.send(error(2))
+    harness.deliver(info(3))
+    harness.intake.drain(harness.listener.fileno())
+    harness.log.path.rename(tmp_path / "renamed")
+    look(harness)
+    assert harness.acked == [1, 2]
+    assert (tmp_path / "renamed").read_bytes().splitlines() == [error(1), error(2), info(3)]
+    acknowledge(harness, error(4))
+    assert harness.log.path.read_bytes() == error(4) + b"\n"
+
+
+def test_after_a_move_of_the_directory_the_new_one_is_synced(tmp_path):
+    (tmp_path / "logs").mkdir()
+    storage = RecordingStorage()
+    harness = Harness(tmp_path / "logs", storage)
+    acknowledge(harness, error(1))
+    move_directory(harness.log.path, harness.directory)
+    look(harness)
+    storage.operations.clear()
+    acknowledge(harness, error(2))
+    assert [operation[3] for operation in storage.operations if operation[0] == "synced"] == [True]
+    assert os.path.samestat(os.fstat(harness.log._directory_fd), os.stat(tmp_path / "logs"))
+    harness.close()
+
+
+def test_without_a_file_that_can_be_opened_nothing_is_acknowledged(harness):
+    """The file is removed, and something that is not a file has its name."""
+    acknowledge(harness, error(1))
+    harness.log.path.unlink()
+    harness.log.path.mkdir()
+    acknowledge(harness, error(2), info(3))
+    look(harness)
+    harness.retry()
+    assert harness.acked == [1]
+    assert harness.log.name_failure == harness.writer.failure == "Is a directory"
+    assert harness.writer.buffered == 2
+    harness.log.path.rmdir()
+    harness.retry()
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == [1, 2]
+    assert harness.log.name_failure is harness.writer.failure is None
+    assert harness.log.path.read_bytes().splitlines() == [error(2), info(3)]
+
+
+def test_a_renamed_file_takes_entries_while_no_other_can_be_opened(harness, tmp_path):
+    acknowledge(harness, error(1))
+    harness.log.path.rename(tmp_path / "renamed")
+    os.mkfifo(harness.log.path)
+    look(harness)
+    assert harness.log.name_failure == "Not a regular file"
+    acknowledge(harness, error(2))
+    assert harness.acked == [1, 2]
+    assert (tmp_path / "renamed").read_bytes().splitlines() == [error(1), error(2)]
+    harness.log.path.unlink()
+    look(harness)
+    assert harness.log.name_failure is None
+    acknowledge(harness, error(3))
+    assert harness.log.path.read_bytes() == error(3) + b"\n"
+
+
+@pytest.mark.parametrize("size", [1, 30, len(error(1)) + 4])
+def test_an_entry_behind_a_cut_line_has_a_line_of_its_own(harness, size):
+    acknowledge(harness, error(1), error(2))
+    os.truncate(harness.log.path, size)
+    acknowledge(harness, error(3))
+    whole = stored(error(1), error(2))[:size]
+    assert harness.log.path.read_bytes() == whole + b"\n" + stored(error(3))
+    assert harness.log.size == harness.log.path.stat().st_size
+
+
+def test_an_entry_behind_another_programs_text_has_a_line_of_its_own(harness):
+    acknowledge(harness, error(1))
+    with open(harness.log.path, "ab") as file:
+        file.write(b"marked by hand")
+    acknowledge(harness, info(2))
+    with open(harness.log.path, "ab") as file:
+        file.write(b"and again\n")
+    acknowledge(harness, error(3))
+    assert harness.log.path.read_bytes() == stored(error(1), b"marked by hand", info(2), b"and again", error(3))
+
+
+def test_a_file_taken_over_ends_with_a_whole_line(harness):
+    acknowledge(harness, error(1))
+    harness.log.path.unlink()
+    harness.log.path.write_bytes(b"half")
+    acknowledge(harness, error(2))
+    assert harness.log.path.read_bytes() == stored(b"half", error(2))
+
+
+def test_a_rotation_leaves_alone_what_has_taken_the_name(tmp_path):
+    harness = Harness(tmp_path, PatientStorage(), limit=120)
+    harness.send(info(1), info(2))
+    harness.log.path.rename(tmp_path / "renamed")
+    harness.log.path.write_bytes(b"of another program\n")
+    harness.send(info(3), info(4))
+    assert harness.log.path.read_bytes() == b"of another program\n"
+    assert harness.log.rotations == 0
+    harness.close()
+
+
+def test_a_file_at_its_largest_is_rotated(tmp_path):
+    class Small(PatientStorage):
+        """Files of this file system have at most 100 bytes."""
+
+        def write(self, fd, data):
+            room = 100 - os.fstat(fd).st_size
+            if room <= 0:
+                raise OSError(errno.EFBIG, "File too large")
+            return super().write(fd, data[:room])
+
+    harness = Harness(tmp_path, Small())
+    acknowledge(harness, *[error(n) for n in range(10)])
+    assert harness.acked == list(range(10))
+    assert harness.writer.failure is None
+    assert sorted(harness.lines()) == [error(n) for n in range(10)]
+    harness.send(b'{"level":"INFO","message":"%s"}' % (b"x" * 200))  # has no file
+    assert harness.writer.failure == "File too large"
+    assert harness.writer.buffered == 1
+    harness.close()
+
+
+def test_archives_that_a_lower_limit_leaves_over_are_removed(tmp_path):
+    kept = ["server.log.1", "server.log.2", "server.log.01", "server.log.torn", "server.log.2.gz", "other.log.7"]
+    for name in [*kept, "server.log.3", "server.log.17"]:
+        (tmp_path / name).write_bytes(stored(info(1)))
+    (tmp_path / "server.log.5").mkdir()
+    harness = Harness(tmp_path, PatientStorage(), backups=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "server.log", "server.log.5"])
+    harness.close()
+
+
+def test_a_failed_sync_of_a_removed_file_costs_nothing(harness):
+    harness.send(error(1))
+    harness.log.path.unlink()
+    harness.storage.end_one(EIO)
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == [1]
+    assert harness.log.path.read_bytes() == stored(error(1))
+
+
+def stored(*entries: bytes) -> bytes:
+    return b"".join(entry + b"\n" for entry in entries)
