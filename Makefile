@@ -147,6 +147,9 @@ bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and o
 	@benchmarks/peers/fetch.sh
 	$(BIN)/python -m benchmarks.bench_peers $(BENCH)
 
+bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left; BENCH="--cold" sets flags
+	$(BIN)/python -m benchmarks.bench_start $(BENCH)
+
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@benchmarks/peers/fetch.sh
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -175,4 +178,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
-        test test-pythons lint format docs dist fuzz fuzz-native kill bench bench-peers performance
+        test test-pythons lint format docs dist fuzz fuzz-native kill bench bench-peers bench-start \
+        performance

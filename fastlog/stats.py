@@ -165,7 +165,7 @@ class Disk(msgspec.Struct, frozen=True):
         int | None, figure("Free space of the log's file system", gauge("fastlog_log_disk_free_bytes"))
     ]
     total_bytes: Annotated[int | None, figure("Size of the log's file system")]
-    torn_bytes: Annotated[int, figure("Bytes of an incomplete last line, moved to `*.torn` at the start")]
+    torn_bytes: Annotated[int, figure("Bytes of incomplete lines, removed at the start and kept in `*.torn`")]
     rejects_not_noted: Annotated[int, figure("Rejected pieces of input that are not in `rejects.jsonl`")]
 
 
@@ -174,6 +174,13 @@ class SyncState(msgspec.Struct, frozen=True):
     count: Annotated[int, figure("Syncs of the log file", counter("fastlog_syncs"))]
     failures: Annotated[int, figure("Syncs that failed", counter("fastlog_sync_failures"))]
     last_ms: Annotated[float | None, figure("Milliseconds that the last sync took; `null`: none yet")]
+    under_way_ms: Annotated[
+        float | None,
+        figure(
+            "Milliseconds since the sync under way began; `null`: none is",
+            gauge("fastlog_sync_under_way_seconds", _seconds),
+        ),
+    ]
 
 
 class ReceiveBuffer(msgspec.Struct, frozen=True):
@@ -202,6 +209,13 @@ class Process(msgspec.Struct, frozen=True):
     ]
     resident_bytes: Annotated[
         int | None, figure("Resident memory of the server", gauge("process_resident_memory_bytes"))
+    ]
+    messages_not_printed: Annotated[
+        int,
+        figure(
+            "Messages of the server that standard error did not take at once",
+            counter("fastlog_messages_not_printed"),
+        ),
     ]
 
 
@@ -237,6 +251,9 @@ class Stats(msgspec.Struct, frozen=True):
     acks: AckStats
     datagrams: Annotated[int, figure("Datagrams received, valid or not", counter("fastlog_datagrams"))]
     bytes: Annotated[int, figure("Bytes of the datagrams received", counter("fastlog_received_bytes"))]
+    receive_errors: Annotated[
+        int, figure("Errors of the socket when the server asked it for datagrams", counter("fastlog_receive_errors"))
+    ]
     rates: Rates
     disk: Disk
     sync: SyncState

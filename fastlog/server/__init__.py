@@ -10,7 +10,8 @@
 - `writer.py`: writes the line buffer to the file, and decides what to do when the disk refuses
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
 - `held.py`: the priority entries that are not durable yet
-- `logfile.py`, `linesfile.py`, `repair.py`: the live file, its rotation and its lines; the repair after a crash
+- `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
+- `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
 Around that path:

@@ -7,6 +7,7 @@ its own reference to the file: the descriptor may be closed before it ends.
 
 import os
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -100,6 +101,7 @@ cdef class Aio:
                 count = syscall(SYS_io_getevents, self.context, least, <long>MAX_UNDER_WAY, events, NULL)
             if count < 0:
                 if errno == EINTR:
+                    PyErr_CheckSignals()  # a handler may end the wait with an exception
                     continue
                 raise OSError(errno, os.strerror(errno), "io_getevents")
             self.under_way -= count

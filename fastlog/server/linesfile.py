@@ -51,11 +51,16 @@ class LinesFile:
         return state.st_nlink > 0 and state.st_size >= self.size
 
     def adopt(self) -> None:
-        """Takes the file as it is now. If its last line is not whole, it is ended. Raises OSError."""
-        self.size = os.fstat(self.fd).st_size
-        if self.size and os.pread(self.fd, 1, self.size - 1) != b"\n":
-            self._storage.write(self.fd, memoryview(b"\n"))
-            self.size += 1
+        """Takes the file as it is now. If its last line is not whole, or cannot be read, it is ended. Raises OSError;
+        the next append tries again then."""
+        size = os.fstat(self.fd).st_size
+        try:
+            is_whole = not size or os.pread(self.fd, 1, size - 1) == b"\n"
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            size += self._storage.write(self.fd, memoryview(b"\n"))
+        self.size = size
 
     def is_at(self, path: Path) -> bool:
         """Whether the file has this name now."""

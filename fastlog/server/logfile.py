@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
+from fastlog.server.found_files import newest_lines
 from fastlog.server.linesfile import LinesFile
-from fastlog.server.repair import newest_lines, repair_all
+from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
@@ -47,10 +48,6 @@ class Names:
                     removed += 1
         if removed:
             say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
-
-    def newest_first(self) -> list[Path]:
-        """The live file and every archive there may be."""
-        return [self.live, *self._archives]
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -105,7 +102,7 @@ class LogFile:
         self._directory_fd = _open_directory(directory)
         self._live = LinesFile(storage, self.path)
         self._names.remove_surplus()
-        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, moved to `.torn`
+        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, removed
         if not self._live.is_at(self.path):  # a repaired file took its place
             self._live.close()
             self._live = LinesFile(storage, self.path)
@@ -251,9 +248,9 @@ class LogFile:
         self.name_failure = None
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
-        """Whole durable lines of the live file and its archives: about the newest `most_bytes`, the oldest first. Each
-        view is good until the next."""
-        return newest_lines(self._storage, self._names.newest_first(), most_bytes)
+        """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
+        the next."""
+        return newest_lines(self._storage, self.path, most_bytes)
 
     def close(self) -> None:
         for file in (*self._rotated_unsynced, self._live):

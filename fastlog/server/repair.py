@@ -1,183 +1,292 @@
 """Finds and removes the damage that a crash of the system left in the log files, before anything is written to them.
 
 After a power cut, writes that no sync covered may be missing. At the end of a file that leaves a line without its line
-feed; before the end it leaves zeros. Stored lines hold no zeros, so a zero shows where something is missing. Whole
-lines may stand behind it, and may have been acknowledged.
+feed; before the end it leaves zeros. Stored lines hold no zeros, so a zero shows where something is missing, and every
+line without one is whole. What stands between the last zero of a line and its line feed may be a whole line, too, and
+acknowledged; it is taken for one if the scanner takes it for one entry. That is proof, since no stored line has a
+shorter end that is an entry: cut outside of its strings, such an end closes more brackets than it opens; cut inside
+one, it takes strings for what is between them, and ends inside a string, or has a backslash outside of one.
 
-A power cut may end a repair, too. Until the repaired file has replaced the damaged one, or the damaged end is cut off,
-the next start finds the same damage and repairs it anew. What is taken away is durable elsewhere before.
+Which files are searched. The kernel writes to the disk what is half a minute old, so only files that were changed
+shortly before the crash can be damaged. A file's time reaches the disk with its size, so a file that is damaged has a
+time shortly before the newest of the log. But clocks are set, so the newest ALWAYS_BYTES of the log are searched
+whatever their time. Nothing notes whether a server ended well: a search is cheap, and a note could be wrong. A repair
+leaves a file's time as it was, for the start after a power cut that ends the repair.
+
+How a file is repaired. A damaged end is cut off. A file with damage before its end is replaced by a new one without
+it. If that would take too long, or there is no room, the damage is overwritten with spaces: the next line begins with
+them then, and is an entry still. Large damage becomes a line of spaces, if there is no room.
+
+A power cut may end a repair, too. What is taken away is durable elsewhere before, if that can be written at all. Until
+the new file has replaced the damaged one, or the damaged end is cut off, the next start finds the same damage and
+repairs it anew. Overwriting leaves zeros in each damaged line until nothing else is left of it.
 """
 
-import glob
+import contextlib
+import errno
+import fcntl
 import itertools
 import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
+from fastlog._parse import scan
+from fastlog.errors import say
+from fastlog.server.found_files import Found, find, opened
 from fastlog.server.storage import Storage
+from fastlog.server.torn import Torn
 
-# The search for zeros ends after so many bytes without one, before the end or a zero found: older writes are on disk.
-SOUND_BYTES = 16 << 20
+DIRTY_NS = 120 * 10**9  # Linux begins to write data when it is 30 s old; four times that, for a disk that is behind
+ALWAYS_BYTES = 256 << 20  # searched whatever the files' times are: 0.05 s from the page cache, 1.3 s from a slow disk
+MOST_BYTES = 2 << 30  # searched at most: what half a minute brings at 400,000 entries/s
+REWRITTEN_BYTES = 256 << 20  # of files that are replaced in one start: some 2 s on a slow disk, which receives nothing
+SPACES_BYTES = 1 << 16  # before an entry, where damage was: readers may take a line for broken that is far longer
+MOST_DAMAGES = MOST_BYTES // 512  # in a file, each 16 bytes of memory: a crash takes blocks, of 512 bytes at least
 BLOCK_BYTES = 1 << 20  # read or written at once
-REPAIRED_NAMES = re.compile(r"(\.distrusted)?(\.\d+)?")  # what follows the live file's name
+BACK_BYTES = 1 << 12  # read at first to find the beginning of a line
+LINE_MAX_BYTES = 1 << 16  # a longer line is not an entry: it came in a datagram
 
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+FEED = ord("\n")
+_ONLY_FEEDS = bytes(byte if byte == FEED else 0 for byte in range(256))  # a table for `translate`
 
 
 def repair_all(storage: Storage, live: Path, directory_fd: int) -> int:
     """Repairs the live file, its archives and the files set aside: a rotation does not sync, so any may be damaged.
 
-    Afterwards each is empty or ends with a line feed, and no line of them holds a zero, unless the damage is farther
-    than SOUND_BYTES before the end. Unfinished lines are appended to `<live>.torn`; returns how many bytes they have.
-    The changes of the files themselves are durable after the next sync of the live file and the directory.
-    Raises OSError.
+    Unfinished lines are appended to `<live>.torn`; returns how many bytes they have. A file that cannot be repaired is
+    left as it is, with a message. The live file's changes and new names are durable after its next sync with the
+    directory. Raises BlockingIOError if another server has one of the damaged files open.
     """
     torn_bytes = 0
-    for path in live.parent.glob(glob.escape(live.name) + "*"):
-        if REPAIRED_NAMES.fullmatch(path.name.removeprefix(live.name)) and path.is_file():
-            torn_bytes += _repair(storage, path, live, directory_fd)
+    budget = REWRITTEN_BYTES
+    for found, size in searched(find(live, say)):
+        try:
+            with opened(found.path) as fd:
+                repair = _FileRepair(storage, found, fd, live, directory_fd)
+                torn_bytes += repair.run(found.size - size, budget)
+                budget -= repair.rewritten_bytes
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            say(f"cannot repair {found.path}: {error.strerror}; it is left as it is")
     return torn_bytes
 
 
-def find_damage(fd: int) -> int | None:
-    """The offset at which the first line begins that is not whole; None: all lines are whole."""
-    size = os.fstat(fd).st_size
-    damage = None if not size or os.pread(fd, 1, size - 1) == b"\n" else size
-    at = size
-    while at and (size if damage is None else damage) - at < SOUND_BYTES:
-        until, at = at, max(at - BLOCK_BYTES, 0)
-        zero = os.pread(fd, until - at, at).find(0)
-        if zero >= 0:
-            damage = at + zero
-    return None if damage is None else _line_start(fd, damage)
+def searched(files: Sequence[Found]) -> Iterator[tuple[Found, int]]:
+    """Of the files, the live one first, those that may be damaged, and how many bytes at their ends to search."""
+    newest_ns = max((found.modified_ns for found in files if found.size), default=0)
+    done = 0
+    for number, found in enumerate(files):
+        is_recent = number == 0 or newest_ns - found.modified_ns <= DIRTY_NS
+        size = min(found.size, (MOST_BYTES if is_recent else ALWAYS_BYTES) - done)
+        if size > 0:
+            done += size
+            yield found, size
 
 
-def newest_lines(storage: Storage, files: Sequence[Path], most_bytes: int) -> Iterator[memoryview]:
-    """About the newest `most_bytes` of whole lines, from the oldest to the newest; the files are given from the newest
-    to the oldest. Each view is good until the next.
-
-    The lines are durable: what a crash of the server left in the page cache alone is synced before. Raises OSError.
-    """
-    chosen: list[Path] = []
-    size = 0
-    for path in files:
-        if size >= most_bytes or not path.exists():
-            break
-        chosen.append(path)
-        size += path.stat().st_size
-    for path in reversed(chosen):
-        with open(path, "rb") as file:
-            storage.sync_now([file.fileno()])
-            skipped = max(os.fstat(file.fileno()).st_size - most_bytes, 0)
-            content = bytearray().join(_blocks(file.fileno(), skipped))
-            yield memoryview(content)[content.find(b"\n") + 1 if skipped else 0 :]
-
-
-def _repair(storage: Storage, path: Path, live: Path, directory_fd: int) -> int:
-    """Repairs one file; returns how many bytes its unfinished lines have."""
-    with open(path, "rb") as file:
-        fd = file.fileno()
-        damage = find_damage(fd)
-        if damage is None:
-            return 0
-        torn_bytes = sum(len(part) for part, is_whole in _parts(fd, damage) if not is_whole)
-        if torn_bytes:
-            torn_fd = storage.open(Path(f"{live}.torn"))
-            try:
-                torn = (part for part, is_whole in _parts(fd, damage) if not is_whole)
-                _write(storage, torn_fd, itertools.chain(torn, [b"\n"]))
-                storage.sync_now([torn_fd], directory_fd)
-            finally:
-                storage.close(torn_fd)
-        if any(is_whole for _, is_whole in _parts(fd, damage)):
-            _rewrite(storage, fd, damage, path, Path(f"{live}.repaired"))
+def damages(fd: int, start: int) -> Iterator[tuple[int, int]]:
+    """Everything that is not whole lines, from an offset on at which a line begins: each from the beginning of a line
+    to the beginning of the next whole one, or to the end of the file. Between two there are whole lines."""
+    found = None
+    for begin, end in _damaged_lines(fd, start):
+        if found and found[1] == begin:
+            found = found[0], end
         else:
-            _cut_tail(storage, path, damage)
-    return torn_bytes
+            if found:
+                yield found
+            found = begin, end
+    if found:
+        yield found
 
 
-def _cut_tail(storage: Storage, path: Path, size: int) -> None:
-    fd = storage.open(path)
-    try:
-        storage.truncate(fd, size)
-    finally:
-        storage.close(fd)
+def _damaged_lines(fd: int, at: int) -> Iterator[tuple[int, int]]:
+    finder = _Finder(fd)
+    while (zero := finder.find(0, at)) < finder.size:
+        feed = finder.find(FEED, zero)
+        begin = _line_start(fd, zero, at)
+        at = _next_whole(fd, zero, feed) if feed < finder.size else finder.size
+        yield begin, at
+    begin = _line_start(fd, finder.size, at)
+    if begin < finder.size:
+        yield begin, finder.size
 
 
-def _rewrite(storage: Storage, damaged_fd: int, damage: int, path: Path, repaired: Path) -> None:
-    """A new file, with the whole lines behind the damage as well, replaces the damaged one."""
-    repaired_fd = storage.create(repaired)
-    try:
-        whole = (part for part, is_whole in _parts(damaged_fd, damage) if is_whole)
-        _write(storage, repaired_fd, itertools.chain(_blocks(damaged_fd, 0, damage), whole))
-        storage.sync_now([repaired_fd])
-    finally:
-        storage.close(repaired_fd)
-    storage.rename(repaired, path)
+def _next_whole(fd: int, zero: int, feed: int) -> int:
+    """Where the first whole line begins behind a zero; `feed` is where the zero's line ends."""
+    start = max(zero, feed - LINE_MAX_BYTES)
+    end_of_line = os.pread(fd, feed - start, start)
+    last_zero = end_of_line.rfind(0)
+    if last_zero >= 0 and _is_entry(end_of_line[last_zero + 1 :]):
+        return start + last_zero + 1
+    return feed + 1
 
 
-def _parts(fd: int, start: int) -> Iterator[tuple[bytes, bool]]:
-    """What the file holds from an offset on, at which a line begins, without the zeros: each part, and whether it is
-    whole lines."""
-    rest = b""
-    for block in _blocks(fd, start):
-        data = rest + block
-        if b"\0" not in data:
-            end = data.rfind(b"\n") + 1
-            rest = data[end:]
-            if end:
-                yield data[:end], True
-            continue
-        *lines, rest = data.split(b"\n")
-        for line in lines:
-            *torn, last = re.split(rb"\0+", line)
-            yield from ((part, False) for part in torn if part)
-            yield last + b"\n", not torn or _is_object(last)
-        if b"\0" in rest:
-            before, _, last = rest.rpartition(b"\0")
-            yield from ((part, False) for part in re.split(rb"\0+", before) if part)
-            rest = b"\0" + last
-    if rest.strip(b"\0"):
-        yield rest.strip(b"\0"), False
+def _is_entry(line: bytes) -> bool:
+    """Whether a line, without its line feed, is one entry; spaces before it do not matter."""
+    reason, *_, end, _ = scan(line)[0]
+    return reason is None and end == len(line)
 
 
-def _is_object(line: bytes) -> bool:
-    """Whether a line that stands behind zeros is whole. The end of an object, cut anywhere, is not an object."""
-    try:
-        _object.decode(line)
-    except (msgspec.DecodeError, RecursionError):
-        return False
-    return line.startswith(b"{") and line.endswith(b"}")
+class _Finder:
+    """Finds bytes in a file, and reads each block once if it is asked from the beginning to the end."""
+
+    def __init__(self, fd: int) -> None:
+        self.size = os.fstat(fd).st_size
+        self._fd = fd
+        self._block = bytearray(BLOCK_BYTES)
+        self._at = 0  # where the block is in the file
+        self._filled = 0  # bytes of the block
+
+    def find(self, byte: int, at: int) -> int:
+        """Where the byte is next, from an offset on; the file's size if nowhere."""
+        while at < self.size:
+            if not self._at <= at < self._at + self._filled:
+                self._at, self._filled = at, os.preadv(self._fd, [self._block], at)
+                if not self._filled:  # somebody cut the file
+                    break
+            place = self._block.find(byte, at - self._at, self._filled)
+            if place >= 0:
+                return min(self._at + place, self.size)
+            at = self._at + self._filled
+        return self.size
 
 
-def _line_start(fd: int, offset: int) -> int:
-    """Where the line begins that reaches to or over the offset."""
-    while offset:
-        until, offset = offset, max(offset - BLOCK_BYTES, 0)
+class _FileRepair:
+    """The repair of one file, which is open for reading. `rewritten_bytes`: written to a new file."""
+
+    def __init__(self, storage: Storage, found: Found, fd: int, live: Path, directory_fd: int) -> None:
+        self.rewritten_bytes = 0
+        self._storage = storage
+        self._found = found
+        self._fd = fd
+        self._size = os.fstat(fd).st_size
+        self._live = live
+        self._directory_fd = directory_fd
+        self._offsets = array("Q")  # where each damage begins and ends
+
+    def run(self, searched_from: int, budget: int) -> int:
+        """Returns how many bytes the unfinished lines have. `budget`: bytes that may be rewritten. Raises OSError."""
+        for damage in damages(self._fd, _line_start(self._fd, searched_from, 0)):
+            if len(self._offsets) >= 2 * MOST_DAMAGES:
+                raise OSError(errno.EFBIG, "it has more holes than a crash can leave")
+            self._offsets.extend(damage)
+        if not self._offsets:
+            return 0
+        self._lock()
+        torn = self._keep_torn()
+        begin, end = self._offsets[:2]
+        is_at_end = end == self._size
+        if is_at_end:
+            with self._opened_to_change() as fd:
+                self._storage.truncate(fd, begin)
+        elif not (self._may_rewrite(budget) and self._rewrite()):
+            self._overwrite()
+        what = "ended in an incomplete line" if is_at_end and torn.bytes else "held zeros in place of lost lines"
+        say(f"{self._found.path} {what}; {torn.outcome}")
+        return torn.bytes
+
+    def _damages(self) -> Iterator[tuple[int, int]]:
+        return zip(self._offsets[::2], self._offsets[1::2], strict=True)
+
+    def _keep_torn(self) -> Torn:
+        torn = Torn(self._storage, Path(f"{self._live}.torn"), self._directory_fd)
+        for begin, end in self._damages():
+            for _, block in _blocks(self._fd, begin, end):
+                torn.keep(block.translate(None, b"\0"))
+        torn.finish()
+        return torn
+
+    def _may_rewrite(self, budget: int) -> bool:
+        """Whether the file is replaced, if there is room: not if it takes long, unless damage is large; nor a link."""
+        sizes = array("Q", (end - begin for begin, end in self._damages()))
+        is_wanted = self._size - sum(sizes) <= budget or max(sizes) > SPACES_BYTES
+        return is_wanted and not self._found.path.is_symlink()
+
+    def _lock(self) -> None:
+        """Raises BlockingIOError if another server has the file open: it may be about to finish the line."""
+        if self._found.path == self._live:  # which this server has locked
+            return
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            error.filename = str(self._found.path)
+            raise
+        except OSError:
+            pass  # some file systems have no locks
+
+    def _rewrite(self) -> bool:
+        """A new file, with everything but the damage, replaces the damaged one. Returns whether that worked."""
+        new = Path(f"{self._live}.repaired")
+        try:
+            fd = self._storage.create(new)
+            try:
+                begins = itertools.chain([0], self._offsets[1::2])
+                ends = itertools.chain(self._offsets[::2], [self._size])
+                for begin, end in zip(begins, ends, strict=True):
+                    for _, block in _blocks(self._fd, begin, end):
+                        self._storage.write_all(fd, block)
+                        self.rewritten_bytes += len(block)
+                self._storage.set_time(fd, self._found.modified_ns)
+                self._storage.sync_now([fd])
+            finally:
+                self._storage.close(fd)
+            self._storage.rename(new, self._found.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._storage.unlink(new)
+            return False
+        return True
+
+    def _overwrite(self) -> None:
+        """Overwrites damage with spaces, and cuts off damage at the end.
+
+        Zeros come before, and are durable before: until the last of them is overwritten, the next start finds the
+        damage. Line feeds stay until then, so that nothing else comes to stand behind zeros.
+        """
+        with self._opened_to_change() as fd:
+            if self._offsets[-1] == self._size:
+                self._storage.truncate(fd, self._offsets[-2])
+                del self._offsets[-2:]
+            for begin, end in self._damages():
+                for offset, block in _blocks(self._fd, begin, end):
+                    zeros = block.translate(_ONLY_FEEDS)
+                    if zeros != block:
+                        self._storage.overwrite(fd, zeros, offset)
+            self._storage.sync_now([fd])
+            for begin, end in self._damages():
+                for offset, block in _blocks(self._fd, begin, end):
+                    self._storage.overwrite(fd, b" " * len(block), offset)
+                if end - begin > SPACES_BYTES:
+                    self._storage.overwrite(fd, b"\n", end - 1)
+
+    @contextlib.contextmanager
+    def _opened_to_change(self) -> Iterator[int]:
+        """What is changed is durable afterwards, and the file's time is as it was."""
+        fd = self._storage.open_to_change(self._found.path)
+        try:
+            yield fd
+            self._storage.set_time(fd, self._found.modified_ns)
+            if self._found.path != self._live:
+                self._storage.sync_now([fd])
+        finally:
+            self._storage.close(fd)
+
+
+def _line_start(fd: int, offset: int, least: int) -> int:
+    """Where the line begins that reaches to or over the offset, or `least`, if that is more."""
+    step = BACK_BYTES
+    while offset > least:
+        until, offset = offset, max(offset - step, least)
         feed = os.pread(fd, until - offset, offset).rfind(b"\n")
         if feed >= 0:
             return offset + feed + 1
-    return 0
+        step = min(2 * step, BLOCK_BYTES)
+    return least
 
 
-def _blocks(fd: int, start: int, end: int | None = None) -> Iterator[bytes]:
-    """The bytes of a file from one offset to another, or to its end."""
-    while part := os.pread(fd, BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - start), start):
-        start += len(part)
-        yield part
-
-
-def _write(storage: Storage, fd: int, parts: Iterable[bytes]) -> None:
-    """Appends all of the parts."""
-    waiting = bytearray()
-    for part in itertools.chain(parts, [None]):
-        waiting += part or b""
-        if part is None or len(waiting) >= BLOCK_BYTES:
-            with memoryview(waiting) as view:
-                done = 0
-                while done < len(view):
-                    done += storage.write(fd, view[done:])
-            waiting = bytearray()
+def _blocks(fd: int, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The bytes of a file from one offset to another, in blocks, each with its offset."""
+    while start < end and (block := os.pread(fd, min(BLOCK_BYTES, end - start), start)):
+        yield start, block
+        start += len(block)

@@ -7,23 +7,33 @@ sync reports its end: it calls `done(None)` or `done(error)`.
 
 import contextlib
 import errno
+import math
 import os
+import select
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import monotonic
 
 from fastlog.server._aio import MAX_UNDER_WAY, Aio
 
 FILE_MODE = 0o640  # log lines can hold personal data: not everybody may read them
 PROBE_NAME = ".fastlog-probe"
 
+LOOK_SEC = 0.1  # while it waits with a limit: time between two looks whether the limit has been moved
+
 Done = Callable[[OSError | None], None]
+
+
+class SyncsUnderWayError(OSError):
+    """Syncs have not ended in time."""
 
 
 class Storage:
     """Files by descriptor, directories by path. `mode` names how entries are made durable."""
 
     mode = "fdatasync, blocking"
+    give_up_at = math.inf  # on the clock of time.monotonic: from then on `finish` waits no longer, if it can help it
 
     def open(self, path: Path) -> int:
         """Opens for reading and appending; creates the file if it does not exist."""
@@ -35,6 +45,10 @@ class Storage:
             self.unlink(path)
         return self.open(path)
 
+    def open_to_change(self, path: Path) -> int:
+        """Opens a file that exists, to cut it or to overwrite some of it."""
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+
     def close(self, fd: int) -> None:
         """Never fails: only a sync shows whether the data is on the disk."""
         with contextlib.suppress(OSError):
@@ -43,6 +57,22 @@ class Storage:
     def write(self, fd: int, data: memoryview) -> int:
         """Appends; returns how many bytes were taken, which may be fewer than given."""
         return os.write(fd, data)
+
+    def write_all(self, fd: int, data: bytes | bytearray) -> None:
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                done += self.write(fd, view[done:])
+
+    def overwrite(self, fd: int, data: bytes, offset: int) -> None:
+        """Writes all of it over what is there."""
+        with memoryview(data) as view:
+            done = 0
+            while done < len(view):
+                done += os.pwrite(fd, view[done:], offset + done)
+
+    def set_time(self, fd: int, modified_ns: int) -> None:
+        os.utime(fd, ns=(modified_ns, modified_ns))
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
@@ -67,7 +97,8 @@ class Storage:
         _sync(files, directory)
 
     def finish(self) -> None:
-        """Waits until every sync under way has ended, and calls their `done`."""
+        """Waits until every sync under way has ended, and calls their `done`. Raises SyncsUnderWayError at
+        `give_up_at`."""
 
     def shut_down(self) -> None:
         self.finish()
@@ -101,11 +132,19 @@ class AsyncStorage(Storage):
 
     def finish(self) -> None:
         while self._under_way:
-            self._note_ended(self._aio.ended(wait=True))
+            waits = self.give_up_at == math.inf
+            if not waits:
+                self._wait_with_limit()
+            self._note_ended(self._aio.ended(wait=waits))
 
     def shut_down(self) -> None:
         self.finish()
         self._aio.close()
+
+    def _wait_with_limit(self) -> None:
+        while not select.select([self.source], [], [], LOOK_SEC)[0]:
+            if monotonic() >= self.give_up_at:  # a signal handler may have moved it
+                raise SyncsUnderWayError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def _submit(self) -> None:
         refused = []

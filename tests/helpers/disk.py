@@ -85,6 +85,10 @@ class RecordingStorage(PatientStorage):
         self.note("write", self._file(fd), bytes(data))
         return taken
 
+    def overwrite(self, fd, data, offset):
+        super().overwrite(fd, data, offset)
+        self.note("overwrite", self._file(fd), bytes(data), offset)
+
     def truncate(self, fd, size):
         super().truncate(fd, size)
         self.note("truncate", self._file(fd), size)
