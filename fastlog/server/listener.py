@@ -17,6 +17,7 @@ from fastlog.errors import StartError, say
 SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 UDP_GRO = 104
+IP_PKTINFO = 8  # from linux/in.h; Python has the name since 3.12
 # Options of a socket handed over that fastlog turns off. Each has the kernel report something in a control message or
 # in the queue of errors, for which a socket stays readable until somebody reads the queue.
 REPORTS = (
@@ -24,6 +25,9 @@ REPORTS = (
     (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
     *((socket.SOL_SOCKET, option) for option in (29, 35, 37, 63, 64, 65)),  # SO_TIMESTAMP, …NS and …ING; the same _NEW
 )
+
+# What a socket that takes datagrams for every address of the host says it is bound to.
+WILDCARDS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
 
 COUNTER_MASK = (1 << 32) - 1  # the kernel counts drops in 32 bits
 ERROR_SAID_SEC = 60.0  # time between two messages about errors of the socket, of which there may be many
@@ -47,6 +51,8 @@ class Listener:
         # Before Linux 5.0 the kernel hands over each datagram alone: that is slower, and loses nothing.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        if sock.getsockname()[0] in WILDCARDS:
+            _report_asked_addresses(sock)
 
     @classmethod
     def bind(cls, host: str, port: int, wanted: int) -> "Listener":
@@ -164,3 +170,14 @@ def _ask_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)  # past net.core.rmem_max; needs CAP_NET_ADMIN
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _report_asked_addresses(sock: socket.socket) -> None:
+    """Has the kernel report which address each datagram was sent to, so that its ACK leaves from there.
+
+    On a dual-stack socket datagrams over IPv4 come with both reports; that of IPv4 also names the address to answer
+    from where a datagram was sent to many.
+    """
+    sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)

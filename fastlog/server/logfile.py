@@ -100,15 +100,23 @@ class LogFile:
         self._needs_sync = False  # the live file holds such lines
         self._new_name = True  # the live file's name is not durable yet
         self._directory_fd = _open_directory(directory)
-        self._live = LinesFile(storage, self.path)
-        self._names.remove_surplus()
-        self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, removed
-        if not self._live.is_at(self.path):  # a repaired file took its place
-            self._live.close()
+        try:
             self._live = LinesFile(storage, self.path)
-        with contextlib.suppress(OSError):  # the first append tries again
-            self._live.adopt()
-        self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+        except OSError:
+            os.close(self._directory_fd)
+            raise
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            self._names.remove_surplus()
+            self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, removed
+            if not self._live.is_at(self.path):  # a repaired file took its place
+                repaired = LinesFile(storage, self.path)
+                self._live.close()
+                self._live = repaired
+            with contextlib.suppress(OSError):  # the first append tries again
+                self._live.adopt()
+            self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+            failed.pop_all()
 
     @property
     def size(self) -> int:

@@ -14,7 +14,7 @@ from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
-from fastlog.server.rejects import Rejects, RejectsFile
+from fastlog.server.rejects import Rejects
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
@@ -47,9 +47,8 @@ class Pipeline:
         commit = Commit(self.intake, listener.socket, settings.acks_wait_for_disk, pace or SyncPace())
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
-        cap_bytes = int(settings.rejects_max_mb * MB)
-        file = RejectsFile(log.path.parent, cap_bytes) if cap_bytes else None
-        self.rejects = Rejects(self.intake.rejects, file, loop)
+        rejects_bytes = int(settings.rejects_max_mb * MB)
+        self.rejects = Rejects(self.intake.rejects, log.path.parent, rejects_bytes, loop)
         self._listener = listener
         self._loop = loop
         self._receiving = True  # False: a turn takes only what the arena already holds

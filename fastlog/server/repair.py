@@ -124,7 +124,7 @@ def _next_whole(fd: int, zero: int, feed: int) -> int:
 
 def _is_entry(line: bytes) -> bool:
     """Whether a line, without its line feed, is one entry; spaces before it do not matter."""
-    reason, *_, end, _ = scan(line)[0]
+    reason, _, _, _, end, *_ = scan(line)[0]
     return reason is None and end == len(line)
 
 

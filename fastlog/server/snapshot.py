@@ -114,7 +114,9 @@ class Reporter:
             sync=_sync(writer.commit, self._sync_mode, now),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=ledger["senders"],
+            senders_pushed_out=ledger["pushed_out"],
             sender_restarts=ledger["restarts"],
+            stray_sequences=ledger["late"],
             top_senders=self._top_senders(now),
             process=_process(self._started_unix),
             settings=self._in_force,
@@ -134,6 +136,8 @@ class Reporter:
         since_drop = self._losses["kernel_drops"].seconds_since(now)
         if since_drop is not None and since_drop < DROPS_ALARM_SEC:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
+        if self._rejects.failure:
+            warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listener.granted < self._listener.wanted:
             warnings.append(
                 f"receive buffer is {self._listener.granted} bytes, not the {self._listener.wanted} asked for; "

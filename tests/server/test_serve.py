@@ -455,13 +455,6 @@ def test_a_log_file_in_use_ends_the_start(start, tmp_path):
     )
 
 
-def test_a_rejects_file_in_use_ends_the_start_with_advice_that_helps(start, tmp_path):
-    start()
-    done = run_fastlog("serve", "--port", "0", "--log-dir", ".", "--log-filename", "other.log", cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == f"fastlog: {tmp_path}/rejects.jsonl is in use by another fastlog; stop it, or set LOG_DIR\n"
-
-
 def test_a_receive_buffer_that_is_not_granted_is_reported_with_the_fix(start):
     """No system grants all of it: the kernel keeps twice this size in an int."""
     message = start(RCVBUF_SIZE="1073741824").messages[0]
