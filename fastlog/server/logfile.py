@@ -269,7 +269,7 @@ class LogFile:
     def _enter_directory(self) -> None:
         """Opens the directory that has the log's path now, and makes one if there is none. Raises OSError."""
         if not _is_at(self._directory_fd, self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._storage.make_directory(self.path.parent)
             directory_fd = _open_directory(self.path.parent)
             os.close(self._directory_fd)
             self._directory_fd = directory_fd

@@ -20,7 +20,7 @@ from fastlog.server.loop import Loop
 from fastlog.server.pipeline import MB, Pipeline
 from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
-from fastlog.server.storage import AsyncStorage, Storage, SyncsUnderWayError, best_storage
+from fastlog.server.storage import AsyncStorage, SyncsUnderWayError
 from fastlog.stats import Health
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ TICK_SEC = 1.0  # time between two readings of the counters that rates are compu
 END_QUIET_SEC = 1.0  # how long the end waits for syncs before it says so: a disk that works needs less
 END_SYNC_SEC = 5.0  # how long it waits for them: half of the time that `docker stop` gives it
 FIGURES_SAID_SEC = 60.0  # time between two messages about figures that cannot be had
+BLOCKING_RETRY_SEC = 60.0  # while syncs block: time between two attempts to have the kernel do them meanwhile
 SWITCH_SEC = 0.0005  # longest time that the dashboard keeps the interpreter when the loop wants it back
 
 
@@ -48,7 +49,7 @@ class Server:
         # From here on, before the log file is opened: one that is renamed during a long start is opened anew.
         self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(0.0))
         directory = _absolute(settings.log_dir)
-        self._storage, self._why_blocking = _open_directory(directory)
+        self._storage = _open_directory(directory)
         name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
         with _start_errors(directory / name):
             _check_is_file(directory / name)
@@ -59,8 +60,8 @@ class Server:
         self._is_hurried = False  # at the end: another signal came, and nothing is waited for any more
         self._tick_due = self._loop.deadline(self._on_tick_due)
         self._manager_due = self._loop.deadline(self._on_manager_due)
-        if isinstance(self._storage, AsyncStorage):
-            self._loop.on_readable(self._storage.source, self._storage.on_ready)
+        self._storage_due = self._loop.deadline(self._on_storage_due)
+        self._loop.on_readable(self._storage.source, self._storage.on_ready)
         with _start_errors(log.path):
             self._pipeline = Pipeline(settings, log, self._listener, self._loop)
         self._dashboard = self._make_dashboard()
@@ -143,6 +144,14 @@ class Server:
             self._manager.alive()
             self._manager_due.set(now + self._manager.every_sec)
 
+    def _on_storage_due(self, now: float) -> None:
+        self._storage.begin(self._pipeline.log.path.parent)
+        if self._storage.why_blocking:
+            self._storage_due.set(now + BLOCKING_RETRY_SEC)
+        else:
+            say("syncs no longer block the server")
+            self._reporter.sync_mode = self._sync_mode()
+
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
         self._pipeline.writer.reopen(now)
@@ -163,9 +172,17 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
-            if self._why_blocking:
-                where = f"{settings.log_dir} ({self._why_blocking})"
-                say(f"syncs will block the server: no asynchronous fdatasync in {where}")
+            if self._storage.why_blocking:
+                where = f"{settings.log_dir} ({self._storage.why_blocking})"
+                say(
+                    f"syncs will block the server: no asynchronous fdatasync in {where}; "
+                    f"trying again every {BLOCKING_RETRY_SEC:g} s"
+                )
+                self._storage_due.set(time.monotonic() + BLOCKING_RETRY_SEC)
+            if self._storage.no_name_syncs:
+                say(f"the file system of {settings.log_dir} has no sync of directories: a power cut may undo new names")
+        if self._storage.no_locks:
+            say(f"the file system of {settings.log_dir} has no locks: never start a second server with this log file")
 
     def _say_ready(self) -> None:
         listener, log = self._listener, self._pipeline.log
@@ -281,11 +298,13 @@ def _check_is_file(path: Path) -> None:
         raise StartError(f"{path} is {kind}, not a file; remove it, or set LOG_DIR or LOG_FILENAME")
 
 
-def _open_directory(directory: Path) -> tuple[Storage, str | None]:
+def _open_directory(directory: Path) -> AsyncStorage:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        storage = AsyncStorage()
+        storage.make_directory(directory)
     except OSError as error:
         raise StartError(
             f"cannot make the directory {directory}: {error.strerror}; set LOG_DIR to a directory you may write"
         ) from error
-    return best_storage(directory)
+    storage.begin(directory)
+    return storage

@@ -60,7 +60,7 @@ class Reporter:
         self._writer = pipeline.writer
         self._log = pipeline.log
         self._rejects = pipeline.rejects
-        self._sync_mode = sync_mode
+        self.sync_mode = sync_mode
         self._space = Space(pipeline.log.path.parent)
         self._started = now
         self._started_unix = round(time.time(), 3)
@@ -111,7 +111,7 @@ class Reporter:
             receive_errors=self._listener.errors,
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
-            sync=_sync(writer.commit, self._sync_mode, now),
+            sync=_sync(writer.commit, self.sync_mode, now),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=ledger["senders"],
             senders_pushed_out=ledger["pushed_out"],
@@ -128,6 +128,8 @@ class Reporter:
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._log.name_failure:
+            reasons.append(f"the log file was renamed or removed, and cannot be opened again: {self._log.name_failure}")
         if self._log.rotation_failure:
             reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
         under_way_sec = _under_way_sec(self._writer.commit, now)
