@@ -181,5 +181,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
-        test test-pythons lint format docs dist fuzz fuzz-native kill mutants bench bench-peers bench-start \
-        performance
+        test test-pythons lint format docs dist fuzz fuzz-native kill mutants \
+        bench bench-peers bench-start performance

@@ -128,6 +128,8 @@ class Reporter:
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._log.name_failure:
+            reasons.append(f"the log file was renamed or removed, and cannot be opened again: {self._log.name_failure}")
         if self._log.rotation_failure:
             reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
         under_way_sec = _under_way_sec(self._writer.commit, now)

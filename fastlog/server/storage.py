@@ -35,10 +35,9 @@ class SyncsUnderWayError(OSError):
 class Storage:
     """Files by descriptor, directories by path. `mode` names how entries are made durable."""
 
+    give_up_at = math.inf  # on the clock of time.monotonic: from then on `finish` waits no longer, if it can help it
     no_name_syncs: str | None = None  # why new names are as durable as the file system makes them by itself
     no_locks: str | None = None  # why another process that writes the same file is not noticed
-
-    give_up_at = math.inf  # on the clock of time.monotonic: from then on `finish` waits no longer, if it can help it
 
     @property
     def mode(self) -> str:
