@@ -19,6 +19,9 @@ class Mutant(NamedTuple):
 
 
 # For the path of a priority entry from the line buffer to its ACK.
+
+
+# For the path of a priority entry from the line buffer to its ACK.
 CORE = "tests/unit/test_commit.py tests/unit/test_logfile.py tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
 
 
@@ -290,16 +293,6 @@ MUTANTS = [
             "            finally:\n                self._storage.close(fd)\n            self._storage.rename",
         ),
         (
-            "a repaired archive is not synced",
-            "            if self._found.path != self._live:\n                self._storage.sync_now([fd])\n",
-            "",
-        ),
-        (
-            "overwritten zeros are not synced before they vanish",
-            "            self._storage.sync_now([fd])\n            for begin, end in self._damages():",
-            "            for begin, end in self._damages():",
-        ),
-        (
             "the search ends at the first zero",
             "        at = _next_whole(fd, zero, feed) if feed < finder.size else finder.size",
             "        at = finder.size",
@@ -308,16 +301,30 @@ MUTANTS = [
         ("no line behind zeros counts as whole", "return reason is None and end == len(line)", "return False"),
         ("archives are not searched", "        if size > 0:\n", "        if size > 0 and number == 0:\n"),
         (
+            "a repaired archive is not synced",
+            "        if not self._is_live:\n            self._storage.sync_now([fd])\n",
+            "",
+        ),
+        (
+            "overwritten zeros are not synced before they vanish",
+            "        self._storage.sync_now([fd])\n        for begin, end in self._damages():",
+            "        for begin, end in self._damages():",
+        ),
+        (
             "a file that another server has open is repaired",
-            "        except BlockingIOError as error:\n            error.filename = str(self._found.path)\n            raise\n",
-            "        except BlockingIOError as error:\n            pass\n",
+            "    except BlockingIOError as error:\n        error.filename = str(path)\n        raise\n",
+            "    except BlockingIOError:\n        pass\n",
         ),
         (
             "a repair changes the file's time",
-            "            self._storage.set_time(fd, self._found.modified_ns)\n            if self",
-            "            if self",
+            "        self._storage.set_time(fd, self._found.modified_ns)\n        if not",
+            "        if not",
         ),
-        ("a failed rewrite leaves its file", "                self._storage.unlink(new)\n", "                pass\n"),
+        (
+            "a failed rewrite leaves its file",
+            "                self._storage.unlink(self._new)\n",
+            "                pass\n",
+        ),
     ),
     *_of(
         "torn.py",
@@ -572,20 +579,25 @@ MUTANTS = [
         "server.py",
         "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         ("the exit code hides what was lost", "return 0 if is_well else 1", "return 0"),
-        ("the end waits for a sync for ever", "            self._storage.give_up_at = began + END_QUIET_SEC\n", ""),
+        (
+            "the end waits for a sync for ever",
+            "self._storage.give_up_at = 0.0 if self._is_hurried else at",
+            "self._storage.give_up_at = math.inf",
+        ),
+        (
+            "another signal at the end hurries nothing",
+            "        self._is_hurried = True\n        self._storage.give_up_at = 0.0\n",
+            "        pass\n",
+        ),
         (
             "a disk that does not answer at the end is well",
-            "            self._storage.give_up_at = began + END_QUIET_SEC\n            try:\n                return self._pipeline.finish()\n            except SyncsUnderWayError:\n",
-            "            self._storage.give_up_at = began + END_QUIET_SEC\n            try:\n                return self._pipeline.finish()\n            except SyncsUnderWayError:\n                return True\n",
+            'acknowledgements were not sent")\n',
+            'acknowledgements were not sent")\n            return True\n',
         ),
     ),
     *_of(
-        "http_guard.py",
+        "connections.py",
         "tests/server/test_dashboard.py",
-        (
-            "connections have no limit",
-            "        connection_limit=CONNECTIONS_MAX,\n",
-            "        connection_limit=100_000,\n",
-        ),
+        ("connections take the log's descriptors", "return max(0, raised - DESCRIPTORS_KEPT)", "return raised"),
     ),
 ]
