@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 from collections import Counter
 from time import monotonic
 
@@ -497,3 +498,15 @@ def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
     assert set(harness.acked) >= {1000, 1001, 1002, 1003, 1004}
     check(harness)
     harness.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_costs_no_file_its_trust(tmp_path, closing, number):
+    storage = PatientStorage()
+    server = closing(Harness(tmp_path, storage))
+    storage.write_failure = OSError(number, os.strerror(number))
+    server.send(error(1))
+    server.retry()
+    storage.finish()
+    assert server.read_acks() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["server.log"]
