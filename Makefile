@@ -138,6 +138,9 @@ fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path u
 kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/server/test_kill.py --timeout 0
 
+mutants: $(VENV)/dev  ## make small errors in copies of the server, which the tests must find; MUTANTS="storage ledger" chooses
+	$(BIN)/python -m tests.mutants.run $(MUTANTS)
+
 bench: $(VENV)/dev  ## measure how fast each part is
 	@mkdir -p build
 	$(BIN)/pytest benchmarks/parts -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
@@ -178,5 +181,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
-        test test-pythons lint format docs dist fuzz fuzz-native kill bench bench-peers bench-start \
-        performance
+        test test-pythons lint format docs dist fuzz fuzz-native kill mutants \
+        bench bench-peers bench-start performance

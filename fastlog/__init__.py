@@ -6,6 +6,8 @@ public, and the modules are not. ARCHITECTURE.md describes them.
 
 from typing import TYPE_CHECKING
 
+from fastlog.early import prepare_command
+
 if TYPE_CHECKING:
     from fastlog.client.client import Client
     from fastlog.client.handler import Handler, Logger
@@ -24,6 +26,9 @@ _MODULES = {
     "loguru_sink": "client.integrations",
     "structlog_processor": "client.integrations",
 }
+
+
+prepare_command()
 
 
 def __getattr__(name: str) -> object:

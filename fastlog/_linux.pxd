@@ -23,14 +23,19 @@ cdef extern from "sys/socket.h" nogil:
         msghdr msg_hdr
         unsigned int msg_len
     cdef struct cmsghdr:
+        size_t cmsg_len
         int cmsg_level
         int cmsg_type
     enum:
         AF_INET
         AF_INET6
+        MSG_CTRUNC
         MSG_DONTWAIT
     cmsghdr *CMSG_FIRSTHDR(msghdr *message)
+    cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *header)
     unsigned char *CMSG_DATA(cmsghdr *header)
+    size_t CMSG_LEN(size_t size)
+    size_t CMSG_SPACE(size_t size)
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
     int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
 
@@ -48,6 +53,17 @@ cdef extern from "netinet/in.h" nogil:
         uint16_t sin6_port
         in6_addr sin6_addr
         uint32_t sin6_scope_id
+    cdef struct in_pktinfo:
+        int ipi_ifindex
+        in_addr ipi_spec_dst
+    cdef struct in6_pktinfo:
+        in6_addr ipi6_addr
+        unsigned int ipi6_ifindex
+    enum:
+        IPPROTO_IP
+        IPPROTO_IPV6
+        IP_PKTINFO
+        IPV6_PKTINFO
     uint16_t htons(uint16_t port)
     uint16_t ntohs(uint16_t port)
     uint32_t htonl(uint32_t address)
@@ -55,6 +71,11 @@ cdef extern from "netinet/in.h" nogil:
 
 cdef extern from "arpa/inet.h" nogil:
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
+
+cdef extern from "net/if.h" nogil:
+    enum:
+        IF_NAMESIZE
+    char *if_indextoname(unsigned int index, char *name)
 
 cdef extern from "netinet/udp.h" nogil:
     enum:

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 
 from fastlog.config import Settings, in_force
-from fastlog.errors import ConfigError, FastlogError, escape_unencodable, say
+from fastlog.early import take_signals
+from fastlog.errors import ConfigError, FastlogError, StandardError, escape_unencodable, messages, say
 from fastlog.flags import SERVE, SYSTEM_LOG_DIR, make_parser
 from fastlog.setting_sources import (
     DEFAULT,
@@ -47,8 +48,11 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    take_signals()
+    messages.never_wait()
+    sys.stderr = StandardError()
     sources = [_flags(options), Source("environment", os.environ, plain_names=True)]
-    if options.env_file or (DEFAULT_ENV_FILE.is_file() and not options.no_env_file):
+    if options.env_file or (os.path.isfile(DEFAULT_ENV_FILE) and not options.no_env_file):
         sources.append(read_env_file(options.env_file or DEFAULT_ENV_FILE))
     settings, origins = load_for_server(sources)
     unknown = misspelt(sources)

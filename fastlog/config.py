@@ -5,6 +5,8 @@ docker-compose.yml are made from the declaration.
 """
 
 import ipaddress
+import os
+import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -17,6 +19,9 @@ NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram 
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
 OFF = "off"  # DASHBOARD_PORT without a dashboard
+NAME_MAX_BYTES = 200  # of LOG_FILENAME: file systems allow 255, and archives and files set aside have longer names
+OWN_NAMES = re.compile(r"rejects\.jsonl(\..*)?|\.fastlog-.*", re.DOTALL)  # files of the server besides its log
+OWN_ENDINGS = re.compile(r"\.(\d+|new|torn|repaired|distrusted)$")  # what it adds to the name of the log
 
 Group = Literal["receiving", "files", "priority entries", "dashboard", "clients"]
 
@@ -47,6 +52,19 @@ def _number_or_off(text: str) -> int | None:
 
 def _list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
+
+
+def _path(text: str) -> str:
+    if any(character < " " or character == "\x7f" for character in text):  # NUL ends a path, and a line feed a message
+        raise ValueError(text)
+    os.fsencode(text)  # a path that the system's encoding lacks, which is a ValueError, too
+    return text
+
+
+def _file_name(text: str) -> str:
+    if "/" in text or text in (".", "..") or len(os.fsencode(text)) > NAME_MAX_BYTES:
+        raise ValueError(text)
+    return _path(text)
 
 
 def _levels(text: str) -> list[str]:
@@ -120,14 +138,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ()
 
-    log_dir: Annotated[str, _setting("files", "directory of the log files", "a path", min_length=1)] = "./logs"
+    log_dir: Annotated[
+        str,
+        _setting("files", "directory of the log files", "a path without control characters", parse=_path, min_length=1),
+    ] = "./logs"
     log_filename: Annotated[
         str,
         _setting(
             "files",
             "name of the live log file",
-            "a file name without `/`",
-            pattern=r"^(?!\.{1,2}$)[^/\x00]{1,200}$",
+            f"a file name of at most {NAME_MAX_BYTES} bytes, without `/` and control characters",
+            parse=_file_name,
+            min_length=1,
         ),
     ] = "server.log"
     max_log_size_mb: Annotated[
@@ -321,12 +343,23 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def printable(text: str) -> str:
+    """Text that UTF-8 can encode: bytes of a path that are not UTF-8 become escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def is_own_name(log_filename: str) -> bool:
+    """Whether a log of this name could be taken for another file that a server writes in LOG_DIR, renames or removes
+    there: one of its own, or one of another server that has the same LOG_DIR."""
+    return bool(OWN_NAMES.fullmatch(log_filename) or OWN_ENDINGS.search(log_filename))
+
+
 def in_force(settings: Settings) -> dict[str, str]:
     """Every setting of the server as it is written in a variable, secrets hidden."""
     shown = {}
     for setting in describe_server():
         value = getattr(settings, setting.field)
-        shown[setting.variable] = HIDDEN if setting.secret and value else setting.as_text(value)
+        shown[setting.variable] = HIDDEN if setting.secret and value else printable(setting.as_text(value))
     return shown
 
 

@@ -4,7 +4,12 @@ error: it is counted."""
 import contextlib
 import io
 import os
+import select
+import stat
 import sys
+
+# Bytes of a message with its line feed. A pipe takes so many (PIPE_BUF of Linux) as a whole or not at all.
+MESSAGE_MAX_BYTES = 4096
 
 
 class FastlogError(Exception):
@@ -23,13 +28,71 @@ class StartError(FastlogError):
     """The server cannot start: its port is taken, its directory cannot be written, and so on."""
 
 
-def say(text: str) -> None:
-    """Prints one line on standard error, under the program's name.
+class Messages:
+    """Lines on standard error, each under the program's name.
 
-    It never fails: a full disk under standard error, or nobody who reads it, must not end the server.
+    Printing never fails: a full disk under standard error, or nobody who reads it, must not end the program. A command
+    waits for who reads its messages, as any program does. The server calls `never_wait`: what cannot be printed at
+    once, since a pipe is full or a terminal is stopped, is counted from then on, and the next line says how much it is.
     """
-    with contextlib.suppress(OSError):
-        os.write(2, f"fastlog: {text}\n".encode(errors="replace"))
+
+    def __init__(self) -> None:
+        self.not_printed = 0
+        self._unreported = 0  # of those not printed, the ones that no line has reported yet
+        self._cut = False  # the last line was printed in part
+        self._fd = 2
+        self._room: select.poll | None = None  # shows whether a line can be printed at once; None: wait until it can
+
+    def never_wait(self) -> None:
+        with contextlib.suppress(OSError):
+            kind = os.fstat(2).st_mode
+            if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
+                # A description of our own: O_NONBLOCK on descriptor 2 would hold for every program that shares it. In
+                # a terminal there may be room, though less than a line takes.
+                self._fd = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        self._room = select.poll()
+        self._room.register(self._fd, select.POLLOUT)
+
+    def say(self, text: str) -> None:
+        """Prints one line."""
+        report = f"fastlog: messages that could not be printed: {self._unreported}\n" if self._unreported else ""
+        line = f"{report}fastlog: {text}".encode(errors="replace")
+        if len(line) > MESSAGE_MAX_BYTES - 2:
+            line = line[: MESSAGE_MAX_BYTES - 2].decode(errors="ignore").encode()
+        if self._print(b"\n" * self._cut + line + b"\n"):
+            self._unreported = 0
+        else:
+            self.not_printed += 1
+            self._unreported += 1
+
+    def _print(self, line: bytes) -> bool:
+        """Whether all of the line was taken."""
+        try:
+            if self._room and not self._room.poll(0):
+                return False
+            taken = os.write(self._fd, line)
+        except OSError:
+            return False
+        self._cut = taken < len(line)
+        return not self._cut
+
+
+messages = Messages()
+say = messages.say
+
+
+class StandardError(io.TextIOBase):
+    """In place of sys.stderr: what Python and its libraries print there, such as tracebacks, is printed as messages."""
+
+    def __init__(self) -> None:
+        self._begun = ""  # a line whose end has not come yet
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            if line:
+                say(line)
+        return len(text)
 
 
 def escape_unencodable() -> None:

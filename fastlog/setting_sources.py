@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastlog.addresses import split_host_port
-from fastlog.config import HIDDEN, Setting, Settings, describe, describe_server, is_loopback
+from fastlog.config import HIDDEN, Setting, Settings, describe, describe_server, is_loopback, is_own_name
 from fastlog.errors import ConfigError
 
 PREFIX = "FASTLOG_"
@@ -55,8 +55,15 @@ def load(sources: Sequence[Source], used: Collection[str]) -> tuple[Settings, di
 
 
 def load_for_server(sources: Sequence[Source]) -> tuple[Settings, dict[str, Origin]]:
-    """`load` for `fastlog serve`, which refuses to show the log to others without a token."""
+    """`load` for `fastlog serve`, which refuses to show the log to others without a token, and a log whose name would
+    have it overwritten."""
     settings, origins = load(sources, [setting.variable for setting in describe_server()])
+    if is_own_name(settings.log_filename):
+        name, source = origins["LOG_FILENAME"]
+        raise ConfigError(
+            f"{name}={settings.log_filename!r} ({source}): fastlog gives such names to other files in LOG_DIR: "
+            "rejects.jsonl*, .fastlog-*, *.NUMBER, *.new, *.torn, *.repaired, *.distrusted"
+        )
     exposed = settings.dashboard_port is not None and not is_loopback(settings.dashboard_host)
     if exposed and not (settings.dashboard_token or settings.dashboard_no_token):
         name, source = origins["DASHBOARD_HOST"]

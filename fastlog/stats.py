@@ -166,7 +166,7 @@ class Disk(msgspec.Struct, frozen=True):
     ]
     total_bytes: Annotated[int | None, figure("Size of the log's file system")]
     torn_bytes: Annotated[int, figure("Bytes of incomplete lines, removed at the start and kept in `*.torn`")]
-    rejects_not_noted: Annotated[int, figure("Rejected pieces of input that are not in `rejects.jsonl`")]
+    rejects_not_noted: Annotated[int, figure("Rejected input, `denied` aside, that is not in `rejects.jsonl`")]
 
 
 class SyncState(msgspec.Struct, frozen=True):
@@ -174,6 +174,13 @@ class SyncState(msgspec.Struct, frozen=True):
     count: Annotated[int, figure("Syncs of the log file", counter("fastlog_syncs"))]
     failures: Annotated[int, figure("Syncs that failed", counter("fastlog_sync_failures"))]
     last_ms: Annotated[float | None, figure("Milliseconds that the last sync took; `null`: none yet")]
+    under_way_ms: Annotated[
+        float | None,
+        figure(
+            "Milliseconds since the sync under way began; `null`: none is",
+            gauge("fastlog_sync_under_way_seconds", _seconds),
+        ),
+    ]
 
 
 class ReceiveBuffer(msgspec.Struct, frozen=True):
@@ -202,6 +209,13 @@ class Process(msgspec.Struct, frozen=True):
     ]
     resident_bytes: Annotated[
         int | None, figure("Resident memory of the server", gauge("process_resident_memory_bytes"))
+    ]
+    messages_not_printed: Annotated[
+        int,
+        figure(
+            "Messages of the server that standard error did not take at once",
+            counter("fastlog_messages_not_printed"),
+        ),
     ]
 
 
@@ -237,6 +251,9 @@ class Stats(msgspec.Struct, frozen=True):
     acks: AckStats
     datagrams: Annotated[int, figure("Datagrams received, valid or not", counter("fastlog_datagrams"))]
     bytes: Annotated[int, figure("Bytes of the datagrams received", counter("fastlog_received_bytes"))]
+    receive_errors: Annotated[
+        int, figure("Errors of the socket when the server asked it for datagrams", counter("fastlog_receive_errors"))
+    ]
     rates: Rates
     disk: Disk
     sync: SyncState
@@ -244,7 +261,22 @@ class Stats(msgspec.Struct, frozen=True):
     senders: Annotated[
         int, figure("Senders known now; one that is idle for an hour is forgotten", gauge("fastlog_senders"))
     ]
+    senders_pushed_out: Annotated[
+        int,
+        figure(
+            "Senders that lost their places to others; when they come again, what was lost meanwhile is unknown",
+            counter("fastlog_senders_pushed_out"),
+        ),
+    ]
     sender_restarts: Annotated[int, figure("How often the sequences of a sender began again")]
+    stray_sequences: Annotated[
+        int,
+        figure(
+            "Entries too far from the other sequences of their sender to say what was lost between: very late ones, "
+            "forged ones, fewer than eight in a row after a long gap, or a second program on one socket",
+            counter("fastlog_stray_sequences"),
+        ),
+    ]
     top_senders: Annotated[list[SenderStats], figure("The ten senders of most entries, and the ten with most gaps")]
     process: Process
     settings: Annotated[dict[str, str], figure("Every setting in force; a token is hidden")]

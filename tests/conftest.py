@@ -2,6 +2,7 @@ import signal
 
 import pytest
 
+from tests.helpers.faulty_fs import faulty_disk as faulty_disk
 from tests.helpers.leaks import left_behind, resources
 from tests.helpers.randomness import Random
 from tests.helpers.running import Follower, Server

@@ -87,7 +87,7 @@ def path(sockets, log, tmp_path):
     opened = []
 
     def open_path(mode):
-        storage, _ = best_storage(tmp_path)
+        storage = best_storage(tmp_path)
         opened.append(PriorityPath(sockets, log(storage=storage), storage, mode))
         return opened[-1]
 

@@ -10,6 +10,7 @@ from fastlog.server._socket import Admission
 from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
 
 NOBODY = [ipaddress.ip_network("192.0.2.0/24")]
+BYTES_MAX = 65536  # of a datagram
 REJECTS_CAP_BYTES = 2_000_000  # small, so that rejects.jsonl is rotated, too
 PACKED = 10  # entries of a datagram
 BAD = {
@@ -59,7 +60,7 @@ def flood(measure, sockets, tmp_path, datagrams, admission, notes_allowed):
     fill = filled(sender, intake, datagrams)
 
     def allow_and_fill():
-        intake.rejects.notes_allowed = notes_allowed
+        intake.rejects.allow(notes_allowed, notes_allowed * BYTES_MAX)
         fill()
 
     def take():

@@ -38,10 +38,11 @@ MB = 1_000_000
 GRANTED_MAX = (1 << 31) // 2 - 1  # bytes of SO_RCVBUF: the kernel keeps twice the number in an int
 FULL_BYTES = MB  # a disk with less free space counts as full
 SYNCS = 5  # are timed; the median counts
+HANGING_SYNC_SEC = 3.0  # a sync of the server under way for longer: no other one would end either
 SLOW_SYNC_SEC = 0.05  # a longer wait for an ACK is one that a person notices
 ANSWER_SEC = 3.0  # the longest wait for an ACK: time for two retransmissions
 GRAIN_SEC = 0.0002  # the resolution at which an answer is timed
-PROBE_NAME = ".fastlog-doctor"
+PROBE_NAME = f".fastlog-doctor.{os.getpid()}"  # one that another doctor left behind is not in the way
 IN_MEMORY = ("tmpfs", "ramfs")
 REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "9p", "fuse.sshfs", "fuse.glusterfs")
 TIME_ERROR = 5  # adjtimex(2) returns it when the clock is not synchronised
@@ -254,12 +255,15 @@ def check_sync(server: Examined) -> Finding:
         return Finding(
             "sync", "problem", f"{stats.sync.failures} syncs failed: the disk may be failing", "sudo dmesg --level err"
         )
+    if stats and stats.sync.under_way_ms is not None and stats.sync.under_way_ms >= HANGING_SYNC_SEC * 1000:
+        text = f"the disk does not answer: a sync has been under way for {stats.sync.under_way_ms / 1000:.0f} s"
+        return Finding("sync", "problem", text, "sudo dmesg --level err")
     reported = f"; the server: {stats.sync.mode}" if stats else ""
     if stats and stats.sync.last_ms is not None:
         reported += f", last one {stats.sync.last_ms:.2f} ms"
     try:
         directory = nearest(server.directory)
-        storage, why_blocking = best_storage(directory)
+        storage = best_storage(directory)
         seconds = _sync_sec(storage, directory)
     except PermissionError:
         text = f"user {this_user()} may not write to {server.directory}: no sync was timed{reported}"
@@ -267,8 +271,8 @@ def check_sync(server: Examined) -> Finding:
     except OSError as error:
         return Finding("sync", "unknown", f"cannot write to {server.directory}: {error.strerror}")
     text = f"{storage.mode}, {seconds * 1000:.2f} ms{reported}"
-    if why_blocking:
-        return Finding("sync", "note", f"{text}: each sync blocks the server ({why_blocking})")
+    if storage.why_blocking:
+        return Finding("sync", "note", f"{text}: each sync blocks the server ({storage.why_blocking})")
     return Finding("sync", "note" if seconds > SLOW_SYNC_SEC else "ok", text)
 
 

@@ -105,7 +105,8 @@ def _figures(stats: Stats) -> Table:
     table.add_column()
     table.add_row("ACKs", f"{acks.sent:,} sent, {acks.pending:,} pending, {acks.dropped:,} dropped")
     table.add_row("ACK latency", f"p50 {_ms(latency.p50)}   p99 {_ms(latency.p99)}   max {_ms(latency.max)}")
-    table.add_row("sync", f"{visible(sync.mode)}, last {_ms(sync.last_ms)}, {sync.failures:,} failed")
+    under_way = "" if sync.under_way_ms is None else f", under way {_ms(sync.under_way_ms)}"
+    table.add_row("sync", f"{visible(sync.mode)}, last {_ms(sync.last_ms)}{under_way}, {sync.failures:,} failed")
     table.add_row("buffered", f"{stats.buffered:,} entries, {stats.stored:,} stored, {stats.duplicates:,} duplicates")
     granted, wanted = stats.receive_buffer.granted, stats.receive_buffer.wanted
     table.add_row("receive buffer", f"{_bytes(granted)} granted of {_bytes(wanted)}")

@@ -3,7 +3,8 @@
 - `listener.py`: the socket that receives it, bound here or taken over from a service manager
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_coalesce.pxd`: takes datagrams, has them scanned, and waits for more while they come fast
-- `_ledger.pyx`, `_sequence_runs.pxd`, `_address.pxd`: who sent the entry, and which ones before it never arrived
+- `_ledger.pyx`, `_sequence_runs.pxd`: which entries of the same sender never arrived
+- `_senders.pxd`, `_address.pxd`: the senders that are kept, and their addresses
 - `_duplicates.pyx`: whether a priority entry is stored already
 - `_lines.pyx`: the line buffer, where it waits for the next flush
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected

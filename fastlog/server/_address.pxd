@@ -9,9 +9,11 @@ from libc.string cimport memcpy
 from fastlog._linux cimport (
     AF_INET,
     AF_INET6,
+    IF_NAMESIZE,
     be64toh,
     htobe64,
     htonl,
+    if_indextoname,
     inet_ntop,
     ntohl,
     ntohs,
@@ -64,11 +66,28 @@ cdef inline AddressKey key_of(const Address *address) noexcept nogil:
         key.scope_and_port = (<uint64_t>address.v6.sin6_scope_id << 16) | ntohs(address.v6.sin6_port)
     return key
 
+# What one machine can send from: an IPv4 address, or the first 64 bits of an IPv6 address, with the scope of a
+# link-local one. No IPv4 address has a lower half as small as a scope.
+cdef inline AddressKey host_of(const AddressKey *key) noexcept nogil:
+    cdef AddressKey host
+    host.high = key.high
+    host.low = key.low if is_ipv4(key) else key.scope_and_port >> 16
+    host.scope_and_port = 0
+    return host
+
 # Nobody can find addresses that share a bucket without knowing the secret.
 cdef inline uint64_t hash_of(const AddressKey *key, const uint64_t *secret) noexcept nogil:
     return fl_siphash13(secret, <const uint64_t *>key, sizeof(AddressKey) // sizeof(uint64_t))
 
-# An address as text: `192.0.2.1:514` or `[2001:db8::1]:514`.
+# The end of a link-local address: `%` and the interface's name, or its number if it is gone (RFC 4007, 11.2). Without
+# it, two senders on two links could have one text.
+cdef inline str zone_of(uint32_t scope):
+    cdef char name[IF_NAMESIZE]
+    if scope == 0:
+        return ""
+    return f"%{scope}" if if_indextoname(scope, name) == NULL else f"%{name.decode('utf-8', 'replace')}"
+
+# An address as text: `192.0.2.1:514`, `[2001:db8::1]:514` or `[fe80::1%eth0]:514`.
 cdef inline str text_of(const AddressKey *key):
     cdef char text[ADDRESS_TEXT_BYTES]
     cdef uint64_t parts[2]
@@ -80,4 +99,4 @@ cdef inline str text_of(const AddressKey *key):
         return f"{text.decode()}:{port}"
     parts[0], parts[1] = htobe64(key.high), htobe64(key.low)
     inet_ntop(AF_INET6, parts, text, sizeof(text))
-    return f"[{text.decode()}]:{port}"
+    return f"[{text.decode()}{zone_of(<uint32_t>(key.scope_and_port >> 16))}]:{port}"

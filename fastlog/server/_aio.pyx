@@ -7,6 +7,7 @@ its own reference to the file: the descriptor may be closed before it ends.
 
 import os
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -35,6 +36,7 @@ cdef extern from "sys/syscall.h" nogil:
         SYS_io_getevents
 
 cdef extern from "unistd.h" nogil:
+    int close(int fd)
     long syscall(long number, ...)
 
 cpdef enum:
@@ -45,29 +47,34 @@ cpdef enum:
 cdef class Aio:
     """At most MAX_UNDER_WAY syncs at once. `eventfd` is readable when one has ended; all calls raise OSError."""
 
-    cdef aio_context_t context
+    cdef aio_context_t context  # 0: not set up
     cdef readonly int eventfd
     cdef readonly int under_way
 
     def __cinit__(self):
         self.eventfd = -1
-        cdef int eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        if syscall(SYS_io_setup, <long>MAX_UNDER_WAY, &self.context) < 0:
-            error = OSError(errno, os.strerror(errno), "io_setup")
-            os.close(eventfd)
-            raise error
-        self.eventfd = eventfd
+        self.eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def set_up(self):
+        """To be called before the first sync; if it raises OSError, it may be called again."""
+        if self.context == 0 and syscall(SYS_io_setup, <long>MAX_UNDER_WAY, &self.context) < 0:
+            raise OSError(errno, os.strerror(errno), "io_setup")
 
     def close(self):
         """Waits for the syncs under way. Idempotent."""
-        if self.eventfd >= 0:
-            syscall(SYS_io_destroy, self.context)
-            os.close(self.eventfd)
-            self.eventfd = -1
+        with nogil:
+            self.release()
 
     def __dealloc__(self):
+        self.release()
+
+    cdef void release(self) noexcept nogil:
+        if self.context:
+            syscall(SYS_io_destroy, self.context)
+            self.context = 0
         if self.eventfd >= 0:
-            self.close()
+            close(self.eventfd)
+            self.eventfd = -1
 
     def submit(self, int fd, bint directory, uint64_t tag):
         """Begins the sync of a file's data, or of a directory's entries; `ended` returns `tag` when it has ended."""
@@ -100,6 +107,7 @@ cdef class Aio:
                 count = syscall(SYS_io_getevents, self.context, least, <long>MAX_UNDER_WAY, events, NULL)
             if count < 0:
                 if errno == EINTR:
+                    PyErr_CheckSignals()  # a handler may end the wait with an exception
                     continue
                 raise OSError(errno, os.strerror(errno), "io_getevents")
             self.under_way -= count

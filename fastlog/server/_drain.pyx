@@ -20,7 +20,7 @@ from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
-from fastlog.server._socket cimport Acks, Admission, Arena
+from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
 from fastlog.entry import LEVELS
 
@@ -224,7 +224,7 @@ cdef class Intake:
             if not self.admission.admits(&self.arena.senders[self.here.slot]):
                 self.rejects.count(DENIED)
                 return True
-        if size < <size_t>(end - start):
+        if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
             piece.start, piece.end = start, start + size
             return self.reject(TRUNCATED, size)
         while next_piece(self.here.at, end, piece):
@@ -263,6 +263,7 @@ cdef class Intake:
         new: nobody waits for its ACK."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
         cdef AddressKey address
+        cdef LocalAddress asked
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
@@ -283,9 +284,8 @@ cdef class Intake:
             number = self.stored.number_of(before)
             before.seen_ms = self.now_ms
             self.counted.duplicates += 1
-        self.acks.owe(
-            piece.sequence, number, sender, self.arena.messages[self.here.slot].msg_hdr.msg_namelen
-        )
+        asked = self.arena.asked(self.here.slot)
+        self.acks.owe(piece.sequence, number, sender, &asked)
         return before == NULL
 
     cdef inline void count(self, const Piece *piece) noexcept nogil:

@@ -2,8 +2,14 @@ from typing import TypedDict
 
 WINDOW: int
 JUMP_MAX: int
-RESTART_ROW: int
+PROOF_ROW: int
+TURNS: int
+TURN_REACH: int
 SENDERS_MAX: int
+NEW_MIN: int
+FEW: int
+ESTABLISHED_ENTRIES: int
+ESTABLISHED_MS: int
 RETIRE_MAX: int
 
 class Totals(TypedDict):
@@ -15,6 +21,7 @@ class Totals(TypedDict):
     restarts: int
     senders: int
     retired: int
+    pushed_out: int
 
 _Ranked = tuple[str, int, int, float]
 

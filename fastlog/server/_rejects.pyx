@@ -1,7 +1,13 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Rejected input: counted by reason, and noted until the server writes it out."""
+"""Rejected input: counted by reason, and noted until the server writes it out.
 
-from fastlog.server._address cimport AddressKey, key_of, text_of
+How much is noted is bounded, in all and for each sender's address: whoever sends garbage without end leaves a quarter
+of it to others.
+"""
+
+import os
+
+from fastlog.server._address cimport AddressKey, is_ipv4, key_of, text_of
 
 from fastlog.entry import REASONS
 
@@ -21,24 +27,47 @@ cdef class RejectedInput:
         self, int reason, const Piece *piece, const Address *sender, const uint8_t *datagram, size_t datagram_size
     ) noexcept nogil:
         cdef Note *note = &self.notes[self.note_count]
-        if self.notes_allowed == 0:
+        cdef Allowance *share = self.share_of(sender)
+        cdef size_t size = piece.end - piece.start
+        cdef size_t kept = min(size, share.bytes, self.allowed.bytes)
+        if share.notes == 0 or self.allowed.notes == 0 or (kept == 0 and size):
             self.not_noted += 1
         elif self.note_count == NOTES_MAX:
             return False
         else:
             note.sender = sender
             note.start = piece.start
-            note.size = piece.end - piece.start
+            note.kept = kept
+            note.size = size
             note.offset = piece.start - datagram
             note.datagram_size = datagram_size
             note.reason = reason
             self.note_count += 1
-            self.notes_allowed -= 1
+            share.notes -= 1
+            share.bytes -= kept
+            self.allowed.notes -= 1
+            self.allowed.bytes -= kept
         self.count(reason)
         return True
 
+    cdef Allowance *share_of(self, const Address *sender) noexcept nogil:
+        cdef AddressKey key = key_of(sender)
+        # One host has all addresses of an IPv6 network of 64 bits (RFC 4291, 2.5.4).
+        cdef uint64_t network = key.low if is_ipv4(&key) else key.high
+        return &self.shares[network * self.secret >> SHARE_SHIFT]
+
+    def allow(self, uint64_t notes, uint64_t bytes):
+        """From now on so many pieces may be noted, and so many bytes of them; three quarters of that for one sender's
+        address."""
+        cdef unsigned int i
+        self.secret = int.from_bytes(os.urandom(8), "little") | 1
+        self.allowed.notes, self.allowed.bytes = notes, bytes
+        for i in range(<unsigned int>SHARES):
+            self.shares[i].notes, self.shares[i].bytes = notes - notes // 4, bytes - bytes // 4
+
     def take_notes(self):
-        """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, bytes)."""
+        """The rejected input of the last drain: (sender, reason, offset in its datagram, datagram's size, piece's size,
+        the piece's first bytes)."""
         cdef unsigned int i
         cdef AddressKey sender
         cdef Note *note
@@ -47,7 +76,7 @@ cdef class RejectedInput:
             note = &self.notes[i]
             sender = key_of(note.sender)
             found.append((text_of(&sender), REJECTED_NAMES[note.reason], note.offset, note.datagram_size,
-                          (<const char *>note.start)[:note.size]))
+                          note.size, (<const char *>note.start)[:note.kept]))
         self.note_count = 0
         return found
 

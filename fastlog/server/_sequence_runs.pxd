@@ -14,6 +14,9 @@ cdef enum:
     # exceeds. A power of two, so that the low bits of a sequence are the index of its bit.
     WINDOW = 1024
     WINDOW_WORDS = 16
+    # Sequences in a row that prove a run: retransmitted priority entries seldom have consecutive sequences. A sender
+    # that restarted or was cut off soon has, even when every other entry is lost.
+    PROOF_ROW = 8
 
 cdef enum Filled:
     # What an entry did whose sequence is older than the newest one: nothing, since it had arrived before; it filled a
@@ -43,6 +46,9 @@ cdef inline bint is_near(const SequenceRun *run, uint64_t sequence) noexcept nog
     if sequence > run.newest:
         return sequence - run.newest <= WINDOW
     return run.newest - sequence < WINDOW
+
+cdef inline uint64_t distance(uint64_t a, uint64_t b) noexcept nogil:
+    return a - b if a > b else b - a
 
 cdef inline bint has_arrived(const SequenceRun *run, uint64_t sequence) noexcept nogil:
     return run.bits[(sequence >> 6) % WINDOW_WORDS] >> (sequence & 63) & 1
@@ -125,3 +131,16 @@ cdef inline uint64_t in_a_row(const SequenceRun *run, uint64_t sequence, uint64_
     while up < most and up < run.newest - sequence and has_arrived(run, sequence + up + 1):
         up += 1
     return 1 + down + up
+
+cdef inline bint is_proven(const SequenceRun *run, uint64_t sequence) noexcept nogil:
+    """Whether a run set aside, which this sequence has just joined, is the run of a sender: PROOF_ROW came in a row and
+    at least half of all, or a window's worth, whatever was lost between."""
+    if run.arrived >= WINDOW:
+        return True
+    return run.newest - run.first < 2 * run.arrived and in_a_row(run, sequence, PROOF_ROW) >= PROOF_ROW
+
+cdef inline void reach_back(SequenceRun *run, uint64_t first) noexcept nogil:
+    """From now on the run begins at an earlier sequence, more than a window before its newest: all between are gaps."""
+    run.first = first
+    run.missing = count_gaps(run, run.newest - (WINDOW - 1), WINDOW)
+    run.lost = run.newest - first + 1 - run.arrived - run.missing

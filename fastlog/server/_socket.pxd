@@ -1,15 +1,38 @@
 # The C side of the socket: the arena that one recvmmsg call fills, the ACKs that one sendmmsg call sends, and the
 # networks that may send.
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from fastlog._linux cimport cmsghdr, iovec, mmsghdr, socklen_t
+cimport cython
+
+from fastlog._linux cimport MSG_CTRUNC, cmsghdr, iovec, mmsghdr
 from fastlog.server._address cimport Address
+
+cdef enum:
+    # Room for what Linux reports with a datagram. What any socket may ask for comes first (at most 200 bytes: time
+    # stamps, drops, mark, priority), then the size of coalesced datagrams (24), then the address that was asked (40 of
+    # IPv6, 32 of IPv4). So nothing that is needed is cut, whatever the options of a socket that was handed over.
+    CONTROL_ROOM_BYTES = 320
 
 cdef union Control:
     cmsghdr header  # for its alignment
-    uint8_t room[32]
+    uint8_t room[CONTROL_ROOM_BYTES]
 
+# An address of this host, or none. An IPv4 address has its IPv6 form, none is all zeros, and `interface` is 0 unless
+# the address is link-local.
+cdef struct LocalAddress:
+    uint8_t ipv6[16]
+    uint32_t interface
+
+cdef inline bint is_none(const LocalAddress *local) noexcept nogil:
+    cdef unsigned int i
+    for i in range(16):
+        if local.ipv6[i]:
+            return False
+    return True
+
+
+@cython.final
 cdef class Arena:
     # One slot for each message of a burst: a datagram, or several of one sender that the kernel hands over coalesced
     # (UDP_GRO). Owned by this object; a slot's bytes are good until the next `receive`.
@@ -19,7 +42,8 @@ cdef class Arena:
     cdef mmsghdr *messages
     cdef iovec *vectors
     cdef Address *senders
-    # What the kernel reports with a slot: the size of each datagram, if they came coalesced.
+    # What the kernel reports with a slot: the size of each datagram, if they came coalesced; the address that they were
+    # sent to, if the socket is bound to none; and whatever else the socket's options ask for.
     cdef Control *controls
     # Slots that the last `receive` filled.
     cdef unsigned int filled
@@ -28,15 +52,27 @@ cdef class Arena:
     cdef int receive(self, int fd) noexcept nogil
     cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil
     cdef size_t size(self, unsigned int slot) noexcept nogil
+    # Bytes of each datagram in the slot by the kernel's report; 0 if there is none.
+    cdef size_t reported_segment_size(self, unsigned int slot) noexcept nogil
+    # The address of this host that the slot's datagrams were sent to. If they were sent to many hosts (multicast,
+    # broadcast), the one to answer from, or none; none also if it is not known. Then an ACK may leave from any.
+    cdef LocalAddress asked(self, unsigned int slot) noexcept nogil
+
     # Bytes of each datagram in the slot, the last of which may be shorter; the slot's size if it holds one datagram.
-    cdef size_t segment_size(self, unsigned int slot) noexcept nogil
+    cdef inline size_t segment_size(self, unsigned int slot) noexcept nogil:
+        cdef size_t reported = self.reported_segment_size(slot) if self.messages[slot].msg_hdr.msg_controllen else 0
+        return reported if reported else self.messages[slot].msg_len
+
+    # Whether nobody can say if the slot holds one datagram or several, since the kernel had no room to report it.
+    cdef inline bint is_unclear(self, unsigned int slot) noexcept nogil:
+        return self.messages[slot].msg_hdr.msg_flags & MSG_CTRUNC and self.reported_segment_size(slot) == 0
 
 cdef struct Ack:
     uint64_t sequence
     # The number of the priority entry that it is for (_duplicates.pxd).
     uint64_t number
     Address to
-    socklen_t to_size
+    LocalAddress source
 
 cdef class Acks:
     # ACKs owed for entries that are not durable yet. Owned by this object.
@@ -47,9 +83,13 @@ cdef class Acks:
     cdef readonly uint64_t sent, dropped
 
     cdef bint make_room(self, unsigned int more) noexcept nogil
-    # If there is no room, the ACK is dropped, and its sender retransmits.
-    cdef void owe(self, uint64_t sequence, uint64_t number, const Address *to, socklen_t to_size) noexcept nogil
+    # If there is no room, the ACK is dropped, and its sender retransmits. It leaves from `source`, if there is one.
+    cdef void owe(
+        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source
+    ) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
+    # Sends these messages. False: the socket takes no more now, and the rest of them is dropped.
+    cdef bint send_messages(self, int fd, mmsghdr *messages, unsigned int count) noexcept nogil
 
 # A network in its IPv6 form, also for IPv4, so that one comparison serves both.
 cdef struct Network:

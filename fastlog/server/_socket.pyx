@@ -11,8 +11,16 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport (
+    AF_INET,
     CMSG_DATA,
     CMSG_FIRSTHDR,
+    CMSG_LEN,
+    CMSG_NXTHDR,
+    CMSG_SPACE,
+    IP_PKTINFO,
+    IPPROTO_IP,
+    IPPROTO_IPV6,
+    IPV6_PKTINFO,
     MAP_ANONYMOUS,
     MAP_FAILED,
     MAP_NORESERVE,
@@ -23,12 +31,17 @@ from fastlog._linux cimport (
     SOL_UDP,
     UDP_GRO,
     cmsghdr,
+    in6_pktinfo,
+    in_pktinfo,
     mmap,
+    msghdr,
     munmap,
     recvmmsg,
     sendmmsg,
+    sockaddr_in,
+    sockaddr_in6,
 )
-from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, key_of
+from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, is_ipv4, key_of
 
 cdef enum:
     # Datagrams of one recvmmsg call: so many that the cost of the call itself is small, and so few that their bytes are
@@ -38,7 +51,7 @@ cdef enum:
     SLOT_BYTES = 65536
     # Bytes between two slots, so that their first bytes do not all compete for the same cache lines.
     SLOT_SHIFT_BYTES = 320
-    # ACKs that may wait for one sync: 13 s of nothing but priority entries at 20,000 a second. 10 MiB.
+    # ACKs that may wait for one sync: 13 s of nothing but priority entries at 20,000 a second. 16 MiB.
     ACKS_MAX = 1 << 18
     # Room for ACKs at first; it doubles.
     ACKS_FIRST = 1024
@@ -48,6 +61,23 @@ cdef enum:
 cpdef enum:
     # The longest ACK, {"ack":true,"sequence":18446744073709551615}, and a NUL.
     ACK_ROOM_BYTES = 48
+
+# An ACK on its way out: what its message points to.
+cdef struct Letter:
+    char text[ACK_ROOM_BYTES]
+    iovec vector
+    Control control
+
+
+cdef inline const uint8_t *control_data(msghdr *message, int level, int kind, size_t size) noexcept nogil:
+    """The data of the control message of that kind, at least `size` bytes; NULL if there is none."""
+    cdef cmsghdr *header = CMSG_FIRSTHDR(message)
+    while header != NULL:
+        # The kernel shortens the last message that it has no room for.
+        if header.cmsg_level == level and header.cmsg_type == kind and header.cmsg_len >= CMSG_LEN(size):
+            return CMSG_DATA(header)
+        header = CMSG_NXTHDR(message, header)
+    return NULL
 
 
 cdef class Arena:
@@ -112,16 +142,34 @@ cdef class Arena:
     cdef size_t size(self, unsigned int slot) noexcept nogil:
         return self.messages[slot].msg_len
 
-    cdef size_t segment_size(self, unsigned int slot) noexcept nogil:
-        cdef cmsghdr *header
+    cdef size_t reported_segment_size(self, unsigned int slot) noexcept nogil:
         cdef int size
-        if self.messages[slot].msg_hdr.msg_controllen:
-            header = CMSG_FIRSTHDR(&self.messages[slot].msg_hdr)
-            if header != NULL and header.cmsg_level == SOL_UDP and header.cmsg_type == UDP_GRO:
-                memcpy(&size, CMSG_DATA(header), sizeof(size))
-                if size > 0:
-                    return size
-        return self.messages[slot].msg_len
+        cdef const uint8_t *data = control_data(&self.messages[slot].msg_hdr, SOL_UDP, UDP_GRO, sizeof(size))
+        if data == NULL:
+            return 0
+        memcpy(&size, data, sizeof(size))
+        return size if size > 0 else 0
+
+    cdef LocalAddress asked(self, unsigned int slot) noexcept nogil:
+        cdef LocalAddress asked
+        cdef in_pktinfo ipv4
+        cdef in6_pktinfo ipv6
+        cdef msghdr *message = &self.messages[slot].msg_hdr
+        cdef const uint8_t *data = control_data(message, IPPROTO_IP, IP_PKTINFO, sizeof(ipv4))
+        memset(&asked, 0, sizeof(asked))
+        if data != NULL:
+            memcpy(&ipv4, data, sizeof(ipv4))
+            if ipv4.ipi_spec_dst.s_addr:  # the address to answer from, also where many were asked
+                asked.ipv6[10] = asked.ipv6[11] = 0xff
+                memcpy(&asked.ipv6[12], &ipv4.ipi_spec_dst, sizeof(ipv4.ipi_spec_dst))
+            return asked
+        data = control_data(message, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(ipv6))
+        if data != NULL:
+            memcpy(&ipv6, data, sizeof(ipv6))
+            if not is_multicast(&ipv6):
+                memcpy(asked.ipv6, &ipv6.ipi6_addr, sizeof(ipv6.ipi6_addr))
+                asked.interface = ipv6.ipi6_ifindex if is_link_local(&ipv6) else 0
+        return asked
 
 
 cdef class Acks:
@@ -150,21 +198,23 @@ cdef class Acks:
         self.capacity = capacity
         return True
 
-    cdef void owe(self, uint64_t sequence, uint64_t number, const Address *to, socklen_t to_size) noexcept nogil:
+    cdef void owe(
+        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source
+    ) noexcept nogil:
         if self.count == self.capacity and not self.make_room(1):
             self.dropped += 1
             return
         self.owed[self.count].sequence = sequence
         self.owed[self.count].number = number
         self.owed[self.count].to = to[0]
-        self.owed[self.count].to_size = to_size
+        self.owed[self.count].source = source[0]
         self.count += 1
 
     def absorb(self, Acks others not None):
         """Takes over the ACKs that `others` owes."""
         cdef unsigned int i
         for i in range(others.count):
-            self.owe(others.owed[i].sequence, others.owed[i].number, &others.owed[i].to, others.owed[i].to_size)
+            self.owe(others.owed[i].sequence, others.owed[i].number, &others.owed[i].to, &others.owed[i].source)
         others.count = 0
 
     def forget(self, uint64_t first, uint64_t count):
@@ -184,35 +234,87 @@ cdef class Acks:
 
     cdef void send_all(self, int fd) noexcept nogil:
         cdef mmsghdr messages[ACKS_PER_CALL]
-        cdef iovec vectors[ACKS_PER_CALL]
-        cdef char text[ACKS_PER_CALL][ACK_ROOM_BYTES]
+        cdef Letter letters[ACKS_PER_CALL]
         cdef unsigned int done = 0, size, i
-        cdef int taken
-        cdef Ack *ack
-        memset(messages, 0, sizeof(messages))
         while done < self.count:
             size = min(self.count - done, <unsigned int>ACKS_PER_CALL)
             for i in range(size):
-                ack = &self.owed[done + i]
-                vectors[i].iov_base = text[i]
-                vectors[i].iov_len = snprintf(
-                    text[i], ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}', <unsigned long long>ack.sequence
-                )
-                messages[i].msg_hdr.msg_iov = &vectors[i]
-                messages[i].msg_hdr.msg_iovlen = 1
-                messages[i].msg_hdr.msg_name = &ack.to
-                messages[i].msg_hdr.msg_namelen = ack.to_size
-            taken = sendmmsg(fd, messages, size, MSG_DONTWAIT)
+                write_letter(&letters[i], &messages[i].msg_hdr, &self.owed[done + i])
+            done += size
+            if not self.send_messages(fd, messages, size):
+                self.dropped += self.count - done
+                break
+        self.count = 0
+
+    cdef bint send_messages(self, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
+        cdef unsigned int done = 0
+        cdef int taken
+        while done < count:
+            taken = sendmmsg(fd, messages + done, count - done, MSG_DONTWAIT)
             if taken > 0:
                 self.sent += taken
                 done += taken
             elif errno == EAGAIN:
-                self.dropped += self.count - done
-                break
-            elif errno != EINTR:  # only this address cannot be reached
+                self.dropped += count - done
+                return False
+            elif errno == EINTR:
+                continue
+            elif messages[done].msg_hdr.msg_controllen:  # perhaps this host has lost the address that was asked
+                messages[done].msg_hdr.msg_control = NULL
+                messages[done].msg_hdr.msg_controllen = 0
+            else:  # only this ACK cannot be sent
                 self.dropped += 1
                 done += 1
-        self.count = 0
+        return True
+
+
+cdef inline bint is_multicast(const in6_pktinfo *asked) noexcept nogil:
+    """RFC 4291, 2.7."""
+    return asked.ipi6_addr.s6_addr[0] == 0xff
+
+
+cdef inline bint is_link_local(const in6_pktinfo *asked) noexcept nogil:
+    """RFC 4291, 2.5.6."""
+    return asked.ipi6_addr.s6_addr[0] == 0xfe and asked.ipi6_addr.s6_addr[1] & 0xc0 == 0x80
+
+
+cdef void write_letter(Letter *letter, msghdr *message, Ack *ack) noexcept nogil:
+    """Makes the message of an ACK. It points into the letter and the ACK."""
+    memset(message, 0, sizeof(message[0]))
+    letter.vector.iov_base = letter.text
+    letter.vector.iov_len = snprintf(
+        letter.text, ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}', <unsigned long long>ack.sequence
+    )
+    message.msg_iov = &letter.vector
+    message.msg_iovlen = 1
+    message.msg_name = &ack.to
+    message.msg_namelen = sizeof(sockaddr_in) if ack.to.any.sa_family == AF_INET else sizeof(sockaddr_in6)
+    if not is_none(&ack.source):
+        message.msg_control = &letter.control
+        message.msg_controllen = write_source(&letter.control, ack)
+
+
+cdef size_t write_source(Control *control, const Ack *ack) noexcept nogil:
+    """Has the kernel send from the address that was asked; returns the bytes that this takes."""
+    cdef AddressKey to = key_of(&ack.to)
+    cdef in_pktinfo ipv4
+    cdef in6_pktinfo ipv6
+    memset(control, 0, sizeof(control[0]))
+    if is_ipv4(&to):  # on a dual-stack socket, too
+        memset(&ipv4, 0, sizeof(ipv4))
+        memcpy(&ipv4.ipi_spec_dst, &ack.source.ipv6[12], sizeof(ipv4.ipi_spec_dst))
+        return write_control(control, IPPROTO_IP, IP_PKTINFO, &ipv4, sizeof(ipv4))
+    memcpy(&ipv6.ipi6_addr, ack.source.ipv6, sizeof(ipv6.ipi6_addr))
+    ipv6.ipi6_ifindex = ack.source.interface
+    return write_control(control, IPPROTO_IPV6, IPV6_PKTINFO, &ipv6, sizeof(ipv6))
+
+
+cdef size_t write_control(Control *control, int level, int kind, const void *data, size_t size) noexcept nogil:
+    control.header.cmsg_level = level
+    control.header.cmsg_type = kind
+    control.header.cmsg_len = CMSG_LEN(size)
+    memcpy(CMSG_DATA(&control.header), data, size)
+    return CMSG_SPACE(size)
 
 
 cdef class Admission:

@@ -6,7 +6,6 @@ be, and a line never begins in the middle of another one.
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 from pathlib import Path
@@ -26,7 +25,7 @@ class LinesFile:
         _check_regular(path)
         self.fd = storage.create(path) if empty else storage.open(path)
         try:
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            storage.lock(self.fd)
         except OSError as error:
             self.close()
             error.filename = str(path)

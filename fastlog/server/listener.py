@@ -4,19 +4,33 @@ A socket that is taken over keeps the receive buffer that it was made with; one 
 """
 
 import contextlib
+import math
 import os
 import socket
 import struct
 from collections.abc import Mapping
 
-from fastlog.addresses import AddressError, local_address, resolve
-from fastlog.errors import StartError
+from fastlog.addresses import AddressError, join_host_port, local_address, resolve
+from fastlog.errors import StartError, say
 
 # The numbers are from asm-generic/socket.h and linux/udp.h; Python's socket module has no names for them.
 SO_RCVBUFFORCE = 33
 SO_MEMINFO = 55
 UDP_GRO = 104
+IP_PKTINFO = 8  # from linux/in.h; Python has the name since 3.12
+# Options of a socket handed over that fastlog turns off. Each has the kernel report something in a control message or
+# in the queue of errors, for which a socket stays readable until somebody reads the queue.
+REPORTS = (
+    (socket.IPPROTO_IP, 11),  # IP_RECVERR
+    (socket.IPPROTO_IPV6, 25),  # IPV6_RECVERR
+    *((socket.SOL_SOCKET, option) for option in (29, 35, 37, 63, 64, 65)),  # SO_TIMESTAMP, …NS and …ING; the same _NEW
+)
 
+# What a socket that takes datagrams for every address of the host says it is bound to.
+WILDCARDS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
+
+COUNTER_MASK = (1 << 32) - 1  # the kernel counts drops in 32 bits
+ERROR_SAID_SEC = 60.0  # time between two messages about errors of the socket, of which there may be many
 FIRST_HANDED_OVER = 3  # descriptor of the first socket handed over: SD_LISTEN_FDS_START of sd_listen_fds(3)
 _MEMINFO = struct.Struct("=9I")  # nine counters; the ninth, SK_MEMINFO_DROPS, counts dropped datagrams (sock_diag.h)
 
@@ -29,11 +43,16 @@ class Listener:
         self.handed_over = handed_over
         self.wanted = wanted
         self.granted = receive_buffer(sock)
+        self.errors = 0  # calls of the kernel to receive that failed
+        self._error_said_at = -math.inf
+        self._drops = 0  # all of them, though the kernel's counter wraps around
         self.how_to_grant = f"{'ReceiveBuffer=' if handed_over else 'sysctl -w net.core.rmem_max='}{wanted}"
         self.dropped_before = self.drops() if handed_over else 0  # a socket may be older than this process
         # Before Linux 5.0 the kernel hands over each datagram alone: that is slower, and loses nothing.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
+        if sock.getsockname()[0] in WILDCARDS:
+            _report_asked_addresses(sock)
 
     @classmethod
     def bind(cls, host: str, port: int, wanted: int) -> "Listener":
@@ -86,7 +105,14 @@ class Listener:
                 f"the socket handed over (LISTEN_FDS) is {kind}, not a bound UDP socket; "
                 "use ListenDatagram=PORT in the socket unit"
             )
+        if peer := _peer(sock):
+            sock.close()
+            raise StartError(
+                f"the socket handed over (LISTEN_FDS) is connected to {peer}, and takes datagrams from nobody else; "
+                "use ListenDatagram=PORT in the socket unit"
+            )
         sock.setblocking(False)
+        turn_reports_off(sock)
         return cls(sock, wanted, handed_over=True)
 
     @property
@@ -99,11 +125,21 @@ class Listener:
 
     def drops(self) -> int | None:
         """Datagrams that the kernel has dropped at this socket since it was made; None before Linux 4.12, which does
-        not report them."""
+        not report them. To be called before the kernel's counter wraps around: more often than once in 2^32 drops."""
         try:
-            return int(_MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8])
+            counter = _MEMINFO.unpack(self.socket.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, _MEMINFO.size))[8]
         except (OSError, struct.error):
             return None
+        self._drops += (counter - self._drops) & COUNTER_MASK
+        return self._drops
+
+    def note_error(self, error: OSError, now: float) -> None:
+        """Receiving failed."""
+        self.errors += 1
+        if now - self._error_said_at >= ERROR_SAID_SEC:
+            self._error_said_at = now
+            say(f"cannot receive from {self.address}/udp: {error.strerror}; still trying ({self.errors} errors so far)")
+        turn_reports_off(self.socket)  # another program that has the socket, too, may have turned them on
 
     def close(self) -> None:
         self.socket.close()
@@ -114,8 +150,34 @@ def receive_buffer(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
+def turn_reports_off(sock: socket.socket) -> None:
+    """Turns REPORTS off, which also empties the queue of errors."""
+    for level, option in REPORTS:
+        with contextlib.suppress(OSError):  # an option that this kernel or this family does not have
+            sock.setsockopt(level, option, 0)
+
+
+def _peer(sock: socket.socket) -> str | None:
+    """The address that the socket is connected to; None: it is not connected."""
+    try:
+        return join_host_port(*sock.getpeername()[:2])
+    except OSError:
+        return None
+
+
 def _ask_receive_buffer(sock: socket.socket, size: int) -> None:
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)  # past net.core.rmem_max; needs CAP_NET_ADMIN
     except PermissionError:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
+def _report_asked_addresses(sock: socket.socket) -> None:
+    """Has the kernel report which address each datagram was sent to, so that its ACK leaves from there.
+
+    On a dual-stack socket datagrams over IPv4 come with both reports; that of IPv4 also names the address to answer
+    from where a datagram was sent to many.
+    """
+    sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)

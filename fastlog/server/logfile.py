@@ -100,16 +100,24 @@ class LogFile:
         self._needs_sync = False  # the live file holds such lines
         self._new_name = True  # the live file's name is not durable yet
         self._directory_fd = _open_directory(directory)
-        self._live = LinesFile(storage, self.path)
-        self._names.remove_surplus()
-        # Bytes of unfinished lines, which were removed.
-        self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
-        if not self._live.is_at(self.path):  # a repaired file took its place
-            self._live.close()
+        try:
             self._live = LinesFile(storage, self.path)
-        with contextlib.suppress(OSError):  # the first append tries again
-            self._live.adopt()
-        self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+        except OSError:
+            os.close(self._directory_fd)
+            raise
+        with contextlib.ExitStack() as failed:
+            failed.callback(self.close)
+            self._names.remove_surplus()
+            # Bytes of unfinished lines, which were removed.
+            self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
+            if not self._live.is_at(self.path):  # a repaired file took its place
+                repaired = LinesFile(storage, self.path)
+                self._live.close()
+                self._live = repaired
+            with contextlib.suppress(OSError):  # the first append tries again
+                self._live.adopt()
+            self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
+            failed.pop_all()
 
     @property
     def size(self) -> int:
@@ -262,7 +270,7 @@ class LogFile:
     def _enter_directory(self) -> None:
         """Opens the directory that has the log's path now, and makes one if there is none. Raises OSError."""
         if not _is_at(self._directory_fd, self.path.parent):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._storage.make_directory(self.path.parent)
             directory_fd = _open_directory(self.path.parent)
             os.close(self._directory_fd)
             self._directory_fd = directory_fd

@@ -83,6 +83,10 @@ class Loop:
     def on_readable(self, source: socket.socket | int, callback: Callback) -> None:
         self._selector.register(source, selectors.EVENT_READ, callback)
 
+    def forget(self, source: socket.socket | int) -> None:
+        """Watches the source no longer, until `on_readable` names it again."""
+        self._selector.unregister(source)
+
     def sources_but(self, source: socket.socket) -> list[int]:
         """The file descriptors of all sources that the loop watches, except this one."""
         return [key.fd for key in self._selector.get_map().values() if key.fd != source.fileno()]

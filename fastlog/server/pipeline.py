@@ -5,7 +5,6 @@ the dashboard or signals.
 """
 
 import math
-from pathlib import Path
 from time import monotonic
 
 from fastlog.config import Settings, networks
@@ -15,11 +14,12 @@ from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
-from fastlog.server.rejects import Rejects, RejectsFile
+from fastlog.server.rejects import Rejects
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
 TURN_SEC = 0.005  # then a turn takes no new burst, so that deadlines hold under a flood
+RECEIVE_AGAIN_SEC = 0.1  # the rest after errors in a row: the loop must not spin, and nobody notices so little
 END_DRAIN_SEC = 1.0  # longest time to receive at the end: enough to empty any receive buffer, even under a flood
 # The newest part of the log, whose priority entries may be sent again after a restart. Reading it takes about 0.1 s.
 REMEMBERED_BYTES = 64_000_000
@@ -47,9 +47,8 @@ class Pipeline:
         commit = Commit(self.intake, listener.socket, settings.acks_wait_for_disk, pace or SyncPace())
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
-        cap_bytes = int(settings.rejects_max_mb * MB)
-        file = RejectsFile(Path(settings.log_dir), cap_bytes) if cap_bytes else None
-        self.rejects = Rejects(self.intake.rejects, file, loop)
+        rejects_bytes = int(settings.rejects_max_mb * MB)
+        self.rejects = Rejects(self.intake.rejects, log.path.parent, rejects_bytes, loop)
         self._listener = listener
         self._loop = loop
         self._receiving = True  # False: a turn takes only what the arena already holds
@@ -57,7 +56,8 @@ class Pipeline:
         self._flush_timeout_sec = settings.flush_timeout_sec
         self._next_turn = loop.deadline(self.turn)
         self._flush_due = loop.deadline(self.writer.flush)
-        loop.on_readable(listener.socket, self._on_readable)
+        self._receive_again = loop.deadline(self._watch_socket)
+        self._watch_socket()
         self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
 
     def turn(self, now: float, until: float = 0.0) -> None:
@@ -65,8 +65,7 @@ class Pipeline:
         waits for more datagrams up to `until`."""
         intake, writer = self.intake, self.writer
         while True:
-            fd = self._listener.fileno() if self._receiving else NO_SOCKET
-            status = intake.drain(fd, until, writer.commit.next_sync_at)
+            status = self._drain(until, writer.commit.next_sync_at)
             until = 0.0
             if intake.rejects.note_count:
                 self.rejects.write(now)
@@ -86,9 +85,8 @@ class Pipeline:
         else:
             self._flush_due.set_if_clear(now + self._flush_timeout_sec)
 
-    def finish(self) -> bool:
-        """Receives what the kernel still holds, makes everything durable and acknowledges it. Entries that are in no
-        file then are lost. Returns whether the disk took everything; raises OSError if it could not be synced."""
+    def receive_rest(self) -> None:
+        """At the end of the server: receives what the kernel still holds."""
         began = monotonic()
         while True:
             self._next_turn.clear()
@@ -97,15 +95,33 @@ class Pipeline:
                 break
             if monotonic() - began > END_DRAIN_SEC:
                 self._receiving = False
-        try:
-            self.writer.finish(monotonic())
-        finally:
-            self.writer.give_up()
+
+    def finish(self) -> bool:
+        """At the end of the server: makes everything durable and acknowledges it. May be called again if it fails.
+
+        Returns whether the disk took everything; raises OSError if it could not be synced."""
+        self.writer.finish(monotonic())
         return not self.writer.failure
 
     def close(self) -> None:
         self.log.close()
         self.rejects.close()
+
+    def _drain(self, until: float, priority_from: float) -> int:
+        """Drains the socket. Its errors are counted; most are over with the next call. After two in a row it rests."""
+        fd = self._listener.fileno() if self._receiving else NO_SOCKET
+        for _ in range(2):
+            try:
+                return self.intake.drain(fd, until, priority_from)
+            except OSError as error:
+                self._listener.note_error(error, monotonic())
+        if self._receive_again.at == math.inf:
+            self._loop.forget(self._listener.socket)
+            self._receive_again.set(monotonic() + RECEIVE_AGAIN_SEC)
+        return DRAINED
+
+    def _watch_socket(self, now: float = 0.0) -> None:
+        self._loop.on_readable(self._listener.socket, self._on_readable)
 
     def _on_readable(self, now: float) -> None:
         self.turn(now, min(self._loop.next_at, now + self._flush_timeout_sec))

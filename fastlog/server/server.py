@@ -1,11 +1,14 @@
 """`fastlog serve`: the pipeline, the dashboard and the service manager on one loop; the signals, the start, the end."""
 
 import contextlib
+import math
 import os
 import signal
+import stat
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +20,18 @@ from fastlog.server.loop import Loop
 from fastlog.server.pipeline import MB, Pipeline
 from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
-from fastlog.server.storage import AsyncStorage, Storage, best_storage
+from fastlog.server.storage import AsyncStorage, SyncsUnderWayError
+from fastlog.stats import Health
 
 if TYPE_CHECKING:
     from fastlog.server.dashboard import Dashboard
 
 BUSY_RATE = 20_000  # entries a second at which the dashboard's thread begins to slow the loop down
 TICK_SEC = 1.0  # time between two readings of the counters that rates are computed from
+END_QUIET_SEC = 1.0  # how long the end waits for syncs before it says so: a disk that works needs less
+END_SYNC_SEC = 5.0  # how long it waits for them: half of the time that `docker stop` gives it
+FIGURES_SAID_SEC = 60.0  # time between two messages about figures that cannot be had
+BLOCKING_RETRY_SEC = 60.0  # while syncs block: time between two attempts to have the kernel do them meanwhile
 SWITCH_SEC = 0.0005  # longest time that the dashboard keeps the interpreter when the loop wants it back
 
 
@@ -36,19 +44,24 @@ class Server:
         self._listener = Listener.take_over(os.environ, settings.rcvbuf_size) or Listener.bind(
             settings.server_host, settings.server_port, settings.rcvbuf_size
         )
-        directory = Path(settings.log_dir)
-        self._storage, self._why_blocking = _open_directory(directory)
+        self._loop = Loop()
+        self._reopen = self._loop.deadline(self._on_reopen)
+        # From here on, before the log file is opened: one that is renamed during a long start is opened anew.
+        self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(0.0))
+        directory = _absolute(settings.log_dir)
+        self._storage = _open_directory(directory)
         name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
         with _start_errors(directory / name):
+            _check_is_file(directory / name)
             log = LogFile(self._storage, directory, name, limit, settings.log_backups)
         self._manager = ServiceManager(os.environ, self._status)
 
-        self._loop = Loop()
-        self._reopen = self._loop.deadline(self._on_reopen)
+        self._figures_said_at = -math.inf
+        self._is_hurried = False  # at the end: another signal came, and nothing is waited for any more
         self._tick_due = self._loop.deadline(self._on_tick_due)
         self._manager_due = self._loop.deadline(self._on_manager_due)
-        if isinstance(self._storage, AsyncStorage):
-            self._loop.on_readable(self._storage.source, self._storage.on_ready)
+        self._storage_due = self._loop.deadline(self._on_storage_due)
+        self._loop.on_readable(self._storage.source, self._storage.on_ready)
         with _start_errors(log.path):
             self._pipeline = Pipeline(settings, log, self._listener, self._loop)
         self._dashboard = self._make_dashboard()
@@ -59,11 +72,14 @@ class Server:
         self._on_snapshot_asked(now)
 
     def run(self) -> int:
-        """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end."""
+        """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end, or if
+        an error of the program ended it."""
         self._loop.on_signal(signal.SIGTERM, self._loop.stop)
         self._loop.on_signal(signal.SIGINT, self._loop.stop)
-        self._loop.on_signal(signal.SIGHUP, lambda: self._reopen.set(0.0))
         sys.setswitchinterval(SWITCH_SEC)
+        return self._end(self._attempt(self._serve))
+
+    def _serve(self) -> None:
         self._introduce()
         if self._dashboard:
             self._dashboard.start()
@@ -71,13 +87,26 @@ class Server:
         self._manager.ready()
         self._on_manager_due(time.monotonic())
         self._loop.run()
-        return self._end()
+
+    def _attempt(self, step: Callable[[], bool | None]) -> bool:
+        """Whether the step went well. Whatever it raises is printed: the steps after it have to be taken all the same,
+        or entries would be lost without an account."""
+        try:
+            return step() is not False
+        except Exception as error:
+            say(f"an error of the program ends the server: {error!r}")
+            traceback.print_exc()
+            return False
 
     def _on_tick_due(self, now: float) -> None:
-        self._reporter.tick(now)
-        if self._dashboard:
-            self._dashboard.beat(self._reporter.health(now), busy=self._reporter.rate > BUSY_RATE)
         self._tick_due.set(now + TICK_SEC)
+        try:
+            self._reporter.tick(now)
+            health, busy = self._reporter.health(now), self._reporter.rate > BUSY_RATE
+        except Exception as error:  # whoever looks must not end the server
+            health, busy = Health("degraded", [self._without_figures(error)]), False
+        if self._dashboard:
+            self._dashboard.beat(health, busy)
 
     def _make_dashboard(self) -> "Dashboard | None":
         port = self._settings.dashboard_port
@@ -90,16 +119,38 @@ class Server:
 
     def _on_snapshot_asked(self, now: float) -> None:
         if self._dashboard:
-            self._dashboard.publish(self._reporter.snapshot(now))
+            try:
+                self._dashboard.publish(self._reporter.snapshot(now))
+            except Exception as error:  # the last snapshot is shown on
+                self._without_figures(error)
+
+    def _without_figures(self, error: Exception) -> str:
+        """Returns that there are no figures, and prints it from time to time."""
+        text = f"the figures cannot be had: {error!r}"
+        if time.monotonic() - self._figures_said_at >= FIGURES_SAID_SEC:
+            self._figures_said_at = time.monotonic()
+            say(text)
+        return text
 
     def _status(self) -> str:
         warnings = [f"no dashboard: {self._dashboard.problem}"] if self._dashboard and self._dashboard.problem else []
-        return self._reporter.status_line(time.monotonic(), warnings)
+        try:
+            return self._reporter.status_line(time.monotonic(), warnings)
+        except Exception as error:
+            return self._without_figures(error)
 
     def _on_manager_due(self, now: float) -> None:
         if self._manager.every_sec is not None:
             self._manager.alive()
             self._manager_due.set(now + self._manager.every_sec)
+
+    def _on_storage_due(self, now: float) -> None:
+        self._storage.begin(self._pipeline.log.path.parent)
+        if self._storage.why_blocking:
+            self._storage_due.set(now + BLOCKING_RETRY_SEC)
+        else:
+            say("syncs no longer block the server")
+            self._reporter.sync_mode = self._sync_mode()
 
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
@@ -121,9 +172,17 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
-            if self._why_blocking:
-                where = f"{settings.log_dir} ({self._why_blocking})"
-                say(f"syncs will block the server: no asynchronous fdatasync in {where}")
+            if self._storage.why_blocking:
+                where = f"{settings.log_dir} ({self._storage.why_blocking})"
+                say(
+                    f"syncs will block the server: no asynchronous fdatasync in {where}; "
+                    f"trying again every {BLOCKING_RETRY_SEC:g} s"
+                )
+                self._storage_due.set(time.monotonic() + BLOCKING_RETRY_SEC)
+            if self._storage.no_name_syncs:
+                say(f"the file system of {settings.log_dir} has no sync of directories: a power cut may undo new names")
+        if self._storage.no_locks:
+            say(f"the file system of {settings.log_dir} has no locks: never start a second server with this log file")
 
     def _say_ready(self) -> None:
         listener, log = self._listener, self._pipeline.log
@@ -133,30 +192,59 @@ class Server:
                 "using the socket passed by the service manager (SERVER_HOST and SERVER_PORT are ignored); "
                 f"drops so far: {drops}"
             )
-        address, path = listener.address, log.path.absolute()
+        address, path = listener.address, log.path
         say(f"listening on {address}/udp, writing to {path}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
         http = (self._dashboard.url or "unavailable") if self._dashboard else "off"
         say(f"ready udp={address} http={http} log={path}")
 
-    def _end(self) -> int:
-        """Receives and stores what is left, prints the totals, and closes everything."""
-        self._manager.stopping()
+    def _end(self, is_well: bool) -> int:
+        """Receives and stores what is left, prints the totals, and closes everything; returns the exit code.
+
+        `is_well`: nothing went wrong so far. Each step is taken, whatever becomes of the one before it.
+        """
+        self._loop.on_signal(signal.SIGTERM, self._hurry)
+        self._loop.on_signal(signal.SIGINT, self._hurry)
         drops = self._listener.drops()
+        for step in (self._manager.stopping, self._pipeline.receive_rest, lambda: self._store_rest(drops)):
+            is_well = self._attempt(step) and is_well
+        self._pipeline.writer.give_up()
+        say(f"stopped: {self._account(drops)}")
+        is_well = self._attempt(self._close) and is_well
+        return 0 if is_well else 1
+
+    def _store_rest(self, drops: int | None) -> bool:
+        """Returns whether the disk took everything. It waits for syncs, though not for ever."""
+        began = time.monotonic()
         try:
-            is_complete = self._pipeline.finish()
+            self._storage.give_up_at = began + END_QUIET_SEC
+            try:
+                return self._pipeline.finish()
+            except SyncsUnderWayError:
+                say(
+                    f"stopping: {self._account(drops)}; the disk has not ended a sync yet: waiting for it up to "
+                    f"{END_SYNC_SEC - END_QUIET_SEC:g} s more, or until another signal comes"
+                )
+            if not self._is_hurried:
+                self._storage.give_up_at = began + END_SYNC_SEC
+            return self._pipeline.finish()
+        except SyncsUnderWayError:
+            owed = self._pipeline.writer.commit.acks_pending
+            say(f"the disk does not answer: {owed} acknowledgements were not sent")
         except OSError as error:
             say(f"cannot sync {self._pipeline.log.path}: {error.strerror}")
-            is_complete = False
-        say(self._closing_line(drops))
-        self._close()
-        return 0 if is_complete else 1
+        return False
 
-    def _closing_line(self, drops: int | None) -> str:
+    def _hurry(self) -> None:
+        self._is_hurried = True
+        self._storage.give_up_at = 0.0
+
+    def _account(self, drops: int | None) -> str:
+        """What became of everything received, so far."""
         intake, writer = self._pipeline.intake, self._pipeline.writer
         rejected = {reason: count for reason, count in intake.rejects.counts.items() if count}
         return (
-            f"stopped: received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
+            f"received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "
             f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
             + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"
@@ -165,7 +253,8 @@ class Server:
     def _close(self) -> None:
         self._listener.close()
         self._pipeline.close()
-        self._storage.shut_down()
+        with contextlib.suppress(SyncsUnderWayError):
+            self._storage.shut_down()
         self._loop.close()
         self._manager.close()
 
@@ -183,11 +272,39 @@ def _start_errors(log: Path) -> Iterator[None]:
         raise StartError(f"cannot write {path}: {error.strerror}; set LOG_DIR to a directory you may write") from error
 
 
-def _open_directory(directory: Path) -> tuple[Storage, str | None]:
+def _absolute(directory: str) -> Path:
+    """The directory as it is found from anywhere: the working directory may be removed while the server runs."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        return Path(os.path.abspath(directory))
+    except FileNotFoundError as error:
+        if not os.stat(".").st_nlink:
+            raise StartError(
+                f"the working directory was removed, and LOG_DIR={directory} is relative to it; start fastlog in "
+                "another directory, or set LOG_DIR to an absolute path"
+            ) from error
+        say("the working directory cannot be found from the root; LOG_DIR stays relative to it")
+        return Path(directory)
+
+
+def _check_is_file(path: Path) -> None:
+    """Raises StartError if there is something of this name that is not a regular file, and OSError."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise StartError(f"{path} is {kind}, not a file; remove it, or set LOG_DIR or LOG_FILENAME")
+
+
+def _open_directory(directory: Path) -> AsyncStorage:
+    try:
+        storage = AsyncStorage()
+        storage.make_directory(directory)
     except OSError as error:
         raise StartError(
             f"cannot make the directory {directory}: {error.strerror}; set LOG_DIR to a directory you may write"
         ) from error
-    return best_storage(directory)
+    storage.begin(directory)
+    return storage

@@ -1,6 +1,9 @@
 """Puts the snapshot together from the counters of the parts. The loop does this between two turns, so they agree."""
 
+import contextlib
+import math
 import os
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from fastlog import __version__
-from fastlog.config import Settings, in_force
+from fastlog.config import Settings, in_force, printable
+from fastlog.errors import messages
 from fastlog.server.commit import Commit
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
@@ -30,6 +34,9 @@ from fastlog.stats import (
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, since there is room for many senders
 DROPS_ALARM_SEC = 60.0  # how long a kernel drop degrades health
+SYNC_ALARM_SEC = 3.0  # a sync under way for longer degrades health: a disk that works needs less
+SPACE_WAIT_SEC = 0.02  # how long the loop waits for the free space of the disk: any file system that answers needs less
+SPACE_FRESH_SEC = 10.0  # how long the last answer is shown while the file system gives no other
 SENDERS_SHOWN = 10  # senders of most entries, and as many with most gaps
 
 
@@ -53,7 +60,8 @@ class Reporter:
         self._writer = pipeline.writer
         self._log = pipeline.log
         self._rejects = pipeline.rejects
-        self._sync_mode = sync_mode
+        self.sync_mode = sync_mode
+        self._space = Space(pipeline.log.path.parent)
         self._started = now
         self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
@@ -100,12 +108,15 @@ class Reporter:
             acks=_acks(writer.commit),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
+            receive_errors=self._listener.errors,
             rates=self._rate.rates(),
-            disk=_disk(self._log, writer.failure, self._rejects.not_noted),
-            sync=_sync(writer.commit, self._sync_mode),
+            disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
+            sync=_sync(writer.commit, self.sync_mode, now),
             receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
             senders=ledger["senders"],
+            senders_pushed_out=ledger["pushed_out"],
             sender_restarts=ledger["restarts"],
+            stray_sequences=ledger["late"],
             top_senders=self._top_senders(now),
             process=_process(self._started_unix),
             settings=self._in_force,
@@ -117,11 +128,18 @@ class Reporter:
         reasons, warnings = [], []
         if self._writer.failure:
             reasons.append(f"the disk refuses entries: {self._writer.failure}")
+        if self._log.name_failure:
+            reasons.append(f"the log file was renamed or removed, and cannot be opened again: {self._log.name_failure}")
         if self._log.rotation_failure:
             reasons.append(f"the log file cannot be rotated: {self._log.rotation_failure}")
+        under_way_sec = _under_way_sec(self._writer.commit, now)
+        if under_way_sec is not None and under_way_sec >= SYNC_ALARM_SEC:
+            reasons.append(f"the disk does not answer: a sync has been under way for {int(under_way_sec)} s")
         since_drop = self._losses["kernel_drops"].seconds_since(now)
         if since_drop is not None and since_drop < DROPS_ALARM_SEC:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
+        if self._rejects.failure:
+            warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listener.granted < self._listener.wanted:
             warnings.append(
                 f"receive buffer is {self._listener.granted} bytes, not the {self._listener.wanted} asked for; "
@@ -169,20 +187,27 @@ def _acks(commit: Commit) -> AckStats:
     )
 
 
-def _sync(commit: Commit, mode: str) -> SyncState:
+def _sync(commit: Commit, mode: str, now: float) -> SyncState:
+    under_way_sec = _under_way_sec(commit, now)
     return SyncState(
         mode=mode,
         count=commit.syncs,
         failures=commit.sync_failures,
         last_ms=None if commit.sync_sec is None else round(commit.sync_sec * 1000, 3),
+        under_way_ms=None if under_way_sec is None else round(under_way_sec * 1000, 3),
     )
 
 
-def _disk(log: LogFile, failure: str | None, rejects_not_noted: int) -> Disk:
-    free, total = _space(log.path.parent)
+def _under_way_sec(commit: Commit, now: float) -> float | None:
+    """How long the sync under way has taken so far; None: there is none."""
+    return None if commit.under_way is None else max(now - commit.under_way.began, 0.0)
+
+
+def _disk(log: LogFile, space: "Space", failure: str | None, rejects_not_noted: int) -> Disk:
+    free, total = space.ask()
     return Disk(
         failure=failure,
-        log_file=os.fsencode(log.path.absolute()).decode("utf-8", "replace"),
+        log_file=printable(str(log.path)),
         log_bytes=log.size,
         log_limit_bytes=log.limit,
         rotations=log.rotations,
@@ -193,21 +218,49 @@ def _disk(log: LogFile, failure: str | None, rejects_not_noted: int) -> Disk:
     )
 
 
-def _space(directory: Path) -> tuple[int | None, int | None]:
-    """The free bytes and the size of the directory's file system; None: unknown."""
-    try:
-        system = os.statvfs(directory)
-    except OSError:
-        return None, None
-    return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+class Space:
+    """The free bytes and the size of a directory's file system, each None if it is unknown.
+
+    A file system that hangs must not hold up the loop because somebody looks: a thread of its own asks each time.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._answer: tuple[int | None, int | None] = None, None
+        self._answered_at = -math.inf
+        self._asking: threading.Thread | None = None
+
+    def ask(self) -> tuple[int | None, int | None]:
+        """The present answer, or the last one if it is not old and no other has come in time."""
+        if self._asking is None or not self._asking.is_alive():
+            self._asking = threading.Thread(target=self._ask, name="space", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the system has no thread left
+                self._asking.start()
+                self._asking.join(SPACE_WAIT_SEC)
+        return self._answer if time.monotonic() - self._answered_at <= SPACE_FRESH_SEC else (None, None)
+
+    def _ask(self) -> None:
+        try:
+            system = os.statvfs(self._directory)
+        except OSError:
+            self._answer = None, None
+        else:
+            self._answer = system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
+        self._answered_at = time.monotonic()
 
 
 def _process(started: float) -> Process:
-    return Process(pid=os.getpid(), started=started, cpu_seconds=time.process_time(), resident_bytes=_resident_bytes())
+    return Process(
+        pid=os.getpid(),
+        started=started,
+        cpu_seconds=time.process_time(),
+        resident_bytes=_resident_bytes(),
+        messages_not_printed=messages.not_printed,
+    )
 
 
 def _resident_bytes() -> int | None:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
-    except OSError:
+    except (OSError, ValueError, IndexError):
         return None

@@ -7,23 +7,41 @@ sync reports its end: it calls `done(None)` or `done(error)`.
 
 import contextlib
 import errno
+import fcntl
+import math
 import os
+import select
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from time import monotonic
 
 from fastlog.server._aio import MAX_UNDER_WAY, Aio
 
 FILE_MODE = 0o640  # log lines can hold personal data: not everybody may read them
-PROBE_NAME = ".fastlog-probe"
+# What a sync of a directory, or a lock, fails with where the file system has no such thing.
+NOT_SUPPORTED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+LOOK_SEC = 0.1  # while it waits with a limit: time between two looks whether the limit has been moved
 
 Done = Callable[[OSError | None], None]
+
+
+class SyncsUnderWayError(OSError):
+    """Syncs have not ended in time."""
 
 
 class Storage:
     """Files by descriptor, directories by path. `mode` names how entries are made durable."""
 
-    mode = "fdatasync, blocking"
+    give_up_at = math.inf  # on the clock of time.monotonic: from then on `finish` waits no longer, if it can help it
+    no_name_syncs: str | None = None  # why new names are as durable as the file system makes them by itself
+    no_locks: str | None = None  # why another process that writes the same file is not noticed
+
+    @property
+    def mode(self) -> str:
+        return "fdatasync, blocking"
 
     def open(self, path: Path) -> int:
         """Opens for reading and appending; creates the file if it does not exist."""
@@ -43,6 +61,22 @@ class Storage:
         """Never fails: only a sync shows whether the data is on the disk."""
         with contextlib.suppress(OSError):
             os.close(fd)
+
+    def lock(self, fd: int) -> None:
+        """Raises BlockingIOError if another process has locked the file. Where there are no locks, nothing happens."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            self.no_locks = os.strerror(error.errno)
+
+    def make_directory(self, path: Path) -> None:
+        """Makes the directory, and those above it that are missing. Their names are durable then."""
+        for directory in reversed([path, *path.parents]):
+            if not directory.is_dir():
+                directory.mkdir(exist_ok=True)
+                self._sync_new_name(directory.parent)
 
     def write(self, fd: int, data: memoryview) -> int:
         """Appends; returns how many bytes were taken, which may be fewer than given."""
@@ -76,7 +110,7 @@ class Storage:
     def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
         """Makes the files' data durable, and the names in the directory; calls `done` before it returns."""
         try:
-            _sync(files, directory)
+            self._sync(files, directory)
         except OSError as error:
             done(error)
         else:
@@ -84,31 +118,73 @@ class Storage:
 
     def sync_now(self, files: Sequence[int], directory: int | None = None) -> None:
         """Makes the same durable, and blocks until it is: for the start, where nobody waits for the loop."""
-        _sync(files, directory)
+        self._sync(files, directory)
 
     def finish(self) -> None:
-        """Waits until every sync under way has ended, and calls their `done`."""
+        """Waits until every sync under way has ended, and calls their `done`. Raises SyncsUnderWayError at
+        `give_up_at`."""
 
     def shut_down(self) -> None:
         self.finish()
 
+    def _sync(self, files: Sequence[int], directory: int | None) -> None:
+        for fd in files:
+            os.fdatasync(fd)
+        if directory is not None:
+            try:
+                os.fsync(directory)
+            except OSError as error:
+                self._check_names(error)
+
+    def _sync_new_name(self, parent: Path) -> None:
+        with contextlib.suppress(PermissionError), _opened(parent) as fd:  # who may not read it cannot sync it
+            self._sync([], fd)
+
+    def _check_names(self, error: OSError) -> None:
+        """A sync of a directory failed. Raises the error, unless the file system has no such sync."""
+        if error.errno not in NOT_SUPPORTED:
+            raise error
+        self.no_name_syncs = error.strerror
+
 
 class AsyncStorage(Storage):
-    """`on_ready` calls `done`; it is to be called when `source` becomes readable."""
+    """`on_ready` calls `done`; it is to be called when `source` becomes readable.
 
-    mode = "fdatasync, asynchronous"
+    Until `begin` has succeeded, syncs block all the same.
+    """
 
     def __init__(self) -> None:
+        self.why_blocking: str | None = "not begun"  # None: syncs are asynchronous
         self._aio = Aio()
         self._under_way: dict[int, tuple[int, OSError | None, Done]] = {}  # parts left, first error, done
         self._waiting: deque[tuple[int, bool, int]] = deque()  # parts that the kernel has no room for yet
         self._next_tag = 0
 
     @property
+    def mode(self) -> str:
+        return super().mode if self.why_blocking else "fdatasync, asynchronous"
+
+    @property
     def source(self) -> int:
         return self._aio.eventfd
 
+    def begin(self, directory: Path) -> None:
+        """From now on syncs are asynchronous, if the kernel and the directory's file system have such. To be called
+        again if `why_blocking` is set then: all of the system's asynchronous I/O may be in use at the moment."""
+        try:
+            self._aio.set_up()
+            self.why_blocking = None
+            failure = self._probe(directory)
+        except BlockingIOError:
+            failure = OSError(errno.EAGAIN, "all that the system allows are in use; see sysctl fs.aio-max-nr")
+        except OSError as error:
+            failure = error
+        self.why_blocking = None if failure is None else failure.strerror or str(failure)
+
     def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
+        if self.why_blocking:
+            super().sync(files, directory, done)
+            return
         tag = self._next_tag
         self._next_tag += 1
         parts = [(fd, False, tag) for fd in files] + ([] if directory is None else [(directory, True, tag)])
@@ -121,73 +197,88 @@ class AsyncStorage(Storage):
 
     def finish(self) -> None:
         while self._under_way:
-            self._note_ended(self._aio.ended(wait=True))
+            waits = self.give_up_at == math.inf
+            if not waits:
+                self._wait_with_limit()
+            self._note_ended(self._aio.ended(wait=waits))
 
     def shut_down(self) -> None:
         self.finish()
         self._aio.close()
 
+    def _wait_with_limit(self) -> None:
+        while not select.select([self.source], [], [], LOOK_SEC)[0]:
+            if monotonic() >= self.give_up_at:  # a signal handler may have moved it
+                raise SyncsUnderWayError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
     def _submit(self) -> None:
         refused = []
         while self._waiting and self._aio.under_way < MAX_UNDER_WAY:
             fd, is_directory, tag = self._waiting.popleft()
+            part = tag << 1 | is_directory
             try:
-                self._aio.submit(fd, is_directory, tag)
+                self._aio.submit(fd, is_directory, part)
             except OSError as error:
-                refused.append((tag, error.errno or errno.EIO))
+                refused.append((part, error.errno or errno.EIO))
         if refused:
             self._note_ended(refused)
 
     def _note_ended(self, ended: list[tuple[int, int]]) -> None:
-        for tag, number in ended:
+        for part, number in ended:
+            tag, is_directory = part >> 1, part & 1
             left, error, done = self._under_way.pop(tag)
-            if number and error is None:
-                error = OSError(number, os.strerror(number))
+            if number:
+                error = error or self._failure(OSError(number, os.strerror(number)), bool(is_directory))
             if left > 1:
                 self._under_way[tag] = (left - 1, error, done)
             else:
                 done(error)
         self._submit()
 
-
-def _sync(files: Sequence[int], directory: int | None) -> None:
-    for fd in files:
-        os.fdatasync(fd)
-    if directory is not None:
-        os.fsync(directory)
-
-
-def best_storage(directory: Path) -> tuple[Storage, str | None]:
-    """The asynchronous storage if the directory's file system supports it; otherwise the blocking one, and why."""
-    try:
-        storage = AsyncStorage()
-    except OSError as error:
-        return Storage(), str(error)
-    failure = _try_sync(storage, directory)
-    if failure is None:
-        return storage, None
-    with contextlib.suppress(OSError):
-        storage.shut_down()
-    return Storage(), str(failure)
-
-
-def _try_sync(storage: Storage, directory: Path) -> OSError | None:
-    """Syncs a new file in the directory, and removes it again; returns why the sync failed, if it did."""
-    ends: list[OSError | None] = []
-    probe = directory / PROBE_NAME
-    try:
-        directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fd = storage.open(probe)
+    def _failure(self, error: OSError, is_directory: bool) -> OSError | None:
+        """What an error of one part means for the whole sync."""
+        if is_directory:
             try:
-                storage.sync([fd], directory_fd, ends.append)
-                storage.finish()
-            finally:
-                storage.close(fd)
-                with contextlib.suppress(OSError):
-                    storage.unlink(probe)
-        finally:
-            os.close(directory_fd)
-    except OSError as error:
+                self._check_names(error)
+            except OSError:
+                return error
+            return None
         return error
-    return ends[0]
+
+    def _probe(self, directory: Path) -> OSError | None:
+        """Returns why asynchronous syncs do not work, if they do not. It leaves no trace, and needs no room."""
+        with _opened(directory) as fd:
+            failure = self._try(fd)
+            if failure is None:
+                return None
+            with contextlib.suppress(OSError):
+                os.fsync(fd)
+                return failure
+        # Any sync of this directory fails, so it shows nothing about asynchronous ones.
+        fd = os.memfd_create("fastlog", os.MFD_CLOEXEC)
+        try:
+            return self._try(fd)
+        finally:
+            os.close(fd)
+
+    def _try(self, fd: int) -> OSError | None:
+        ends: list[OSError | None] = []
+        self.sync([fd], None, ends.append)
+        self.finish()
+        return ends[0]
+
+
+@contextlib.contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def best_storage(directory: Path) -> AsyncStorage:
+    """A storage with asynchronous syncs if the kernel and the directory's file system have such."""
+    storage = AsyncStorage()
+    storage.begin(directory)
+    return storage

@@ -1,7 +1,7 @@
 """The receive path's target: datagrams over loopback to an Intake, and what the reference decoder says must come out.
 
 An input is three bytes and then the datagrams. The first byte chooses how the server behaves, the second what of the
-intake is nearly full before (see `check`), the third how many notes are allowed.
+intake is nearly full before (see `check`), the third how much may be noted.
 """
 
 import select
@@ -19,6 +19,7 @@ SLOT_BYTES = (512, 65536)  # a small BUFFER_SIZE, so that little is needed to be
 ELSEWHERE = [ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")]
 QUEUED_BYTES_MAX = 64 << 10  # in the socket at a time: far less than its buffer
 QUEUED_MAX = 64
+NOTE_BYTES = 64  # allowed for each note: less than many have, so that some are cut
 ACKS_CHECKED_MAX = 64  # of one input: as many as surely fit in the sender's receive buffer
 
 
@@ -99,8 +100,8 @@ class Run:
         self.lines: list[Piece] = []  # not yet taken from the line buffer
         self.seen: set[bytes] = set()
         self.sequences: list[int] = []  # an ACK is owed for
-        self.expected_notes: list[tuple[str, str, int, int, bytes]] = []
-        self.notes: list[tuple[str, str, int, int, bytes]] = []
+        self.expected_notes: list[tuple[str, str, int, int, int, bytes]] = []
+        self.notes: list[tuple[str, str, int, int, int, bytes]] = []
         self.priority_waits = False
         self.counts = counts_of(link.intake)  # as they must be
 
@@ -115,7 +116,7 @@ class Run:
             self.counts[piece.reason or piece.level] += 1
             if piece.reason:
                 rejected = datagram[piece.start : piece.end]
-                self.expected_notes.append((self.link.name, piece.reason, piece.start, size, rejected))
+                self.expected_notes.append((self.link.name, piece.reason, piece.start, size, len(rejected), rejected))
                 continue
             if piece.level in PRIORITY:
                 self.priority_waits = True
@@ -179,7 +180,8 @@ def check(data: bytes) -> None:
     intake = link.intake
     intake.forget(0, intake.priority_entries)
     intake.clear_priority()
-    intake.rejects.notes_allowed = notes_allowed * 8
+    notes_allowed *= 6  # for the one sender, who gets three quarters
+    intake.rejects.allow(notes_allowed // 3 * 4, notes_allowed // 3 * 4 * NOTE_BYTES)
     not_noted, sent, dropped = intake.rejects.not_noted, intake.acks.sent, intake.acks.dropped
     verdicts = FILLERS_VERDICTS | {datagram: verdict(datagram, link.slot_bytes) for datagram in datagrams}
     if how & 1:
@@ -195,7 +197,7 @@ def check(data: bytes) -> None:
     assert (intake.lines.size, intake.lines.entries, intake.lines.priority_count, len(run.lines)) == (0, 0, 0, 0)
     assert counts_of(intake) == run.counts
     assert intake.priority_waits == run.priority_waits
-    assert run.notes == run.expected_notes[: notes_allowed * 8]
+    assert run.notes == list(allowed(run.expected_notes, notes_allowed, notes_allowed * NOTE_BYTES))
     assert intake.rejects.not_noted - not_noted == len(run.expected_notes) - len(run.notes)
     acks = list(received_acks(link.client))
     if run.acknowledges:
@@ -209,6 +211,14 @@ def check(data: bytes) -> None:
         assert intake.acks.count == len(run.sequences)
         intake.acks.forget(0, intake.priority_entries)
     intake.remember(array("B", list(data[3:])))  # as if a file held it; made of a list, an array has no byte to spare
+
+
+def allowed(notes, count: int, size: int):
+    """Those that may be noted: so many, with so many bytes of their pieces."""
+    for *about, piece in notes:
+        if count and (size or not piece):
+            yield (*about, piece[:size])
+            count, size = count - 1, max(0, size - len(piece))
 
 
 def received_acks(client: socket.socket):

@@ -12,6 +12,8 @@ from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
+from fastlog.server._socket cimport Acks, LocalAddress
 
 from fastlog.server._duplicates import STORED_MAX
 
@@ -79,6 +81,53 @@ def saw_many(
     return first + rounds
 
 
+def check_senders(Ledger ledger not None):
+    """Checks that the table of senders is whole: everything in it agrees with everything else. Returns how many senders
+    are new, and how many are established."""
+    cdef Senders *table = &ledger.table
+    cdef uint32_t place, host, senders, hosts, size, listed = 0
+    cdef int kind
+    present = [0, 0]
+    for place in range(1, table.used + 1):
+        if table.places[place].received:
+            present[table.places[place].kind] += 1
+    for kind in range(KINDS):
+        assert table.count[kind] == present[kind]
+        assert table.largest[kind] == FEW or table.rings[kind][table.largest[kind]]
+        senders = 0
+        for size in range(SENDERS_MAX + 1):
+            hosts = 0
+            host = table.rings[kind][size]
+            while host and (hosts == 0 or host != table.rings[kind][size]):
+                assert max(table.hosts[host].senders, <uint32_t>FEW) == size <= table.largest[kind]
+                assert table.hosts[host].key.scope_and_port == <uint64_t>kind
+                senders += ring_size(table, host, kind)
+                hosts += 1
+                host = table.host_links[host].after
+            listed += hosts
+        assert senders == present[kind]
+    host = table.free_host
+    while host:
+        listed += 1
+        host = table.hosts[host].next
+    assert listed == table.hosts_used
+    assert present[NEW] + present[ESTABLISHED] <= SENDERS_MAX
+    return tuple(present)
+
+
+cdef uint32_t ring_size(Senders *table, uint32_t host, int kind) except? 0:
+    """How many senders the host has, all of which must be its own."""
+    cdef uint32_t place = table.hosts[host].first, count = 0
+    while count == 0 or place != table.hosts[host].first:
+        assert table.places[place].host == host and table.places[place].kind == <uint32_t>kind
+        assert table.places[place].received
+        assert table.links[table.links[place].after].before == place
+        count += 1
+        place = table.links[place].after
+    assert count == table.hosts[host].senders
+    return count
+
+
 def scan_many(list datagrams not None):
     """Scans the datagrams and stores their entries to a scratch buffer; returns how many were accepted."""
     cdef uint8_t scratch[SCRATCH_BYTES]
@@ -100,12 +149,32 @@ def scan_many(list datagrams not None):
     return accepted
 
 
+def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None):
+    """An ACK is owed to that IPv4 address, and is to leave from `source`, which need not be an address of this host."""
+    cdef Address to = parsed(address, port)
+    cdef LocalAddress local
+    cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
+    memset(&local, 0, sizeof(local))
+    memcpy(local.ipv6, <const char *>raw, len(raw))
+    acks.owe(sequence, 0, &to, &local)
+
+
+def limit_reports(Intake intake not None, size_t size):
+    """What the kernel reports with a datagram has room for so many bytes. To be called before the first drain, and for
+    that one only."""
+    cdef unsigned int i
+    for i in range(intake.arena.slot_count):
+        intake.arena.messages[i].msg_hdr.msg_controllen = size
+
+
 cdef Address parsed(str text, uint16_t port) except *:
     cdef Address address
     cdef bytes raw
     memset(&address, 0, sizeof(address))
+    text, _, scope = text.partition("%")
     if ":" in text:
         raw = socket.inet_pton(socket.AF_INET6, text)
+        address.v6.sin6_scope_id = int(scope or 0)
         address.v6.sin6_family = AF_INET6
         address.v6.sin6_port = htons(port)
         memcpy(&address.v6.sin6_addr, <const char *>raw, 16)

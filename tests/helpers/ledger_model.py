@@ -1,6 +1,6 @@
 """The ledger's rules for one sender, in sets of numbers: what fastlog/server/_ledger.pyx must agree with."""
 
-from fastlog.server._ledger import JUMP_MAX, RESTART_ROW, WINDOW
+from fastlog.server._ledger import JUMP_MAX, PROOF_ROW, TURN_REACH, TURNS, WINDOW
 
 
 class Run:
@@ -43,12 +43,17 @@ class Run:
 
 
 class Model:
+    """`aside` is a run that may turn out to be the sender's; `before` is the run before it, which may still continue;
+    `left` is the newest sequence of the last of these two that is over."""
+
     def __init__(self) -> None:
         self.received = self.repeated = self.late = self.restarts = 0
         self.over = 0  # losses of runs that are over
+        self.turns = 0  # between the run and the other one
         self.run: Run | None = None
         self.aside: Run | None = None
         self.before: Run | None = None
+        self.left: int | None = None
 
     def saw(self, sequence: int | None) -> None:
         self.received += 1
@@ -62,30 +67,43 @@ class Model:
                 self.repeated += not self.before.add(sequence)
                 return
             self.late += len(self.run.arrived)
-            self.run, self.before = self.before, None
-        if self.run.newest < sequence <= self.run.newest + JUMP_MAX:
-            self.dismiss()
+            self.left, self.run, self.before = self.run.newest, self.before, None
+            self.turns += 1
+        if self.aside and sequence > self.run.newest and self.aside.is_near(sequence):
+            self.put_aside(sequence)
+        elif self.run.newest < sequence <= self.run.newest + WINDOW:
+            if self.aside:
+                self.left = self.aside.newest
+                self.dismiss()
+                self.turns += 1
             self.run.add(sequence)
         elif self.run.is_behind(sequence):
             self.repeated += not self.run.add(sequence)
         else:
             self.put_aside(sequence)
-        if self.before and self.run.newest - self.run.first >= WINDOW:
+        if self.before and len(self.run.arrived) > WINDOW:
             self.settle()
 
     def put_aside(self, sequence: int) -> None:
         self.settle()
         if self.aside is None or not self.aside.is_near(sequence):
             self.dismiss()
-            self.aside = Run(sequence)
+            if self.left is None or abs(sequence - self.left) > TURN_REACH:
+                self.turns = 0
+            self.aside, self.left = Run(sequence), None
         elif not self.aside.add(sequence):
             self.repeated += 1
-        elif (
-            2 * len(self.aside.arrived) > self.aside.newest - self.aside.first
-            and self.aside.row(sequence) >= RESTART_ROW
-        ):
-            self.restarts += 1
+        elif self.is_proven(self.aside, sequence):
+            if 0 < self.aside.first - self.run.newest <= JUMP_MAX and self.turns < TURNS:
+                self.aside.first = self.run.newest + 1
+            else:
+                self.restarts += 1
             self.before, self.run, self.aside = self.run, self.aside, None
+
+    @staticmethod
+    def is_proven(run: Run, sequence: int) -> bool:
+        half_came = 2 * len(run.arrived) > run.newest - run.first
+        return (half_came and run.row(sequence) >= PROOF_ROW) or len(run.arrived) >= WINDOW
 
     def dismiss(self) -> None:
         if self.aside:
@@ -95,17 +113,23 @@ class Model:
     def settle(self) -> None:
         if self.before:
             self.over += self.before.lost + self.before.missing
-            self.before = None
+            self.left, self.before, self.turns = self.before.newest, None, TURNS
 
     def totals(self) -> dict[str, int]:
-        runs = [run for run in (self.run, self.before) if run]
+        lost, missing = self.over, 0
+        if self.run:
+            lost, missing = lost + self.run.lost, self.run.missing
+        if self.before:  # as long as it may continue, nothing that the run after it skipped is lost
+            lost += self.before.lost - self.run.lost
+            missing += self.before.missing + self.run.lost
         return {
             "received": self.received,
-            "lost": self.over + sum(run.lost for run in runs),
-            "missing": sum(run.missing for run in runs),
+            "lost": lost,
+            "missing": missing,
             "repeated": self.repeated,
             "late": self.late,
             "restarts": self.restarts,
             "senders": int(self.received > 0),
             "retired": 0,
+            "pushed_out": 0,
         }

@@ -134,7 +134,9 @@ class Server:
 
     def queued(self) -> int:
         """Bytes of the receive buffer in use, by the kernel's account."""
-        table = Path("/proc/net/udp6" if ":" in self.host else "/proc/net/udp").read_text().splitlines()[1:]
+        table = (
+            Path(f"/proc/{self.process.pid}/net/{'udp6' if ':' in self.host else 'udp'}").read_text().splitlines()[1:]
+        )
         rows = [row.split() for row in table]
         return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].split(":")[1], 16) == self.port)
 

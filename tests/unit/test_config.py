@@ -11,7 +11,7 @@ import pytest
 from fastlog import setting_sources
 from fastlog.config import Settings, describe, describe_server
 from fastlog.errors import ConfigError
-from fastlog.setting_sources import Source, load
+from fastlog.setting_sources import Source, load, load_for_server
 from tests.helpers.running import run_fastlog
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +64,7 @@ def test_every_setting_has_a_flag(tmp_path):
 WRONG = [
     ("SERVER_PORT", "65536"), ("SERVER_PORT", "-1"), ("SERVER_PORT", "http"), ("SERVER_PORT", "5514.5"),
     ("BUFFER_SIZE", "0"), ("BUFFER_SIZE", "65537"), ("LOG_FILENAME", "a/b"), ("LOG_FILENAME", ".."), ("LOG_FILENAME", "."),
+    ("LOG_FILENAME", "a\nb"), ("LOG_FILENAME", "a\0b"), ("LOG_FILENAME", "é" * 101), ("LOG_DIR", "a\nb"), ("LOG_DIR", "a\0b"), ("LOG_DIR", "a\ud800"),
     ("FLUSH_COUNT", "0"), ("FLUSH_COUNT", "many"), ("FLUSH_TIMEOUT_SEC", "0"), ("FLUSH_TIMEOUT_SEC", "nan"),
     ("FLUSH_TIMEOUT_SEC", "inf"), ("FLUSH_TIMEOUT_SEC", "-1"), ("RCVBUF_SIZE", "0"), ("RCVBUF_SIZE", "4M"),
     ("SNDBUF_SIZE", "0"), ("MAX_LOG_SIZE_MB", "0"), ("MAX_LOG_SIZE_MB", "1e400"), ("MAX_LOG_SIZE_MB", "nan"),
@@ -97,6 +98,35 @@ def test_a_wrong_value_ends_the_server_with_one_line(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rejects.jsonl", "rejects.jsonl.1", "rejects.jsonl.new", "rejects.jsonl.x", ".fastlog-probe", ".fastlog-doctor",
+        "server.log.1", "server.log.10000", "x.new", "x.torn", "x.repaired", "x.distrusted", "x.distrusted.100",
+    ],
+)  # fmt: skip
+def test_a_log_is_refused_the_name_of_another_file_of_a_server(tmp_path, name):
+    """Of this one, or of another server that has the same directory: entries that were acknowledged would be lost."""
+    done = run_fastlog("serve", "--check", cwd=tmp_path, LOG_FILENAME=name)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fastlog: LOG_FILENAME={name!r} (environment): fastlog gives such names to other ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["rejects.json", "rejects", "fastlog-probe", "server.log1", "1", "new", "new.log", "é" * 100]
+)
+def test_any_other_name_is_good_for_a_log(name):
+    sources = [Source("environment", {"LOG_FILENAME": name}, plain_names=True)]
+    assert load_for_server(sources)[0].log_filename == name
+
+
+def test_commands_may_look_at_any_file_of_a_server(tmp_path):
+    (tmp_path / "server.log.1").write_bytes(b'{"level":"INFO","message":"old"}\n')
+    done = run_fastlog("tail", "--log-dir", ".", "--log-filename", "server.log.1", cwd=tmp_path)
+    assert (done.returncode, "old" in done.stdout) == (0, True)
+
+
 def test_a_wrong_value_in_the_file_is_reported_with_the_file(tmp_path):
     (tmp_path / ".env").write_text("FLUSH_COUNT=0\n")
     done = run_fastlog("serve", "--check", cwd=tmp_path)
@@ -115,7 +145,7 @@ def test_a_directory_that_is_none_ends_the_start(tmp_path):
     done = run_fastlog("serve", "--port", "0", "--log-dir", "file/logs", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        "fastlog: cannot make the directory file/logs: Not a directory; set LOG_DIR to a directory you may write\n"
+        f"fastlog: cannot make the directory {tmp_path}/file/logs: Not a directory; set LOG_DIR to a directory you may write\n"
     )
 
 

@@ -2,13 +2,25 @@
 
 import random
 import resource
+import socket
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastlog.server._ledger import JUMP_MAX, RESTART_ROW, RETIRE_MAX, SENDERS_MAX, WINDOW, Ledger
-from tests.helpers._hooks import saw, saw_many
+from fastlog.server._ledger import (
+    ESTABLISHED_ENTRIES,
+    ESTABLISHED_MS,
+    FEW,
+    JUMP_MAX,
+    NEW_MIN,
+    PROOF_ROW,
+    RETIRE_MAX,
+    SENDERS_MAX,
+    WINDOW,
+    Ledger,
+)
+from tests.helpers._hooks import check_senders, saw, saw_many
 from tests.helpers.ledger_model import Model
 
 SECRET = bytes(range(16))
@@ -65,12 +77,36 @@ CASES = [
     ("the oldest of the window again", [LONG, NEXT - WINDOW, NEXT], {"repeated": 1}),
     ("one older than the window again", [LONG, NEXT - WINDOW - 1, NEXT], {"late": 1}),
     ("a step of the window", [1, 1 + WINDOW], {"missing": WINDOW - 1}),
-    ("a step of the window and one", [1, 2 + WINDOW], {"missing": WINDOW - 1, "lost": 1}),
+    ("a step of the window and one", [1, 2 + WINDOW], {}),
+    ("a step of the window and one, proven", [1, run(2 + WINDOW, PROOF_ROW)], {"missing": WINDOW}),
     ("a step of the window with a gap in it", [1, 3, 3 + WINDOW], {"missing": WINDOW - 1, "lost": 1}),
     ("a step past a gap at the beginning", [1, 3, WINDOW + 2], {"missing": WINDOW - 2, "lost": 1}),
     ("an outage", [1, 100_001, run(100_002, WINDOW)], {"lost": 99_999}),
-    ("the longest jump", [1, 1 + JUMP_MAX], {"lost": JUMP_MAX - WINDOW, "missing": WINDOW - 1}),
-    ("a jump that is too long", [1, 2 + JUMP_MAX], {}),
+    ("an outage and one less than a proof", [1, run(100_001, PROOF_ROW - 1)], {}),
+    ("an outage, where the old run may still continue", [1, run(100_001, WINDOW)], {"missing": 99_999}),
+    ("an outage, and an entry from before it in time", [1, 3, run(100_001, WINDOW), 2, 100_001 + WINDOW], {"lost": 99_997}),
+    ("an outage after a gap", [1, 2, 5, run(100_001, WINDOW + 1)], {"lost": 2 + 99_995}),
+    ("an outage that ends in another order", [1, 100_005, 100_001, 100_003, 100_004, 100_002, run(100_006, WINDOW)], {"lost": 99_999}),
+    ("an outage that ends backwards", [1, range(100_000 + WINDOW - 1, 100_000, -1), run(100_000 + WINDOW, 2)], {"lost": 99_999}),
+    ("an outage that ends with gaps", [1, [n for n in run(100_001, 2 * WINDOW) if n % 3], run(100_001 + 2 * WINDOW, WINDOW)], {"lost": 99_999 + 683}),
+    ("an outage after which most is lost", [1, range(100_001, 100_001 + 5 * 2 * WINDOW, 5), run(100_001 + 5 * 2 * WINDOW, WINDOW)], {"lost": 99_999 + 4 * 2 * WINDOW}),
+    ("two outages", [1, run(100_001, 3 * WINDOW), run(200_001, 3 * WINDOW)], {"lost": 99_999 + 100_000 - 3 * WINDOW}),
+    ("two outages, one soon after the other", [1, run(100_001, 20), run(200_001, 3 * WINDOW)], {"lost": 199_999 - 20}),
+    ("an outage just beyond the window, in another order", [1, 1130, 1110, run(1111, 19), run(1131, WINDOW)], {"lost": 1108}),
+    ("a straggler after an outage", [1, 3, 100_001, 2, 4, run(100_002, WINDOW + 1)], {"late": 1, "lost": 99_997}),
+    ("a straggler after a proven outage", [1, run(100_001, 20), 2, run(100_021, WINDOW + 1)], {"late": 20, "lost": 100_018}),
+    ("the longest outage", [1, run(1 + JUMP_MAX, WINDOW + 1)], {"lost": JUMP_MAX - 1}),
+    ("a jump that is too long", [1, run(2 + JUMP_MAX, WINDOW + 1)], {"restarts": 1}),
+    ("one forged entry ahead", [run(1, 50), 2**20, run(51, 50)], {"late": 1}),
+    ("one forged entry ahead, again and again", [[part for n in run(1, 50) for part in (n, 2**20 + n)], 51], {"late": 50}),
+    ("a forged row ahead", [run(1, 50), run(2**20, 100), run(51, 50)], {"late": 100}),
+    ("a forged row with gaps ahead", [run(1, 50), run(2**20, 20), 2**20 + 1000, run(51, 50)], {"late": 21}),
+    ("strays far apart", [[n << 20 for n in range(100)]], {"late": 98}),
+    ("strays ever farther ahead", [run(1, 10), [5000 * n for n in range(1, 100)], run(11, 10)], {"late": 99}),
+    ("two programs in turn", [[part for n in run(1, 3000) for part in (n, 500_000 + n)]], {"late": 2999}),
+    ("two programs in turn, one of which ends", [[part for n in run(1, 3000) for part in (n, 500_000 + n)], run(503_001, 3000)], {"late": 2999, "restarts": 1}),
+    ("two programs in turns of 20", [[m + n for n in range(1, 3000, 20) for part in (0, 500_000) for m in run(part, 20)]], {"late": 149 * 20, "restarts": 148}),
+    ("two programs that begin with a turn of 20", [run(1, 20), run(500_001, 20), 21, 500_021, 22, 500_022, 23, run(500_023, 2000)], {"late": 22, "restarts": 1}),
     ("a stray far ahead", [1, 10**15, 2, 3], {"late": 1}),
     ("a run far ahead", [1, run(10**15, 3 * WINDOW)], {"restarts": 1}),
     ("a run far ahead, with a gap", [1, run(10**15, 20), 10**15 + 21], {"restarts": 1, "missing": 1}),
@@ -78,7 +114,7 @@ CASES = [
     ("an old retransmission, three times", [LONG, 7, 7, 7, run(NEXT, 9)], {"late": 1, "repeated": 2}),
     ("an old retransmission between every two", [LONG, 7, NEXT, 8, NEXT + 1, 9, NEXT + 2], {"late": 3}),
     ("old retransmissions while the sender is silent", [LONG, range(7, 2000, 3), NEXT], {"late": 665}),
-    ("old ones in a row, one short of a restart", [LONG, run(7, RESTART_ROW - 1), NEXT], {"late": RESTART_ROW - 1}),
+    ("old ones in a row, one short of a restart", [LONG, run(7, PROOF_ROW - 1), NEXT], {"late": PROOF_ROW - 1}),
     ("old ones in a row, and the run continues", [LONG, run(7, 100), run(NEXT, 9)], {"restarts": 1, "late": 100}),
     ("old ones in a row, and the run continues with a gap", [LONG, run(7, 100), NEXT + 5], {"restarts": 1, "late": 100, "missing": 5}),
     ("old ones in a row with gaps, and the run continues", [LONG, run(7, 9), 18, NEXT], {"restarts": 1, "late": 10}),
@@ -87,13 +123,14 @@ CASES = [
     ("two old regions in turn", [LONG, 7, 3000, 8, 3001, 9, NEXT], {"late": 5}),
     ("a restart", [LONG, run(1, 3 * WINDOW)], {"restarts": 1}),
     ("a restart that passes the old run", [LONG, run(1, 8 * WINDOW)], {"restarts": 1}),
-    ("a short restart", [LONG, run(1, RESTART_ROW)], {"restarts": 1}),
+    ("a short restart", [LONG, run(1, PROOF_ROW)], {"restarts": 1}),
     ("a restart, reordered", [LONG, 2, 1, 3, 5, 4, run(6, 9)], {"restarts": 1}),
     ("a restart, backwards", [LONG, range(20, 0, -1), run(21, 9)], {"restarts": 1}),
     ("a restart with a gap", [LONG, 1, 3, run(4, 8), run(12, 2 * WINDOW)], {"restarts": 1, "lost": 1}),
     ("a restart with a gap, filled", [LONG, 1, 3, run(4, 12), 2, run(16, 2 * WINDOW)], {"restarts": 1}),
     ("a restart, every third lost at first", [LONG, [n for n in run(1, 60) if n % 3], run(61, 40)], {"restarts": 1, "missing": 20}),
-    ("a restart and an outage", [LONG, run(1, 20), 100 + 5 * WINDOW * 2], {"restarts": 1, "lost": 79 + 9 * WINDOW + 1, "missing": WINDOW - 1}),
+    ("a restart and an outage", [LONG, run(1, 20), run(50_001, WINDOW + 1)], {"restarts": 1, "lost": 49_980}),
+    ("a restart and an outage up to near the old run", [LONG, run(1, 20), run(NEXT + 100, 2 * WINDOW)], {"restarts": 1, "late": 20, "lost": 100}),
     ("a restart with a repetition", [LONG, 1, 1, run(2, 9)], {"restarts": 1, "repeated": 1}),
     ("a restart within the window", [run(1, 100), run(1, 101)], {"repeated": 100}),
     ("two restarts", [LONG, run(1, 3 * WINDOW), run(1, 3 * WINDOW)], {"restarts": 2}),
@@ -105,7 +142,7 @@ CASES = [
     ("a gap before the last number", [TOP - 3, TOP], {"missing": 2}),
     ("a gap before the last number, filled", [TOP - 3, TOP, TOP - 1, TOP - 2], {}),
     ("the last number, again", [TOP, TOP], {"repeated": 1}),
-    ("a step to the last number", [TOP - 3 * WINDOW, TOP], {"lost": 2 * WINDOW, "missing": WINDOW - 1}),
+    ("an outage up to the last numbers", [TOP - 3 * WINDOW, run(TOP - 9, 10)], {"missing": 3 * WINDOW - 10}),
     ("from the last number to 0 is a restart", [run(TOP - 9, 10), run(0, 9)], {"restarts": 1}),
     ("0 after the last number", [run(TOP - 2 * WINDOW, 2 * WINDOW + 1), 0, TOP], {"repeated": 1}),
     ("from 0 to the last number", [0, TOP], {}),
@@ -185,6 +222,10 @@ steps = st.one_of(
     st.tuples(st.just("on"), st.sampled_from([1, 1, 2, 7, 9, 64, WINDOW, 2 * WINDOW])),
     st.tuples(st.just("skip"), st.one_of(st.integers(1, 130), st.integers(WINDOW - 3, WINDOW + 3))),
     st.tuples(st.just("skip"), st.sampled_from([5000, JUMP_MAX - 1, JUMP_MAX, JUMP_MAX + 1, 10**12])),
+    st.tuples(st.just("jump"), st.one_of(st.integers(WINDOW - 9, WINDOW + 9), st.integers(WINDOW, 3 * WINDOW))),
+    st.tuples(st.just("jump"), st.sampled_from([5000, 500_000, JUMP_MAX - 1, JUMP_MAX, JUMP_MAX + 1, 10**12])),
+    st.tuples(st.just("thin"), st.integers(1, 9)),
+    st.tuples(st.just("turn"), st.integers(0, 70)),
     st.tuples(st.just("back"), st.one_of(st.integers(0, 130), st.integers(WINDOW - 3, WINDOW + 3))),
     st.tuples(st.just("back"), st.integers(0, 4 * WINDOW)),
     st.tuples(st.just("start"), st.sampled_from([0, 1, 500, 2 * WINDOW, TOP - 9, TOP - 2 * WINDOW])),
@@ -210,10 +251,19 @@ def test_any_sequences_agree_with_the_model(start, steps):
         elif kind == "start":
             highs.append(at)
             first, count = amount, 12
+        elif kind == "jump":
+            highs.append(at)
+            first, count = at + 1 + amount, 12
+        elif kind == "thin":
+            count = 10 * amount
+        elif kind == "turn":
+            first, count = highs[-1] + 1 + amount % 10, 1 + amount // 10
+            highs.append(at)
         elif kind == "return":
             first = highs[-1] + amount
             highs.append(at)
-        for sequence in [None] if kind == "none" else range(max(first, 0), min(first + count, TOP + 1)):
+        step = amount if kind == "thin" else 1
+        for sequence in [None] if kind == "none" else range(max(first, 0), min(first + count, TOP + 1), step):
             saw(ledger, "192.0.2.1", 1000, sequence, 0)
             model.saw(sequence)
             if sequence is not None and kind != "back":
@@ -252,18 +302,26 @@ def test_an_ipv4_sender_is_the_same_on_a_dual_stack_socket(ledger):
     assert ledger.top(1, 0) == [("192.0.2.1:1000", 3, 0, 0.0)]
 
 
+def test_senders_of_one_link_local_address_on_two_links_differ(ledger):
+    gone = 2**31
+    for address in ("fe80::1%1", f"fe80::1%{gone}", "fe80::1"):
+        feed(ledger, 1, 3, address=address)
+    names = {f"[fe80::1%{socket.if_indextoname(1)}]:1000", f"[fe80::1%{gone}]:1000", "[fe80::1]:1000"}
+    assert {name for name, *_ in ledger.top(10, 0)} == {name for name, *_ in ledger.worst(10, 0)} == names
+
+
 def test_top_and_worst(ledger):
     for n in range(1, 151):  # the n-th sender sends n entries, and every third one loses 2n
         feed(ledger, run(1, n), port=n, now_ms=1000 * n)
         if n % 3 == 0:
-            feed(ledger, n + 2 * n + WINDOW, port=n, now_ms=1000 * n)
+            feed(ledger, 3 * n + 500, port=n, now_ms=1000 * n)
             feed(ledger, run(3 * n + WINDOW + 1, WINDOW), address="198.51.100.7", port=n, now_ms=1000 * n)
     top = ledger.top(10, 200_000)
     assert [received for _, received, *_ in top] == [WINDOW] * 10
     assert ledger.worst(3, 200_500) == [
-        ("192.0.2.1:150", 151, 300 + WINDOW - 1, 50.5),
-        ("192.0.2.1:147", 148, 294 + WINDOW - 1, 53.5),
-        ("192.0.2.1:144", 145, 288 + WINDOW - 1, 56.5),
+        ("192.0.2.1:150", 151, 300 + 499, 50.5),
+        ("192.0.2.1:147", 148, 294 + 499, 53.5),
+        ("192.0.2.1:144", 145, 288 + 499, 56.5),
     ]
     assert len(ledger.worst(1000, 0)) == 50
     assert len(ledger.top(1000, 0)) == 100
@@ -283,7 +341,7 @@ def test_the_figures_of_a_retired_sender_stay_in_the_totals(ledger):
 
 def test_a_sender_that_comes_again_starts_anew(ledger):
     feed(ledger, run(1, 10))
-    feed(ledger, 3 * WINDOW)
+    feed(ledger, WINDOW)
     assert len(ledger.worst(1, 0)) == 1
     ledger.retire(10, 0)
     lost = ledger.totals()["lost"]
@@ -338,6 +396,152 @@ def test_more_senders_than_places_retire_the_least_recently_seen(ledger):
     assert ledger.totals()["retired"] == totals["retired"]
 
 
+class Crowd:
+    """A ledger, its clock, and honest senders: each loses every tenth entry."""
+
+    def __init__(self, senders: list[tuple[str, int]]) -> None:
+        self.ledger = Ledger(SECRET)
+        self.now_ms = 0
+        self.senders = senders
+        self.sent = 0
+
+    def send(self, count: int, last_ms: int = 0) -> None:
+        """Each honest sender sends so many, over so much time."""
+        for _ in range(count):
+            self.now_ms += last_ms // count
+            self.sent += 1
+            if self.sent % 10:
+                for address, port in self.senders:
+                    saw(self.ledger, address, port, self.sent, self.now_ms)
+
+    def flood(self, senders, rounds: int = 1, apart_ms: int = 0, at_once: int = 1) -> None:
+        """Each stranger sends so many entries at once in each round: 100 strangers a millisecond."""
+        for first in range(1, 1 + rounds * at_once, at_once):
+            for number, (address, port) in enumerate(senders):
+                for sequence in run(first, at_once):
+                    saw(self.ledger, address, port, sequence, self.now_ms + number // 100)
+            self.now_ms += len(senders) // 100 + apart_ms
+
+    def assert_exact(self) -> None:
+        """No figure of the honest senders is wrong; strangers lost nothing."""
+        totals = self.ledger.totals()
+        assert totals["lost"] + totals["missing"] == len(self.senders) * (self.sent // 10)
+        assert totals["repeated"] == totals["late"] == totals["restarts"] == 0
+        assert totals["pushed_out"] == totals["retired"]
+        check_senders(self.ledger)
+
+
+HONEST = [
+    *((f"192.0.2.{n}", 514) for n in range(50)),
+    *(("198.51.100.1", port) for port in range(FEW)),
+    ("2001:db8::1", 9),
+]
+PORTS = 60_000
+HOSTS = {
+    "one": lambda n, rng: "203.0.113.1",
+    "five": lambda n, rng: f"203.0.113.{n % 5}",
+    "thousand": lambda n, rng: f"10.0.{n % 4}.{n % 250}",
+    "one that IPv6 gives many addresses": lambda n, rng: f"2001:db8:1:1:{rng.randrange(1 << 16):x}::{n:x}",
+    "one link": lambda n, rng: f"fe80::{rng.randrange(1 << 16):x}:{n:x}%2",
+}
+
+
+@pytest.mark.parametrize("before_ms", [0, 5000], ids=["new ones", "established ones"])
+@pytest.mark.parametrize("host", HOSTS)
+def test_many_ports_of_few_hosts_cost_other_senders_no_figure(rng, host, before_ms):
+    crowd = Crowd(HONEST)
+    crowd.send(95, before_ms)
+    flood = [(HOSTS[host](n, rng), 1 + n) for n in range(PORTS)]
+    crowd.flood(flood)
+    crowd.send(100)
+    crowd.flood(flood[:30_000], rounds=2, apart_ms=400)
+    crowd.send(100, 1000)
+    crowd.assert_exact()
+    assert crowd.ledger.totals()["senders"] == SENDERS_MAX
+    assert crowd.ledger.totals()["pushed_out"] >= len(HONEST) + PORTS - SENDERS_MAX
+
+
+@pytest.mark.parametrize("host", ["one", "five"])
+def test_many_established_ports_of_few_hosts_cost_other_senders_no_figure(rng, host):
+    crowd = Crowd(HONEST)
+    crowd.send(95)
+    flood = [(HOSTS[host](n, rng), 1 + n) for n in range(SENDERS_MAX - len(HONEST))]
+    crowd.flood(flood, rounds=ESTABLISHED_ENTRIES + 1, apart_ms=ESTABLISHED_MS // ESTABLISHED_ENTRIES)
+    assert check_senders(crowd.ledger)[1] == SENDERS_MAX - NEW_MIN
+    crowd.send(100, 5000)
+    assert check_senders(crowd.ledger)[1] == SENDERS_MAX - NEW_MIN
+    crowd.flood([(HOSTS[host](n, rng), 1 + n) for n in range(PORTS - 20_000, PORTS)], rounds=10, apart_ms=200)
+    crowd.send(100, 5000)
+    crowd.assert_exact()
+
+
+@pytest.mark.parametrize(("at_once", "rounds"), [(1, 1), (1, 3), (2 * ESTABLISHED_ENTRIES, 1)])
+def test_a_flood_of_forged_addresses_costs_established_senders_no_figure(rng, at_once, rounds):
+    """They need not even send anything meanwhile."""
+    crowd = Crowd(HONEST)
+    crowd.send(95, ESTABLISHED_MS + 100)
+    assert check_senders(crowd.ledger) == (0, len(HONEST))
+    forged = [(f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in rng.sample(range(1 << 24), 100_000)]
+    crowd.flood(forged[:80_000])
+    crowd.flood(forged[80_000:], rounds, at_once=at_once)
+    crowd.send(100, 1000)
+    crowd.assert_exact()
+    assert check_senders(crowd.ledger)[1] == len(HONEST)
+
+
+def test_a_sender_that_begins_in_a_flood_of_forged_addresses_is_established_all_the_same(rng):
+    """The flood turns over all places six times in the second that it takes."""
+    crowd = Crowd([("192.0.2.1", 514), ("192.0.2.1", 515), ("192.0.2.2", 514)])
+    crowd.flood([(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in range(SENDERS_MAX)])
+    for second in range(10):
+        crowd.send(50)
+        first = 20_000 + second * 10_000
+        crowd.flood([(f"11.{n >> 16}.{n >> 8 & 255}.{n & 255}", 1) for n in range(first, first + 10_000)])
+    crowd.send(5)
+    crowd.assert_exact()
+    assert check_senders(crowd.ledger)[1] == len(crowd.senders)
+
+
+def test_of_one_host_those_keep_their_places_that_have_sent_more():
+    """A stranger beside an honest sender, on its machine or behind the same address."""
+    crowd = Crowd([("203.0.113.1", 65_000), ("203.0.113.1", 65_001)])
+    crowd.send(500)
+    crowd.flood([("203.0.113.1", 1 + n) for n in range(PORTS)])
+    crowd.send(25)
+    crowd.assert_exact()
+
+
+def test_the_host_with_most_senders_gives_up_places(rng):
+    """A machine with 600 programs keeps them as long as others have more."""
+    crowd = Crowd([("192.0.2.1", 1 + n) for n in range(600)])
+    crowd.send(15)
+    crowd.flood([(f"203.0.113.{n % 20}", 1 + n) for n in range(PORTS)], rounds=2)
+    crowd.send(20)
+    crowd.assert_exact()
+
+
+def test_the_table_stays_whole_in_any_order(rng):
+    """Senders of hosts of all sizes come, send on, are established, displaced and retired."""
+    ledger = Ledger(SECRET)
+    received = now_ms = 0
+    for _ in range(60):
+        hosts = [f"10.0.{rng.randrange(256)}.{rng.randrange(256)}" for _ in range(rng.choice([1, 3, 500]))]
+        ports = rng.choice([1, 3, FEW, FEW + 1, 2000, 20_000])
+        for _ in range(4_000):
+            now_ms += rng.random() < 0.3
+            for sequence in range(rng.choice([1, 1, 1, 2, 20])):
+                saw(ledger, rng.choice(hosts), 1 + rng.randrange(ports), sequence, now_ms)
+                received += 1
+        if rng.random() < 0.2:
+            ledger.retire(now_ms, rng.choice([0, 2000, 20_000]))
+        check_senders(ledger)
+    totals = ledger.totals()
+    assert totals["received"] == received
+    assert totals["retired"] > totals["pushed_out"] > 1000
+    assert retire_all(ledger, now_ms, 0) == totals["senders"]
+    assert check_senders(ledger) == (0, 0)
+
+
 def test_senders_come_and_go_in_any_order_and_the_totals_stay_exact(ledger):
     rng = random.Random(7)
     gaps = retired = 0
@@ -345,7 +549,7 @@ def test_senders_come_and_go_in_any_order_and_the_totals_stay_exact(ledger):
     for now_ms in range(20_000):
         port = int(rng.expovariate(1 / 300)) + 1
         if port in seen:
-            step = rng.choice([1, 1, 1, 2, 60, 1500])
+            step = rng.choice([1, 1, 1, 2, 60, WINDOW])
             gaps += step - 1
             seen[port] = seen[port][0] + step, now_ms
         else:
