@@ -109,7 +109,7 @@ class Losses(msgspec.Struct, frozen=True):
         int,
         figure(
             "Missing sequences of all senders, kernel drops included; an entry that comes late, at most 1,024 "
-            "sequences behind, is taken off again",
+            "sequences behind, is taken off again, and so is a jump if its sender continues where it was before",
             gauge("fastlog_sequence_gaps"),
         ),
     ]
