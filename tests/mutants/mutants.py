@@ -296,13 +296,13 @@ MUTANTS = [
         ),
         (
             "a repaired archive is not synced",
-            "            if self._found.path != self._live:\n                self._storage.sync_now([fd])\n",
+            "        if not self._is_live:\n            self._storage.sync_now([fd])\n",
             "",
         ),
         (
             "overwritten zeros are not synced before they vanish",
-            "            self._storage.sync_now([fd])\n            for begin, end in self._damages():",
-            "            for begin, end in self._damages():",
+            "        self._storage.sync_now([fd])\n        for begin, end in self._damages():",
+            "        for begin, end in self._damages():",
         ),
         (
             "the search ends at the first zero",
@@ -314,15 +314,19 @@ MUTANTS = [
         ("archives are not searched", "        if size > 0:\n", "        if size > 0 and number == 0:\n"),
         (
             "a file that another server has open is repaired",
-            "        except BlockingIOError as error:\n            error.filename = str(self._found.path)\n            raise\n",
-            "        except BlockingIOError as error:\n            pass\n",
+            "    except BlockingIOError as error:\n        error.filename = str(path)\n        raise\n",
+            "    except BlockingIOError:\n        pass\n",
         ),
         (
             "a repair changes the file's time",
-            "            self._storage.set_time(fd, self._found.modified_ns)\n            if self",
-            "            if self",
+            "        self._storage.set_time(fd, self._found.modified_ns)\n        if not self",
+            "        if not self",
         ),
-        ("a failed rewrite leaves its file", "                self._storage.unlink(new)\n", "                pass\n"),
+        (
+            "a failed rewrite leaves its file",
+            "                self._storage.unlink(self._new)\n",
+            "                pass\n",
+        ),
     ),
     *_of(
         "torn.py",
