@@ -310,11 +310,11 @@ MUTANTS = [
     ),
     *_of(
         "rejects.py",
-        "tests/server/test_serve.py",
+        "tests/server/test_rejects.py tests/server/test_serve.py",
         ("notes have no limit", "NOTES_PER_SEC = 5_000", "NOTES_PER_SEC = 5_000_000"),
         (
             "notes that were not written are not counted",
-            '        self.lost += len(notes) - data.count(b"\\n", 0, done)\n',
+            '        self.lost += len(notes) - bytes(data[:done]).count(b"\\n")\n',
             "",
         ),
         (
@@ -325,7 +325,7 @@ MUTANTS = [
     ),
     *_of(
         "_rejects.pyx",
-        "tests/unit/test_drain.py tests/server/test_serve.py",
+        "tests/unit/test_drain.py tests/server/test_rejects.py tests/server/test_serve.py",
         ("rejects are not counted", "        self.count(reason)\n", ""),
         ("rejects without a note are not counted as such", "            self.not_noted += 1\n", "            pass\n"),
         ("notes are taken twice", "        self.note_count = 0\n        return found", "        return found"),
@@ -333,7 +333,7 @@ MUTANTS = [
     ),
     *_of(
         "_drain.pyx",
-        "tests/unit/test_drain.py tests/unit/test_duplicates.py tests/server/test_serve.py",
+        "tests/unit/test_socket.py tests/unit/test_drain.py tests/unit/test_duplicates.py tests/server/test_serve.py",
         (
             "notes point into an arena that is used again",
             "            if self.rejects.note_count:  # they point into the arena\n                return FULL\n",
@@ -345,7 +345,8 @@ MUTANTS = [
             "            if scanned > DRAIN_BYTES:\n                scanned = 0\n            if self.took_all:\n",
         ),
         ("strangers are admitted", "if not self.admission.admits(&self.arena.senders[self.here.slot]):", "if False:"),
-        ("a datagram that is too long is scanned", "        if size < <size_t>(end - start):", "        if False:"),
+        ("a datagram that is too long is scanned", "if size < <size_t>(end - start) or", "if"),
+        ("datagrams without their ends are scanned", " or self.arena.is_unclear(self.here.slot):", ":"),
         ("datagrams are not counted", "            self.counted.datagrams += 1\n", ""),
         (
             "a duplicate is stored again",
@@ -426,7 +427,7 @@ MUTANTS = [
     ),
     *_of(
         "_socket.pyx",
-        "tests/unit/test_drain.py tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_socket.py tests/unit/test_drain.py tests/unit/test_faults.py tests/server/test_serve.py",
         (
             "an ACK that the socket does not take is not counted",
             "                self.dropped += self.count - done\n",
@@ -443,7 +444,7 @@ MUTANTS = [
             "            return\n",
         ),
         ("ACKs that change hands stay", "        others.count = 0\n", ""),
-        ("coalesced datagrams are one", "                if size > 0:\n                    return size\n", ""),
+        ("coalesced datagrams are one", "        return size if size > 0 else 0\n", "        return 0\n"),
         ("the mask of a network is ignored", "key.low & network.low_mask == network.low", "True"),
         ("forgotten ACKs are not counted", "        self.dropped += self.count - kept\n", ""),
         (
