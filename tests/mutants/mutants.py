@@ -414,6 +414,8 @@ MUTANTS = [
             "            if scanned > DRAIN_BYTES:\n                scanned = 0\n            if self.took_all:\n",
         ),
         ("strangers are admitted", "if not self.admission.admits(&self.arena.senders[self.here.slot]):", "if False:"),
+        ("a datagram that is too long is scanned", "if size < <size_t>(end - start) or", "if"),
+        ("datagrams without their ends are scanned", " or self.arena.is_unclear(self.here.slot):", ":"),
         ("datagrams are not counted", "            self.counted.datagrams += 1\n", ""),
         (
             "a duplicate is stored again",
@@ -513,6 +515,7 @@ MUTANTS = [
             "            return\n",
         ),
         ("ACKs that change hands stay", "        others.count = 0\n", ""),
+        ("coalesced datagrams are one", "        return size if size > 0 else 0\n", "        return 0\n"),
         ("the mask of a network is ignored", "key.low & network.low_mask == network.low", "True"),
         ("forgotten ACKs are not counted", "        self.dropped += self.count - kept\n", ""),
         (
