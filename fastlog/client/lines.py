@@ -9,7 +9,7 @@ import msgspec
 from fastlog._parse import scan
 from fastlog.client._outbox import HAS_APP, HAS_HOST, HAS_TIMESTAMP
 from fastlog.client.encode import OWN_SEQUENCE, encode
-from fastlog.entry import level_of
+from fastlog.entry import known_level, level_of
 
 READ_BYTES = 1 << 16  # the size of a pipe
 LINE_MAX_BYTES = 1 << 20  # an incomplete line that is kept in memory; no datagram could hold more
@@ -32,7 +32,6 @@ _LEVEL = re.compile(
     r"|^<(?P<syslog>[0-7])>",  # the prefix of systemd and of the kernel
     re.IGNORECASE,
 )
-_OF_SYSLOG = ("CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG")
 
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _PRESENT = {"timestamp": HAS_TIMESTAMP, "host": HAS_HOST, "app": HAS_APP}
@@ -65,8 +64,6 @@ def guess_level(text: str) -> str | None:
     found = _LEVEL.search(text, 0, GUESSED_FROM_CHARACTERS)
     if found is None:
         return None
-    if found["syslog"]:
-        return _OF_SYSLOG[int(found["syslog"])]
     return level_of(found[found.lastgroup or 0])
 
 
@@ -100,7 +97,8 @@ def _completed(fields: dict[str, msgspec.Raw], level: str, guess: bool) -> dict[
         if name == "sequence":
             full[OWN_SEQUENCE] = value
         elif name == "level" and not is_string:
-            full[OWN_LEVEL] = value
+            full[OWN_LEVEL] = value  # pino and bunyan write numbers
+            full["level"] = known_level(bytes(value).decode("utf-8", "replace")) or level
         elif name in _PRESENT and not is_string:
             full[name] = bytes(value).decode("utf-8", "replace")
         else:

@@ -19,7 +19,7 @@ Around that path:
 
 - `loop.py`, `pipeline.py`: the loop and its deadlines; the parts above on one loop
 - `meters.py`, `snapshot.py`: the figures of all parts, as `/stats` has them
-- `dashboard.py`, `http_guard.py`, `prometheus.py`, `page/`: the thread that shows the figures
+- `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `service_manager.py`: notifies systemd
 - `server.py`: puts all of it together; signals, the start and the end
 """

@@ -1,7 +1,7 @@
 """The dashboard: a bottle application in a thread of its own.
 
 The thread shows the snapshots that the loop publishes. It can ask for a new one and can reach nothing else, so whatever
-happens here, entries are received. `http_guard.py` decides who may ask, and bounds what strangers cost.
+happens here, entries are received. `http_guard.py` decides who may ask; `connections.py` bounds what strangers cost.
 """
 
 import socket
@@ -9,24 +9,23 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep, thread_time
-from typing import Any
 
 import bottle
 import msgspec
-from waitress import wasyncore
 
 from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.config import Settings
 from fastlog.errors import say
-from fastlog.server.http_guard import Guard, make_server
+from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, connections_allowed
+from fastlog.server.http_guard import Guard
 from fastlog.stats import Health, Stats
 
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
 STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
 FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
+OLD_SEC = 1.0  # a snapshot of this age is shown with a warning: the loop has not made a fresh one when it was asked to
 ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the old one is shown
 LOOK_SEC = 0.001  # time between two looks for a new snapshot: waiting for a lock could hold up the loop
-LOOK_AFTER_SEC = 1.0  # time between two looks for connections that are past their time limit
 PAUSE_SEC = 0.001  # time between two looks at the connections: requests that arrive meanwhile are served together
 BUSY_PAUSE_SEC = 0.05  # the pause while the loop is busy and needs the interpreter: a person does not notice it
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
@@ -53,12 +52,14 @@ class Dashboard:
         self._settings = settings
         self._port = port
         self._ask = ask
-        self._server: Any = None  # waitress's, once it listens
+        self._server: HttpServer | None = None  # once it listens
         self._application = self._make_application()
         self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
         self._stats: tuple[Stats, float] | None = None  # the snapshot, and when it was published
-        self._encoded_stats: Stats | None = None  # the snapshot that `_encoded` holds the answers for
+        self._unanswered: object = ()  # the snapshot at which the loop was asked for a fresh one, and made none in time
+        self._shown: tuple[Stats, Stats] | None = None  # a snapshot, and what is shown of it: perhaps with other health
+        self._encoded_stats: Stats | None = None  # what `_encoded` holds the answers for
         self._encoded: dict[str, bytes] = {}
 
     def publish(self, stats: Stats) -> None:
@@ -83,18 +84,23 @@ class Dashboard:
     def _listen(self) -> None:
         """Sets `url`, or `problem`."""
         host, port = self._settings.dashboard_host, self._port
+        connections = connections_allowed()
+        if not connections:
+            self.problem = "too few file descriptors (ulimit -n): the log needs all of them"
+            return
         try:
             sock = _bind(host, port)
             address = sock.getsockname()[:2]
-            guard = Guard(self._application, self._settings, address[0], self._rest)
-            self._server = make_server(guard, sock)
+            guard = Guard(self._application, self._settings, address[0])
+            self._server = HttpServer(guard, sock, connections, _rest)
         except (OSError, AddressError) as error:
             reason = error.reason if isinstance(error, AddressError) else error.strerror
             self.problem = f"cannot listen on {host} port {port}/tcp: {reason}"
         else:
             self.problem = None
             self.url = f"http://{join_host_port(*address)}/"
-            say(f"dashboard at {self.url}")
+            few = f", with {connections} connections at most (ulimit -n)" if connections < CONNECTIONS_MAX else ""
+            say(f"dashboard at {self.url}{few}")
 
     def _serve(self) -> None:
         try:
@@ -103,14 +109,10 @@ class Dashboard:
                 self._listen()
             while True:
                 began = thread_time()
-                # Connections have time limits to look after; without any, there is nothing to wake up for.
-                wasyncore.poll2(LOOK_AFTER_SEC if self._server.active_channels else None, self._server._map)
-                self._rest(thread_time() - began)
+                self._server.turn()
+                sleep(max(BUSY_PAUSE_SEC if self._busy else PAUSE_SEC, (thread_time() - began) * REST))
         except Exception as error:  # the page is gone, but entries are received as before
             say(f"the dashboard ended: {error!r}")
-
-    def _rest(self, worked_sec: float) -> None:
-        sleep(max(BUSY_PAUSE_SEC if self._busy else PAUSE_SEC, worked_sec * REST))
 
     def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
@@ -122,7 +124,7 @@ class Dashboard:
         application.default_error_handler = _error
         return application
 
-    def _answer_stats(self) -> bytes:
+    def _answer_stats(self) -> Answer:
         bottle.response.content_type = "application/json"
         return self._once("/stats", msgspec.json.encode)
 
@@ -134,14 +136,14 @@ class Dashboard:
         bottle.response.content_type = "application/json"
         return msgspec.json.encode(health)
 
-    def _answer_metrics(self) -> bytes:
+    def _answer_metrics(self) -> Answer:
         # Imported on demand, since few servers are asked for it.
         from fastlog.server.prometheus import CONTENT_TYPE, exposition
 
         bottle.response.content_type = CONTENT_TYPE
         return self._once("/metrics", exposition)
 
-    def _once(self, path: str, encode: Callable[[Stats], bytes]) -> bytes:
+    def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""
         stats = self._fresh_stats()
         if stats is not self._encoded_stats:
@@ -149,21 +151,26 @@ class Dashboard:
             self._encoded = {}
         if path not in self._encoded:
             self._encoded[path] = encode(stats)
-        return self._encoded[path]
+        return _answer(self._encoded[path])
 
     def _fresh_stats(self) -> Stats:
-        """A fresh snapshot, or the last one if the loop does not answer in time."""
+        """A fresh snapshot, or the last one with a warning if the loop does not make a fresh one in time."""
         before = self._stats
         if before is None or monotonic() - before[1] > FRESH_SEC:
             self._ask()
             asked_at = monotonic()
-            while self._stats is before and monotonic() - asked_at < ANSWER_SEC:
+            # Everybody waits while this thread does, so it waits once for a loop that is held up.
+            while self._stats is before is not self._unanswered and monotonic() - asked_at < ANSWER_SEC:
                 sleep(LOOK_SEC)
+            if self._stats is before:
+                self._unanswered = before
         if self._stats is None:
             raise _starting()
-        stats = self._stats[0]
-        health = self._with_silence(stats.health)
-        return stats if health is stats.health else msgspec.structs.replace(stats, health=health)
+        stats, made_at = self._stats
+        health = self._with_silence(_with_age(stats.health, monotonic() - made_at))
+        if not self._shown or self._shown[0] is not stats or self._shown[1].health != health:
+            self._shown = stats, msgspec.structs.replace(stats, health=health)
+        return self._shown[1]
 
     def _with_silence(self, health: Health) -> Health:
         """Adds the loop's silence to the reasons, if the loop has fallen silent."""
@@ -188,10 +195,28 @@ def _bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _constant(body: bytes, content_type: str) -> Callable[[], bytes]:
-    def answer() -> bytes:
+def _rest(worked_sec: float) -> None:
+    """To be called after each answer. It needs no least pause: requests come from `_serve`, which has one."""
+    sleep(worked_sec * REST)
+
+
+def _with_age(health: Health, age_sec: float) -> Health:
+    """Adds the snapshot's age to the warnings, if it is old."""
+    if age_sec < OLD_SEC:
+        return health
+    warning = f"these figures are {int(age_sec)} s old: the server's loop is held up"
+    return Health(health.status, health.reasons, [warning, *health.warnings])
+
+
+def _answer(body: bytes) -> Answer:
+    bottle.response.content_length = len(body)
+    return Answer(body)
+
+
+def _constant(body: bytes, content_type: str) -> Callable[[], Answer]:
+    def answer() -> Answer:
         bottle.response.content_type = content_type
-        return body
+        return _answer(body)
 
     return answer
 

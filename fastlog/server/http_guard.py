@@ -1,27 +1,16 @@
-"""What stands between strangers and the dashboard's routes: known host names, the token, the headers of every answer,
-and limits on time, size and connections. It knows nothing of figures."""
+"""What stands between strangers and the dashboard's routes: known host names, the token, and the headers of every
+answer. It knows nothing of figures. `connections.py` bounds what strangers cost."""
 
 import base64
 import hmac
 import ipaddress
-import logging
 import socket
 from collections.abc import Callable, Iterable
-from time import monotonic, thread_time
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-import waitress.channel
-import waitress.parser
-import waitress.server
 
 from fastlog.config import Settings
-
-CONNECTIONS_MAX = 256  # enough for many open pages; each takes a few kilobytes and a file descriptor
-REQUEST_SEC = 10.0  # time for a request to arrive: a browser needs milliseconds, and a stalled one must not stay
-IDLE_SEC = 20  # longest time that a connection has no request; an open page asks every 2 s
-CLEANUP_SEC = 5  # time between two looks for idle connections: IDLE_SEC is kept to a quarter
-REQUEST_MAX_BYTES = 16 * 1024  # largest header, and largest body, which no request needs
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -39,41 +28,17 @@ StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
-def make_server(application: Application, sock: socket.socket) -> Any:
-    """A waitress server with these limits, which listens on `sock` and takes it over."""
-    logging.getLogger("waitress").setLevel(logging.ERROR)
-    server = waitress.server.create_server(
-        application,
-        sockets=[sock],
-        threads=1,
-        connection_limit=CONNECTIONS_MAX,
-        channel_timeout=IDLE_SEC,
-        cleanup_interval=CLEANUP_SEC,
-        max_request_header_size=REQUEST_MAX_BYTES,
-        max_request_body_size=REQUEST_MAX_BYTES,
-        asyncore_use_poll=True,
-        log_socket_errors=False,
-        ident="",
-    )
-    server.channel_class = _Channel
-    return server
-
-
 class Guard:
     """A WSGI application that lets a request through to `application` if its method, host name and token are right.
 
-    `bound_to`: the address that the server listens on. `rest` is called with the seconds of processor time that an
-    answer took.
+    `bound_to`: the address that the server listens on.
     """
 
-    def __init__(
-        self, application: Application, settings: Settings, bound_to: str, rest: Callable[[float], None]
-    ) -> None:
+    def __init__(self, application: Application, settings: Settings, bound_to: str) -> None:
         names = ("localhost", settings.dashboard_host, bound_to, socket.gethostname(), *settings.dashboard_names)
         self._application = application
         self._names = {name.lower() for name in names}
         self._token = settings.dashboard_token
-        self._rest = rest
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         response = _Response(start_response)
@@ -85,10 +50,7 @@ class Guard:
         if self._token and environ["PATH_INFO"] != "/health" and not _has_token(environ, self._token):
             realm = ("WWW-Authenticate", 'Basic realm="fastlog"')
             return response.refuse("401 Unauthorized", "token required (DASHBOARD_TOKEN)", realm)
-        began = thread_time()
-        answer = self._application(environ, response.start)
-        self._rest(thread_time() - began)
-        return answer
+        return self._application(environ, response.start)
 
 
 class _Response:
@@ -103,30 +65,6 @@ class _Response:
     def refuse(self, status: str, reason: str, *headers: tuple[str, str]) -> Iterable[bytes]:
         self.start(status, [("Content-Type", "application/json"), *headers])
         return [msgspec.json.encode({"error": reason})]
-
-
-class _Request(waitress.parser.HTTPRequestParser):
-    def __init__(self, adjustments: Any) -> None:
-        super().__init__(adjustments)
-        self.began = monotonic()
-
-
-class _Channel(waitress.channel.HTTPChannel):
-    """Closes a connection whose request takes longer than REQUEST_SEC, even if bytes keep trickling in."""
-
-    parser_class = _Request
-
-    def received(self, data: bytes) -> bool:
-        any_left = cast(bool, super().received(data))
-        if len(self.requests) > 1:
-            # the page never sends a request ahead of the last answer; a stranger's answers would pile up unread
-            self.will_close = True
-        return any_left
-
-    def readable(self) -> bool:
-        if self.request is not None and monotonic() - self.request.began > REQUEST_SEC:
-            self.will_close = True
-        return cast(bool, super().readable())
 
 
 def _is_known(host: str, names: set[str]) -> bool:

@@ -108,7 +108,8 @@ class LogFile:
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
             self._names.remove_surplus()
-            self.torn = repair_all(storage, self.path, self._directory_fd)  # bytes of unfinished lines, removed
+            # Bytes of unfinished lines, which were removed.
+            self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
             if not self._live.is_at(self.path):  # a repaired file took its place
                 repaired = LinesFile(storage, self.path)
                 self._live.close()

@@ -5,7 +5,8 @@ feed; before the end it leaves zeros. Stored lines hold no zeros, so a zero show
 line without one is whole. What stands between the last zero of a line and its line feed may be a whole line, too, and
 acknowledged; it is taken for one if the scanner takes it for one entry. That is proof, since no stored line has a
 shorter end that is an entry: cut outside of its strings, such an end closes more brackets than it opens; cut inside
-one, it takes strings for what is between them, and ends inside a string, or has a backslash outside of one.
+one, it takes strings for what is between them, and ends inside a string, or has a backslash outside of one. The notes
+in `rejects.jsonl` are no entries, so one that stands directly behind zeros is taken out.
 
 Which files are searched. The kernel writes to the disk what is half a minute old, so only files that were changed
 shortly before the crash can be damaged. A file's time reaches the disk with its size, so a file that is damaged has a
@@ -51,20 +52,26 @@ FEED = ord("\n")
 _ONLY_FEEDS = bytes(byte if byte == FEED else 0 for byte in range(256))  # a table for `translate`
 
 
-def repair_all(storage: Storage, live: Path, directory_fd: int) -> int:
-    """Repairs the live file, its archives and the files set aside: a rotation does not sync, so any may be damaged.
+def repair_all(storage: Storage, live: Path, locked_fd: int, directory_fd: int) -> int:
+    """Repairs the live file, which the caller has locked, its archives and the files set aside: a rotation does not
+    sync, so any may be damaged.
 
     Unfinished lines are appended to `<live>.torn`; returns how many bytes they have. A file that cannot be repaired is
-    left as it is, with a message. The live file's changes and new names are durable after its next sync with the
-    directory. Raises BlockingIOError if another server has one of the damaged files open.
+    left as it is, with a message. The live file's changes and new names are durable after their next sync. Raises
+    BlockingIOError if another server has one of the damaged files open.
     """
     torn_bytes = 0
     budget = REWRITTEN_BYTES
     for found, size in searched(find(live, say)):
         try:
             with opened(found.path) as fd:
-                repair = _FileRepair(storage, found, fd, live, directory_fd)
-                torn_bytes += repair.run(found.size - size, budget)
+                repair = _FileRepair(storage, found, fd, live)
+                repair.search(found.size - size)
+                if repair.is_needed:
+                    _lock(fd, found.path, locked_fd)
+                    torn = Torn(storage, Path(f"{live}.torn"), directory_fd)
+                    repair.run(torn, budget)
+                    torn_bytes += torn.bytes
                 budget -= repair.rewritten_bytes
         except BlockingIOError:
             raise
@@ -155,47 +162,60 @@ class _Finder:
 class _FileRepair:
     """The repair of one file, which is open for reading. `rewritten_bytes`: written to a new file."""
 
-    def __init__(self, storage: Storage, found: Found, fd: int, live: Path, directory_fd: int) -> None:
+    def __init__(self, storage: Storage, found: Found, fd: int, live: Path) -> None:
         self.rewritten_bytes = 0
         self._storage = storage
         self._found = found
         self._fd = fd
+        self._is_live = found.path == live
+        self._new = Path(f"{live}.repaired")
         self._size = os.fstat(fd).st_size
-        self._live = live
-        self._directory_fd = directory_fd
         self._offsets = array("Q")  # where each damage begins and ends
 
-    def run(self, searched_from: int, budget: int) -> int:
-        """Returns how many bytes the unfinished lines have. `budget`: bytes that may be rewritten. Raises OSError."""
-        for damage in damages(self._fd, _line_start(self._fd, searched_from, 0)):
+    @property
+    def is_needed(self) -> bool:
+        return len(self._offsets) > 0
+
+    def search(self, start: int) -> None:
+        """Notes the damage from an offset on. Raises OSError."""
+        for damage in damages(self._fd, _line_start(self._fd, start, 0)):
             if len(self._offsets) >= 2 * MOST_DAMAGES:
                 raise OSError(errno.EFBIG, "it has more holes than a crash can leave")
             self._offsets.extend(damage)
-        if not self._offsets:
-            return 0
-        self._lock()
-        torn = self._keep_torn()
+
+    def run(self, torn: Torn, budget: int) -> None:
+        """Removes the damage. `budget`: bytes that may be rewritten. Raises OSError."""
         begin, end = self._offsets[:2]
         is_at_end = end == self._size
-        if is_at_end:
-            with self._opened_to_change() as fd:
+        # First of all: of a file that must not be changed, nothing is kept elsewhere, or each start would do so again.
+        fd = self._storage.open_to_change(self._found.path)
+        try:
+            self._keep(torn)
+            if is_at_end:
                 self._storage.truncate(fd, begin)
-        elif not (self._may_rewrite(budget) and self._rewrite()):
-            self._overwrite()
+                self._finish(fd)
+            elif not (self._may_rewrite(budget) and self._rewrite()):
+                self._overwrite(fd)
+                self._finish(fd)
+        finally:
+            self._storage.close(fd)
         what = "ended in an incomplete line" if is_at_end and torn.bytes else "held zeros in place of lost lines"
         say(f"{self._found.path} {what}; {torn.outcome}")
-        return torn.bytes
+
+    def _finish(self, fd: int) -> None:
+        """The file's time is as it was afterwards. What was changed is durable; the live file is synced later."""
+        self._storage.set_time(fd, self._found.modified_ns)
+        if not self._is_live:
+            self._storage.sync_now([fd])
 
     def _damages(self) -> Iterator[tuple[int, int]]:
         return zip(self._offsets[::2], self._offsets[1::2], strict=True)
 
-    def _keep_torn(self) -> Torn:
-        torn = Torn(self._storage, Path(f"{self._live}.torn"), self._directory_fd)
+    def _keep(self, torn: Torn) -> None:
         for begin, end in self._damages():
             for _, block in _blocks(self._fd, begin, end):
                 torn.keep(block.translate(None, b"\0"))
         torn.finish()
-        return torn
 
     def _may_rewrite(self, budget: int) -> bool:
         """Whether the file is replaced, if there is room: not if it takes long, unless damage is large; nor a link."""
@@ -203,23 +223,10 @@ class _FileRepair:
         is_wanted = self._size - sum(sizes) <= budget or max(sizes) > SPACES_BYTES
         return is_wanted and not self._found.path.is_symlink()
 
-    def _lock(self) -> None:
-        """Raises BlockingIOError if another server has the file open: it may be about to finish the line."""
-        if self._found.path == self._live:  # which this server has locked
-            return
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            error.filename = str(self._found.path)
-            raise
-        except OSError:
-            pass  # some file systems have no locks
-
     def _rewrite(self) -> bool:
         """A new file, with everything but the damage, replaces the damaged one. Returns whether that worked."""
-        new = Path(f"{self._live}.repaired")
         try:
-            fd = self._storage.create(new)
+            fd = self._storage.create(self._new)
             try:
                 begins = itertools.chain([0], self._offsets[1::2])
                 ends = itertools.chain(self._offsets[::2], [self._size])
@@ -231,46 +238,47 @@ class _FileRepair:
                 self._storage.sync_now([fd])
             finally:
                 self._storage.close(fd)
-            self._storage.rename(new, self._found.path)
+            self._storage.rename(self._new, self._found.path)
         except OSError:
             with contextlib.suppress(OSError):
-                self._storage.unlink(new)
+                self._storage.unlink(self._new)
             return False
         return True
 
-    def _overwrite(self) -> None:
+    def _overwrite(self, fd: int) -> None:
         """Overwrites damage with spaces, and cuts off damage at the end.
 
         Zeros come before, and are durable before: until the last of them is overwritten, the next start finds the
         damage. Line feeds stay until then, so that nothing else comes to stand behind zeros.
         """
-        with self._opened_to_change() as fd:
-            if self._offsets[-1] == self._size:
-                self._storage.truncate(fd, self._offsets[-2])
-                del self._offsets[-2:]
-            for begin, end in self._damages():
-                for offset, block in _blocks(self._fd, begin, end):
-                    zeros = block.translate(_ONLY_FEEDS)
-                    if zeros != block:
-                        self._storage.overwrite(fd, zeros, offset)
-            self._storage.sync_now([fd])
-            for begin, end in self._damages():
-                for offset, block in _blocks(self._fd, begin, end):
-                    self._storage.overwrite(fd, b" " * len(block), offset)
-                if end - begin > SPACES_BYTES:
-                    self._storage.overwrite(fd, b"\n", end - 1)
+        if self._offsets[-1] == self._size:
+            self._storage.truncate(fd, self._offsets[-2])
+            del self._offsets[-2:]
+        for begin, end in self._damages():
+            for offset, block in _blocks(self._fd, begin, end):
+                zeros = block.translate(_ONLY_FEEDS)
+                if zeros != block:
+                    self._storage.overwrite(fd, zeros, offset)
+        self._storage.sync_now([fd])
+        for begin, end in self._damages():
+            for offset, block in _blocks(self._fd, begin, end):
+                self._storage.overwrite(fd, b" " * len(block), offset)
+            if end - begin > SPACES_BYTES:
+                self._storage.overwrite(fd, b"\n", end - 1)
 
-    @contextlib.contextmanager
-    def _opened_to_change(self) -> Iterator[int]:
-        """What is changed is durable afterwards, and the file's time is as it was."""
-        fd = self._storage.open_to_change(self._found.path)
-        try:
-            yield fd
-            self._storage.set_time(fd, self._found.modified_ns)
-            if self._found.path != self._live:
-                self._storage.sync_now([fd])
-        finally:
-            self._storage.close(fd)
+
+def _lock(fd: int, path: Path, locked_fd: int) -> None:
+    """Locks a damaged file, unless it is the one that is locked already. Raises BlockingIOError if another server has
+    the file open: it may be about to finish a line."""
+    if os.path.samestat(os.fstat(fd), os.fstat(locked_fd)):
+        return
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        error.filename = str(path)
+        raise
+    except OSError:
+        pass  # some file systems have no locks
 
 
 def _line_start(fd: int, offset: int, least: int) -> int:

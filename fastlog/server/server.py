@@ -57,6 +57,7 @@ class Server:
         self._manager = ServiceManager(os.environ, self._status)
 
         self._figures_said_at = -math.inf
+        self._has_said_hanging = False  # at the end: the account is printed that may be the last
         self._is_hurried = False  # at the end: another signal came, and nothing is waited for any more
         self._tick_due = self._loop.deadline(self._on_tick_due)
         self._manager_due = self._loop.deadline(self._on_manager_due)
@@ -206,6 +207,7 @@ class Server:
         self._loop.on_signal(signal.SIGTERM, self._hurry)
         self._loop.on_signal(signal.SIGINT, self._hurry)
         drops = self._listener.drops()
+        self._say_if_the_disk_hangs(drops)  # before anything is written, since even that may hang then
         for step in (self._manager.stopping, self._pipeline.receive_rest, lambda: self._store_rest(drops)):
             is_well = self._attempt(step) and is_well
         self._pipeline.writer.give_up()
@@ -217,16 +219,12 @@ class Server:
         """Returns whether the disk took everything. It waits for syncs, though not for ever."""
         began = time.monotonic()
         try:
-            self._storage.give_up_at = began + END_QUIET_SEC
             try:
+                self._wait_for_syncs_until(began + END_QUIET_SEC)
                 return self._pipeline.finish()
             except SyncsUnderWayError:
-                say(
-                    f"stopping: {self._account(drops)}; the disk has not ended a sync yet: waiting for it up to "
-                    f"{END_SYNC_SEC - END_QUIET_SEC:g} s more, or until another signal comes"
-                )
-            if not self._is_hurried:
-                self._storage.give_up_at = began + END_SYNC_SEC
+                self._say_if_the_disk_hangs(drops)
+            self._wait_for_syncs_until(began + END_SYNC_SEC)
             return self._pipeline.finish()
         except SyncsUnderWayError:
             owed = self._pipeline.writer.commit.acks_pending
@@ -234,6 +232,20 @@ class Server:
         except OSError as error:
             say(f"cannot sync {self._pipeline.log.path}: {error.strerror}")
         return False
+
+    def _say_if_the_disk_hangs(self, drops: int | None) -> None:
+        """Prints the account so far, once, if a sync has been under way for long: perhaps there is no other chance."""
+        commit = self._pipeline.writer.commit
+        began = commit.under_way.began if commit.under_way else math.inf
+        if time.monotonic() - began >= END_QUIET_SEC and not self._has_said_hanging:
+            self._has_said_hanging = True
+            say(
+                f"stopping: {self._account(drops)}; {commit.acks_pending} acknowledgements wait for a sync that has "
+                f"not ended: waiting for it up to {END_SYNC_SEC:g} s, or until another signal comes"
+            )
+
+    def _wait_for_syncs_until(self, at: float) -> None:
+        self._storage.give_up_at = 0.0 if self._is_hurried else at
 
     def _hurry(self) -> None:
         self._is_hurried = True

@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp
 
-from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, REASON_COUNT, Piece, begin, next_piece, store
+from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, REASON_COUNT, Piece, begin, has_timestamp, next_piece, store
 
 from msgspec.structs import astuple
 
@@ -62,6 +62,7 @@ cdef public int fuzz_scanner(const uint8_t *data, size_t size) except -1:
             assert piece.start[0] == c'{' and (piece.end - 1)[0] == c'}'
             assert 0 <= <int>piece.level < LEVEL_COUNT
             check_stored(&piece)
+            assert not has_timestamp(&piece) or piece.start < piece.timestamp < piece.end
         else:
             assert 0 <= <int>piece.reason < REASON_COUNT
         p = piece.next

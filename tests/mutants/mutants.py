@@ -18,7 +18,8 @@ class Mutant(NamedTuple):
         return source.replace(self.old, self.new)
 
 
-CORE = "tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
+# For the path of a priority entry from the line buffer to its ACK.
+CORE = "tests/unit/test_commit.py tests/unit/test_logfile.py tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
 
 
 def _of(path: str, tests: str, *mutants: tuple[str, str, str]) -> list[Mutant]:
@@ -65,6 +66,7 @@ MUTANTS = [
             "        self.why_blocking = None if failure is None",
             "        self.why_blocking = 'x' if failure is None",
         ),
+        ("finish waits for a hanging sync for ever", "if monotonic() >= self.give_up_at:", "if False:"),
     ),
     *_of(
         "commit.py",
@@ -146,23 +148,18 @@ MUTANTS = [
         ("a failed truncation counts as a full disk", "OSError(errno.EIO, worse", "OSError(errno.ENOSPC, worse"),
         ("half a line stays after a failed write", "if done > whole:", "if False:"),
         (
-            "a file that was removed is written to",
-            "state.st_nlink == 0 or state.st_size < self.size",
-            "state.st_size < self.size",
-        ),
-        (
             "a file that was cut is written to",
             "state.st_nlink == 0 or state.st_size < self.size",
             "state.st_nlink == 0",
         ),
         ("a file that was removed counts as whole", "return state.st_nlink > 0 and", "return"),
-        (
-            "a line begins behind half of another program's",
-            'self.size and os.pread(self.fd, 1, self.size - 1) != b"\\n"',
-            "False",
-        ),
         ("a file is used by two servers", "            storage.lock(self.fd)\n", "            pass\n"),
         ("a FIFO is opened", "if not stat.S_ISREG(mode):", "if stat.S_ISDIR(mode):"),
+        (
+            "a line begins behind half of another program's",
+            'is_whole = not size or os.pread(self.fd, 1, size - 1) == b"\\n"',
+            "is_whole = True",
+        ),
     ),
     *_of(
         "logfile.py",
@@ -218,7 +215,7 @@ MUTANTS = [
             "for number in range(1, DISTRUSTED_MAX + 1):",
             "for number in range(1, 1 << 30):",
         ),
-        ("archives beyond the limit stay", "        self._names.remove_surplus()\n", ""),
+        ("archives beyond the limit stay", "self._names.remove_surplus()\n", "pass\n"),
     ),
     *_of(
         "writer.py",
@@ -292,48 +289,120 @@ MUTANTS = [
     *_of(
         "repair.py",
         "tests/unit/test_repair.py tests/unit/test_crash.py",
-        ("unfinished lines are not synced before the cut", "storage.sync_now([torn_fd], directory_fd)", "pass"),
-        ("a repaired file is not synced before the rename", "storage.sync_now([repaired_fd])", "pass"),
-        ("what a kill left unsynced is remembered as durable", "storage.sync_now([file.fileno()])", "pass"),
-        ("a repair looks at little", "SOUND_BYTES = 16 << 20", "SOUND_BYTES = 64 << 10"),
         (
-            "the end of an object counts as one",
-            '    return line.startswith(b"{") and line.endswith(b"}")',
-            "    return True",
+            "a repaired file is not synced before the rename",
+            "                self._storage.sync_now([fd])\n            finally:\n                self._storage.close(fd)\n            self._storage.rename",
+            "            finally:\n                self._storage.close(fd)\n            self._storage.rename",
         ),
         (
-            "archives are not repaired",
-            'REPAIRED_NAMES = re.compile(r"(\\.distrusted)?(\\.\\d+)?")',
-            'REPAIRED_NAMES = re.compile(r"")',
+            "a repaired archive is not synced",
+            "        if not self._is_live:\n            self._storage.sync_now([fd])\n",
+            "",
         ),
-        ("torn bytes are not counted", "        torn_bytes += _repair(", "        _repair("),
+        (
+            "overwritten zeros are not synced before they vanish",
+            "        self._storage.sync_now([fd])\n        for begin, end in self._damages():",
+            "        for begin, end in self._damages():",
+        ),
+        (
+            "the search ends at the first zero",
+            "        at = _next_whole(fd, zero, feed) if feed < finder.size else finder.size",
+            "        at = finder.size",
+        ),
+        ("any line behind zeros counts as whole", "return reason is None and end == len(line)", "return True"),
+        ("no line behind zeros counts as whole", "return reason is None and end == len(line)", "return False"),
+        ("archives are not searched", "        if size > 0:\n", "        if size > 0 and number == 0:\n"),
+        (
+            "a file that another server has open is repaired",
+            "    except BlockingIOError as error:\n        error.filename = str(path)\n        raise\n",
+            "    except BlockingIOError:\n        pass\n",
+        ),
+        (
+            "a repair changes the file's time",
+            "        self._storage.set_time(fd, self._found.modified_ns)\n        if not self",
+            "        if not self",
+        ),
+        (
+            "a failed rewrite leaves its file",
+            "                self._storage.unlink(self._new)\n",
+            "                pass\n",
+        ),
+    ),
+    *_of(
+        "torn.py",
+        "tests/unit/test_repair.py tests/unit/test_crash.py",
+        (
+            "unfinished lines are not synced before the cut",
+            "self._storage.sync_now([self._fd], self._directory_fd)",
+            "pass",
+        ),
+        (
+            "the name of the file of unfinished lines is not synced",
+            "self._storage.sync_now([self._fd], self._directory_fd)",
+            "self._storage.sync_now([self._fd])",
+        ),
+        (
+            "half of the unfinished lines stays on a full disk",
+            "                self._storage.truncate(self._fd, self._size_before)\n",
+            "                pass\n",
+        ),
+        (
+            "bytes that could not be kept are not counted",
+            "        self.bytes += len(part)\n        if self._failure is None:",
+            "        if self._failure is None:\n            self.bytes += len(part)",
+        ),
+    ),
+    *_of(
+        "found_files.py",
+        "tests/unit/test_repair.py tests/unit/test_faults.py tests/server/test_start.py",
+        ("what a kill left unsynced is remembered as durable", "        storage.sync_now([fd])\n", ""),
+        (
+            "what the disk did not take is remembered as stored",
+            "            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)\n",
+            "            pass\n",
+        ),
+        ("half a line is remembered", 'content.find(b"\\n") + 1 if size < found.size else 0', "0"),
+        ("files set aside are not remembered", '|{DISTRUSTED})?")', ')?")'),
+        (
+            "a FIFO in the log's place holds up the start",
+            "os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC",
+            "os.O_RDONLY | os.O_CLOEXEC",
+        ),
     ),
     *_of(
         "rejects.py",
-        "tests/server/test_serve.py",
+        "tests/unit/test_rejects.py tests/server/test_rejects.py",
         ("notes have no limit", "NOTES_PER_SEC = 5_000", "NOTES_PER_SEC = 5_000_000"),
-        (
-            "notes that were not written are not counted",
-            '        self.lost += len(notes) - data.count(b"\\n", 0, done)\n',
-            "",
-        ),
         (
             "the rejects file has twice its size",
             "FILENAME, cap_bytes // 2, backups=1",
             "FILENAME, cap_bytes, backups=1",
         ),
+        (
+            "notes that were not written are not counted",
+            '        self.lost += len(notes) - bytes(data[:done]).count(b"\\n")\n',
+            "",
+        ),
+        ("notes have no limit of bytes", "NOTE_BYTES_PER_SEC = 1_000_000", "NOTE_BYTES_PER_SEC = 1_000_000_000"),
+        ("a file that could not be opened stays closed", "            self._open_due.set(now + OPEN_AGAIN_SEC)\n", ""),
+        (
+            "notes are tried for each piece on a full disk",
+            "                self._rejected.allow(0, 0)\n",
+            "                pass\n",
+        ),
     ),
     *_of(
         "_rejects.pyx",
-        "tests/unit/test_drain.py tests/server/test_serve.py",
+        "tests/unit/test_rejects.py tests/server/test_rejects.py tests/unit/test_drain.py",
         ("rejects are not counted", "        self.count(reason)\n", ""),
         ("rejects without a note are not counted as such", "            self.not_noted += 1\n", "            pass\n"),
         ("notes are taken twice", "        self.note_count = 0\n        return found", "        return found"),
         ("one note too many", "elif self.note_count == NOTES_MAX:", "elif self.note_count > NOTES_MAX:"),
+        ("one sender takes all notes", "notes - notes // 4, bytes - bytes // 4", "notes, bytes"),
     ),
     *_of(
         "_drain.pyx",
-        "tests/unit/test_drain.py tests/unit/test_duplicates.py tests/server/test_serve.py",
+        "tests/unit/test_drain.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
         (
             "notes point into an arena that is used again",
             "            if self.rejects.note_count:  # they point into the arena\n                return FULL\n",
@@ -345,7 +414,8 @@ MUTANTS = [
             "            if scanned > DRAIN_BYTES:\n                scanned = 0\n            if self.took_all:\n",
         ),
         ("strangers are admitted", "if not self.admission.admits(&self.arena.senders[self.here.slot]):", "if False:"),
-        ("a datagram that is too long is scanned", "        if size < <size_t>(end - start):", "        if False:"),
+        ("a datagram that is too long is scanned", "if size < <size_t>(end - start) or", "if"),
+        ("datagrams without their ends are scanned", " or self.arena.is_unclear(self.here.slot):", ":"),
         ("datagrams are not counted", "            self.counted.datagrams += 1\n", ""),
         (
             "a duplicate is stored again",
@@ -382,10 +452,12 @@ MUTANTS = [
         ("discarded entries are not counted", "            self.lines.discarded += 1\n", ""),
         ("forgotten entries are acknowledged", "        self.acks.forget(first, count)\n", ""),
         ("forgotten entries are duplicates", "        self.stored.forget(first, count)\n", ""),
+        ("a datagram that is too long is scanned", "if size < <size_t>(end - start) or self", "if self"),
+        ("datagrams that cannot be told apart are scanned", " or self.arena.is_unclear(self.here.slot):", ":"),
     ),
     *_of(
         "_lines.pyx",
-        "tests/unit/test_lines.py tests/unit/test_faults.py",
+        "tests/unit/test_faults.py tests/unit/test_held.py",
         ("a line at the cut is forgotten", "if self.priority[i].offset >= size:", "if self.priority[i].offset > size:"),
         (
             "lines do not move up",
@@ -401,7 +473,7 @@ MUTANTS = [
     ),
     *_of(
         "_duplicates.pyx",
-        "tests/unit/test_duplicates.py tests/unit/test_drain.py",
+        "tests/unit/test_duplicates.py tests/unit/test_faults.py",
         (
             "a removed hash hides others",
             "                self.places[gap] = self.places[at]\n                gap = at\n",
@@ -426,7 +498,7 @@ MUTANTS = [
     ),
     *_of(
         "_socket.pyx",
-        "tests/unit/test_drain.py tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_socket.py tests/server/test_socket.py tests/unit/test_faults.py",
         (
             "an ACK that the socket does not take is not counted",
             "                self.dropped += self.count - done\n",
@@ -443,7 +515,7 @@ MUTANTS = [
             "            return\n",
         ),
         ("ACKs that change hands stay", "        others.count = 0\n", ""),
-        ("coalesced datagrams are one", "                if size > 0:\n                    return size\n", ""),
+        ("coalesced datagrams are one", "        return size if size > 0 else 0\n", "        return 0\n"),
         ("the mask of a network is ignored", "key.low & network.low_mask == network.low", "True"),
         ("forgotten ACKs are not counted", "        self.dropped += self.count - kept\n", ""),
         (
@@ -451,31 +523,21 @@ MUTANTS = [
             "if self.owed[i].number - first >= count:",
             "if self.owed[i].number - first > count:",
         ),
+        ("coalesced datagrams are one", "return size if size > 0 else 0", "return 0"),
+        (
+            "only the first control message is read",
+            "        header = CMSG_NXTHDR(message, header)\n",
+            "        break\n",
+        ),
     ),
     *_of(
         "_ledger.pyx",
         "tests/unit/test_ledger.py tests/server/test_gaps.py",
         (
-            "senders are never retired",
-            "        elif self.present == SENDERS_MAX:\n            self.forget(self.senders[0].newer)\n",
-            "        elif False:\n            pass\n",
-        ),
-        (
-            "the newest sender is retired",
-            "SENDERS_MAX:\n            self.forget(self.senders[0].newer)",
-            "SENDERS_MAX:\n            self.forget(self.senders[0].older)",
-        ),
-        (
-            "a sender's missing sequences leave with it",
-            "            self.lose(record, record.run.missing)\n        while",
-            "        while",
-        ),
-        (
             "a repetition counts as a gap filled",
             "        if filled == NOTHING:\n            self.repeated += 1\n        elif filled == GAP:\n",
             "        if True:\n",
         ),
-        ("the farthest jump is a restart", "sequence - run.newest <= JUMP_MAX", "sequence - run.newest < JUMP_MAX"),
         ("a window is one longer", "run.newest - sequence < WINDOW", "run.newest - sequence <= WINDOW"),
         (
             "late sequences are not counted",
@@ -488,10 +550,21 @@ MUTANTS = [
             "sequence - at.newest == 1 and sequence != 0",
             "sequence - at.newest == 1",
         ),
+        (
+            "a sender's missing sequences leave with it",
+            "            self.lose(at, record, record.run.missing)\n        remove",
+            "        remove",
+        ),
+        (
+            "the farthest sequence in reach is set aside",
+            "sequence - run.newest <= WINDOW:",
+            "sequence - run.newest < WINDOW:",
+        ),
+        ("a jump has no limit", "ahead <= JUMP_MAX and", "True and"),
     ),
     *_of(
         "snapshot.py",
-        "tests/server/test_dashboard.py tests/server/test_faulty_disk.py tests/server/test_serve.py tests/server/test_full_disk.py",
+        "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_full_disk.py tests/server/test_dashboard.py tests/server/test_serve.py",
         ("a disk that refuses degrades nothing", "        if self._writer.failure:\n", "        if False:\n"),
         ("a rotation that fails degrades nothing", "        if self._log.rotation_failure:\n", "        if False:\n"),
         (
@@ -501,11 +574,22 @@ MUTANTS = [
         ),
         ("drops before the start count as lost in the network", "(drops - self._dropped_before)", "drops"),
         ("entries lost to the disk are not shown", "            disk=self._writer.lost,\n", "            disk=0,\n"),
+        (
+            "a sync that hangs degrades nothing",
+            "if under_way_sec is not None and under_way_sec >= SYNC_ALARM_SEC:",
+            "if False:",
+        ),
     ),
     *_of(
         "server.py",
-        "tests/server/test_serve.py tests/server/test_service_manager.py",
-        ("the exit code hides what was lost", "return 0 if is_complete else 1", "return 0"),
+        "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
+        ("the exit code hides what was lost", "return 0 if is_well else 1", "return 0"),
+        ("the end waits for a sync for ever", "            self._storage.give_up_at = began + END_QUIET_SEC\n", ""),
+        (
+            "a disk that does not answer at the end is well",
+            "            self._storage.give_up_at = began + END_QUIET_SEC\n            try:\n                return self._pipeline.finish()\n            except SyncsUnderWayError:\n",
+            "            self._storage.give_up_at = began + END_QUIET_SEC\n            try:\n                return self._pipeline.finish()\n            except SyncsUnderWayError:\n                return True\n",
+        ),
     ),
     *_of(
         "http_guard.py",

@@ -1,13 +1,17 @@
 """The dashboard's HTTP side: what the figures say, when health is bad, and who may ask."""
 
 import base64
+import contextlib
 import functools
+import http.client
 import json
 import os
 import re
 import resource
+import select
 import socket
 from pathlib import Path
+from time import monotonic
 
 import jsonschema
 import msgspec
@@ -16,13 +20,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
 from fastlog.entry import LEVELS, OTHER_NAMES
-from fastlog.server import dashboard, http_guard
+from fastlog.server import connections, dashboard
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.http_guard import HEADERS
 from fastlog.server.prometheus import exposition
 from fastlog.stats import Stats, figures
 from tests.helpers.entries import ERROR_7, INFO, entries
-from tests.helpers.running import PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
+from tests.helpers.running import FASTLOG, PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,7 +112,9 @@ def test_metrics_show_every_figure_that_has_one(start):
     for key, metric in shown.items():
         value = functools.reduce(lambda part, name: part[name], key.split("."), stats)
         name = metric.full_name
-        if metric.label:
+        if value is None:  # no sync is under way, for example
+            assert not [shown for shown in metrics if shown.partition("[")[0] == name]
+        elif metric.label:
             assert {f"{name}[{label}]": float(count) for label, count in value.items()}.items() <= metrics.items()
         elif metric.quantile:
             assert metrics[f"{name}[{metric.quantile}]"] == value / 1000
@@ -236,8 +242,13 @@ def test_other_methods_rejected(start, method):
 
 
 def test_head_is_get_without_a_body(start):
-    response = get(start().dashboard_port, "/health", "HEAD")
+    port = start().dashboard_port
+    response = get(port, "/health", "HEAD")
     assert (response.status, response.text, response.headers["Content-Length"]) == (200, "", "15")
+    for path in ("/stats", "/page.js"):
+        response = get(port, path, "HEAD")
+        assert (response.status, response.text) == (200, "")
+        assert int(response.headers["Content-Length"]) > 1000
 
 
 def test_host_header_of_another_name_rejected(start):
@@ -370,7 +381,7 @@ def test_a_malformed_request_is_answered_or_closed(start, request_):
 
 @pytest.fixture
 def quick_limits(monkeypatch):
-    monkeypatch.setattr(http_guard, "REQUEST_SEC", 0.05)
+    monkeypatch.setattr(connections, "REQUEST_SEC", 0.05)
     monkeypatch.setattr(dashboard, "STALLED_SEC", 0.05)
 
 
@@ -416,6 +427,204 @@ def test_a_request_sent_byte_by_byte_is_cut_off(alone):
     with socket.create_connection(("127.0.0.1", alone), timeout=PATIENCE_SEC) as connection:
         connection.send(b"GET ")
         assert connection.recv(100) == b""
+
+
+def slow_reader(port: int, path: str = "/stats") -> socket.socket:
+    """A connection that has asked, and reads nothing."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(PATIENCE_SEC)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    return connection
+
+
+def was_reset(connection: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(connection, 0)
+    return bool(poller.poll(10))
+
+
+@pytest.fixture
+def crowd():
+    """Connections that are closed after the test."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context
+
+
+def with_large_figures(server) -> None:
+    """Makes /stats an answer of 2 MB."""
+    server.send(b'{"level":"ERROR","message":"%b","sequence":%d}' % (b"x" * 20_000, number) for number in range(100))
+    eventually(server.stats, lambda stats: stats["stored"] == 100)
+
+
+@pytest.mark.parametrize("path", ["/stats", "/health", "/page.js"])
+def test_readers_that_do_not_read_shut_nobody_out_and_cost_little(start, crowd, path):
+    server = start()
+    with_large_figures(server)
+    before = server.stats()["process"]["resident_bytes"]
+    readers = connections.CONNECTIONS_MAX + 50
+    for _ in range(readers):
+        crowd(slow_reader(server.dashboard_port, path))
+    assert get(server.dashboard_port, "/health").status == 200
+    assert json.loads(get(server.dashboard_port, "/stats").text)["stored"] == 100
+    descriptors = Path(f"/proc/{server.process.pid}/fd")
+    opened = [os.readlink(descriptor) for descriptor in descriptors.iterdir() if int(descriptor.name) > 2]
+    assert connections.CONNECTIONS_MAX - 1 <= sum("socket:" in link for link in opened) < readers
+    assert not [link for link in opened if "(deleted)" in link]  # no temporary files
+    assert server.stats()["process"]["resident_bytes"] - before < connections.UNSENT_MAX_BYTES + 20_000_000
+
+
+def test_the_one_closed_for_a_newcomer_is_of_the_address_with_most_connections(start, crowd):
+    server = start(DASHBOARD_HOST="0.0.0.0", DASHBOARD_NO_TOKEN="true")
+    few = crowd(socket.create_connection(("127.0.0.1", server.dashboard_port), PATIENCE_SEC))
+    many = [
+        crowd(
+            socket.create_connection(
+                ("127.0.0.1", server.dashboard_port), PATIENCE_SEC, source_address=("127.0.0.2", 0)
+            )
+        )
+        for _ in range(connections.CONNECTIONS_MAX + 5)
+    ]
+    assert many[0].recv(1) == b""  # the first of them makes room for the last
+    many[-1].sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert many[-1].recv(12) == b"HTTP/1.1 200"
+    few.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert few.recv(12) == b"HTTP/1.1 200"
+
+
+def test_the_dashboard_leaves_descriptors_to_the_log(start, crowd):
+    hard = connections.DESCRIPTORS_KEPT + 10
+    server = start(command=["prlimit", f"--nofile=64:{hard}", *FASTLOG, "serve"], MAX_LOG_SIZE_MB="0.001")
+    assert any(message.endswith("/, with 10 connections at most (ulimit -n)") for message in server.messages)
+    for _ in range(hard):
+        crowd(slow_reader(server.dashboard_port))
+    assert get(server.dashboard_port, "/health").status == 200
+    assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < 50
+    server.send(entries(1_000))
+    assert eventually(server.stats, lambda stats: stats["stored"] == 1_000)["disk"]["rotations"] > 5
+
+
+def test_without_descriptors_to_spare_there_is_no_dashboard(start):
+    server = start(command=["prlimit", f"--nofile=64:{connections.DESCRIPTORS_KEPT}", *FASTLOG, "serve"])
+    assert any("no dashboard: too few file descriptors (ulimit -n)" in message for message in server.messages)
+    assert " http=unavailable " in server.messages[-1]
+    server.send([INFO])
+    assert server.entries() == [json.loads(INFO)]
+
+
+def large(stats: Stats) -> Stats:
+    """Figures that no socket's buffers hold."""
+    error = msgspec.Raw(b'{"level":"ERROR","message":"%b"}' % (b"x" * 60_000))
+    return msgspec.structs.replace(stats, recent_errors=[error] * 100)
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_an_answer_that_is_not_taken_in_time_is_broken_off(start, crowd, monkeypatch):
+    monkeypatch.setattr(connections, "SENDING_SEC", 0.05)
+    monkeypatch.setattr(connections, "LOOK_AFTER_SEC", 0.01)
+    page = dashboard_with(start, ask=lambda: None)
+    page.publish(large(page._stats[0]))
+    reader = crowd(slow_reader(port_of(page)))
+    quick = crowd(socket.create_connection(("127.0.0.1", port_of(page)), PATIENCE_SEC))
+    eventually(lambda: was_reset(reader), bool)
+    quick.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert quick.recv(12) == b"HTTP/1.1 200"
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_slow_readers_keep_few_old_snapshots_in_memory(start, crowd, monkeypatch):
+    monkeypatch.setattr(dashboard, "FRESH_SEC", 0.0)
+    page = dashboard_with(start, ask=lambda: page.publish(large(page._stats[0])))
+    page.publish(large(page._stats[0]))
+    kept = connections.UNSENT_MAX_BYTES // 6_000_000
+    readers = [crowd(slow_reader(port_of(page))) for _ in range(kept + 5)]
+    assert eventually(lambda: [was_reset(reader) for reader in readers], lambda reset: sum(reset) == 5)
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_the_bytes_of_a_snapshot_count_once_for_all_its_readers(start, crowd, monkeypatch):
+    monkeypatch.setattr(dashboard, "FRESH_SEC", 3600.0)
+    page = dashboard_with(start, ask=lambda: None)
+    page.publish(large(page._stats[0]))
+    readers = [crowd(slow_reader(port_of(page))) for _ in range(20)]
+    for reader in readers:  # all of them have begun to get it
+        assert reader.recv(12) == b"HTTP/1.1 200"
+    assert get(port_of(page), "/health").status == 200
+    assert not any(was_reset(reader) for reader in readers)
+
+
+REFUSED = [
+    (b"nonsense\r\n\r\n", 400),
+    (b"\r\n\r\n", 400),
+    (b"get / HTTP/1.1\r\n\r\n", 400),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n", 413),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 16_384, 431),
+    (b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+]
+
+
+@pytest.mark.parametrize(("request_", "status"), REFUSED, ids=[str(status) for _, status in REFUSED])
+def test_a_request_that_is_none_gets_an_error_like_all_others(start, request_, status):
+    server = start()
+    with socket.create_connection(("127.0.0.1", server.dashboard_port), PATIENCE_SEC) as connection:
+        connection.sendall(request_)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        body = response.read()
+        assert response.status == status
+        assert response.headers["Content-Type"] == "application/json"
+        assert list(json.loads(body)) == ["error"]
+        for name, value in HEADERS:
+            assert response.headers[name] == value
+        assert response.headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize("segment_bytes", [10_000, 70, 7])
+def test_requests_sent_ahead_are_answered_one_after_the_other(start, segment_bytes):
+    server = start()
+    paths = ["/health", "/nothing", "/page.css", "/health", "/nothing"]
+    sent = b"".join(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode() for path in paths)
+    sent += b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\nGET /too-late"
+    with socket.create_connection(("127.0.0.1", server.dashboard_port), PATIENCE_SEC) as connection:
+        connection.setsockopt(socket.SOL_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(sent), segment_bytes):
+            connection.sendall(sent[at : at + segment_bytes])
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"404", b"200", b"200", b"404", b"200"]
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_a_crowd_does_not_wait_in_turn_for_the_pauses_of_a_busy_server(start, crowd, monkeypatch):
+    monkeypatch.setattr(dashboard, "BUSY_PAUSE_SEC", 0.5)
+    page = dashboard_with(start, ask=lambda: None)
+    page.beat(page._stats[0].health, busy=True)
+    began = monotonic()
+    many = [crowd(slow_reader(port_of(page), "/health")) for _ in range(60)]
+    assert {reader.recv(12) for reader in many} == {b"HTTP/1.1 200"}
+    assert monotonic() - began < 15  # rather than 30
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_old_figures_are_shown_with_their_age(start):
+    page = dashboard_with(start, ask=lambda: None)
+    stats, made_at = page._stats
+    assert "warnings" not in json.loads(get(port_of(page), "/stats").text)["health"]
+    page._stats = stats, made_at - 3.0
+    health = json.loads(get(port_of(page), "/stats").text)["health"]
+    assert re.fullmatch(r"these figures are \d+ s old: the server's loop is held up", health["warnings"][0])
+    page.publish(stats)
+    assert "warnings" not in json.loads(get(port_of(page), "/stats").text)["health"]
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_a_loop_that_is_held_up_is_waited_for_once(start, monkeypatch):
+    monkeypatch.setattr(dashboard, "FRESH_SEC", 0.0)
+    page = dashboard_with(start, ask=lambda: None)
+    port = port_of(page)
+    get(port, "/stats")
+    monkeypatch.setattr(dashboard, "ANSWER_SEC", PATIENCE_SEC)
+    assert get(port, "/stats").status == get(port, "/stats").status == 200
 
 
 def test_the_servers_descriptors_are_few(start):

@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import sys
+from time import monotonic
 
 import pytest
 
@@ -97,6 +98,14 @@ def test_what_was_received_is_in_the_file_though_a_sync_hangs_and_the_server_is_
     server.signal(signal.SIGTERM)
     stored = b"".join(line + b"\n" for line in [error(3, "x" * 4000), *ordinary, error(54)])
     eventually(lambda: faulty_disk.content("server.log"), lambda content: content == stored)
+
+
+def test_a_sync_that_hangs_degrades_health_within_five_seconds(hanging):
+    server, _ = hanging
+    began = monotonic()
+    health = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
+    assert "a sync has been under way" in health.text
+    assert monotonic() - began < 5.5
 
 
 def test_where_directories_know_no_sync_the_server_says_so_and_acknowledges(faulty_disk, start):

@@ -100,6 +100,19 @@ def test_the_figures_follow_what_is_sent(start, open_page):
     assert page.locator("#uptime").inner_text() != "\u2013"
 
 
+def test_a_row_has_the_level_that_the_server_sees_in_its_name(start, open_page):
+    server = start(PRIORITY_LEVELS="ERROR,CRITICAL,OTHER")
+    page = open_page(server)
+    names = ["crit", "Emergency", "3", "severe", "custom", "\u017fevere"]
+    server.send(error(number, level=name) for number, name in enumerate(names))
+    shows(page, "#total", str(len(names)))
+    expect(page.locator("#errors tr")).to_have_count(len(names))
+    levels = [row.get_attribute("data-level") for row in page.locator("#errors tr").all()]
+    assert sorted(levels) == ["CRITICAL", "CRITICAL", "ERROR", "ERROR", "OTHER", "OTHER"]
+    counted = server.stats()["level_distribution"]
+    assert (counted["CRITICAL"], counted["ERROR"], counted["OTHER"]) == (2, 2, 2)
+
+
 def test_a_loss_is_shown_under_its_one_cause(start, open_page):
     server = start(RCVBUF_SIZE="1")
     page = open_page(server)

@@ -3,7 +3,6 @@ server is the real one."""
 
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -33,6 +32,20 @@ import sys
 from fastlog import cli
 from fastlog.server import pipeline
 pipeline.TURN_SEC = pipeline.END_DRAIN_SEC = -1.0
+sys.exit(cli.main(["serve"]))
+"""
+# A server whose disk does not answer a write.
+HANGING_WRITE = """
+import sys, threading
+from pathlib import Path
+from fastlog import cli
+from fastlog.server.storage import Storage
+
+def hang(*rest):
+    Path("hanging").touch()
+    threading.Event().wait()
+
+Storage.write = hang
 sys.exit(cli.main(["serve"]))
 """
 
@@ -302,23 +315,14 @@ def test_a_manager_that_cannot_be_reached_is_reported_once_and_ends_nothing(star
     assert server.stop() == 0
 
 
-def test_the_watchdog_is_fed_by_the_loop(start, manager, tmp_path, closing):
+def test_the_watchdog_is_fed_by_the_loop(start, manager, tmp_path):
     """A loop that hangs no longer feeds it, even while the dashboard's thread still answers."""
-    server = start(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="20000", FLUSH_COUNT="1")
+    command = [sys.executable, "-c", HANGING_WRITE]
+    server = start(command=command, NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="20000", FLUSH_COUNT="1")
     for _ in range(10):
         manager.next_with("WATCHDOG")
-    # The log file becomes a pipe that nobody reads: a write then hangs as it does on a disk that does not answer.
-    (tmp_path / "server.log").unlink()
-    os.mkfifo(tmp_path / "server.log")
-    pipe = closing((tmp_path / "server.log").open("rb+", buffering=0))
-    has_room = select.poll()
-    has_room.register(pipe, select.POLLOUT)
-    server.signal(signal.SIGHUP)
-    manager.next_with("RELOADING")
-    manager.next_with("READY")
-    server.send([b'{"level":"INFO","message":"%b"}' % (b"x" * 20_000)] * 10)
-    while has_room.poll(0):
-        manager.waiting()
+    server.send([INFO])
+    eventually((tmp_path / "hanging").exists, bool)
     manager.waiting()
     for _ in range(3):
         server.stats()

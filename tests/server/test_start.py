@@ -114,7 +114,7 @@ def test_an_archive_of_somebody_else_does_not_end_the_start(closing, owner):
     if subprocess.run([*command, "--version"], capture_output=True, check=False).returncode:
         pytest.skip("nobody else may run the Python of these tests")
     server = closing(Server(logs, command=[*command, "serve"], DASHBOARD_PORT="off"))
-    assert "cannot repair server.log.3: Permission denied" in "\n".join(server.messages)
+    assert f"cannot repair {logs}/server.log.3: Permission denied" in "\n".join(server.messages)
     assert ask(server, ERROR_8) == 8
 
 
@@ -125,7 +125,10 @@ def test_a_full_disk_does_not_keep_a_server_from_starting_after_a_crash(small_di
     (small_disk / "server.log").write_bytes(INFO * 5 + torn + behind)
     subprocess.run(["dd", "if=/dev/zero", f"of={small_disk}/fill", "bs=4k"], stderr=subprocess.DEVNULL, check=False)
     server = closing(Server(small_disk, REJECTS_MAX_MB="0"))
-    assert "bytes are lost, since server.log.torn cannot be written: No space left on device" in server.messages[0]
+    assert (
+        f"bytes are lost, since {small_disk}/server.log.torn cannot be written: No space left on device"
+        in server.messages[0]
+    )
     assert [{"level", "message"}] * len((behind or INFO * 0).splitlines() + [1] * 5) == [
         set(entry) for entry in entries(server.log())
     ]

@@ -56,7 +56,10 @@ def test_an_entry_is_passed_through_byte_by_byte(line):
     [
         (b'{"message":"m","n":1.50}', b'{"level":"NOTICE","message":"m","n":1.50}'),
         (b'{"level":"INFO","message":"m","sequence":7}', b'{"level":"INFO","message":"m","sequence_":7}'),
-        (b'{"msg":"m","level":30}', b'{"level":"NOTICE","message":"m","level_":30}'),
+        (b'{"msg":"m","level":30}', b'{"level":"INFO","message":"m","level_":30}'),
+        (b'{"level":60,"time":1,"msg":"m"}', b'{"level":"CRITICAL","message":"m","level_":60,"time":1}'),
+        (b'{"msg":"m","level":35}', b'{"level":"NOTICE","message":"m","level_":35}'),
+        (b'{"msg":"m","level":["ERROR"]}', b'{"level":"NOTICE","message":"m","level_":["ERROR"]}'),
         (b'{"event":"m","level":"info"}', b'{"level":"info","message":"m"}'),
         (b'{"message":"m","host":null,"app":5}', b'{"level":"NOTICE","message":"m","host":"null","app":"5"}'),
         (b'{"message":"[error] m"}', b'{"level":"ERROR","message":"[error] m"}'),
@@ -70,7 +73,7 @@ def test_missing_or_clashing_fields_are_fixed_and_values_stay(line, expected):
     "line",
     [
         b"text", b"[]", b"5", b"{}", b'{"level":"INFO"}', b'{"level":"INFO","message":5}', b'{"message":"m"', b"\xff",
-        b'{"message":"\\ud800"}', b'{"message":"\xff"}', b'{"message":"m"} tail', b'{"message":NaN}',
+        b'{"message":"\\ud800"}', b'{"message":"\xff"}', b'{"message":"m","level":["\xff"]}', b'{"message":"m"} tail', b'{"message":NaN}',
         b'{"message":"m","x":' + b"[" * 64 + b"]" * 64 + b"}", b"[" * 100_000,
     ],
 )  # fmt: skip

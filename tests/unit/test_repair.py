@@ -45,11 +45,15 @@ class NoRoomStorage(QuickStorage):
 
 def repair_directory(directory: Path, storage: Storage | None = None) -> int:
     """Repairs the log there; returns the number of torn bytes reported."""
+    live = directory / "server.log"
+    locked_fd = os.open(live, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(locked_fd, fcntl.LOCK_EX)
     directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return repair.repair_all(storage or QuickStorage(), directory / "server.log", directory_fd)
+        return repair.repair_all(storage or QuickStorage(), live, locked_fd, directory_fd)
     finally:
         os.close(directory_fd)
+        os.close(locked_fd)
 
 
 def repaired(directory: Path, content: bytes, storage: Storage | None = None) -> tuple[bytes, bytes, int]:
@@ -300,6 +304,24 @@ def test_what_took_a_files_place_does_not_end_a_repair(tmp_path, capfd, make, na
         assert f"{tmp_path / name} is not a file: it is left alone" in said
 
 
+def test_a_directory_that_cannot_be_listed_does_not_end_a_repair(tmp_path, monkeypatch, capfd):
+    def fail(path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", fail)
+    assert repaired(tmp_path, LINE + b"half")[0] == LINE
+    assert (
+        f"cannot list {tmp_path}: Permission denied; only {tmp_path}/server.log is looked at" in capfd.readouterr().err
+    )
+
+
+def test_a_file_with_more_holes_than_a_crash_leaves_is_left_as_it_is(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(repair, "MOST_DAMAGES", 2)
+    content = (LINE + TORN_LINE) * 3 + LINE
+    assert repaired(tmp_path, content) == (content, b"", 0)
+    assert "it has more holes than a crash can leave; it is left as it is" in capfd.readouterr().err
+
+
 def test_a_link_to_nothing_does_not_end_a_repair(tmp_path):
     (tmp_path / "server.log.3").symlink_to("nothing")
     assert repaired(tmp_path, LINE + b"half")[0] == LINE
@@ -307,14 +329,16 @@ def test_a_link_to_nothing_does_not_end_a_repair(tmp_path):
 
 @pytest.mark.parametrize("name", ["server.log", "server.log.2"])
 def test_a_file_that_cannot_be_read_is_named_and_left_as_it_is(tmp_path, capfd, monkeypatch, name):
-    read = os.preadv
+    def failing(read):
+        def fail(fd, what, offset):
+            if os.path.realpath(f"/proc/self/fd/{fd}") == str(tmp_path / name):
+                raise EIO
+            return read(fd, what, offset)
 
-    def fail(fd, buffers, offset):
-        if os.path.realpath(f"/proc/self/fd/{fd}") == str(tmp_path / name):
-            raise EIO
-        return read(fd, buffers, offset)
+        return fail
 
-    monkeypatch.setattr(os, "preadv", fail)
+    monkeypatch.setattr(os, "pread", failing(os.pread))
+    monkeypatch.setattr(os, "preadv", failing(os.preadv))
     for each in ("server.log", "server.log.1", "server.log.2"):
         (tmp_path / each).write_bytes(LINE + b"half")
     LogFile(QuickStorage(), tmp_path, "server.log", 10**9, 10).close()
@@ -360,6 +384,18 @@ def test_a_live_file_that_cannot_be_ended_at_the_start_is_ended_before_the_first
     assert (tmp_path / "server.log").read_bytes() == LINE[:40] + b"\n" + LINE
 
 
+def test_what_must_not_be_changed_is_not_copied_at_each_start(tmp_path, capfd):
+    class Refusing(QuickStorage):
+        def open_to_change(self, path):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / "server.log.1").write_bytes(LINE + LINE[:30])
+    for _ in range(2):
+        assert repair_directory(tmp_path, Refusing()) == 0
+    assert not (tmp_path / "server.log.torn").exists()
+    assert capfd.readouterr().err.count(f"cannot repair {tmp_path}/server.log.1: Permission denied") == 2
+
+
 def test_torn_bytes_that_found_no_room_leave_nothing_behind(tmp_path, capfd):
     class HalfStorage(QuickStorage):
         def write(self, fd, data):
@@ -372,16 +408,17 @@ def test_torn_bytes_that_found_no_room_leave_nothing_behind(tmp_path, capfd):
     assert "30 bytes are lost, since" in capfd.readouterr().err
 
 
-def test_an_archive_that_another_server_writes_is_not_repaired(tmp_path):
-    archive = tmp_path / "server.log.1"
-    archive.write_bytes(LINE + LINE[:30])
-    (tmp_path / "server.log").write_bytes(b"")
-    with open(archive, "rb") as file:
+@pytest.mark.parametrize("name", ["server.log.1", "server.log"])
+def test_a_file_that_another_server_writes_is_not_repaired(tmp_path, name):
+    """Of two servers that start at once, one may have locked a file that a rotation of the other then replaced."""
+    damaged = tmp_path / name
+    damaged.write_bytes(LINE + LINE[:30])
+    with open(damaged, "rb") as file, open(tmp_path / "replaced", "wb") as replaced:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(BlockingIOError) as failure:
-            repair_directory(tmp_path)
-    assert failure.value.filename == str(archive)
-    assert archive.read_bytes() == LINE + LINE[:30]
+            repair.repair_all(QuickStorage(), tmp_path / "server.log", replaced.fileno(), -1)
+    assert failure.value.filename == str(damaged)
+    assert damaged.read_bytes() == LINE + LINE[:30]
 
 
 @only_root
@@ -445,6 +482,25 @@ def test_what_is_remembered_is_synced_before(tmp_path):
     for number, _ in enumerate(newest_lines(Noting(), tmp_path / "server.log", 1 << 20), 1):
         assert len(synced) == number
     assert synced == [str(tmp_path / "server.log.1"), str(tmp_path / "server.log")]
+
+
+def test_of_a_file_set_aside_what_the_disk_holds_is_remembered(tmp_path, monkeypatch):
+    """After its failed sync the page cache may hold what the disk does not."""
+    dropped = []
+    monkeypatch.setattr(
+        os,
+        "posix_fadvise",
+        lambda fd, start, size, advice: (
+            dropped.append(os.path.realpath(f"/proc/self/fd/{fd}"))
+            if (start, size, advice) == (0, 0, os.POSIX_FADV_DONTNEED)
+            else None
+        ),
+    )
+    put(tmp_path, "server.log.distrusted.1", LINE, 20)
+    put(tmp_path, "server.log.1", LINE, 10)
+    put(tmp_path, "server.log", LINE, 0)
+    assert remembered(tmp_path) == [LINE] * 3
+    assert dropped == [str(tmp_path / "server.log.distrusted.1")]
 
 
 def test_what_cannot_be_synced_or_read_is_not_remembered(tmp_path, capfd):
