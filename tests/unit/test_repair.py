@@ -17,6 +17,7 @@ from fastlog.server import found_files, repair
 from fastlog.server.found_files import Found, find, newest_lines
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from fastlog.server.torn import BUFFER_BYTES, Torn
 from tests.helpers.disk import EIO, RecordingStorage
 from tests.helpers.small_disk import only_root
 
@@ -532,3 +533,24 @@ def test_a_file_that_vanishes_or_becomes_something_else_meanwhile_is_left_out(tm
     monkeypatch.setattr(repair, "find", lambda live, report: before)
     assert remembered(tmp_path) == [LINE]
     assert repair_directory(tmp_path) == 0
+
+
+def test_of_a_file_set_aside_only_what_the_disk_holds_is_remembered(faulty_disk):
+    """After a failed sync the kernel still has in memory what the disk did not take."""
+    live, aside = (faulty_disk.directory / name for name in ("server.log", "server.log.distrusted.1"))
+    for path in (live, aside):
+        path.write_bytes(b'{"message":"%s"}\n' % path.name.encode())
+        path.read_bytes()
+    faulty_disk.lose(aside.name)
+    lines = b"".join(bytes(view) for view in newest_lines(Storage(), live, 1 << 20))
+    assert live.read_bytes() in lines
+    assert b"distrusted" not in lines
+
+
+def test_all_bytes_that_are_lost_are_counted(tmp_path):
+    torn = Torn(Storage(), tmp_path, 0)  # a directory, which takes nothing
+    for _ in range(3):
+        torn.keep(bytes(BUFFER_BYTES))
+    torn.finish()
+    assert torn.bytes == 3 * BUFFER_BYTES
+    assert torn.outcome.startswith(f"{3 * BUFFER_BYTES} bytes are lost")
