@@ -412,6 +412,7 @@ MUTANTS = [
             "            if scanned > DRAIN_BYTES:\n                scanned = 0\n            if self.took_all:\n",
         ),
         ("strangers are admitted", "if not self.admission.admits(&self.arena.senders[self.here.slot]):", "if False:"),
+        ("datagrams without their ends are scanned", " or self.arena.is_unclear(self.here.slot):", ":"),
         ("datagrams are not counted", "            self.counted.datagrams += 1\n", ""),
         (
             "a duplicate is stored again",

@@ -185,12 +185,16 @@ def test_a_file_too_large_to_be_replaced_soon_is_repaired_where_it_is(tmp_path, 
 
 
 def test_large_damage_becomes_no_spaces_before_an_entry(tmp_path, monkeypatch):
-    """A reader would take such a line for broken: the file is replaced, or the spaces are a line, if there is no room."""
-    monkeypatch.setattr(repair, "REWRITTEN_BYTES", 1)
-    content = LINE * 10 + LINE[:40] + bytes(1 << 20) + b'x"}\n' + LINE * 5
+    """A reader would take a line with so many for broken: without room for a new file, blank lines take the place."""
+    content = LINE * 10 + LINE[:40] + bytes(3 << 20) + b'x"}\n' + LINE * 5
     assert repaired(tmp_path, content)[0] == LINE * 15
-    left = repaired(tmp_path, content, NoRoomStorage())[0]
-    assert left == LINE * 10 + b" " * (40 + (1 << 20) + 3) + b"\n" + LINE * 5
+    monkeypatch.setattr(repair, "REWRITTEN_BYTES", 1)
+    for storage in (Storage(), NoRoomStorage()):
+        left = repaired(tmp_path, content, storage)[0]
+        assert len(left) == len(content)
+        assert b"\0" not in left
+        assert [line for line in left.splitlines() if line.strip()] == LINE.splitlines() * 15
+        assert max(map(len, left.splitlines())) <= repair.SPACES_BYTES
 
 
 def test_a_link_to_the_log_stays_a_link(tmp_path):
