@@ -132,7 +132,9 @@ def test_messages_that_nobody_reads_hold_up_nothing_and_are_counted(tmp_path, cl
     output.go_on()
     server.signal(signal.SIGHUP)
     printed = output.until(b"log file reopened").decode()
-    assert re.search(r"^fastlog: messages that could not be printed: \d+\nfastlog: SIGHUP: log file", printed, re.MULTILINE)
+    assert re.search(
+        r"^fastlog: messages that could not be printed: \d+\nfastlog: SIGHUP: log file", printed, re.MULTILINE
+    )
     server.signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE_SEC) == 0
 
