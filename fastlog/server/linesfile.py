@@ -21,6 +21,7 @@ class LinesFile:
 
     def __init__(self, storage: Storage, path: Path, *, empty: bool = False) -> None:
         self.size = 0  # bytes that it has, as far as this process knows
+        self.is_rotated_out = False  # a rotation removed it, as LOG_BACKUPS asks for
         self._storage = storage
         _check_regular(path)
         self.fd = storage.create(path) if empty else storage.open(path)
@@ -90,7 +91,7 @@ class LinesFile:
                     self._storage.truncate(self.fd, os.fstat(self.fd).st_size - (done - whole))
             except OSError as worse:  # half a line stays: nothing more may be written after it
                 return whole, OSError(errno.EIO, worse.strerror or str(worse))
-            return whole, error
+            return whole, error.with_traceback(None)  # which would hold the lines
         return done, None
 
 

@@ -97,6 +97,8 @@ class LogFile:
         self._names = Names(storage, self.path, backups)
         self._rotate_at = limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
+        self._under_sync: list[LinesFile] = []  # the files that the sync under way covers
+        self.lost_lines = False  # another program had removed or cut one of them when the last sync ended
         self._needs_sync = False  # the live file holds such lines
         self._new_name = True  # the live file's name is not durable yet
         self._directory_fd = _open_directory(directory)
@@ -153,14 +155,24 @@ class LogFile:
         rotated, self._rotated_unsynced = self._rotated_unsynced, []
         new_name, self._new_name = self._new_name, False
         self._needs_sync = False
+        covered = self._under_sync = [*rotated, self._live]
 
         def ended(error: OSError | None) -> None:
-            for file in rotated:
-                file.close()
+            self._under_sync = []
+            self.lost_lines = not all(file.is_rotated_out or file.is_whole() for file in covered)
+            for file in covered:
+                if file is not self._live and file not in self._rotated_unsynced:
+                    file.close()
             done(error)
 
-        files = [file.fd for file in (*rotated, self._live)]
-        self._storage.sync(files, self._directory_fd if new_name else None, ended)
+        self._storage.sync([file.fd for file in covered], self._directory_fd if new_name else None, ended)
+
+    def need_no_sync(self) -> None:
+        """What was appended for a sync so far is written anew elsewhere: no sync has to cover it."""
+        for file in self._rotated_unsynced:
+            file.close()
+        self._rotated_unsynced.clear()
+        self._needs_sync = False
 
     def sync(self) -> None:
         """Begins a sync and waits for its end. Raises OSError."""
@@ -182,11 +194,15 @@ class LogFile:
             raise OSError(errno.ESTALE, "the log file was renamed or removed")
         # The new file comes first, under another name: on a full disk there may be no room for it.
         fresh = LinesFile(self._storage, self._names.next, empty=True)
+        waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
         try:
             self._names.rotate()
         except OSError:
             fresh.close()
             raise
+        finally:
+            for file in waiting:
+                file.is_rotated_out = not file.is_whole()
         self.rotations += 1
         self._take(fresh)
 
@@ -220,12 +236,10 @@ class LogFile:
             fresh.close()
             done(failure)
             return
-        for file in self._rotated_unsynced:  # what they hold is in the new file
-            file.close()
-        self._rotated_unsynced.clear()
-        self._needs_sync = False
+        self.need_no_sync()  # what the old files hold is in the new one
         self._take(fresh)
         self._new_name = False
+        self._needs_sync = True  # the ACKs leave with the next one, which sees whether the file is still there then
         self._storage.sync([], self._directory_fd, done)
 
     def has_name(self) -> bool:
@@ -262,7 +276,7 @@ class LogFile:
         return newest_lines(self._storage, self.path, most_bytes)
 
     def close(self) -> None:
-        for file in (*self._rotated_unsynced, self._live):
+        for file in {*self._under_sync, *self._rotated_unsynced, self._live}:
             file.close()
         os.close(self._directory_fd)
         self._rotated_unsynced.clear()
@@ -287,11 +301,11 @@ class LogFile:
             self._rotate_at = self.size + max(self.limit // 10, needed)
 
     def _take(self, file: LinesFile) -> None:
-        """Makes this the live file; the old one stays open if a sync has yet to cover it."""
+        """Makes this the live file; the old one stays open until the syncs that it is part of have ended."""
         if self._needs_sync:
             self._rotated_unsynced.append(self._live)
             self._needs_sync = False
-        else:
+        elif self._live not in self._under_sync:
             self._live.close()
         self._live = file
         self._new_name = True

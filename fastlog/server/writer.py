@@ -91,7 +91,7 @@ class Writer:
     def look(self, now: float) -> None:
         """Sees every LOOK_SEC whether the log file has its name and its content. Other programs may take both away."""
         self._look_due.set(now + LOOK_SEC)
-        if not (self._log.has_name() and self._log.is_whole()):
+        if self._log.name_failure or not (self._log.has_name() and self._log.is_whole()):
             self.reopen(now)
 
     def reopen(self, now: float) -> None:
@@ -190,6 +190,10 @@ class Writer:
         elif not self._log.is_whole():  # what was synced is nowhere
             self.commit.take_back(now)
             self.reopen(now)
+        elif self._log.lost_lines:  # some of it is nowhere
+            say(f"a file rotated from {self._log.path} was removed or cut; writing again what was not acknowledged")
+            self._take_back(now)
+            self._write(now)
         else:
             self.commit.succeeded(now)
             if self.commit.is_due:
@@ -202,7 +206,7 @@ class Writer:
         the log's name now. Returns whether there is one. During a sync this waits for its end."""
         if self.commit.under_way:
             return False
-        self.commit.take_back(now)
+        self._take_back(now)
         if self._log.name_failure is None:
             say(f"{self._log.path} was removed or cut by another program; writing again what was not acknowledged")
         try:
@@ -211,6 +215,11 @@ class Writer:
             self._log.error = error
             return False
         return True
+
+    def _take_back(self, now: float) -> None:
+        """What waits for a sync is unwritten again, and no file that holds it needs one."""
+        self.commit.take_back(now)
+        self._log.need_no_sync()
 
     def _refused(self, error: OSError, now: float) -> None:
         """A write to the live file failed."""

@@ -113,6 +113,25 @@ def test_after_a_failed_write_nothing_is_acknowledged_from_that_file(tmp_path):
     harness.close()
 
 
+def test_entries_come_while_a_new_file_fails(tmp_path):
+    """The error of a write must not hold the lines, which grow with what comes."""
+    storage = PatientStorage()
+    harness = Harness(tmp_path, storage)
+    harness.send(error(1))
+    storage.write_failure = EIO
+    storage.end_one(EIO)
+    assert harness.writer.failure == "Input/output error"
+    for n in (2, 3):
+        harness.send(error(n))
+        harness.writer.make_room(monotonic())
+    harness.writer.retry(monotonic())
+    storage.finish()
+    harness.read_acks()
+    assert sorted(harness.acked) == [1, 2, 3]
+    check(harness)
+    harness.close()
+
+
 def test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well(tmp_path, monkeypatch):
     monkeypatch.setattr(held, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
