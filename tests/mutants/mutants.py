@@ -76,12 +76,12 @@ MUTANTS = [
         CORE,
         (
             "lost entries are taken for stored ones",
-            "        self._intake.forget(*self.held.bound())\n",
+            "        self._forget(self.held.bound())\n",
             "        self.held.bound()\n",
         ),
         (
             "entries that only the lost file held are taken for stored",
-            "        self._intake.forget(*self.held.unwrite())\n",
+            "        self._forget(self.held.unwrite())\n",
             "        self.held.unwrite()\n",
         ),
         ("the ACKs of the group under way are lost", "            self.gathering.acks.absorb(group.acks)\n", ""),
@@ -139,7 +139,7 @@ MUTANTS = [
         ),
         (
             "moving entries count as stored twice",
-            "        self._counted_to = self._ends\n        return [",
+            "        self._counted_to = max(self._counted_to, self._written_to)\n        return [",
             "        return [",
         ),
         ("dropped lines still take room", "        self._size -= len(chunk.lines)\n", ""),
@@ -174,7 +174,11 @@ MUTANTS = [
             "if False:",
         ),
         ("a new name is not synced", "self._directory_fd if new_name else None", "None"),
-        ("rotated files are not synced", "for file in (*rotated, self._live)]", "for file in (self._live,)]"),
+        (
+            "rotated files are not synced",
+            "self._storage.sync([file.fd for file in covered]",
+            "self._storage.sync([self._live.fd]",
+        ),
         (
             "the file that a repair replaced is written to",
             "        if not self._live.is_at(self.path):  # a repaired",
@@ -226,8 +230,8 @@ MUTANTS = [
         ),
         (
             "SIGHUP changes the file before the entries are written",
-            "        self.flush(now)\n        had_failed",
-            "        had_failed",
+            "        self.flush(now)\n        if self._state is State.REWRITING:  # which",
+            "        if self._state is State.REWRITING:  # which",
         ),
         (
             "ACKs are sent for a file that is gone",
@@ -236,8 +240,8 @@ MUTANTS = [
         ),
         (
             "the end waits for the sync under way first",
-            "        self.flush(now)  # before it waits",
-            "        self._log.wait()\n        self.flush(now)  # before it waits",
+            "        self.retry(now)  # before it waits",
+            "        self._log.wait()\n        self.retry(now)  # before it waits",
         ),
         ("the end does not sync", "        self._log.wait()\n        self._log.sync()\n", "        self._log.wait()\n"),
         ("a full disk counts as a broken file", "if is_gone or error.errno in NO_ROOM:", "if is_gone:"),
@@ -438,8 +442,8 @@ MUTANTS = [
         ),
         (
             "half a line in the log is remembered",
-            "                if piece.reason != ACCEPTED or piece.end == end:",
-            "                if piece.reason != ACCEPTED:",
+            " and piece.reason == ACCEPTED and piece.end == feed:",
+            " and piece.reason == ACCEPTED:",
         ),
         (
             "priority entries are discarded like others",

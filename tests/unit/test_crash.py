@@ -80,8 +80,11 @@ def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
     storage.write_failure = EIO
     harness.send(error(next(number)))  # the sync under way is not believed
     storage.finish()
+    harness.retry()
+    storage.finish()
     harness.send(error(next(number)))
     storage.end_one(EIO)
+    harness.retry()
     storage.finish()
     harness.send(info(next(number)), info(next(number)))
     unanswered = next(number), next(number)
