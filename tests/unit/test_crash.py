@@ -55,8 +55,7 @@ def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
 
     storage.before_each = note_acks
     number = itertools.count(1)
-    harness.send(info(next(number)))
-    harness.send(error(next(number)))
+    harness.send(info(next(number)), error(next(number)))
     storage.end_one()
     harness.send(info(next(number)), error(next(number)))
     harness.send(error(next(number)))  # gathers while the sync before it is under way
