@@ -210,6 +210,20 @@ def test_an_error_of_the_program_ends_the_server_with_everything_stored_and_the_
     assert any("Traceback" in message for message in server.messages)
 
 
+def test_an_error_that_cannot_be_printed_skips_no_step_of_the_end(start_changed):
+    fail = (
+        "from fastlog.server.server import Server\nclass Unprintable(Exception):\n    def __repr__(self): raise self\n"
+    )
+    fail += "def fail(*_): raise Unprintable\nServer._on_reopen = fail"
+    server = start_changed(fail, **NEVER_FLUSHED)
+    server.send([INFO] * 10)
+    eventually(server.stats, lambda stats: stats["buffered"] == 10)
+    server.signal(signal.SIGHUP)
+    assert server.wait() == 1
+    assert server.log() == lines([INFO] * 10)
+    assert "stopped: received 10 entries in 10 datagrams, stored 10," in server.account
+
+
 def test_what_is_buffered_is_stored_even_if_receiving_fails_for_good(start_changed):
     fail = "import os\nfrom fastlog.server.pipeline import Pipeline\nturn = Pipeline.turn\n"
     fail += "def fail(self, *rest):\n    if os.path.exists('broken'): raise RuntimeError('unforeseen')\n    turn(self, *rest)\n"
@@ -461,7 +475,7 @@ def test_sigterm_after_the_log_was_opened_ends_the_start_too(tmp_path):
 
 HANGING = """
 import os
-from fastlog.server import server, snapshot, storage
+from fastlog.server import ending, snapshot, storage
 
 class Hanging(storage.Aio):
     def submit(self, *rest):
@@ -470,8 +484,8 @@ class Hanging(storage.Aio):
 
 storage.Aio = Hanging
 snapshot.SYNC_ALARM_SEC = 0.5
-server.END_QUIET_SEC = 0.1
-server.END_SYNC_SEC = {end_sec}
+ending.END_QUIET_SEC = 0.1
+ending.END_SYNC_SEC = {end_sec}
 """
 
 
