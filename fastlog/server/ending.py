@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import say
 from fastlog.server.listener import Listener
 from fastlog.server.loop import Loop
@@ -42,8 +43,8 @@ class Ending:
         self._drops: int | None = None  # datagrams that the kernel dropped; None: unknown
         self._has_said_hanging = False  # the account is printed that may be the last
         self._is_hurried = False  # another signal came
-        loop.on_signal(signal.SIGTERM, self._hurry)
-        loop.on_signal(signal.SIGINT, self._hurry)
+        for number in (signal.SIGINT, *ENDING_SIGNALS):
+            loop.on_signal(number, self._hurry)
 
     def run(self, notify: Callable[[], None]) -> bool:
         """Receives and stores what is left, and prints the totals. Returns whether all of it went well.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastlog.config import Settings
+from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
 from fastlog.server.ending import Ending, attempt
 from fastlog.server.listener import Listener
@@ -69,10 +70,10 @@ class Server:
         self._on_snapshot_asked(now)
 
     def run(self) -> int:
-        """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end, or if
-        an error of the program ended it."""
-        self._loop.on_signal(signal.SIGTERM, self._loop.stop)
-        self._loop.on_signal(signal.SIGINT, self._loop.stop)
+        """Serves until SIGINT or one of ENDING_SIGNALS. Returns the exit code: 1 if the disk refused what was left at
+        the end, or if an error of the program ended it."""
+        for number in (signal.SIGINT, *ENDING_SIGNALS):
+            self._loop.on_signal(number, self._loop.stop)
         sys.setswitchinterval(SWITCH_SEC)
         is_well = attempt(self._serve)
         ending = Ending(self._loop, self._storage, self._listener, self._pipeline)

@@ -419,12 +419,43 @@ def test_sighup_at_the_first_moment_of_the_start_is_harmless(tmp_path, closing, 
 
 
 @pytest.mark.parametrize("command", [FASTLOG, FASTLOG_SCRIPT], ids=["module", "script"])
-def test_sigterm_during_the_start_ends_it_at_once(tmp_path, command):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGQUIT, 131)])
+def test_a_signal_during_the_start_ends_it_at_once(tmp_path, command, number, code):
     done = subprocess.run(
         [*command, "serve"], capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE_SEC, check=False,
-        env={**BASE_ENVIRONMENT, **early(tmp_path, signal.SIGTERM)},
+        env={**BASE_ENVIRONMENT, **early(tmp_path, number)},
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR])
+def test_a_signal_that_ends_the_server_leaves_an_account(start, number):
+    server = start(**NEVER_FLUSHED)
+    server.send([INFO] * 10)
+    server.signal(number)
+    assert server.wait() == 0
+    assert server.log() == lines([INFO] * 10)
+    assert "stopped: received 10 entries in 10 datagrams, stored 10," in server.account
+
+
+FAULTS = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
+STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN}
+ENDS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [FASTLOG, FASTLOG_SCRIPT, [sys.executable, "-I", "-m", "fastlog"], [sys.executable, "-Im", "fastlog"],
+     [sys.executable, "-mfastlog"]],
+    ids=["module", "script", "-I -m", "-Im", "-mNAME"],
+)  # fmt: skip
+def test_every_other_signal_is_harmless(tmp_path, closing, command):
+    server = closing(Server(tmp_path, command=[*command, "serve"]))
+    for number in range(1, signal.NSIG):
+        if number not in FAULTS | STOPS | ENDS and number not in (32, 33):  # the C library keeps these to itself
+            server.signal(number)
+    assert acknowledged(server) == ACK_7
+    assert server.stop() == 0
 
 
 def test_a_program_that_uses_the_package_keeps_its_signals(tmp_path):
