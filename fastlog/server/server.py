@@ -147,7 +147,7 @@ class Server:
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
         self._pipeline.writer.reopen(now, "SIGHUP")
-        self._manager.ready()
+        self._manager.reloaded()
 
     def _sync_mode(self) -> str:
         return self._storage.mode if self._settings.acks_wait_for_disk else "none: acknowledged when written"
@@ -164,7 +164,7 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
-            if self._storage.why_blocking:
+            if settings.acks_wait_for_disk and self._storage.why_blocking:
                 where = f"{settings.log_dir} ({self._storage.why_blocking})"
                 say(
                     f"syncs will block the server: no asynchronous fdatasync in {where}; "
