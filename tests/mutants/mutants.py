@@ -584,6 +584,10 @@ MUTANTS = [
         "server.py",
         "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         ("the exit code hides what was lost", "return 0 if is_well else 1", "return 0"),
+    ),
+    *_of(
+        "ending.py",
+        "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         (
             "the end waits for a sync for ever",
             "self._storage.give_up_at = 0.0 if self._is_hurried else at",
