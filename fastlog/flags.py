@@ -205,7 +205,8 @@ def _add_tail(commands: Commands) -> None:
         "--since",
         metavar="TIME",
         help="entries with a timestamp from this time on: a duration like 90s, 10m, 2h, 1d, 1w, or a time like "
-        "2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a timestamp are shown",
+        "2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a timestamp are shown, and those of "
+        "a sender whose clock is more than a day ahead may be left out",
     )
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")

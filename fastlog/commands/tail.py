@@ -20,6 +20,7 @@ from fastlog.logs.log_reader import Follower, Reader, read_backward
 from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since
 
 DEFAULT_COUNT = 10  # entries, as many as tail(1) shows
+CLOCK_AHEAD_SEC = 86_400  # a sender's clock may be ahead by so much: a wrong time zone is less
 POLL_MS = 100  # between two looks at a followed log: short for a person, and a ten-thousandth of a processor
 
 DIM = "\x1b[2m"
@@ -59,8 +60,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         say(f"cannot read {', '.join(unread)}: of compressed archives only .gz is read")
     while len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
         files.pop().close()  # it is new, and the server may still write to the file before it
-    if since:  # files that were last changed before it hold only older entries
-        old = [file for file in files[:-1] if file.changed < since.timestamp() * 1e9]
+    if since:  # files that were last changed long before it hold only older entries
+        old = [file for file in files[:-1] if file.changed < (since.timestamp() - CLOCK_AHEAD_SEC) * 1e9]
         for file in old:
             file.close()
         files = files[len(old) :]

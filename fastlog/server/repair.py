@@ -16,7 +16,7 @@ leaves a file's time as it was, for the start after a power cut that ends the re
 
 How a file is repaired. A damaged end is cut off. A file with damage before its end is replaced by a new one without
 it. If that would take too long, or there is no room, the damage is overwritten with spaces: the next line begins with
-them then, and is an entry still. Large damage becomes a line of spaces, if there is no room.
+them then, and is an entry still. Large damage becomes blank lines.
 
 A power cut may end a repair, too. What is taken away is durable elsewhere before, if that can be written at all. Until
 the new file has replaced the damaged one, or the damaged end is cut off, the next start finds the same damage and
@@ -42,13 +42,14 @@ DIRTY_NS = 120 * 10**9  # Linux begins to write data when it is 30 s old; four t
 ALWAYS_BYTES = 256 << 20  # searched whatever the files' times are: 0.05 s from the page cache, 1.3 s from a slow disk
 MOST_BYTES = 2 << 30  # searched at most: what half a minute brings at 400,000 entries/s
 REWRITTEN_BYTES = 256 << 20  # of files that are replaced in one start: some 2 s on a slow disk, which receives nothing
-SPACES_BYTES = 1 << 16  # before an entry, where damage was: readers may take a line for broken that is far longer
+SPACES_BYTES = 1 << 16  # in a line, where damage was: readers may take a line for broken that is far longer
 MOST_DAMAGES = MOST_BYTES // 512  # in a file, each 16 bytes of memory: a crash takes blocks, of 512 bytes at least
 BLOCK_BYTES = 1 << 20  # read or written at once
 BACK_BYTES = 1 << 12  # read at first to find the beginning of a line
 LINE_MAX_BYTES = 1 << 16  # a longer line is not an entry: it came in a datagram
 
 FEED = ord("\n")
+_BLANK_LINES = (b" " * (SPACES_BYTES - 1) + b"\n") * (BLOCK_BYTES // SPACES_BYTES)  # shorter damage: spaces alone
 _ONLY_FEEDS = bytes(byte if byte == FEED else 0 for byte in range(256))  # a table for `translate`
 
 
@@ -218,10 +219,9 @@ class _FileRepair:
         torn.finish()
 
     def _may_rewrite(self, budget: int) -> bool:
-        """Whether the file is replaced, if there is room: not if it takes long, unless damage is large; nor a link."""
-        sizes = array("Q", (end - begin for begin, end in self._damages()))
-        is_wanted = self._size - sum(sizes) <= budget or max(sizes) > SPACES_BYTES
-        return is_wanted and not self._found.path.is_symlink()
+        """Whether the file is replaced, if there is room: not if it takes long, nor a link."""
+        size = self._size - sum(end - begin for begin, end in self._damages())
+        return size <= budget and not self._found.path.is_symlink()
 
     def _rewrite(self) -> bool:
         """A new file, with everything but the damage, replaces the damaged one. Returns whether that worked."""
@@ -262,7 +262,7 @@ class _FileRepair:
         self._storage.sync_now([fd])
         for begin, end in self._damages():
             for offset, block in _blocks(self._fd, begin, end):
-                self._storage.overwrite(fd, b" " * len(block), offset)
+                self._storage.overwrite(fd, _BLANK_LINES[: len(block)], offset)
             if end - begin > SPACES_BYTES:
                 self._storage.overwrite(fd, b"\n", end - 1)
 

@@ -155,7 +155,7 @@ class Server:
 
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
-        self._pipeline.writer.reopen(now)
+        self._pipeline.writer.reopen(now, "SIGHUP")
         self._manager.ready()
 
     def _sync_mode(self) -> str:

@@ -75,7 +75,11 @@ class Storage:
         """Makes the directory, and those above it that are missing. Their names are durable then."""
         for directory in reversed([path, *path.parents]):
             if not directory.is_dir():
-                directory.mkdir(exist_ok=True)
+                try:
+                    directory.mkdir()
+                except FileExistsError as error:
+                    if not directory.is_dir():
+                        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory)) from error
                 self._sync_new_name(directory.parent)
 
     def write(self, fd: int, data: memoryview) -> int:

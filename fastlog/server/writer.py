@@ -91,12 +91,14 @@ class Writer:
     def look(self, now: float) -> None:
         """Sees every LOOK_SEC whether the log file has its name and its content. Other programs may take both away."""
         self._look_due.set(now + LOOK_SEC)
-        if self._log.name_failure or not (self._log.has_name() and self._log.is_whole()):
-            self.reopen(now)
+        if not (self._log.has_name() and self._log.is_whole()):
+            self.reopen(now, "the log file was renamed or removed")
+        elif self._log.name_failure:
+            self.reopen(now, "the log file has its name again")
 
-    def reopen(self, now: float) -> None:
+    def reopen(self, now: float, why: str) -> None:
         """Continues in the file that has the log's name now; one that was renamed gets what is buffered before. The
-        log's `name_failure` says why it could not."""
+        log's `name_failure` says why it could not. `why` is printed."""
         if self._state is State.REWRITING:  # which begins a new file
             return
         if not self._log.is_whole():
@@ -109,9 +111,9 @@ class Writer:
             self._log.reopen()
         except OSError as error:
             if not had_failed:
-                say(f"cannot open {self._log.path}: {error.strerror}; still writing to the file that had this name")
+                say(f"{why}: cannot open {self._log.path}: {error.strerror}; still writing to the old file")
         else:
-            say(f"log file reopened: {self._log.path}")
+            say(f"{why}: log file reopened: {self._log.path}")
 
     def finish(self, now: float) -> None:
         """At the end of the server: writes, syncs and acknowledges everything, and waits for it. Raises OSError."""
@@ -188,8 +190,9 @@ class Writer:
             self.commit.take_back(now, error)
             self._rewrite(now)
         elif not self._log.is_whole():  # what was synced is nowhere
-            self.commit.take_back(now)
-            self.reopen(now)
+            self._take_back(now)
+            if self._restore(now):
+                self._write(now)
         elif self._log.lost_lines:  # some of it is nowhere
             say(f"a file rotated from {self._log.path} was removed or cut; writing again what was not acknowledged")
             self._take_back(now)

@@ -126,12 +126,12 @@ def test_structlog_over_logging_needs_nothing_else(server):
 def test_structlog_keeps_a_timestamp_in_utc_and_a_level_that_fastlog_does_not_know(server):
     with fastlog.Client("127.0.0.1", server.port) as client:
         structlog.configure(processors=[structlog_processor(client)])
-        structlog.get_logger().info("done", level="success", timestamp="2026-11-24T07:00:00.000000Z")
+        structlog.get_logger().info("done", level="applause", timestamp="2026-11-24T07:00:00.000000Z")
     [entry] = logged(server)
     assert (entry["timestamp"], entry["level"], entry["level_name"]) == (
         "2026-11-24T07:00:00.000000Z",
         "INFO",
-        "success",
+        "applause",
     )
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -385,6 +386,15 @@ def test_files_that_were_not_written_since_are_left_out(archived, tmp_path):
     for name in ("server.log.10", "server.log.2", "server.log"):
         os.utime(tmp_path / name, (1_000_000_000, 1_000_000_000))
     assert show(tmp_path, "--json", "--since", "1h") == archived[2_000:]
+
+
+def test_an_entry_of_a_sender_whose_clock_is_ahead_is_not_left_out(tmp_path):
+    now = datetime.now(UTC)
+    ahead = b'{"level":"ERROR","message":"ahead","timestamp":"%s"}' % (now + timedelta(hours=3)).isoformat().encode()
+    (tmp_path / "server.log.1").write_bytes(lines([ahead]))
+    (tmp_path / "server.log").write_bytes(b"")
+    os.utime(tmp_path / "server.log.1", (now.timestamp() - 7200,) * 2)
+    assert show(tmp_path, "--json", "--since", "1h") == [ahead.decode()]
 
 
 def test_the_log_is_where_the_settings_say(tmp_path):

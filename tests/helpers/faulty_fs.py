@@ -31,6 +31,7 @@ WRITE_MAX_BYTES = 1 << 17  # of one request
 BLOCK_BYTES = 4096
 ENDS_SEC = 10  # longest time to wait for the process; it ends at once
 FLAGS = 1 << 5 | 1 << 10 | 1 << 22  # writes larger than a page; locks are asked for; WRITE_MAX_BYTES is obeyed
+KEEP_CACHE = 1 << 1  # what the kernel has in memory outlives the descriptors, as on a disk
 MNT_DETACH = 2
 
 
@@ -87,6 +88,10 @@ class FaultyDisk:
     def content(self, name: str) -> bytes:
         """What a file in the mounted directory holds; it asks the file system itself, so nothing that hangs matters."""
         return self._ask("content", name).encode("latin-1")
+
+    def lose(self, name: str) -> None:
+        """The file holds zeros, of which the kernel does not know: what it has in memory never reached the disk."""
+        self._ask("lose", name)
 
     def close(self) -> None:
         self._process.stdin.close()
@@ -183,7 +188,7 @@ class FileSystem:
         return self._entry(self._new(node, stat.S_IFDIR | mode, _names(body[8:])[0]))
 
     def open(self, node: int, body: bytes) -> bytes:
-        return struct.pack("<Q2I", 0, 0, 0)
+        return struct.pack("<Q2I", 0, KEEP_CACHE, 0)
 
     def read(self, node: int, body: bytes) -> bytes:
         _, offset, size = struct.unpack_from("<2QI", body)
@@ -237,6 +242,10 @@ class FileSystem:
 
     def content(self, name: str) -> bytes:
         return bytes(self.nodes[self.nodes[ROOT].children[name]].data)
+
+    def lose(self, name: str) -> None:
+        node = self.nodes[self.nodes[ROOT].children[name]]
+        node.data = bytearray(len(node.data))
 
     def nothing(self, node: int, body: bytes) -> bytes:
         return b""
@@ -338,6 +347,8 @@ class Fuse:
                 return len(self._hung)
             if command == "content":
                 return self._system.content(*arguments).decode("latin-1")
+            if command == "lose":
+                return self._system.lose(*arguments)
             operation, fault = arguments
             self._faults[operation] = fault or {}
             hung, self._hung = self._hung, []

@@ -298,7 +298,7 @@ class World:
         self.pipeline.writer.make_room(monotonic())
 
     def do_reopen(self) -> None:
-        self.pipeline.writer.reopen(monotonic())
+        self.pipeline.writer.reopen(monotonic(), "SIGHUP")
 
     def do_minute(self) -> None:
         let_pass(self.pipeline.intake, RETRANSMIT_MS + 1000)
@@ -401,7 +401,7 @@ class World:
             if self.rng.random() < 0.5:
                 self.disk.other_makes(NAME, b"")
         if self.rng.random() < 0.5:
-            self.pipeline.writer.reopen(monotonic())
+            self.pipeline.writer.reopen(monotonic(), "SIGHUP")
 
     def cut(self, name: str, size: int) -> None:
         self.touched = True

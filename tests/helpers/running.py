@@ -134,10 +134,12 @@ class Server:
 
     def queued(self) -> int:
         """Bytes of the receive buffer in use, by the kernel's account."""
-        table = (
-            Path(f"/proc/{self.process.pid}/net/{'udp6' if ':' in self.host else 'udp'}").read_text().splitlines()[1:]
-        )
-        rows = [row.split() for row in table]
+        name = "udp6" if ":" in self.host else "udp"
+        try:
+            table = Path(f"/proc/{self.process.pid}/net/{name}").read_text()
+        except OSError:  # it has ended, and another server takes its socket over
+            table = Path(f"/proc/self/net/{name}").read_text()
+        rows = [row.split() for row in table.splitlines()[1:]]
         return sum(int(row[4].split(":")[1], 16) for row in rows if int(row[1].split(":")[1], 16) == self.port)
 
     @contextlib.contextmanager

@@ -425,7 +425,7 @@ def test_sighup_continues_in_a_new_file_of_the_same_name(start, tmp_path):
         client.recv(100)
         (tmp_path / "server.log").rename(tmp_path / "moved")
         server.signal(signal.SIGHUP)
-        server.wait_for_message("log file reopened")
+        server.wait_for_message("SIGHUP: log file reopened")
         client.send(ERROR_7.replace(b"7,", b"8,"))
         client.recv(100)
     server.stop()

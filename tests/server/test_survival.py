@@ -132,7 +132,9 @@ def test_messages_that_nobody_reads_hold_up_nothing_and_are_counted(tmp_path, cl
     output.go_on()
     server.signal(signal.SIGHUP)
     printed = output.until(b"log file reopened").decode()
-    assert re.search(r"^fastlog: messages that could not be printed: \d+\nfastlog: log file", printed, re.MULTILINE)
+    assert re.search(
+        r"^fastlog: messages that could not be printed: \d+\nfastlog: SIGHUP: log file", printed, re.MULTILINE
+    )
     server.signal(signal.SIGTERM)
     assert server.process.wait(PATIENCE_SEC) == 0
 
@@ -235,7 +237,7 @@ def test_a_server_whose_working_directory_is_removed_goes_on(tmp_path, closing):
     assert server.stats()["disk"]["log_file"] == str(tmp_path / "logs" / "server.log")
     assert get(server.dashboard_port, "/health").status == 200
     server.signal(signal.SIGHUP)
-    assert server.wait_for_message("reopened") == f"fastlog: log file reopened: {tmp_path}/logs/server.log"
+    assert server.wait_for_message("reopened") == f"fastlog: SIGHUP: log file reopened: {tmp_path}/logs/server.log"
     assert server.stop() == 0
     assert "stored 101," in server.account
     assert len(list((tmp_path / "logs").glob("server.log*"))) > 3  # rotations went on, too

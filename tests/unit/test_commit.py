@@ -6,7 +6,7 @@ import pytest
 
 from fastlog.server import writer
 from fastlog.server.meters import LatencyMeter
-from tests.helpers.disk import EIO, Harness, PatientStorage, error, info
+from tests.helpers.disk import EIO, Harness, PatientStorage, RecordingStorage, error, info
 
 
 @pytest.fixture
@@ -53,3 +53,12 @@ def test_an_ack_takes_from_the_arrival_of_its_entry_also_after_a_failed_sync(ser
     server.storage.finish()
     assert server.read_acks() == [1]
     assert longest_ms(server) >= round((ends - arrived) * 1000, 3) > 0
+
+
+def test_at_the_end_ordinary_entries_are_synced_as_well(tmp_path, closing):
+    storage = RecordingStorage()
+    server = closing(Harness(tmp_path, storage))
+    server.send(info(1))
+    server.pipeline.finish()
+    written = max(number for number, operation in enumerate(storage.operations) if operation[0] == "write")
+    assert max(operation[1] for operation in storage.operations if operation[0] == "synced") > written

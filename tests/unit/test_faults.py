@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 from collections import Counter
 from time import monotonic
 
@@ -516,3 +517,35 @@ def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
     assert set(harness.acked) >= {1000, 1001, 1002, 1003, 1004}
     check(harness)
     harness.close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_without_room_costs_no_file_its_trust(tmp_path, closing, number):
+    storage = PatientStorage()
+    server = closing(Harness(tmp_path, storage))
+    storage.write_failure = OSError(number, os.strerror(number))
+    server.send(error(1))
+    server.retry()
+    storage.finish()
+    assert server.read_acks() == [1]
+    assert [path.name for path in tmp_path.iterdir()] == ["server.log"]
+
+
+def test_what_a_full_disk_does_not_take_at_the_end_is_counted_as_lost(tmp_path, closing):
+    class FullStorage(PatientStorage):
+        def write(self, fd, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    server = closing(Harness(tmp_path, FullStorage()))
+    server.send(info(1), error(2))
+    assert not server.pipeline.finish()
+    server.writer.give_up()
+    assert (server.writer.lost, server.writer.stored, server.writer.buffered) == (2, 0, 0)
+
+
+def test_the_server_looks_for_its_file_again_and_again(tmp_path, closing):
+    server = closing(Harness(tmp_path, PatientStorage()))
+    for second in range(2, 8, 2):
+        server.log.path.unlink()
+        server.loop._fire(monotonic() + second)
+        assert server.log.path.exists()

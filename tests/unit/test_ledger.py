@@ -403,7 +403,7 @@ class Crowd:
         self.ledger = Ledger(SECRET)
         self.now_ms = 0
         self.senders = senders
-        self.sent = 0
+        self.sent = 8  # so the first one that is seen is 9, and the next one is lost
 
     def send(self, count: int, last_ms: int = 0) -> None:
         """Each honest sender sends so many, over so much time."""

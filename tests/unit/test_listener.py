@@ -15,6 +15,9 @@ class CountingSocket:
     def getsockopt(self, level: int, option: int, size: int = 0) -> int | bytes:
         return struct.pack("=9I", *[0] * 8, self.drops) if option == SO_MEMINFO else 1 << 20
 
+    def getsockname(self) -> tuple[str, int]:
+        return "127.0.0.1", 5514
+
     def setsockopt(self, *_: int) -> None:
         pass
 

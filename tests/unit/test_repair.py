@@ -17,6 +17,7 @@ from fastlog.server import found_files, repair
 from fastlog.server.found_files import Found, find, newest_lines
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from fastlog.server.torn import BUFFER_BYTES, Torn
 from tests.helpers.disk import EIO, RecordingStorage
 from tests.helpers.small_disk import only_root
 
@@ -184,12 +185,16 @@ def test_a_file_too_large_to_be_replaced_soon_is_repaired_where_it_is(tmp_path, 
 
 
 def test_large_damage_becomes_no_spaces_before_an_entry(tmp_path, monkeypatch):
-    """A reader would take such a line for broken: the file is replaced, or the spaces are a line, if there is no room."""
-    monkeypatch.setattr(repair, "REWRITTEN_BYTES", 1)
-    content = LINE * 10 + LINE[:40] + bytes(1 << 20) + b'x"}\n' + LINE * 5
+    """A reader would take a line with so many for broken: without room for a new file, blank lines take the place."""
+    content = LINE * 10 + LINE[:40] + bytes(3 << 20) + b'x"}\n' + LINE * 5
     assert repaired(tmp_path, content)[0] == LINE * 15
-    left = repaired(tmp_path, content, NoRoomStorage())[0]
-    assert left == LINE * 10 + b" " * (40 + (1 << 20) + 3) + b"\n" + LINE * 5
+    monkeypatch.setattr(repair, "REWRITTEN_BYTES", 1)
+    for storage in (Storage(), NoRoomStorage()):
+        left = repaired(tmp_path, content, storage)[0]
+        assert len(left) == len(content)
+        assert b"\0" not in left
+        assert [line for line in left.splitlines() if line.strip()] == LINE.splitlines() * 15
+        assert max(map(len, left.splitlines())) <= repair.SPACES_BYTES
 
 
 def test_a_link_to_the_log_stays_a_link(tmp_path):
@@ -528,3 +533,24 @@ def test_a_file_that_vanishes_or_becomes_something_else_meanwhile_is_left_out(tm
     monkeypatch.setattr(repair, "find", lambda live, report: before)
     assert remembered(tmp_path) == [LINE]
     assert repair_directory(tmp_path) == 0
+
+
+def test_of_a_file_set_aside_only_what_the_disk_holds_is_remembered(faulty_disk):
+    """After a failed sync the kernel still has in memory what the disk did not take."""
+    live, aside = (faulty_disk.directory / name for name in ("server.log", "server.log.distrusted.1"))
+    for path in (live, aside):
+        path.write_bytes(b'{"message":"%s"}\n' % path.name.encode())
+        path.read_bytes()
+    faulty_disk.lose(aside.name)
+    lines = b"".join(bytes(view) for view in newest_lines(Storage(), live, 1 << 20))
+    assert live.read_bytes() in lines
+    assert b"distrusted" not in lines
+
+
+def test_all_bytes_that_are_lost_are_counted(tmp_path):
+    torn = Torn(Storage(), tmp_path, 0)  # a directory, which takes nothing
+    for _ in range(3):
+        torn.keep(bytes(BUFFER_BYTES))
+    torn.finish()
+    assert torn.bytes == 3 * BUFFER_BYTES
+    assert torn.outcome.startswith(f"{3 * BUFFER_BYTES} bytes are lost")

@@ -316,5 +316,5 @@ def test_each_directory_that_is_made_has_its_name_synced(faulty_disk):
 
 def test_a_file_in_a_directorys_place_is_an_error(tmp_path):
     (tmp_path / "logs").touch()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError):
         Storage().make_directory(tmp_path / "logs")
