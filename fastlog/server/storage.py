@@ -212,7 +212,9 @@ class AsyncStorage(Storage):
         self._aio.close()
 
     def _wait_with_limit(self) -> None:
-        while not select.select([self.source], [], [], LOOK_SEC)[0]:
+        ended = select.poll()  # unlike select.select, it takes any descriptor
+        ended.register(self.source, select.POLLIN)
+        while not ended.poll(LOOK_SEC * 1000):
             if monotonic() >= self.give_up_at:  # a signal handler may have moved it
                 raise SyncsUnderWayError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 

@@ -93,8 +93,10 @@ class Writer:
     def look(self, now: float) -> None:
         """Sees every LOOK_SEC whether the log file has its name and its content. Other programs may take both away."""
         self._look_due.set(now + LOOK_SEC)
-        if self._log.name_failure or not (self._log.has_name() and self._log.is_whole()):
+        if not (self._log.has_name() and self._log.is_whole()):
             self.reopen(now, "the log file was renamed or removed")
+        elif self._log.name_failure:
+            self.reopen(now, "the log file has its name again")
 
     def reopen(self, now: float, why: str) -> None:
         """Continues in the file that has the log's name now; one that was renamed gets what is buffered before. The

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import ctypes
 import errno
+import gc
 import math
 import os
 import select
@@ -45,7 +46,8 @@ class Rig:
 
     def __init__(self, directory: Path) -> None:
         # Large blocks of memory come fresh from the kernel, rather than being filled with zeros one by one.
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 << 10)
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 32 << 10)
+        gc.freeze()  # what there is already need not be looked through again and again
         self.base = directory
         self.listener = Listener.bind("127.0.0.1", 0, 1 << 20)
         self.senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(SENDERS)]
@@ -57,6 +59,7 @@ class Rig:
         self._patched = [(module, module.say) for module in (writer, logfile, repair, found_files)]
         for module, _ in self._patched:
             module.say = self.say
+        self._block_bytes, repair.BLOCK_BYTES = repair.BLOCK_BYTES, 4096
         self._limits = held.HELD_MAX_BYTES, held.CHUNK_BYTES, logfile.ROTATED_UNSYNCED_MAX
 
     def say(self, text: str) -> None:
@@ -79,8 +82,10 @@ class Rig:
 
     def close(self) -> None:
         held.HELD_MAX_BYTES, held.CHUNK_BYTES, logfile.ROTATED_UNSYNCED_MAX = self._limits
+        repair.BLOCK_BYTES = self._block_bytes
         for module, say in self._patched:
             module.say = say
+        gc.unfreeze()
         for each in (self.listener, *self.senders):
             each.close()
         shutil.rmtree(self.base, ignore_errors=True)
@@ -249,6 +254,7 @@ class World:
         if self.log:
             self.log.close()
         if self.loop:
+            self.loop._deadlines.clear()  # which hold all of it
             self.loop.close()
         self.pipeline = self.log = self.loop = None
 
@@ -410,7 +416,7 @@ class World:
         durable = self.durable_lines(name, file)
         self.disk.other_cuts(name, size)
         self.once_gone |= lines_of(before)
-        lost = lines_of(before) - lines_of(before[:size])
+        lost = lines_of(before) - lines_of(before[: before[:size].rfind(b"\n") + 1])
         self.note_gone(lost, durable)
 
     def take_directory(self) -> None:

@@ -156,6 +156,11 @@ MUTANTS = [
             "state.st_nlink == 0",
         ),
         ("a file that was removed counts as whole", "return state.st_nlink > 0 and", "return"),
+        (
+            "an error holds the lines that were not written",
+            "return whole, error.with_traceback(None)",
+            "return whole, error",
+        ),
         ("a file is used by two servers", "            storage.lock(self.fd)\n", "            pass\n"),
         ("a FIFO is opened", "if not stat.S_ISREG(mode):", "if stat.S_ISDIR(mode):"),
         (
@@ -174,11 +179,7 @@ MUTANTS = [
             "if False:",
         ),
         ("a new name is not synced", "self._directory_fd if new_name else None", "None"),
-        (
-            "rotated files are not synced",
-            "self._storage.sync([file.fd for file in covered]",
-            "self._storage.sync([self._live.fd]",
-        ),
+        ("rotated files are not synced", "[file.fd for file in covered]", "[self._live.fd]"),
         (
             "the file that a repair replaced is written to",
             "        if not self._live.is_at(self.path):  # a repaired",
@@ -216,6 +217,21 @@ MUTANTS = [
             "files set aside have no limit",
             "for number in range(1, DISTRUSTED_MAX + 1):",
             "for number in range(1, 1 << 30):",
+        ),
+        (
+            "a rotation may not remove what is not durable",
+            "file.is_rotated_out = not file.is_whole()",
+            "pass",
+        ),
+        (
+            "a file that took the place of one that failed may be gone",
+            "        self._needs_sync = True  # the ACKs",
+            "        # the ACKs",
+        ),
+        (
+            "a file is closed before its sync shows whether it was cut",
+            "        elif self._live not in self._under_sync:\n",
+            "        else:\n",
         ),
         ("archives beyond the limit stay", "self._names.remove_surplus()\n", "pass\n"),
     ),
@@ -268,6 +284,21 @@ MUTANTS = [
             "        if not self._lines.entries:",
         ),
         ("entries left at the end are not counted", "        self._given_up += self._lines.entries\n", ""),
+        (
+            "ACKs are sent for a rotated file that is gone",
+            "        elif self._log.lost_lines:  # some",
+            "        elif False:  # some",
+        ),
+        (
+            "what is written again is waited for in the old file, too",
+            "        self.commit.take_back(now)\n        self._log.need_no_sync()\n",
+            "        self.commit.take_back(now)\n",
+        ),
+        (
+            "a name that came back stays a failure",
+            "        elif self._log.name_failure:\n",
+            "        elif False:\n",
+        ),
         ("nobody looks for the file", "        self._look_due.set(now + LOOK_SEC)\n", ""),
         (
             "entries that the next sync has to cover wait for another entry",
@@ -441,7 +472,7 @@ MUTANTS = [
             "and piece.has_sequence:",
         ),
         (
-            "half a line in the log is remembered",
+            "a line with something behind its entry is remembered",
             " and piece.reason == ACCEPTED and piece.end == feed:",
             " and piece.reason == ACCEPTED:",
         ),
@@ -584,6 +615,10 @@ MUTANTS = [
         "server.py",
         "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         ("the exit code hides what was lost", "return 0 if is_well else 1", "return 0"),
+    ),
+    *_of(
+        "ending.py",
+        "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         (
             "the end waits for a sync for ever",
             "self._storage.give_up_at = 0.0 if self._is_hurried else at",

@@ -164,6 +164,12 @@ cli.main(["serve"])
 """
 
 
+def test_a_server_that_waits_for_no_sync_does_not_mind_if_they_block(tmp_path, closing):
+    server = closing(Server(tmp_path, command=[sys.executable, "-c", USED_UP], PRIORITY_SYNC="written"))
+    assert server.stop() == 0
+    assert not any("block the server" in message for message in server.messages)
+
+
 def test_syncs_stop_blocking_when_the_system_has_asynchronous_ones_again(tmp_path, closing):
     server = closing(Server(tmp_path, command=[sys.executable, "-c", USED_UP]))
     assert any("syncs will block the server" in message for message in server.messages)
