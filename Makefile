@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := .run
 FUZZ_SECONDS ?= 300
+MODEL_RUNS ?= 1000000
+MODEL_FIRST ?= 0
 # DOCKER=podman works as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
@@ -138,6 +140,9 @@ fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path u
 kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/server/test_kill.py --timeout 0
 
+model: $(VENV)/dev  ## compare MODEL_RUNS random runs of the server's core with what it promises, from the seed MODEL_FIRST on
+	FASTLOG_MODEL_RUNS=$(MODEL_RUNS) FASTLOG_MODEL_FIRST=$(MODEL_FIRST) $(BIN)/pytest tests/unit/test_model.py -n auto --timeout 0
+
 mutants: $(VENV)/dev  ## make small errors in copies of the server, which the tests must find; MUTANTS="storage ledger" chooses
 	$(BIN)/python -m tests.mutants.run $(MUTANTS)
 
@@ -181,5 +186,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
-        test test-pythons lint format docs dist fuzz fuzz-native kill mutants \
+        test test-pythons lint format docs dist fuzz fuzz-native kill model mutants \
         bench bench-peers bench-start performance

@@ -9,6 +9,7 @@ import os
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memchr
 from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
@@ -306,19 +307,22 @@ cdef class Intake:
 
     def remember(self, const uint8_t[::1] lines not None):
         """The priority entries in these whole lines of a log file are stored: retransmissions of those with a timestamp
-        are duplicates."""
+        are duplicates. Each line is scanned by itself, since another program may have written the one behind it."""
         cdef uint8_t nothing = 0  # stands for the bytes of no lines: C allows no arithmetic on NULL
         cdef const uint8_t *p = &lines[0] if lines.shape[0] else &nothing
         cdef const uint8_t *end = p + lines.shape[0]
+        cdef const uint8_t *feed
         cdef Piece piece
         with nogil:
-            begin(&piece)
-            while p != end and next_piece(p, end, &piece):
-                p = piece.next
-                if piece.reason != ACCEPTED or piece.end == end:
-                    continue
-                if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
-                    self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
+            while True:
+                feed = <const uint8_t *>memchr(p, c"\n", end - p)
+                if feed == NULL:
+                    break
+                begin(&piece)
+                if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
+                    if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
+                        self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
+                p = feed + 1
 
     def forget(self, uint64_t first, uint64_t count):
         """These priority entries, from number `first` on, are stored nowhere after all. Their ACKs are not owed any

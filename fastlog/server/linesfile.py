@@ -21,6 +21,7 @@ class LinesFile:
 
     def __init__(self, storage: Storage, path: Path, *, empty: bool = False) -> None:
         self.size = 0  # bytes that it has, as far as this process knows
+        self.is_rotated_out = False  # a rotation removed it, as LOG_BACKUPS asks for
         self._storage = storage
         _check_regular(path)
         self.fd = storage.create(path) if empty else storage.open(path)
@@ -45,8 +46,12 @@ class LinesFile:
         return (done, failure) if self.is_whole() else (0, _gone())
 
     def is_whole(self) -> bool:
-        """Whether the file still has a name, and all bytes that were written to it."""
-        state = os.fstat(self.fd)
+        """Whether the file still has a name, and its size. A file that cannot be looked at is not whole: it may be on
+        another machine, which has removed it or is gone."""
+        try:
+            state = os.fstat(self.fd)
+        except OSError:
+            return False
         return state.st_nlink > 0 and state.st_size >= self.size
 
     def adopt(self) -> None:
@@ -90,7 +95,7 @@ class LinesFile:
                     self._storage.truncate(self.fd, os.fstat(self.fd).st_size - (done - whole))
             except OSError as worse:  # half a line stays: nothing more may be written after it
                 return whole, OSError(errno.EIO, worse.strerror or str(worse))
-            return whole, error
+            return whole, error.with_traceback(None)  # which would hold the lines
         return done, None
 
 

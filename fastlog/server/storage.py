@@ -207,7 +207,8 @@ class AsyncStorage(Storage):
             self._note_ended(self._aio.ended(wait=waits))
 
     def shut_down(self) -> None:
-        self.finish()
+        if monotonic() < self.give_up_at:  # otherwise nobody is there any more to see the end of a sync
+            self.finish()
         self._aio.close()
 
     def _wait_with_limit(self) -> None:

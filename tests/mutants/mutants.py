@@ -76,12 +76,12 @@ MUTANTS = [
         CORE,
         (
             "lost entries are taken for stored ones",
-            "        self._intake.forget(*self.held.bound())\n",
+            "        self._forget(self.held.bound())\n",
             "        self.held.bound()\n",
         ),
         (
             "entries that only the lost file held are taken for stored",
-            "        self._intake.forget(*self.held.unwrite())\n",
+            "        self._forget(self.held.unwrite())\n",
             "        self.held.unwrite()\n",
         ),
         ("the ACKs of the group under way are lost", "            self.gathering.acks.absorb(group.acks)\n", ""),
@@ -139,7 +139,7 @@ MUTANTS = [
         ),
         (
             "moving entries count as stored twice",
-            "        self._counted_to = self._ends\n        return [",
+            "        self._counted_to = max(self._counted_to, self._written_to)\n        return [",
             "        return [",
         ),
         ("dropped lines still take room", "        self._size -= len(chunk.lines)\n", ""),
@@ -156,6 +156,11 @@ MUTANTS = [
             "state.st_nlink == 0",
         ),
         ("a file that was removed counts as whole", "return state.st_nlink > 0 and", "return"),
+        (
+            "an error holds the lines that were not written",
+            "return whole, error.with_traceback(None)",
+            "return whole, error",
+        ),
         ("a file is used by two servers", "            storage.lock(self.fd)\n", "            pass\n"),
         ("a FIFO is opened", "if not stat.S_ISREG(mode):", "if stat.S_ISDIR(mode):"),
         (
@@ -174,7 +179,7 @@ MUTANTS = [
             "if False:",
         ),
         ("a new name is not synced", "self._directory_fd if new_name else None", "None"),
-        ("rotated files are not synced", "for file in (*rotated, self._live)]", "for file in (self._live,)]"),
+        ("rotated files are not synced", "[file.fd for file in covered]", "[self._live.fd]"),
         (
             "the file that a repair replaced is written to",
             "        if not self._live.is_at(self.path):  # a repaired",
@@ -213,6 +218,21 @@ MUTANTS = [
             "for number in range(1, DISTRUSTED_MAX + 1):",
             "for number in range(1, 1 << 30):",
         ),
+        (
+            "a rotation may not remove what is not durable",
+            "file.is_rotated_out = not file.is_whole()",
+            "pass",
+        ),
+        (
+            "a file that took the place of one that failed may be gone",
+            "        self._needs_sync = True  # the ACKs",
+            "        # the ACKs",
+        ),
+        (
+            "a file is closed before its sync shows whether it was cut",
+            "        elif self._live not in self._under_sync:\n",
+            "        else:\n",
+        ),
         ("archives beyond the limit stay", "self._names.remove_surplus()\n", "pass\n"),
     ),
     *_of(
@@ -226,8 +246,8 @@ MUTANTS = [
         ),
         (
             "SIGHUP changes the file before the entries are written",
-            "        self.flush(now)\n        had_failed",
-            "        had_failed",
+            "        self.flush(now)\n        if self._state is State.REWRITING:  # which",
+            "        if self._state is State.REWRITING:  # which",
         ),
         (
             "ACKs are sent for a file that is gone",
@@ -236,8 +256,8 @@ MUTANTS = [
         ),
         (
             "the end waits for the sync under way first",
-            "        self.flush(now)  # before it waits",
-            "        self._log.wait()\n        self.flush(now)  # before it waits",
+            "        self.retry(now)  # before it waits",
+            "        self._log.wait()\n        self.retry(now)  # before it waits",
         ),
         ("the end does not sync", "        self._log.wait()\n        self._log.sync()\n", "        self._log.wait()\n"),
         ("a full disk counts as a broken file", "if is_gone or error.errno in NO_ROOM:", "if is_gone:"),
@@ -264,6 +284,21 @@ MUTANTS = [
             "        if not self._lines.entries:",
         ),
         ("entries left at the end are not counted", "        self._given_up += self._lines.entries\n", ""),
+        (
+            "ACKs are sent for a rotated file that is gone",
+            "        elif self._log.lost_lines:  # some",
+            "        elif False:  # some",
+        ),
+        (
+            "what is written again is waited for in the old file, too",
+            "        self.commit.take_back(now)\n        self._log.need_no_sync()\n",
+            "        self.commit.take_back(now)\n",
+        ),
+        (
+            "a name that came back stays a failure",
+            "        elif self._log.name_failure:\n",
+            "        elif False:\n",
+        ),
         ("nobody looks for the file", "        self._look_due.set(now + LOOK_SEC)\n", ""),
         (
             "entries that the next sync has to cover wait for another entry",
@@ -437,9 +472,9 @@ MUTANTS = [
             "and piece.has_sequence:",
         ),
         (
-            "half a line in the log is remembered",
-            "                if piece.reason != ACCEPTED or piece.end == end:",
-            "                if piece.reason != ACCEPTED:",
+            "a line with something behind its entry is remembered",
+            " and piece.reason == ACCEPTED and piece.end == feed:",
+            " and piece.reason == ACCEPTED:",
         ),
         (
             "priority entries are discarded like others",

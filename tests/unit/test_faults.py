@@ -114,6 +114,25 @@ def test_after_a_failed_write_nothing_is_acknowledged_from_that_file(tmp_path):
     harness.close()
 
 
+def test_entries_come_while_a_new_file_fails(tmp_path):
+    """The error of a write must not hold the lines, which grow with what comes."""
+    storage = PatientStorage()
+    harness = Harness(tmp_path, storage)
+    harness.send(error(1))
+    storage.write_failure = EIO
+    storage.end_one(EIO)
+    assert harness.writer.failure == "Input/output error"
+    for n in (2, 3):
+        harness.send(error(n))
+        harness.writer.make_room(monotonic())
+    harness.writer.retry(monotonic())
+    storage.finish()
+    harness.read_acks()
+    assert sorted(harness.acked) == [1, 2, 3]
+    check(harness)
+    harness.close()
+
+
 def test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well(tmp_path, monkeypatch):
     monkeypatch.setattr(held, "HELD_MAX_BYTES", 200)
     storage = PatientStorage()
@@ -530,3 +549,120 @@ def test_the_server_looks_for_its_file_again_and_again(tmp_path, closing):
         server.log.path.unlink()
         server.loop._fire(monotonic() + second)
         assert server.log.path.exists()
+
+
+def test_a_disk_that_takes_no_write_is_not_filled_with_new_files(tmp_path):
+    """Files can be made, renamed and synced, but each write fails."""
+
+    class Unwritable(PatientStorage):
+        def write(self, fd, data):
+            if fails:
+                raise EIO
+            return super().write(fd, data)
+
+    fails = [True]
+    harness = Harness(tmp_path, Unwritable())
+    harness.send(info(1))
+    for _ in range(50):
+        harness.storage.finish()
+        harness.pipeline.turn(monotonic())
+    assert len(list(tmp_path.glob("*.distrusted.*"))) <= 1
+    assert harness.writer.failure == "Input/output error"
+    fails.clear()
+    settle(harness)
+    assert harness.lines() == [info(1)]
+    assert harness.writer.failure is None
+    check(harness)
+    harness.close()
+
+
+def test_a_directory_that_cannot_be_synced_for_long_costs_one_file_set_aside(tmp_path):
+    class NoNames(PatientStorage):
+        def sync(self, files, directory, done):
+            if fails and directory is not None:
+                self.under_way.append(lambda _: done(EIO))
+            else:
+                super().sync(files, directory, done)
+
+    fails: list[bool] = []
+    harness = Harness(tmp_path, NoNames(), limit=220)
+    harness.send(info(1), error(2))
+    harness.storage.finish()
+    fails.append(True)
+    harness.send(*[error(n) for n in range(3, 9)])  # over a rotation
+    for _ in range(200):
+        harness.storage.finish()
+        harness.retry()
+    assert len(list(tmp_path.glob("*.distrusted.*"))) == 1
+    fails.clear()
+    settle(harness)
+    assert sorted(harness.acked) == [2, *range(3, 9)]
+    check(harness)
+    harness.close()
+
+
+def test_more_than_a_file_may_hold_moves_to_several_files_after_a_failed_sync(tmp_path):
+    class Small(PatientStorage):
+        """Files of this file system have at most 200 bytes."""
+
+        def write(self, fd, data):
+            room = 200 - os.fstat(fd).st_size
+            if room <= 0:
+                raise OSError(errno.EFBIG, "File too large")
+            return super().write(fd, data[:room])
+
+    harness = Harness(tmp_path, Small())
+    for n in range(20):
+        harness.send(error(n))
+    harness.storage.end_one(EIO)
+    settle(harness)
+    assert sorted(harness.acked) == list(range(20))
+    assert harness.writer.failure is None
+    check(harness)
+    harness.close()
+
+
+def test_the_end_tries_once_more_to_begin_a_new_file(tmp_path):
+    fails = [False]
+
+    class NoFiles(PatientStorage):
+        def open(self, path):
+            if fails[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().open(path)
+
+    harness = Harness(tmp_path, NoFiles())
+    harness.send(error(1))
+    fails[0] = True
+    harness.storage.end_one(EIO)
+    assert harness.writer.failure == "No space left on device"
+    fails[0] = False
+    harness.writer.finish(monotonic())
+    harness.writer.give_up()
+    assert harness.read_acks() == [1]
+    assert harness.writer.lost == 0
+    harness.close()
+
+
+def test_what_a_failed_write_held_can_still_be_put_together_with_more(tmp_path):
+    """The error must not hold the memory of the lines, which could not grow then."""
+
+    class Full(PatientStorage):
+        def write(self, fd, data):
+            if fails:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(fd, data)
+
+    fails: list[bool] = []
+    harness = Harness(tmp_path, Full())
+    harness.send(error(1))
+    fails.append(True)
+    harness.storage.end_one(EIO)
+    for n in range(2, 10):
+        harness.send(error(n))
+        harness.writer.make_room(monotonic())
+    fails.clear()
+    settle(harness)
+    assert sorted(harness.acked) == list(range(1, 10))
+    check(harness)
+    harness.close()

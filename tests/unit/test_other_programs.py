@@ -217,6 +217,107 @@ def test_a_file_at_its_largest_is_rotated(tmp_path):
     harness.close()
 
 
+@pytest.mark.parametrize("how", [rm, cut])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_rotated_file_that_is_gone_before_it_is_durable_is_written_again(tmp_path, how, begun):
+    """`begun`: its sync is under way when another program takes it away; otherwise it waits for the next one."""
+    harness = Harness(tmp_path, PatientStorage(), limit=60)  # an entry in each file
+    if not begun:
+        harness.send(error(1))
+    harness.send(error(2), error(3))
+    assert (tmp_path / "server.log.1").read_bytes() == stored(error(2))
+    how(tmp_path / "server.log.1", tmp_path)
+    if not begun:
+        harness.storage.end_one()
+        assert harness.read_acks() == [1]
+    harness.storage.end_one()
+    assert harness.read_acks() == []
+    harness.storage.finish()
+    assert harness.read_acks() == [2, 3]
+    assert {error(2), error(3)} <= set(harness.lines())
+    assert harness.writer.stored == len(harness.sent)
+    harness.close()
+
+
+def test_a_file_cut_during_its_sync_and_then_rotated_is_written_again(tmp_path):
+    harness = Harness(tmp_path, PatientStorage(), limit=100)
+    harness.send(error(1), error(2))
+    cut(harness.log.path, tmp_path)
+    harness.send(info(3))
+    assert harness.log.rotations == 1
+    harness.storage.end_one()
+    assert harness.read_acks() == []
+    harness.storage.finish()
+    assert harness.read_acks() == [1, 2]
+    assert {error(1), error(2)} <= set(harness.lines())
+    harness.close()
+
+
+def test_a_new_file_that_is_cut_before_its_name_is_durable_is_written_again(tmp_path):
+    harness = Harness(tmp_path, PatientStorage(), limit=100)
+    harness.send(error(1), error(2))
+    harness.storage.end_one(EIO)
+    harness.deliver(info(3))
+    harness.intake.drain(harness.listener.fileno())
+    harness.storage.end_one()  # the sync of the new file; that of its name is under way
+    cut(harness.log.path, tmp_path)
+    harness.storage.finish()
+    assert harness.log.rotations == 2
+    assert harness.read_acks() == [1, 2]
+    assert {error(1), error(2)} <= {
+        line
+        for path in tmp_path.glob("server.log*")
+        if "distrusted" not in path.name
+        for line in path.read_bytes().splitlines()
+    }
+    harness.close()
+
+
+@pytest.mark.parametrize("backups", [0, 1])
+def test_what_a_rotation_removed_before_it_was_durable_is_not_written_again(tmp_path, backups):
+    """LOG_BACKUPS asks for that."""
+    harness = Harness(tmp_path, PatientStorage(), limit=100, backups=backups)
+    harness.send(error(1))
+    for n in range(2, 10):
+        harness.send(error(n))
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == list(range(1, 10))
+    lines = harness.lines()
+    assert len(lines) == len(set(lines)) < 9
+    harness.close()
+
+
+def test_a_name_that_came_back_is_no_failure_any_more(harness, tmp_path):
+    """The log has its name again because a new file took it, or another program gave it back."""
+    acknowledge(harness, error(1))
+    for gives_back in (True, False):
+        harness.log.path.rename(tmp_path / "renamed")
+        harness.log.path.mkdir()
+        look(harness)
+        assert harness.log.name_failure == "Is a directory"
+        harness.log.path.rmdir()
+        if gives_back:
+            (tmp_path / "renamed").rename(harness.log.path)
+        else:
+            harness.send(error(2))
+            harness.storage.end_one(EIO)
+            harness.storage.finish()
+        assert harness.log.has_name()
+        look(harness)
+        assert harness.log.name_failure is None
+
+
+def test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restart(tmp_path):
+    entry = b'{"level":"ERROR","message":"m","sequence":1,"timestamp":"2026-11-24T07:00:00.5Z"}'
+    (tmp_path / "server.log").write_bytes(stored(error(7), entry, b"marked by hand", entry.replace(b"1", b"3", 1)))
+    harness = Harness(tmp_path, PatientStorage())
+    acknowledge(harness, entry)
+    assert harness.acked == [1]
+    assert harness.intake.duplicates == 1
+    harness.close()
+
+
 def test_archives_that_a_lower_limit_leaves_over_are_removed(tmp_path):
     kept = ["server.log.1", "server.log.2", "server.log.01", "server.log.torn", "server.log.2.gz", "other.log.7"]
     for name in [*kept, "server.log.3", "server.log.17"]:
@@ -235,6 +336,59 @@ def test_a_failed_sync_of_a_removed_file_costs_nothing(harness):
     harness.read_acks()
     assert harness.acked == [1]
     assert harness.log.path.read_bytes() == stored(error(1))
+
+
+def test_an_ack_owed_for_a_duplicate_leaves_though_the_file_is_removed_meanwhile(harness):
+    acknowledge(harness, error(1))
+    harness.send(error(1))  # nothing is to be written
+    harness.log.path.unlink()
+    look(harness)
+    for _ in range(3):
+        harness.storage.finish()
+        look(harness)
+    assert harness.acked == [1, 1]
+    assert harness.log.has_name()
+
+
+def test_a_file_that_cannot_be_looked_at_is_taken_for_gone(harness, monkeypatch):
+    """Its file system is on another machine, which does not answer."""
+    acknowledge(harness, error(1))
+    real, fd = os.fstat, harness.log._live.fd
+
+    def fstat(number):
+        if number == fd:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(number)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    acknowledge(harness, error(2))
+    look(harness)
+    monkeypatch.setattr(os, "fstat", real)
+    harness.retry()
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == [1, 2]
+
+
+def test_what_a_rotation_could_not_do_is_forgotten_with_the_file(tmp_path):
+    harness = Harness(tmp_path, PatientStorage(), limit=120)
+    harness.send(info(1), info(2))
+    harness.log.path.rename(tmp_path / "renamed")
+    harness.send(info(3), info(4))
+    assert harness.log.rotation_failure is not None
+    look(harness)
+    assert harness.log.rotation_failure is None
+    harness.send(*[info(n) for n in range(5, 9)])
+    assert harness.log.rotations > 0
+    harness.close()
+
+
+@pytest.mark.parametrize("name", ["server.log.20261124", "server.log.123456"])
+def test_an_archive_with_a_date_is_not_taken_for_one_of_ours(tmp_path, name):
+    (tmp_path / name).write_bytes(stored(info(1)))
+    harness = Harness(tmp_path, PatientStorage(), backups=2)
+    assert (tmp_path / name).exists()
+    harness.close()
 
 
 def stored(*entries: bytes) -> bytes:
