@@ -29,7 +29,7 @@ class Died(BaseException):
 class File:
     """`base`: what the disk has for sure; `changes`: what was done since, each [data or CUT, offset, state]."""
 
-    __slots__ = ("base", "changes", "error", "error_seen", "merged", "path", "size")
+    __slots__ = ("base", "changes", "error", "error_seen", "merged", "size", "trusted")
 
     def __init__(self, content: bytes = b"") -> None:
         self.base = bytearray(content)
@@ -38,6 +38,7 @@ class File:
         self.size = len(content)
         self.error = 0  # write-backs that failed
         self.error_seen = True  # somebody was told of the last one
+        self.trusted: bytes | None = None  # after a failure that the server saw: what was certain before
 
     def add(self, data: bytes | None, offset: int) -> None:
         self.changes.append([data, offset, PENDING])
@@ -78,6 +79,10 @@ class File:
                 end = max(len(content), offset) if data is CUT else offset + len(data)
                 apply(content, bytes(end - offset), offset)
         return bytes(content)
+
+    def failed(self) -> None:
+        if self.trusted is None:
+            self.trusted = self.certain()
 
     def after_a_cut(self, rng: Random) -> bytes:
         """What may be found after a power cut."""
@@ -196,8 +201,13 @@ class ModelDisk(Storage):
             self.states, self.names_before = [{}], self.names_before + len(self.states)
 
     def write(self, fd, data):
-        self._begin("write", bytes(data))
         file = self._open[fd].file
+        try:
+            self._begin("write", bytes(data))
+        except OSError:
+            if bytes(data) != b"\n":  # which ends another program's line, before anything is written to the file
+                file.failed()
+            raise
         data = bytes(data)
         if self.file_max is not None:
             data = data[: max(self.file_max - file.size, 0)]
@@ -328,12 +338,21 @@ class ModelDisk(Storage):
         with open(self.directory / name, "rb", buffering=0) as file:
             return file.read()
 
-    def is_certain(self, line: bytes, counts: Callable[[str], bool]) -> bool:
-        """Whether the line is found after a power cut, in a file with a name that counts."""
+    def is_certain(self, line: bytes, counts: Callable[[str], bool], *, is_new: bool) -> bool:
+        """Whether the line is found after a power cut, in a file with a name that counts. A new line does not count in
+        a file that has failed."""
         files = {file for name, file in self.names.items() if counts(name)}
         for state in self.states[:-1]:
             files &= {file for name, file in state.items() if counts(name)}
-        return any(holds(file.certain(), line) for file in files)
+        return any(
+            holds(file.certain(), line) and (not is_new or file.trusted is None or holds(file.trusted, line))
+            for file in files
+        )
+
+    def trust_all(self) -> None:
+        """A start does not know which files have failed."""
+        for file in self.names.values():
+            file.trusted = None
 
     def lost_lines(self) -> set[bytes]:
         """The lines that the page cache shows, and that a sync does not write to the disk any more."""
@@ -443,6 +462,7 @@ class ModelDisk(Storage):
                 description.told = file.error
                 file.error_seen = True
                 error = OSError(errno.EIO, os.strerror(errno.EIO))
+                file.failed()
             else:
                 file.make_sure(to)
         if sync.names_to >= 0:
