@@ -375,8 +375,9 @@ class ModelDisk(Storage):
         """What the disk may hold then takes the place of the page cache."""
         chosen = self.rng.choice(self.states)
         found = {name: file.after_a_cut(self.rng) for name, file in chosen.items()}
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir()
+        for name in self.names:
+            os.unlink(self.directory / name)
+        self.directory.mkdir(exist_ok=True)
         self._by_inode.clear()
         self.states, self.names_before = [{}], 0
         names: dict[str, File] = {}
