@@ -285,7 +285,7 @@ DAMAGED: dict[str, tuple[dict[str, bytes], list[bytes]]] = {
         {"server.log": stored(error(2)) + LONG[:10] + bytes(len(stored(info(5))) - 10) + TAIL_OF_A_LINE},
         [LONG[:10], TAIL_OF_A_LINE],
     ),
-    "an object that is no entry behind zeros": (
+    "an object that is not an entry behind zeros": (
         {"server.log": stored(error(2)) + LONG[:40] + HOLE + b'{"a":{}}\n' + stored(error(3))},
         [LONG[:40], b'{"a":{}}\n'],
     ),
