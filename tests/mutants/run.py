@@ -82,7 +82,9 @@ class Tree:
 
     def passes(self, tests: Sequence[str], seconds: float) -> bool:
         """Whether all of these tests pass; a run that takes longer does not. Raises ValueError if it cannot be run."""
-        command = [str(self._python), "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SEC}"]
+        command = [str(self._python), "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        # A thread ends also a test that hangs in a system call.
+        command += [f"--timeout={TEST_SEC}", "--timeout-method=thread"]
         self._run = subprocess.Popen(
             [*command, *tests],
             cwd=self.root,
