@@ -1,0 +1,232 @@
+"""What a random run expects of the log: what was sent, acknowledged, and taken away; and the checks."""
+
+from pathlib import Path
+from random import Random
+
+from fastlog.server.pipeline import Pipeline
+from tests.helpers.model_file import File, has_line
+from tests.helpers.model_names import AWAY, NAME, counts
+from tests.helpers.model_outside import Outside
+
+Lines = set[bytes]
+
+
+class Entry:
+    __slots__ = ("acked", "line", "periods", "priority", "sequence", "timed", "unanswered")
+
+    def __init__(self, line: bytes, sequence: int | None, *, priority: bool, timed: bool) -> None:
+        self.line = line
+        self.sequence = sequence
+        self.priority = priority
+        self.timed = timed
+        self.acked = False
+        self.unanswered: set[int] = set()  # the senders that repeat it
+        self.periods: set[tuple[int, int, int]] = set()  # (sender, start, minute) in which it was sent
+
+    @property
+    def waits_for_ack(self) -> bool:
+        return self.priority and self.sequence is not None
+
+    def was_sent_since(self, start: int) -> bool:
+        return any(number == start for _, number, _ in self.periods)
+
+    def is_owed_since(self, start: int) -> bool:
+        """Whether a sender waits for its ACK that has sent it since that start of the server."""
+        return any(number == start and sender in self.unanswered for sender, number, _ in self.periods)
+
+
+class Oracle:
+    """`waits_for_disk`: ACKs do. `backups`: archives that a rotation leaves. All checks raise AssertionError."""
+
+    def __init__(self, outside: Outside, names, *, waits_for_disk: bool, backups: int) -> None:
+        self.entries: list[Entry] = []
+        self.gone: Lines = set()  # lines that nobody need find any more
+        self.repeated: Lines = set()  # lines that may be stored more than once
+        self.moved: list[Path] = []  # directories that were moved away
+        self.touched = False  # another program has written into a file
+        self.copied = False  # another program has copied a file, or a power cut undid a removal
+        self.damaged = False  # a start could not repair what a crash left
+        self._by_others = False  # another program has done something
+        self._once_gone: Lines = set()  # lines that were gone once, or one of their copies
+        self._taken: set[File] = set()  # the files in directories that were moved away
+        self._by_sequence: dict[int, Entry] = {}
+        self._by_line: dict[bytes, Entry] = {}
+        self._outside = outside
+        self._names = names
+        self._waits_for_disk = waits_for_disk
+        self._backups = backups
+
+    def new_entry(self, number: int, rng: Random) -> Entry:
+        priority = rng.random() < 0.6
+        sequence = number if rng.random() < 0.85 else None
+        timed = rng.random() < 0.6
+        level, padding = b"ERROR" if priority else b"INFO", b"x" * rng.choice((0, 0, 0, 20, 100))
+        line = b'{"level":"%s","message":"%d%s"' % (level, number, padding)
+        if timed:
+            line += b',"timestamp":"2026-11-24T07:00:00Z"'
+        if sequence is not None:
+            line += b',"sequence":%d' % sequence
+        entry = Entry(line + b"}", sequence, priority=priority, timed=timed)
+        self.entries.append(entry)
+        self._by_line[entry.line] = entry
+        if sequence is not None:
+            self._by_sequence[sequence] = entry
+        return entry
+
+    # What happens
+
+    def may_repeat(self) -> None:
+        """What is not acknowledged may be stored again from now on."""
+        self.repeated.update(
+            entry.line for entry in self.entries if entry.priority and (entry.unanswered or not entry.acked)
+        )
+
+    def another_program_acts(self) -> None:
+        self._by_others = True
+        self.may_repeat()
+
+    def killed(self) -> None:
+        """A start takes for stored what the page cache shows, though the disk failed to write it."""
+        lost = self._outside.lost_lines()
+        self.gone |= lost
+        self.repeated |= lost
+
+    def power_was_cut(self) -> None:
+        self.copied = self.copied or self._by_others
+        if not self._waits_for_disk:
+            self.gone.update(self._by_line)
+
+    def lost_name(self, name: str, file: File, content: bytes) -> None:
+        """A file lost this name."""
+        if not counts(name):
+            return
+        lines = lines_of(content)
+        is_archive = name.removeprefix(NAME + ".").isdecimal() or (name == NAME and not self._backups)
+        if is_archive and not self._outside.acts:  # LOG_BACKUPS asks for that
+            self._once_gone |= lines
+            self.gone |= lines
+        else:
+            self._note_gone(lines, lines, self._durable(file))
+
+    def cut(self, name: str, size: int) -> None:
+        """Another program is about to cut the file."""
+        self.touched = True
+        content = self._outside.content(name)
+        left = lines_of(content[: content[:size].rfind(b"\n") + 1])
+        lines = lines_of(content)
+        self._note_gone(lines, lines - left, self._durable(self._names.now[name]))
+
+    def directory_taken(self, to: Path | None) -> None:
+        """Another program is about to move the directory there, or to remove it."""
+        for name, file in self._names.now.items():
+            if counts(name):
+                lines = lines_of(self._outside.content(name))
+                self._note_gone(lines, lines, self._durable(file))
+        if to:
+            self.moved.append(to)
+            self._taken.update(self._names.now.values())
+
+    def acknowledged(self, sender: int, sequence: int) -> None:
+        """An ACK is there: its entry is durable, or was when it was taken away."""
+        entry = self._by_sequence[sequence]
+        entry.unanswered.discard(sender)
+        line = entry.line
+        if self._waits_for_disk:
+            if any(file.holds(line, is_new=not entry.acked) for file in self._names.certain()):
+                if line in self.gone:
+                    self.gone.discard(line)
+                    self._once_gone.add(line)
+            elif line not in self.gone:
+                is_moved = any(has_line(file.certain(), line) for file in self._taken)
+                assert is_moved, f"{sequence} was acknowledged and is not durable"
+                self.gone.add(line)
+        else:
+            assert line in self.gone or line in self._all_lines(), f"{sequence} was acknowledged and is not there"
+        entry.acked = True
+
+    # What is checked
+
+    def check_files(self) -> dict[bytes, int]:
+        """Each line is whole, and nothing that was acknowledged is missing. Returns how often each line is there."""
+        found: dict[bytes, int] = {}
+        for name in self._names.now:
+            if not counts(name):
+                continue
+            content = self._outside.content(name)
+            if name.startswith(AWAY) or "distrusted" in name:  # nobody repairs it, or it is not on the disk
+                lines = [line.lstrip(b" ") for line in content.replace(b"\0", b"\n").split(b"\n")]
+                found |= {line: found.get(line, 0) for line in lines}
+                self._once_gone.update(lines)
+                continue
+            *lines, rest = content.split(b"\n")
+            assert not rest or self.touched or self.damaged or self._outside.left_half_lines, (
+                f"half a line in {name}: {rest!r}"
+            )
+            for line in lines:
+                line = line.lstrip(b" ")  # which may take the place of damage
+                if line not in self._by_line:
+                    self._check_strange(name, line)
+                found[line] = found.get(line, 0) + 1
+        missing = {entry.line for entry in self.entries if entry.acked and entry.line not in found}
+        if missing and (missing := missing - self.gone - self._moved_lines()):
+            raise AssertionError(f"acknowledged and lost: {missing}")
+        return found
+
+    def check_end(self, starts: int, *, is_complete: bool) -> None:
+        """Everything that was sent is there as often as it should be. `is_complete`: since the last of the `starts`
+        nothing was lost."""
+        found = self.check_files()
+        moved = self._moved_lines()
+        for entry in self.entries:
+            line, count = entry.line, found.get(entry.line, 0)
+            if entry.acked or (is_complete and entry.was_sent_since(starts)):
+                assert line in found or line in self.gone or line in moved, f"not stored: {line.decode()}"
+            # The same bytes of two senders are two entries, unless they have a timestamp.
+            if entry.waits_for_ack and not entry.timed and line not in self.gone | self._once_gone | moved:
+                senders = len({sender for sender, _, _ in entry.periods})
+                assert count >= senders, f"stored {count} times for {senders} senders: {line.decode()}"
+            if line not in self.repeated and not self.copied:
+                most = 1 if entry.timed or not entry.priority else len(entry.periods)
+                assert count <= most, f"stored {count} times: {line.decode()}"
+
+    def _check_strange(self, name: str, line: bytes) -> None:
+        """The line is not one that was sent: another program wrote some of it, and no entry is at its end."""
+        if not line or (self.damaged and b"\0" in line):
+            return
+        assert self.touched or self.damaged or self._outside.left_half_lines, f"in {name}: {line!r}"
+        assert not line.endswith(b"}"), f"in {name}, behind something else: {line!r}"
+
+    def _note_gone(self, lines: Lines, lost: Lines, durable: Lines) -> None:
+        """Of a file's lines, these are lost. So they are gone, except those whose ACK is still to come."""
+        self._once_gone |= lines
+        for line in lost:
+            entry = self._by_line.get(line)
+            if entry and (line in durable or entry.acked or not entry.waits_for_ack or not self._waits_for_disk):
+                self.gone.add(line)
+
+    def _durable(self, file: File) -> Lines:
+        return lines_of(file.certain()) if file in self._names.certain() else set()
+
+    def _all_lines(self) -> Lines:
+        contents = [self._outside.content(name) for name in self._names.now if counts(name)]
+        return {line for content in contents for line in content.split(b"\n")} | self._moved_lines()
+
+    def _moved_lines(self) -> Lines:
+        return {
+            line for directory in self.moved for path in directory.iterdir() for line in path.read_bytes().split(b"\n")
+        }
+
+
+def check_account(pipeline: Pipeline) -> None:
+    """Every entry received is stored, a duplicate, buffered or lost."""
+    intake, writer = pipeline.intake, pipeline.writer
+    stored, duplicates, buffered, lost = writer.stored, intake.duplicates, writer.buffered, writer.lost
+    assert intake.total_received == stored + duplicates + buffered + lost, (
+        f"received {intake.total_received}, stored {stored}, duplicates {duplicates}, buffered {buffered}, lost {lost}"
+    )
+    assert buffered >= 0
+
+
+def lines_of(content: bytes) -> Lines:
+    """Spaces or zeros before a line may be what is left of damage."""
+    return {line.lstrip(b" \0") for line in content.split(b"\n")}
