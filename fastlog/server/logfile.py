@@ -108,7 +108,7 @@ class LogFile:
         self._directory_fd = _open_directory(directory)
         try:
             self._live = LinesFile(storage, self.path)
-        except OSError:
+        except BaseException:
             os.close(self._directory_fd)
             raise
         with contextlib.ExitStack() as failed:

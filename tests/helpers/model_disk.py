@@ -16,7 +16,6 @@ from fastlog.server.storage import Storage
 from tests.helpers.model_file import CUT, Description, File
 from tests.helpers.model_names import Names
 
-
 OPERATIONS_MAX = 5_000  # many times what a run has
 
 

@@ -12,9 +12,10 @@ Lines = set[bytes]
 
 
 class Entry:
-    __slots__ = ("acked", "line", "periods", "priority", "sequence", "timed", "unanswered")
+    __slots__ = ("acked", "line", "number", "periods", "priority", "sequence", "timed", "unanswered")
 
-    def __init__(self, line: bytes, sequence: int | None, *, priority: bool, timed: bool) -> None:
+    def __init__(self, number: int, line: bytes, sequence: int | None, *, priority: bool, timed: bool) -> None:
+        self.number = number  # in the order in which entries are sent
         self.line = line
         self.sequence = sequence
         self.priority = priority
@@ -66,7 +67,7 @@ class Oracle:
             line += b',"timestamp":"2026-11-24T07:00:00Z"'
         if sequence is not None:
             line += b',"sequence":%d' % sequence
-        entry = Entry(line + b"}", sequence, priority=priority, timed=timed)
+        entry = Entry(number, line + b"}", sequence, priority=priority, timed=timed)
         self.entries.append(entry)
         self._by_line[entry.line] = entry
         if sequence is not None:
@@ -167,6 +168,7 @@ class Oracle:
                 if line not in self._by_line:
                     self._check_strange(name, line)
                 found[line] = found.get(line, 0) + 1
+            self._check_order(name, lines)
         missing = {entry.line for entry in self.entries if entry.acked and entry.line not in found}
         if missing and (missing := missing - self.gone - self._moved_lines()):
             raise AssertionError(f"acknowledged and lost: {missing}")
@@ -188,6 +190,12 @@ class Oracle:
             if line not in self.repeated and not self.copied:
                 most = 1 if entry.timed or not entry.priority else len(entry.periods)
                 assert count <= most, f"stored {count} times: {line.decode()}"
+
+    def _check_order(self, name: str, lines: list[bytes]) -> None:
+        """Ordinary entries, which nobody repeats, are in the order in which they were sent."""
+        entries = [entry for line in lines if (entry := self._by_line.get(line)) and not entry.priority]
+        numbers = [entry.number for entry in entries]
+        assert numbers == sorted(numbers), f"the order in {name}: {numbers}"
 
     def _check_strange(self, name: str, line: bytes) -> None:
         """The line is not one that was sent: another program wrote some of it, and no entry is at its end."""
