@@ -1014,13 +1014,13 @@ MUTANTS = [
             "entries without a timestamp are remembered over a restart",
             "and piece.has_sequence and has_timestamp(&piece):",
             "and piece.has_sequence:",
-            "test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restart",
+            "test_what_cannot_be_recognised_after_a_restart_takes_no_place",
         ),
         (
             "a line with something behind its entry is remembered",
             " and piece.reason == ACCEPTED and piece.end == feed:",
             " and piece.reason == ACCEPTED:",
-            "test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restart",
+            "test_an_entry_whose_line_holds_something_else_does_not_count_as_stored",
         ),
         (
             "priority entries are discarded like others",
