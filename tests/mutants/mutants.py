@@ -1026,7 +1026,7 @@ MUTANTS = [
             "priority entries are discarded like others",
             "if is_priority or not self.lines.discards:",
             "if not self.lines.discards:",
-            "test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait",
+            "test_a_burst_of_priority_entries_that_the_disk_refuses_loses_none",
         ),
         (
             "discarded entries are not counted",

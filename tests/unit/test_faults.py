@@ -388,6 +388,24 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
     harness.close()
 
 
+def test_a_burst_of_priority_entries_that_the_disk_refuses_loses_none(tmp_path):
+    """They are more than the line buffer takes at once, when ordinary ones are discarded already."""
+    full = {"disk": True}
+    harness = Harness(tmp_path, FailingStorage(lambda n: errno.ENOSPC if n > 3 and full["disk"] else 0))
+    harness.send(info(1))
+    harness.send(info(2))
+    harness.writer.make_room(0)
+    for first in range(0, 6_000, 1_000):
+        harness.deliver(b"".join(b'{"level":"ERR","message":"","sequence":%d}' % (first + n) for n in range(1_000)))
+    for _ in range(3):
+        harness.pipeline.turn(monotonic())
+    assert harness.intake.total_received == 6_002
+    assert harness.writer.lost == 0
+    assert harness.writer.buffered + harness.writer.stored == 6_002
+    full["disk"] = False
+    harness.close()
+
+
 def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(held, "HELD_MAX_BYTES", 10_000)
     full = {"disk": True}
