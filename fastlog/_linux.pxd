@@ -81,6 +81,7 @@ cdef extern from "netinet/udp.h" nogil:
     enum:
         SOL_UDP
         UDP_GRO
+        UDP_SEGMENT
 
 cdef extern from "endian.h" nogil:
     uint64_t htobe64(uint64_t number)

@@ -20,7 +20,7 @@ HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
 OFF = "off"  # DASHBOARD_PORT without a dashboard
 NAME_MAX_BYTES = 200  # of LOG_FILENAME: file systems allow 255, and archives and files set aside have longer names
-OWN_NAMES = re.compile(r"rejects\.jsonl(\..*)?|\.fastlog-.*", re.DOTALL)  # files of the server besides its log
+OWN_NAMES = re.compile(r"rejects\.jsonl.*|\.fastlog-.*", re.DOTALL)  # files of the server besides its log
 OWN_ENDINGS = re.compile(r"\.(\d+|new|torn|repaired|distrusted)$")  # what it adds to the name of the log
 
 Group = Literal["receiving", "files", "priority entries", "dashboard", "clients"]

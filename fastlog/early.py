@@ -9,7 +9,17 @@ import os
 import sys
 from types import FrameType
 
-ENDED_BY_SIGTERM = 128 + _signal.SIGTERM  # the exit code that a shell shows for it
+ENDED_BY_SIGNAL = 128  # plus its number: the exit code that a shell shows for a signal
+# The signals that end the server, besides SIGINT. SIGXCPU comes shortly before a limit of processor time is reached,
+# and SIGPWR before the power fails, or to the first process of some containers.
+ENDING_SIGNALS = (_signal.SIGTERM, _signal.SIGQUIT, _signal.SIGXCPU, _signal.SIGPWR)
+# Those that would end or stop a program that does not know them. They mean nothing to the server, except SIGHUP: during
+# the start it asks for a log file to be opened anew that is not open yet. A terminal may send SIGTTOU to a program in
+# the background that prints.
+IGNORED_SIGNALS = (
+    *(_signal.SIGHUP, _signal.SIGTTOU, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGALRM, _signal.SIGVTALRM),
+    *(_signal.SIGPROF, _signal.SIGIO, _signal.SIGSTKFLT, *range(_signal.SIGRTMIN, _signal.SIGRTMAX + 1)),
+)
 
 
 def prepare_command() -> None:
@@ -36,18 +46,16 @@ def open_standard_descriptors() -> None:
 
 
 def take_signals() -> None:
-    """For the start of the server. Neither of these signals may end it: SIGHUP, which asks it to open the log file that
-    it has not opened yet, and SIGTTOU, which a terminal may send to a program in the background that prints.
-
-    SIGTERM ends the start at once. Without a handler the first process of a container would ignore it.
-    """
-    _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
-    _signal.signal(_signal.SIGTTOU, _signal.SIG_IGN)
-    _signal.signal(_signal.SIGTERM, _end_start)
+    """For the start of the server, which `ENDING_SIGNALS` end at once. Without a handler the first process of a
+    container would ignore them."""
+    for number in IGNORED_SIGNALS:
+        _signal.signal(number, _signal.SIG_IGN)
+    for number in ENDING_SIGNALS:
+        _signal.signal(number, _end_start)
 
 
-def _end_start(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(ENDED_BY_SIGTERM)
+def _end_start(number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(ENDED_BY_SIGNAL + number)
 
 
 def _is_command() -> bool:
@@ -55,5 +63,6 @@ def _is_command() -> bool:
     script: str = (getattr(sys, "argv", None) or [""])[0]
     if script != "-m":  # the name for as long as Python looks for the module
         return os.path.basename(script) == "fastlog"
-    words = sys.orig_argv
-    return "-m" in words and words[words.index("-m") + 1].partition(".")[0] == "fastlog"
+    word = sys.orig_argv[-len(sys.argv)]  # the last one before the arguments: `fastlog`, `-mfastlog` or `-Imfastlog`
+    module = word.partition("m")[2] if word.startswith("-") else word
+    return module.partition(".")[0] == "fastlog"

@@ -31,9 +31,10 @@ class StartError(FastlogError):
 class Messages:
     """Lines on standard error, each under the program's name.
 
-    Printing never fails: a full disk under standard error, or nobody who reads it, must not end the program. A command
-    waits for who reads its messages, as any program does. The server calls `never_wait`: what cannot be printed at
-    once, since a pipe is full or a terminal is stopped, is counted from then on, and the next line says how much it is.
+    Printing never fails, in any thread: a full disk under standard error, or nobody who reads it, must not end the
+    program. A command waits for who reads its messages, as any program does. The server calls `never_wait`: what cannot
+    be printed at once, since a pipe is full or a terminal is stopped, is counted from then on, and the next line says
+    how much it is.
     """
 
     def __init__(self) -> None:
@@ -41,7 +42,7 @@ class Messages:
         self._unreported = 0  # of those not printed, the ones that no line has reported yet
         self._cut = False  # the last line was printed in part
         self._fd = 2
-        self._room: select.poll | None = None  # shows whether a line can be printed at once; None: wait until it can
+        self._waits = True  # until a line can be printed
 
     def never_wait(self) -> None:
         with contextlib.suppress(OSError):
@@ -50,8 +51,7 @@ class Messages:
                 # A description of our own: O_NONBLOCK on descriptor 2 would hold for every program that shares it. In
                 # a terminal there may be room, though less than a line takes.
                 self._fd = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        self._room = select.poll()
-        self._room.register(self._fd, select.POLLOUT)
+        self._waits = False
 
     def say(self, text: str) -> None:
         """Prints one line."""
@@ -68,13 +68,18 @@ class Messages:
     def _print(self, line: bytes) -> bool:
         """Whether all of the line was taken."""
         try:
-            if self._room and not self._room.poll(0):
+            if not self._waits and not self._has_room():
                 return False
             taken = os.write(self._fd, line)
         except OSError:
             return False
         self._cut = taken < len(line)
         return not self._cut
+
+    def _has_room(self) -> bool:
+        room = select.poll()  # a new one each time: two threads may not use the same one at once
+        room.register(self._fd, select.POLLOUT)
+        return bool(room.poll(0))
 
 
 messages = Messages()

@@ -100,8 +100,9 @@ class Losses(msgspec.Struct, frozen=True):
     kernel_drops: Annotated[
         int | None,
         figure(
-            "Datagrams that the kernel dropped because the receive buffer was full, since the socket was made; "
-            "coalesced ones (UDP_GRO) count as one; `null` before Linux 4.12",
+            "Datagrams that the kernel dropped because the receive buffer was full, since the socket was made, and "
+            "those with a wrong UDP checksum, whoever sent them; coalesced ones (UDP_GRO) count as one; `null` before "
+            "Linux 4.12",
             counter("fastlog_kernel_dropped_datagrams"),
         ),
     ]

@@ -162,7 +162,7 @@ cdef bint is_in_value(const uint8_t *p, const uint8_t *end, const Needle *needle
 
 
 cdef class Selector:
-    """`levels`: a bit for each level wanted, in the order of entry.LEVELS; 0 takes lines that are no entries, too.
+    """`levels`: a bit for each level wanted, in the order of entry.LEVELS; 0 takes lines that are not entries, too.
 
     `groups`: a line has to hold one needle of each. A needle has a text, a value or nothing, whether their case does
     not matter, and a key with its quotes or nothing. With a value, a line holds it as `text=value` in a string, or as a

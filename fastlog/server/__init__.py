@@ -21,5 +21,5 @@ Around that path:
 - `meters.py`, `snapshot.py`: the figures of all parts, as `/stats` has them
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `service_manager.py`: notifies systemd
-- `server.py`: puts all of it together; signals, the start and the end
+- `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end
 """

@@ -85,7 +85,7 @@ cdef struct Senders:
     Standing *standings
     # The rings of a host's senders.
     Link *links
-    # Index 0 is no host. The rings of hosts with equally many senders.
+    # Index 0 is not a host. The rings of hosts with equally many senders.
     Host *hosts
     Link *host_links
     # For each kind and number of senders, the first host of its ring. FEW stands for all numbers up to it.

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cimport cython
 
-from fastlog._linux cimport MSG_CTRUNC, cmsghdr, iovec, mmsghdr
+from fastlog._linux cimport MSG_CTRUNC, cmsghdr, iovec, mmsghdr, msghdr
 from fastlog.server._address cimport Address
 
 cdef enum:
@@ -88,8 +88,12 @@ cdef class Acks:
         self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source
     ) noexcept nogil
     cdef void send_all(self, int fd) noexcept nogil
-    # Sends these messages. False: the socket takes no more now, and the rest of them is dropped.
-    cdef bint send_messages(self, int fd, mmsghdr *messages, unsigned int count) noexcept nogil
+    # Sends these messages, one ACK or more each; so many bytes of their control messages name the address to send from.
+    # False: the socket takes no more now, and the rest of them is dropped.
+    cdef bint send_messages(
+        self, int fd, mmsghdr *messages, const size_t *source_bytes, unsigned int count
+    ) noexcept nogil
+    cdef bint send_one_by_one(self, int fd, msghdr *together, size_t source_bytes) noexcept nogil
 
 # A network in its IPv6 form, also for IPv4, so that one comparison serves both.
 cdef struct Network:

@@ -5,10 +5,10 @@ Every call on a socket is non-blocking. Nothing here reads the bytes of a datagr
 """
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint32_t
+from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint16_t, uint32_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, realloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from fastlog._linux cimport (
     AF_INET,
@@ -30,6 +30,7 @@ from fastlog._linux cimport (
     PROT_WRITE,
     SOL_UDP,
     UDP_GRO,
+    UDP_SEGMENT,
     cmsghdr,
     in6_pktinfo,
     in_pktinfo,
@@ -41,7 +42,7 @@ from fastlog._linux cimport (
     sockaddr_in,
     sockaddr_in6,
 )
-from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, is_ipv4, key_of
+from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, is_ipv4, is_same, key_of
 
 cdef enum:
     # Datagrams of one recvmmsg call: so many that the cost of the call itself is small, and so few that their bytes are
@@ -62,10 +63,9 @@ cpdef enum:
     # The longest ACK, {"ack":true,"sequence":18446744073709551615}, and a NUL.
     ACK_ROOM_BYTES = 48
 
-# An ACK on its way out: what its message points to.
+# ACKs on their way out: what a message of them points to; and the text of one of them.
 cdef struct Letter:
     char text[ACK_ROOM_BYTES]
-    iovec vector
     Control control
 
 
@@ -235,30 +235,53 @@ cdef class Acks:
     cdef void send_all(self, int fd) noexcept nogil:
         cdef mmsghdr messages[ACKS_PER_CALL]
         cdef Letter letters[ACKS_PER_CALL]
-        cdef unsigned int done = 0, size, i
+        cdef iovec texts[ACKS_PER_CALL]
+        cdef size_t source_bytes[ACKS_PER_CALL]
+        cdef unsigned int done = 0, size, count, i
         while done < self.count:
             size = min(self.count - done, <unsigned int>ACKS_PER_CALL)
             for i in range(size):
-                write_letter(&letters[i], &messages[i].msg_hdr, &self.owed[done + i])
+                texts[i].iov_base = letters[i].text
+                texts[i].iov_len = snprintf(
+                    letters[i].text, ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}',
+                    <unsigned long long>self.owed[done + i].sequence,
+                )
+            count = i = 0
+            while i < size:
+                source_bytes[count] = write_letter(
+                    &letters[count], &messages[count].msg_hdr, &self.owed[done + i], &texts[i], size - i
+                )
+                i += messages[count].msg_hdr.msg_iovlen
+                count += 1
             done += size
-            if not self.send_messages(fd, messages, size):
+            if not self.send_messages(fd, messages, source_bytes, count):
                 self.dropped += self.count - done
                 break
         self.count = 0
 
-    cdef bint send_messages(self, int fd, mmsghdr *messages, unsigned int count) noexcept nogil:
-        cdef unsigned int done = 0
+    cdef bint send_messages(
+        self, int fd, mmsghdr *messages, const size_t *source_bytes, unsigned int count
+    ) noexcept nogil:
+        cdef unsigned int done = 0, i
         cdef int taken
         while done < count:
             taken = sendmmsg(fd, messages + done, count - done, MSG_DONTWAIT)
             if taken > 0:
-                self.sent += taken
+                for i in range(<unsigned int>taken):
+                    self.sent += messages[done + i].msg_hdr.msg_iovlen
                 done += taken
             elif errno == EAGAIN:
-                self.dropped += count - done
+                for i in range(done, count):
+                    self.dropped += messages[i].msg_hdr.msg_iovlen
                 return False
             elif errno == EINTR:
                 continue
+            elif messages[done].msg_hdr.msg_iovlen > 1:  # the way to this address may not allow several in one call
+                if not self.send_one_by_one(fd, &messages[done].msg_hdr, source_bytes[done]):
+                    for i in range(done + 1, count):
+                        self.dropped += messages[i].msg_hdr.msg_iovlen
+                    return False
+                done += 1
             elif messages[done].msg_hdr.msg_controllen:  # perhaps this host has lost the address that was asked
                 messages[done].msg_hdr.msg_control = NULL
                 messages[done].msg_hdr.msg_controllen = 0
@@ -266,6 +289,19 @@ cdef class Acks:
                 self.dropped += 1
                 done += 1
         return True
+
+    cdef bint send_one_by_one(self, int fd, msghdr *together, size_t source_bytes) noexcept nogil:
+        """Sends each ACK of a message as a message of its own. False: the socket takes no more now."""
+        cdef mmsghdr messages[ACKS_PER_CALL]
+        cdef unsigned int i
+        for i in range(<unsigned int>together.msg_iovlen):
+            messages[i].msg_hdr = together[0]
+            messages[i].msg_hdr.msg_iov = &together.msg_iov[i]
+            messages[i].msg_hdr.msg_iovlen = 1
+            messages[i].msg_hdr.msg_controllen = source_bytes
+            if source_bytes == 0:
+                messages[i].msg_hdr.msg_control = NULL
+        return self.send_messages(fd, messages, NULL, together.msg_iovlen)
 
 
 cdef inline bint is_multicast(const in6_pktinfo *asked) noexcept nogil:
@@ -278,20 +314,33 @@ cdef inline bint is_link_local(const in6_pktinfo *asked) noexcept nogil:
     return asked.ipi6_addr.s6_addr[0] == 0xfe and asked.ipi6_addr.s6_addr[1] & 0xc0 == 0x80
 
 
-cdef void write_letter(Letter *letter, msghdr *message, Ack *ack) noexcept nogil:
-    """Makes the message of an ACK. It points into the letter and the ACK."""
+cdef size_t write_letter(
+    Letter *letter, msghdr *message, const Ack *acks, iovec *texts, size_t count
+) noexcept nogil:
+    """Makes a message of the first of these ACKs, and of those behind it that the kernel can send together with it
+    (UDP_SEGMENT): to the same address, from the same one, and as long. It points into the letter and the ACKs. Returns
+    how many bytes of its control messages name the address to send from."""
+    cdef AddressKey to = key_of(&acks[0].to), other
+    cdef uint16_t size = <uint16_t>texts[0].iov_len
+    cdef size_t together = 1, source_bytes
+    while together < count and texts[together].iov_len == size:
+        other = key_of(&acks[together].to)
+        if not is_same(&to, &other) or memcmp(&acks[0].source, &acks[together].source, sizeof(LocalAddress)):
+            break
+        together += 1
     memset(message, 0, sizeof(message[0]))
-    letter.vector.iov_base = letter.text
-    letter.vector.iov_len = snprintf(
-        letter.text, ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}', <unsigned long long>ack.sequence
-    )
-    message.msg_iov = &letter.vector
-    message.msg_iovlen = 1
-    message.msg_name = &ack.to
-    message.msg_namelen = sizeof(sockaddr_in) if ack.to.any.sa_family == AF_INET else sizeof(sockaddr_in6)
-    if not is_none(&ack.source):
-        message.msg_control = &letter.control
-        message.msg_controllen = write_source(&letter.control, ack)
+    message.msg_iov = texts
+    message.msg_iovlen = together
+    message.msg_name = <void *>&acks[0].to
+    message.msg_namelen = sizeof(sockaddr_in) if acks[0].to.any.sa_family == AF_INET else sizeof(sockaddr_in6)
+    source_bytes = 0 if is_none(&acks[0].source) else write_source(&letter.control, &acks[0])
+    message.msg_controllen = source_bytes
+    if together > 1:
+        message.msg_controllen += write_control(
+            <cmsghdr *>&letter.control.room[source_bytes], SOL_UDP, UDP_SEGMENT, &size, sizeof(size)
+        )
+    message.msg_control = &letter.control if message.msg_controllen else NULL
+    return source_bytes
 
 
 cdef size_t write_source(Control *control, const Ack *ack) noexcept nogil:
@@ -299,21 +348,21 @@ cdef size_t write_source(Control *control, const Ack *ack) noexcept nogil:
     cdef AddressKey to = key_of(&ack.to)
     cdef in_pktinfo ipv4
     cdef in6_pktinfo ipv6
-    memset(control, 0, sizeof(control[0]))
     if is_ipv4(&to):  # on a dual-stack socket, too
         memset(&ipv4, 0, sizeof(ipv4))
         memcpy(&ipv4.ipi_spec_dst, &ack.source.ipv6[12], sizeof(ipv4.ipi_spec_dst))
-        return write_control(control, IPPROTO_IP, IP_PKTINFO, &ipv4, sizeof(ipv4))
+        return write_control(&control.header, IPPROTO_IP, IP_PKTINFO, &ipv4, sizeof(ipv4))
     memcpy(&ipv6.ipi6_addr, ack.source.ipv6, sizeof(ipv6.ipi6_addr))
     ipv6.ipi6_ifindex = ack.source.interface
-    return write_control(control, IPPROTO_IPV6, IPV6_PKTINFO, &ipv6, sizeof(ipv6))
+    return write_control(&control.header, IPPROTO_IPV6, IPV6_PKTINFO, &ipv6, sizeof(ipv6))
 
 
-cdef size_t write_control(Control *control, int level, int kind, const void *data, size_t size) noexcept nogil:
-    control.header.cmsg_level = level
-    control.header.cmsg_type = kind
-    control.header.cmsg_len = CMSG_LEN(size)
-    memcpy(CMSG_DATA(&control.header), data, size)
+cdef size_t write_control(cmsghdr *header, int level, int kind, const void *data, size_t size) noexcept nogil:
+    memset(header, 0, CMSG_SPACE(size))
+    header.cmsg_level = level
+    header.cmsg_type = kind
+    header.cmsg_len = CMSG_LEN(size)
+    memcpy(CMSG_DATA(header), data, size)
     return CMSG_SPACE(size)
 
 

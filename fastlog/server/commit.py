@@ -12,7 +12,7 @@ from typing import cast
 
 from fastlog.server._drain import Intake
 from fastlog.server._socket import Acks
-from fastlog.server.held import HeldLines
+from fastlog.server.held import HeldLines, Numbers
 from fastlog.server.meters import LatencyMeter
 
 SYNCS_APART_SEC = 0.005  # the average time between syncs: each costs turns of the loop, and ACKs can leave together
@@ -128,12 +128,12 @@ class Commit:
             group.since = math.inf
         if error:
             self.sync_failures += 1
-        self._intake.forget(*self.held.unwrite())
+        self._forget(self.held.unwrite())
 
     def bound_memory(self) -> None:
         """Drops what memory cannot hold. Entries that no file holds are lost then: their ACKs are not owed any more,
         and retransmissions are new entries."""
-        self._intake.forget(*self.held.bound())
+        self._forget(self.held.bound())
 
     def send_written(self, now: float) -> None:
         """If ACKs do not wait for the disk: everything received is written, so all ACKs are sent."""
@@ -143,6 +143,10 @@ class Commit:
     def hurry(self) -> None:
         """At the end of the server, syncs need not be apart any more."""
         self._pace = SyncPace(0.0)
+
+    def _forget(self, numbers: Numbers) -> None:
+        if numbers.entries:
+            self._intake.forget(*numbers)
 
     def _end(self, now: float) -> Group:
         group, self.under_way = cast("Group", self.under_way), None

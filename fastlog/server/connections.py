@@ -142,7 +142,7 @@ class _Request(waitress.parser.HTTPRequestParser):
             return used
         if self.empty:  # blank lines: waitress would forget how long it has waited for a request
             self.empty = False
-            self.error = BadRequest("blank lines are no request")
+            self.error = BadRequest("a blank line is not a request")
         self.ahead = data[used:]
         return len(data)
 

@@ -4,6 +4,8 @@ The thread shows the snapshots that the loop publishes. It can ask for a new one
 happens here, entries are received. `http_guard.py` decides who may ask; `connections.py` bounds what strangers cost.
 """
 
+import contextlib
+import math
 import socket
 import threading
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, conn
 from fastlog.server.http_guard import Guard
 from fastlog.stats import Health, Stats
 
+NO_THREAD = "the system has no thread left for it"
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
 STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
 FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
@@ -43,7 +46,7 @@ class Dashboard:
     """Serves from `start` until the process ends. If its address is taken, it tries again.
 
     `ask` asks the loop for a new snapshot, which is published some time later. `url` is None until the dashboard
-    listens, and `problem` says why it does not.
+    listens, and `problem` says why it does not, or no longer.
     """
 
     def __init__(self, settings: Settings, port: int, ask: Callable[[], None]) -> None:
@@ -53,6 +56,7 @@ class Dashboard:
         self._port = port
         self._ask = ask
         self._server: HttpServer | None = None  # once it listens
+        self._thread_due = math.inf  # when to try again to start the thread
         self._application = self._make_application()
         self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
@@ -70,16 +74,30 @@ class Dashboard:
         """A sign of life, which the loop gives every second. `busy`: this thread should take its time."""
         self._beat = health, monotonic()
         self._busy = busy
+        if monotonic() >= self._thread_due:
+            self._start_thread()
 
     def start(self) -> None:
-        """Listens, if the address is free, and starts the thread. Prints which of the two it is."""
+        """Listens, if the address is free, and starts the thread. Prints why not, if that fails."""
         self._listen()
+        self._start_thread()
         if self.problem:
             say(
                 f"no dashboard: {self.problem}; trying again every {RETRY_SEC:.0f} s. "
                 "DASHBOARD_PORT sets another port; DASHBOARD_PORT=off turns the dashboard off"
             )
-        threading.Thread(target=self._serve, name="dashboard", daemon=True).start()
+
+    def _start_thread(self) -> None:
+        """Sets `problem` if the system has no thread left; the loop's signs of life try again then."""
+        try:
+            threading.Thread(target=self._serve, name="dashboard", daemon=True).start()
+        except RuntimeError:
+            self.url, self.problem = None, NO_THREAD
+            self._thread_due = monotonic() + RETRY_SEC
+        else:
+            self._thread_due = math.inf
+            if self.problem == NO_THREAD and self._server:
+                self.problem = None
 
     def _listen(self) -> None:
         """Sets `url`, or `problem`."""
@@ -89,13 +107,17 @@ class Dashboard:
             self.problem = "too few file descriptors (ulimit -n): the log needs all of them"
             return
         try:
-            sock = _bind(host, port)
-            address = sock.getsockname()[:2]
-            guard = Guard(self._application, self._settings, address[0])
-            self._server = HttpServer(guard, sock, connections, _rest)
+            with contextlib.ExitStack() as opened:
+                sock = opened.enter_context(_bind(host, port))
+                address = sock.getsockname()[:2]
+                guard = Guard(self._application, self._settings, address[0])
+                self._server = HttpServer(guard, sock, connections, _rest)
+                opened.pop_all()  # the server has taken the socket over
         except (OSError, AddressError) as error:
             reason = error.reason if isinstance(error, AddressError) else error.strerror
             self.problem = f"cannot listen on {host} port {port}/tcp: {reason}"
+        except RuntimeError:
+            self.problem = NO_THREAD
         else:
             self.problem = None
             self.url = f"http://{join_host_port(*address)}/"
@@ -112,6 +134,7 @@ class Dashboard:
                 self._server.turn()
                 sleep(max(BUSY_PAUSE_SEC if self._busy else PAUSE_SEC, (thread_time() - began) * REST))
         except Exception as error:  # the page is gone, but entries are received as before
+            self.problem = f"it ended: {error!r}"
             say(f"the dashboard ended: {error!r}")
 
     def _make_application(self) -> bottle.Bottle:

@@ -90,13 +90,28 @@ class HeldLines:
         self._counted_to = max(self._counted_to, self._written_to)
         return newly
 
-    def move(self) -> list[bytearray]:
-        """All lines, which are unwritten, are about to be written to a file that is to become the live one."""
-        self._written, self._unwritten = self._unwritten, deque()
-        self._written_to = self._ends
+    def move(self, most_bytes: int) -> list[bytearray]:
+        """The lines are all unwritten. The first of them, so many bytes at most, but at least one line, are about to be
+        written to a file that is to become the live one."""
+        room = most_bytes
+        while self._unwritten and room > 0:
+            chunk = self._unwritten[0]
+            if len(chunk.lines) > room:
+                size = chunk.lines.rfind(b"\n", 0, room) + 1
+                if not size and not self._written:
+                    size = chunk.lines.find(b"\n") + 1
+                if not size:
+                    break
+                chunk = chunk.cut(size)
+                room = 0
+            else:
+                self._unwritten.popleft()
+                room -= len(chunk.lines)
+            self._written.append(chunk)
+            self._written_to += chunk.count
         first = max(self._counted_to, self._begins)
-        self._moving = Numbers(first, self._ends - first)
-        self._counted_to = self._ends
+        self._moving = Numbers(first, max(self._written_to - first, 0))
+        self._counted_to = max(self._counted_to, self._written_to)
         return [chunk.lines for chunk in self._written]
 
     def moved(self) -> int:

@@ -46,8 +46,12 @@ class LinesFile:
         return (done, failure) if self.is_whole() else (0, _gone())
 
     def is_whole(self) -> bool:
-        """Whether the file still has a name, and all bytes that were written to it."""
-        state = os.fstat(self.fd)
+        """Whether the file still has a name, and its size. A file that cannot be looked at is not whole: it may be on
+        another machine, which has removed it or is gone."""
+        try:
+            state = os.fstat(self.fd)
+        except OSError:
+            return False
         return state.st_nlink > 0 and state.st_size >= self.size
 
     def adopt(self) -> None:

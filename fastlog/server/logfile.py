@@ -20,7 +20,9 @@ from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
-ARCHIVE_NUMBER = re.compile("[1-9][0-9]*")  # what follows the live file's name and a point
+UNSYNCED_MAX = 60  # the same with renamed files: a storage can sync so many and the live one together
+# What follows the live file's name and a point. Longer numbers are dates: other programs name archives so.
+ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")
 DISTRUSTED_MAX = 100  # files set aside after failures: a disk that fails again and again must not fill up with them
 
 
@@ -70,8 +72,9 @@ class Names:
             aside = Path(f"{self.live}.distrusted.{number}")
             if not aside.exists():
                 break
-        else:
-            raise OSError(errno.EMFILE, f"there are {DISTRUSTED_MAX} files {self.live.name}.distrusted.* already")
+        else:  # one more is an archive like the others
+            self.rotate()
+            return
         self._rename_live(aside)
         self._storage.rename(self.next, self.live)
 
@@ -101,6 +104,7 @@ class LogFile:
         self.lost_lines = False  # another program had removed or cut one of them when the last sync ended
         self._needs_sync = False  # the live file holds such lines
         self._new_name = True  # the live file's name is not durable yet
+        self._is_copy = False  # the live file took a failed one's place, and has nothing yet but lines of that one
         self._directory_fd = _open_directory(directory)
         try:
             self._live = LinesFile(storage, self.path)
@@ -131,6 +135,7 @@ class LogFile:
         Returns the bytes that are in the file, always whole lines. When they are fewer than given, `error` says why.
         """
         self.error = None
+        self._is_copy = False
         done = 0
         try:
             while done < len(lines) and not self.error:
@@ -229,15 +234,19 @@ class LogFile:
     def _take_durable(self, fresh: LinesFile, done: Done, error: OSError | None) -> None:
         """The rest of `replace`, after the sync of the new file."""
         try:
-            if error:
-                raise error
-            self._names.set_aside()
+            if error is None and self._is_copy:
+                self._storage.rename(self._names.next, self.path)
+            elif error is None:
+                self._names.set_aside()
         except OSError as failure:
+            error = failure
+        if error:
             fresh.close()
-            done(failure)
+            done(error)
             return
         self.need_no_sync()  # what the old files hold is in the new one
         self._take(fresh)
+        self._is_copy = True
         self._new_name = False
         self._needs_sync = True  # the ACKs leave with the next one, which sees whether the file is still there then
         self._storage.sync([], self._directory_fd, done)
@@ -258,17 +267,22 @@ class LogFile:
             if self._live.is_at(self.path):
                 self._live.adopt()
             else:
-                fresh = LinesFile(self._storage, self.path)
-                try:
-                    fresh.adopt()
-                except OSError:
-                    fresh.close()
-                    raise
-                self._take(fresh)
+                self._take(self._open_to_continue())
         except OSError as error:
             self.name_failure = error.strerror or str(error)
             raise
         self.name_failure = None
+
+    def _open_to_continue(self) -> LinesFile:
+        if len(self._rotated_unsynced) >= UNSYNCED_MAX:
+            raise OSError(errno.EBUSY, f"{UNSYNCED_MAX} files wait for a sync")
+        file = LinesFile(self._storage, self.path)
+        try:
+            file.adopt()
+        except OSError:
+            file.close()
+            raise
+        return file
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
         """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
@@ -309,6 +323,7 @@ class LogFile:
             self._live.close()
         self._live = file
         self._new_name = True
+        self._rotate_at, self.rotation_failure = self.limit, None  # they were about the old one
 
     def _fitting(self, lines: memoryview) -> int:
         """The bytes of the leading lines that fit into the live file; 0: rotate first. A line longer than the limit has

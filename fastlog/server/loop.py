@@ -103,7 +103,7 @@ class Loop:
         self._calls.append(call)
         return call.ask
 
-    def on_signal(self, number: signal.Signals, callback: Callable[[], None]) -> None:
+    def on_signal(self, number: int, callback: Callable[[], None]) -> None:
         """The callback runs between two bytecodes of the main thread, so it should only set something."""
 
         def handler(_number: int, _frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ cannot be opened never ends the start.
 import base64
 import codecs
 import contextlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ from fastlog.errors import say
 from fastlog.server._rejects import RejectedInput
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
-from fastlog.server.storage import Storage
+from fastlog.server.storage import Done, Storage
 
 FILENAME = "rejects.jsonl"
 NOTES_PER_SEC = 5_000  # a note takes some microseconds: a flood of garbage gets a few hundredths of the loop's time
@@ -31,6 +32,16 @@ OPEN_AGAIN_SEC = 2.0  # time between attempts to open the file: short enough to 
 Note = tuple[str, str, int, int, int, bytes]
 
 
+class _NoSyncs(Storage):
+    """Notes need not survive a power cut, and the loop must not wait for the disk when the file is opened."""
+
+    def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
+        done(None)
+
+    def sync_now(self, files: Sequence[int], directory: int | None = None) -> None:
+        pass
+
+
 class RejectsFile:
     """The newest rejects, at most `cap_bytes` of them: half in the live file, half in its one archive.
 
@@ -41,7 +52,7 @@ class RejectsFile:
         self.lost = 0  # notes that could not be written, or were larger than the file may be
         self.failure: str | None = None  # why the last notes could not be written
         self._line_max_bytes = cap_bytes // 2
-        self._file = LogFile(Storage(), directory, FILENAME, cap_bytes // 2, backups=1)
+        self._file = LogFile(_NoSyncs(), directory, FILENAME, cap_bytes // 2, backups=1)
         self._encoder = msgspec.json.Encoder()
 
     def write(self, notes: list[Note]) -> None:
@@ -72,7 +83,6 @@ class RejectsFile:
             return False
         with contextlib.suppress(OSError):  # the next notes try again
             self._file.reopen()
-            self._file.rotation_failure = None
         return True
 
     def close(self) -> None:

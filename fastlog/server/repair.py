@@ -213,10 +213,12 @@ class _FileRepair:
         return zip(self._offsets[::2], self._offsets[1::2], strict=True)
 
     def _keep(self, torn: Torn) -> None:
-        for begin, end in self._damages():
-            for _, block in _blocks(self._fd, begin, end):
-                torn.keep(block.translate(None, b"\0"))
-        torn.finish()
+        try:
+            for begin, end in self._damages():
+                for _, block in _blocks(self._fd, begin, end):
+                    torn.keep(block.translate(None, b"\0"))
+        finally:
+            torn.finish()
 
     def _may_rewrite(self, budget: int) -> bool:
         """Whether the file is replaced, if there is room: not if it takes long, nor a link."""

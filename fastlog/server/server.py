@@ -1,4 +1,4 @@
-"""`fastlog serve`: the pipeline, the dashboard and the service manager on one loop; the signals, the start, the end."""
+"""`fastlog serve`: the pipeline, the dashboard and the service manager on one loop; the signals and the start."""
 
 import contextlib
 import math
@@ -7,13 +7,14 @@ import signal
 import stat
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastlog.config import Settings
+from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
+from fastlog.server.ending import Ending, attempt
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 BUSY_RATE = 20_000  # entries a second at which the dashboard's thread begins to slow the loop down
 TICK_SEC = 1.0  # time between two readings of the counters that rates are computed from
-END_QUIET_SEC = 1.0  # how long the end waits for syncs before it says so: a disk that works needs less
-END_SYNC_SEC = 5.0  # how long it waits for them: half of the time that `docker stop` gives it
 FIGURES_SAID_SEC = 60.0  # time between two messages about figures that cannot be had
 BLOCKING_RETRY_SEC = 60.0  # while syncs block: time between two attempts to have the kernel do them meanwhile
 SWITCH_SEC = 0.0005  # longest time that the dashboard keeps the interpreter when the loop wants it back
@@ -57,8 +56,6 @@ class Server:
         self._manager = ServiceManager(os.environ, self._status)
 
         self._figures_said_at = -math.inf
-        self._has_said_hanging = False  # at the end: the account is printed that may be the last
-        self._is_hurried = False  # at the end: another signal came, and nothing is waited for any more
         self._tick_due = self._loop.deadline(self._on_tick_due)
         self._manager_due = self._loop.deadline(self._on_manager_due)
         self._storage_due = self._loop.deadline(self._on_storage_due)
@@ -73,12 +70,16 @@ class Server:
         self._on_snapshot_asked(now)
 
     def run(self) -> int:
-        """Serves until SIGTERM or SIGINT; returns the exit code: 1 if the disk refused what was left at the end, or if
-        an error of the program ended it."""
-        self._loop.on_signal(signal.SIGTERM, self._loop.stop)
-        self._loop.on_signal(signal.SIGINT, self._loop.stop)
+        """Serves until SIGINT or one of ENDING_SIGNALS. Returns the exit code: 1 if the disk refused what was left at
+        the end, or if an error of the program ended it."""
+        for number in (signal.SIGINT, *ENDING_SIGNALS):
+            self._loop.on_signal(number, self._loop.stop)
         sys.setswitchinterval(SWITCH_SEC)
-        return self._end(self._attempt(self._serve))
+        is_well = attempt(self._serve)
+        ending = Ending(self._loop, self._storage, self._listener, self._pipeline)
+        is_well = ending.run(self._manager.stopping) and is_well
+        is_well = attempt(self._close) and is_well
+        return 0 if is_well else 1
 
     def _serve(self) -> None:
         self._introduce()
@@ -88,16 +89,6 @@ class Server:
         self._manager.ready()
         self._on_manager_due(time.monotonic())
         self._loop.run()
-
-    def _attempt(self, step: Callable[[], bool | None]) -> bool:
-        """Whether the step went well. Whatever it raises is printed: the steps after it have to be taken all the same,
-        or entries would be lost without an account."""
-        try:
-            return step() is not False
-        except Exception as error:
-            say(f"an error of the program ends the server: {error!r}")
-            traceback.print_exc()
-            return False
 
     def _on_tick_due(self, now: float) -> None:
         self._tick_due.set(now + TICK_SEC)
@@ -156,7 +147,7 @@ class Server:
     def _on_reopen(self, now: float) -> None:
         self._manager.reloading()
         self._pipeline.writer.reopen(now, "SIGHUP")
-        self._manager.ready()
+        self._manager.reloaded()
 
     def _sync_mode(self) -> str:
         return self._storage.mode if self._settings.acks_wait_for_disk else "none: acknowledged when written"
@@ -173,7 +164,7 @@ class Server:
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
-            if self._storage.why_blocking:
+            if settings.acks_wait_for_disk and self._storage.why_blocking:
                 where = f"{settings.log_dir} ({self._storage.why_blocking})"
                 say(
                     f"syncs will block the server: no asynchronous fdatasync in {where}; "
@@ -198,69 +189,6 @@ class Server:
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
         http = (self._dashboard.url or "unavailable") if self._dashboard else "off"
         say(f"ready udp={address} http={http} log={path}")
-
-    def _end(self, is_well: bool) -> int:
-        """Receives and stores what is left, prints the totals, and closes everything; returns the exit code.
-
-        `is_well`: nothing went wrong so far. Each step is taken, whatever becomes of the one before it.
-        """
-        self._loop.on_signal(signal.SIGTERM, self._hurry)
-        self._loop.on_signal(signal.SIGINT, self._hurry)
-        drops = self._listener.drops()
-        self._say_if_the_disk_hangs(drops)  # before anything is written, since even that may hang then
-        for step in (self._manager.stopping, self._pipeline.receive_rest, lambda: self._store_rest(drops)):
-            is_well = self._attempt(step) and is_well
-        self._pipeline.writer.give_up()
-        say(f"stopped: {self._account(drops)}")
-        is_well = self._attempt(self._close) and is_well
-        return 0 if is_well else 1
-
-    def _store_rest(self, drops: int | None) -> bool:
-        """Returns whether the disk took everything. It waits for syncs, though not for ever."""
-        began = time.monotonic()
-        try:
-            try:
-                self._wait_for_syncs_until(began + END_QUIET_SEC)
-                return self._pipeline.finish()
-            except SyncsUnderWayError:
-                self._say_if_the_disk_hangs(drops)
-            self._wait_for_syncs_until(began + END_SYNC_SEC)
-            return self._pipeline.finish()
-        except SyncsUnderWayError:
-            owed = self._pipeline.writer.commit.acks_pending
-            say(f"the disk does not answer: {owed} acknowledgements were not sent")
-        except OSError as error:
-            say(f"cannot sync {self._pipeline.log.path}: {error.strerror}")
-        return False
-
-    def _say_if_the_disk_hangs(self, drops: int | None) -> None:
-        """Prints the account so far, once, if a sync has been under way for long: perhaps there is no other chance."""
-        commit = self._pipeline.writer.commit
-        began = commit.under_way.began if commit.under_way else math.inf
-        if time.monotonic() - began >= END_QUIET_SEC and not self._has_said_hanging:
-            self._has_said_hanging = True
-            say(
-                f"stopping: {self._account(drops)}; {commit.acks_pending} acknowledgements wait for a sync that has "
-                f"not ended: waiting for it up to {END_SYNC_SEC:g} s, or until another signal comes"
-            )
-
-    def _wait_for_syncs_until(self, at: float) -> None:
-        self._storage.give_up_at = 0.0 if self._is_hurried else at
-
-    def _hurry(self) -> None:
-        self._is_hurried = True
-        self._storage.give_up_at = 0.0
-
-    def _account(self, drops: int | None) -> str:
-        """What became of everything received, so far."""
-        intake, writer = self._pipeline.intake, self._pipeline.writer
-        rejected = {reason: count for reason, count in intake.rejects.counts.items() if count}
-        return (
-            f"received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
-            f"stored {writer.stored}, duplicates {intake.duplicates}, "
-            f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
-            + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"
-        )
 
     def _close(self) -> None:
         self._listener.close()

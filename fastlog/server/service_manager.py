@@ -13,7 +13,7 @@ from time import monotonic_ns
 from fastlog.errors import say
 
 STATUS_SEC = 10.0  # time between two status lines: only people read them, so more would be of no use
-SEND_SEC = 1.0  # how long a manager that does not read may delay a start, a reload or the end
+SEND_SEC = 1.0  # how long a manager that does not read may delay a start or the end
 
 
 class ServiceManager:
@@ -28,6 +28,7 @@ class ServiceManager:
         self.every_sec: float | None = None
         self._socket: socket.socket | None = None
         self._failing = False  # the last message did not reach the manager
+        self._unsent: list[tuple[str, ...]] = []  # messages of a reload that the manager has not taken yet
         address = environment.get("NOTIFY_SOCKET", "")
         if not address:
             return
@@ -41,38 +42,55 @@ class ServiceManager:
         self.every_sec = min(STATUS_SEC, _watchdog_sec(environment) / 2)
 
     def ready(self) -> None:
-        """Call this after the start and after each reload."""
+        """Call this after the start."""
         if self._socket:
-            self._notify("READY=1", f"STATUS={self._status()}")
+            self._notify("READY=1", f"STATUS={self._status()}", wait_sec=SEND_SEC)
 
     def reloading(self) -> None:
         """The time lets the manager distinguish this reload from an earlier one."""
-        self._notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")
+        self._unsent = [("RELOADING=1", f"MONOTONIC_USEC={monotonic_ns() // 1000}")]
+        self._send_unsent()
+
+    def reloaded(self) -> None:
+        """A reload never waits for the manager: what it does not take is sent again by `alive`."""
+        if self._socket:
+            self._unsent.append(("READY=1", f"STATUS={self._status()}"))
+            self._send_unsent()
 
     def alive(self) -> None:
         """Feeds the watchdog. Only the loop may call this: the watchdog is there to find a loop that hangs."""
         if self._socket:
-            self._notify("WATCHDOG=1", f"STATUS={self._status()}", wait_sec=0.0)
+            self._send_unsent()
+            self._notify("WATCHDOG=1", f"STATUS={self._status()}")
 
     def stopping(self) -> None:
-        self._notify("STOPPING=1", "STATUS=flushing")
+        self._notify("STOPPING=1", "STATUS=flushing", wait_sec=SEND_SEC)
 
     def close(self) -> None:
         if self._socket:
             self._socket.close()
 
-    def _notify(self, *assignments: str, wait_sec: float = SEND_SEC) -> None:
+    def _send_unsent(self) -> None:
+        while self._unsent and self._notify(*self._unsent[0]):
+            del self._unsent[0]
+
+    def _notify(self, *assignments: str, wait_sec: float = 0.0) -> bool:
+        """Whether the manager took the message, or there is no manager."""
         if not self._socket:
-            return
+            return True
         try:
             self._socket.settimeout(wait_sec)
-            self._socket.sendto("\n".join(assignments).encode(), self._address)
+            # Connected each time, since the manager may have made its socket anew. Without it, poll reports that a
+            # manager can take a message which cannot, and the wait would use a whole processor.
+            self._socket.connect(self._address)
+            self._socket.send("\n".join(assignments).encode(errors="replace"))
         except OSError as error:
             if not self._failing:
                 say(f"cannot send {assignments[0]} to the service manager: {error.strerror or error}")
             self._failing = True
         else:
             self._failing = False
+        return not self._failing
 
 
 def _watchdog_sec(environment: Mapping[str, str]) -> float:

@@ -33,7 +33,9 @@ from fastlog.stats import (
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, since there is room for many senders
-DROPS_ALARM_SEC = 60.0  # how long a kernel drop degrades health
+# How long a kernel drop degrades health. The kernel counts wrong UDP checksums as well, and does not say which it was;
+# a full receive buffer is by far the most frequent cause.
+DROPS_ALARM_SEC = 60.0
 SYNC_ALARM_SEC = 3.0  # a sync under way for longer degrades health: a disk that works needs less
 SPACE_WAIT_SEC = 0.02  # how long the loop waits for the free space of the disk: any file system that answers needs less
 SPACE_FRESH_SEC = 10.0  # how long the last answer is shown while the file system gives no other

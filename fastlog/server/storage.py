@@ -207,11 +207,14 @@ class AsyncStorage(Storage):
             self._note_ended(self._aio.ended(wait=waits))
 
     def shut_down(self) -> None:
-        self.finish()
+        if monotonic() < self.give_up_at:  # otherwise nobody is there any more to see the end of a sync
+            self.finish()
         self._aio.close()
 
     def _wait_with_limit(self) -> None:
-        while not select.select([self.source], [], [], LOOK_SEC)[0]:
+        ended = select.poll()  # unlike select.select, it takes any descriptor
+        ended.register(self.source, select.POLLIN)
+        while not ended.poll(LOOK_SEC * 1000):
             if monotonic() >= self.give_up_at:  # a signal handler may have moved it
                 raise SyncsUnderWayError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 

@@ -2,11 +2,11 @@
 
 Rules: a file whose sync or write failed is not trusted again. The priority entries not yet acknowledged, which are held
 in memory until then, go to a new file, and are acknowledged from there. If another program removes or cuts the file,
-they are written again. Every entry received is either buffered, stored or lost to the disk, and counted as such. The
-loop never waits for a sync.
+they are written again. Every entry received is either buffered, stored or lost to the disk, and counted as such.
 """
 
 import errno
+import math
 from enum import Enum, auto
 from time import monotonic
 
@@ -43,6 +43,8 @@ class Writer:
         self._held = commit.held
         self._state = State.WRITING
         self._is_moving = False  # a new file is under way, which is to take the live file's place
+        self._move_bytes = log.limit  # the most that goes to it; less if files must be smaller
+        self._moved_at = -math.inf  # when the last one took that place
         self._given_up = 0  # entries in the line buffer when the server ended
         self._retry_due = loop.deadline(self.retry)
         self._sync_due = loop.deadline(self.flush)
@@ -99,13 +101,13 @@ class Writer:
     def reopen(self, now: float, why: str) -> None:
         """Continues in the file that has the log's name now; one that was renamed gets what is buffered before. The
         log's `name_failure` says why it could not. `why` is printed."""
-        if self._state is State.REWRITING:  # which begins a new file
-            return
-        if not self._log.is_whole():
+        if self._state is not State.REWRITING and not self._log.is_whole():
             if self._restore(now):
                 self._write(now)
             return
         self.flush(now)
+        if self._state is State.REWRITING:  # which begins a new file
+            return
         had_failed = self._log.name_failure is not None
         try:
             self._log.reopen()
@@ -118,7 +120,7 @@ class Writer:
     def finish(self, now: float) -> None:
         """At the end of the server: writes, syncs and acknowledges everything, and waits for it. Raises OSError."""
         self.commit.hurry()
-        self.flush(now)  # before it waits: a sync under way may take longer than the server is given to end
+        self.retry(now)  # before it waits: a sync under way may take longer than the server is given to end
         self._log.wait()
         self.make_room(monotonic())
         self._log.wait()
@@ -188,7 +190,7 @@ class Writer:
             self.failure = f"sync: {error.strerror}"
         if error or self._state is State.REWRITING:
             self.commit.take_back(now, error)
-            self._rewrite(now)
+            self._distrust(now)
         elif not self._log.is_whole():  # what was synced is nowhere
             self._take_back(now)
             if self._restore(now):
@@ -240,14 +242,24 @@ class Writer:
         self._state = State.REWRITING
         if not self.commit.under_way:  # otherwise this is done when the sync under way ends
             self.commit.take_back(now)
+            self._distrust(now)
+
+    def _distrust(self, now: float) -> None:
+        """The live file failed: another one is begun at once, unless it is new itself. A disk that takes nothing must
+        not be filled with new files."""
+        self._state = State.REWRITING
+        if now - self._moved_at < RETRY_SEC:
+            self._retry_due.set(now + RETRY_SEC)
+        else:
             self._rewrite(now)
 
     def _rewrite(self, now: float) -> None:
-        """Moves the lines held, which are all unwritten, to a new file, which takes the live file's place. After a
-        failed sync Linux considers the lost pages clean: a later sync of the same file would prove nothing."""
-        self._state = State.REWRITING
+        """Moves lines held, which are all unwritten, to a new file, which takes the live file's place. After a failed
+        sync Linux considers the lost pages clean: a later sync of the same file would prove nothing."""
         self._is_moving = True
-        self._log.replace(self._held.move(), self._on_rewritten)
+        lines = self._held.move(self._move_bytes)
+        self._move_bytes = min(self._move_bytes, sum(map(len, lines)))
+        self._log.replace(lines, self._on_rewritten)
 
     def _on_rewritten(self, error: OSError | None) -> None:
         now = monotonic()
@@ -257,9 +269,13 @@ class Writer:
                 say(f"cannot begin a new {self._log.path}: {error.strerror}; trying again every {RETRY_SEC:g} s")
             self.failure = error.strerror or str(error)
             self._retry_due.set(now + RETRY_SEC)
-            self.commit.take_back(now, error)
+            self.commit.take_back(now)
+            if error.errno == errno.EFBIG:
+                self._move_bytes = max(self._move_bytes // 2, 1)
             return
         say(f"continuing in a new {self._log.path}")
         self.failure = None
+        self._moved_at = now
+        self._move_bytes = self._log.limit
         self.stored += self._held.moved()
         self._write(now)

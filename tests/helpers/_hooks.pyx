@@ -12,6 +12,7 @@ from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
 
@@ -165,6 +166,20 @@ def limit_reports(Intake intake not None, size_t size):
     cdef unsigned int i
     for i in range(intake.arena.slot_count):
         intake.arena.messages[i].msg_hdr.msg_controllen = size
+
+
+def noted(RejectedInput rejected not None, addresses, size_t size):
+    """A piece of that many bytes is rejected for each sender; returns how many are noted."""
+    cdef uint8_t bytes_of_it[SCRATCH_BYTES]
+    cdef Address sender
+    cdef Piece piece
+    cdef unsigned int found
+    piece.start, piece.end = bytes_of_it, bytes_of_it + size
+    for address in addresses:
+        sender = parsed(address, 5000)
+        rejected.add(EMPTY, &piece, &sender, bytes_of_it, size)
+    found, rejected.note_count = rejected.note_count, 0  # they point into this function
+    return found
 
 
 cdef Address parsed(str text, uint16_t port) except *:

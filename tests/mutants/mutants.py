@@ -76,12 +76,12 @@ MUTANTS = [
         CORE,
         (
             "lost entries are taken for stored ones",
-            "        self._intake.forget(*self.held.bound())\n",
+            "        self._forget(self.held.bound())\n",
             "        self.held.bound()\n",
         ),
         (
             "entries that only the lost file held are taken for stored",
-            "        self._intake.forget(*self.held.unwrite())\n",
+            "        self._forget(self.held.unwrite())\n",
             "        self.held.unwrite()\n",
         ),
         ("the ACKs of the group under way are lost", "            self.gathering.acks.absorb(group.acks)\n", ""),
@@ -139,7 +139,7 @@ MUTANTS = [
         ),
         (
             "moving entries count as stored twice",
-            "        self._counted_to = self._ends\n        return [",
+            "        self._counted_to = max(self._counted_to, self._written_to)\n        return [",
             "        return [",
         ),
         ("dropped lines still take room", "        self._size -= len(chunk.lines)\n", ""),
@@ -246,8 +246,8 @@ MUTANTS = [
         ),
         (
             "SIGHUP changes the file before the entries are written",
-            "        self.flush(now)\n        had_failed",
-            "        had_failed",
+            "        self.flush(now)\n        if self._state is State.REWRITING:  # which",
+            "        if self._state is State.REWRITING:  # which",
         ),
         (
             "ACKs are sent for a file that is gone",
@@ -256,8 +256,8 @@ MUTANTS = [
         ),
         (
             "the end waits for the sync under way first",
-            "        self.flush(now)  # before it waits",
-            "        self._log.wait()\n        self.flush(now)  # before it waits",
+            "        self.retry(now)  # before it waits",
+            "        self._log.wait()\n        self.retry(now)  # before it waits",
         ),
         ("the end does not sync", "        self._log.wait()\n        self._log.sync()\n", "        self._log.wait()\n"),
         ("a full disk counts as a broken file", "if is_gone or error.errno in NO_ROOM:", "if is_gone:"),
@@ -615,6 +615,10 @@ MUTANTS = [
         "server.py",
         "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         ("the exit code hides what was lost", "return 0 if is_well else 1", "return 0"),
+    ),
+    *_of(
+        "ending.py",
+        "tests/server/test_survival.py tests/server/test_faulty_disk.py tests/server/test_serve.py",
         (
             "the end waits for a sync for ever",
             "self._storage.give_up_at = 0.0 if self._is_hurried else at",

@@ -10,6 +10,7 @@ import re
 import resource
 import select
 import socket
+import sys
 from pathlib import Path
 from time import monotonic
 
@@ -333,6 +334,68 @@ def test_a_port_in_use_costs_only_the_dashboard_and_only_until_it_is_free(start)
     server.dashboard_port = port
     assert server.stats()["stored"] == 1
     assert get(port, "/health").text == '{"status":"ok"}'
+
+
+NO_THREADS = """
+import os, sys, threading
+from fastlog import cli
+from fastlog.server import dashboard
+
+start = threading.Thread.start
+
+def refused(thread):
+    if thread.name.startswith(sys.argv[1]) and os.path.exists("no-threads"):
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+threading.Thread.start = refused
+dashboard.RETRY_SEC = 0.1
+sys.exit(cli.main(["serve"]))
+"""
+
+
+@pytest.mark.parametrize("name", ["waitress", "dashboard"])
+def test_a_system_without_threads_costs_only_the_dashboard_and_only_until_it_has_some(start, tmp_path, name):
+    (tmp_path / "no-threads").touch()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+    server = start(command=[sys.executable, "-c", NO_THREADS, name], DASHBOARD_PORT=str(port))
+    assert any(
+        message.startswith("fastlog: no dashboard: the system has no thread left for it; trying again every ")
+        for message in server.messages
+    )
+    assert " http=unavailable " in server.messages[-1]
+    with server.client() as client:
+        client.send(ERROR_7)
+        assert client.recv(100) == b'{"ack":true,"sequence":7}'
+    (tmp_path / "no-threads").unlink()
+    if name == "waitress":
+        server.wait_for_message(f"fastlog: dashboard at http://127.0.0.1:{port}/")
+    assert get(port, "/health").status == 200
+    assert server.stop() == 0
+
+
+ENDED = """
+import sys
+from fastlog import cli
+from fastlog.server.connections import HttpServer
+
+def fail(*_):
+    raise RuntimeError("unforeseen")
+
+HttpServer.turn = fail
+sys.exit(cli.main(["serve"]))
+"""
+
+
+def test_a_dashboard_that_ended_is_shown_in_the_status(start, tmp_path, closing):
+    manager = closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    manager.bind(str(tmp_path / "notify"))
+    manager.settimeout(PATIENCE_SEC)
+    server = start(command=[sys.executable, "-c", ENDED], NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="20000")
+    ended = "warning: no dashboard: it ended: RuntimeError('unforeseen')"
+    eventually(lambda: manager.recv(4096).decode(), lambda message: ended in message)
+    assert server.stop() == 0
 
 
 def test_a_dashboard_that_is_off_costs_nothing(start):

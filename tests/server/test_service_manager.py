@@ -10,10 +10,12 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from fastlog.server.listener import UDP_GRO
+from fastlog.server.service_manager import SEND_SEC
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, eventually, get
 
 INFO = b'{"level":"INFO","message":"m"}'
@@ -292,6 +294,46 @@ def test_the_manager_is_notified_of_start_reload_and_end(start, manager):
     server.signal(signal.SIGTERM)
     assert manager.next_with("STOPPING") == {"STOPPING": "1", "STATUS": "flushing"}
     assert server.wait() == 0
+
+
+def test_a_reload_does_not_wait_for_a_manager_that_does_not_read(start, manager):
+    """What it did not take reaches it as soon as it reads."""
+    server = start(NOTIFY_SOCKET=manager.getsockname(), WATCHDOG_USEC="2000")
+    server.wait_for_message("cannot send WATCHDOG=1 to the service manager")  # it has room for no more
+    server.signal(signal.SIGHUP)
+    server.wait_for_message("log file reopened")
+    began = monotonic()
+    with server.client() as client:
+        client.send(b'{"level":"ERROR","message":"m","sequence":1}')
+        client.recv(100)
+    assert monotonic() - began < SEND_SEC / 2
+    assert "MONOTONIC_USEC" in manager.next_with("RELOADING")
+    assert "STATUS" in manager.next_with("READY")
+    assert server.stop() == 0
+
+
+def test_a_manager_that_makes_its_socket_anew_is_notified_there(start, manager, closing):
+    address = manager.getsockname()
+    server = start(NOTIFY_SOCKET=address, WATCHDOG_USEC="20000")
+    manager.close()
+    os.unlink(address)
+    assert closing(Manager(address)).next_with("WATCHDOG")
+    assert server.stop() == 0
+
+
+STRANGE_STATUS = """
+import sys
+from fastlog import cli
+from fastlog.server.snapshot import Reporter
+Reporter.status_line = lambda *_: "cannot open \\udcff.log"
+sys.exit(cli.main(["serve"]))
+"""
+
+
+def test_a_status_that_utf8_cannot_encode_ends_nothing(start, manager):
+    server = start(command=[sys.executable, "-c", STRANGE_STATUS], NOTIFY_SOCKET=manager.getsockname())
+    assert manager.next_with("READY")["STATUS"] == "cannot open ?.log"
+    assert server.stop() == 0
 
 
 def test_a_manager_on_an_abstract_socket_is_notified(start, closing):

@@ -210,6 +210,20 @@ def test_an_error_of_the_program_ends_the_server_with_everything_stored_and_the_
     assert any("Traceback" in message for message in server.messages)
 
 
+def test_an_error_that_cannot_be_printed_skips_no_step_of_the_end(start_changed):
+    fail = (
+        "from fastlog.server.server import Server\nclass Unprintable(Exception):\n    def __repr__(self): raise self\n"
+    )
+    fail += "def fail(*_): raise Unprintable\nServer._on_reopen = fail"
+    server = start_changed(fail, **NEVER_FLUSHED)
+    server.send([INFO] * 10)
+    eventually(server.stats, lambda stats: stats["buffered"] == 10)
+    server.signal(signal.SIGHUP)
+    assert server.wait() == 1
+    assert server.log() == lines([INFO] * 10)
+    assert "stopped: received 10 entries in 10 datagrams, stored 10," in server.account
+
+
 def test_what_is_buffered_is_stored_even_if_receiving_fails_for_good(start_changed):
     fail = "import os\nfrom fastlog.server.pipeline import Pipeline\nturn = Pipeline.turn\n"
     fail += "def fail(self, *rest):\n    if os.path.exists('broken'): raise RuntimeError('unforeseen')\n    turn(self, *rest)\n"
@@ -405,12 +419,43 @@ def test_sighup_at_the_first_moment_of_the_start_is_harmless(tmp_path, closing, 
 
 
 @pytest.mark.parametrize("command", [FASTLOG, FASTLOG_SCRIPT], ids=["module", "script"])
-def test_sigterm_during_the_start_ends_it_at_once(tmp_path, command):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGQUIT, 131)])
+def test_a_signal_during_the_start_ends_it_at_once(tmp_path, command, number, code):
     done = subprocess.run(
         [*command, "serve"], capture_output=True, text=True, cwd=tmp_path, timeout=PATIENCE_SEC, check=False,
-        env={**BASE_ENVIRONMENT, **early(tmp_path, signal.SIGTERM)},
+        env={**BASE_ENVIRONMENT, **early(tmp_path, number)},
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (143, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR])
+def test_a_signal_that_ends_the_server_leaves_an_account(start, number):
+    server = start(**NEVER_FLUSHED)
+    server.send([INFO] * 10)
+    server.signal(number)
+    assert server.wait() == 0
+    assert server.log() == lines([INFO] * 10)
+    assert "stopped: received 10 entries in 10 datagrams, stored 10," in server.account
+
+
+FAULTS = {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
+STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN}
+ENDS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [FASTLOG, FASTLOG_SCRIPT, [sys.executable, "-I", "-m", "fastlog"], [sys.executable, "-Im", "fastlog"],
+     [sys.executable, "-mfastlog"]],
+    ids=["module", "script", "-I -m", "-Im", "-mNAME"],
+)  # fmt: skip
+def test_every_other_signal_is_harmless(tmp_path, closing, command):
+    server = closing(Server(tmp_path, command=[*command, "serve"]))
+    for number in range(1, signal.NSIG):
+        if number not in FAULTS | STOPS | ENDS and number not in (32, 33):  # the C library keeps these to itself
+            server.signal(number)
+    assert acknowledged(server) == ACK_7
+    assert server.stop() == 0
 
 
 def test_a_program_that_uses_the_package_keeps_its_signals(tmp_path):
@@ -461,7 +506,7 @@ def test_sigterm_after_the_log_was_opened_ends_the_start_too(tmp_path):
 
 HANGING = """
 import os
-from fastlog.server import server, snapshot, storage
+from fastlog.server import ending, snapshot, storage
 
 class Hanging(storage.Aio):
     def submit(self, *rest):
@@ -470,8 +515,8 @@ class Hanging(storage.Aio):
 
 storage.Aio = Hanging
 snapshot.SYNC_ALARM_SEC = 0.5
-server.END_QUIET_SEC = 0.1
-server.END_SYNC_SEC = {end_sec}
+ending.END_QUIET_SEC = 0.1
+ending.END_SYNC_SEC = {end_sec}
 """
 
 

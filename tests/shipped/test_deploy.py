@@ -30,7 +30,7 @@ from tests.helpers.running import PATIENCE_SEC, Server, eventually, get
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
 VARIABLES = {name for setting in describe() for name in (setting.variable, PREFIX + setting.variable)}
-NOT_OURS = {"PATH", "BASE"}  # variables of the Dockerfile and the compose file that are no settings
+NOT_OURS = {"PATH", "BASE"}  # variables of the Dockerfile and the compose file that are not settings
 ERROR = b'{"level":"ERROR","message":"m","sequence":1}'
 
 

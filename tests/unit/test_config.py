@@ -101,7 +101,8 @@ def test_a_wrong_value_ends_the_server_with_one_line(tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        "rejects.jsonl", "rejects.jsonl.1", "rejects.jsonl.new", "rejects.jsonl.x", ".fastlog-probe", ".fastlog-doctor",
+        "rejects.jsonl", "rejects.jsonl.1", "rejects.jsonl.new", "rejects.jsonl.x", "rejects.jsonl-20260101",
+        ".fastlog-probe", ".fastlog-doctor",
         "server.log.1", "server.log.10000", "x.new", "x.torn", "x.repaired", "x.distrusted", "x.distrusted.100",
     ],
 )  # fmt: skip

@@ -55,8 +55,7 @@ def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
 
     storage.before_each = note_acks
     number = itertools.count(1)
-    harness.send(info(next(number)))
-    harness.send(error(next(number)))
+    harness.send(info(next(number)), error(next(number)))
     storage.end_one()
     harness.send(info(next(number)), error(next(number)))
     harness.send(error(next(number)))  # gathers while the sync before it is under way
@@ -80,8 +79,11 @@ def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
     storage.write_failure = EIO
     harness.send(error(next(number)))  # the sync under way is not believed
     storage.finish()
+    harness.retry()
+    storage.finish()
     harness.send(error(next(number)))
     storage.end_one(EIO)
+    harness.retry()
     storage.finish()
     harness.send(info(next(number)), info(next(number)))
     unanswered = next(number), next(number)
@@ -283,7 +285,7 @@ DAMAGED: dict[str, tuple[dict[str, bytes], list[bytes]]] = {
         {"server.log": stored(error(2)) + LONG[:10] + bytes(len(stored(info(5))) - 10) + TAIL_OF_A_LINE},
         [LONG[:10], TAIL_OF_A_LINE],
     ),
-    "an object that is no entry behind zeros": (
+    "an object that is not an entry behind zeros": (
         {"server.log": stored(error(2)) + LONG[:40] + HOLE + b'{"a":{}}\n' + stored(error(3))},
         [LONG[:40], b'{"a":{}}\n'],
     ),

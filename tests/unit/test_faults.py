@@ -8,10 +8,11 @@ from time import monotonic
 
 import pytest
 
-from fastlog.server import held
+from fastlog.server import held, pipeline
 from fastlog.server._drain import RETRANSMIT_MS
 from fastlog.server.commit import SyncPace
 from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
+from fastlog.server.pipeline import TURN_SEC
 from tests.helpers._hooks import let_pass
 from tests.helpers.disk import EIO, FailingStorage, Harness, PatientStorage, RecordingStorage, error, info
 
@@ -233,6 +234,40 @@ def test_priority_entries_received_between_two_syncs_wait_for_one_together(tmp_p
     harness.close()
 
 
+def test_an_entry_that_no_other_follows_is_written_in_time(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    harness.pipeline._flush_count = 2
+    harness.send(info(1))
+    assert harness.lines() == []
+    harness.loop._fire(monotonic() + 3600.0)
+    assert harness.lines() == [info(1)]
+    harness.close()
+
+
+def test_a_turn_ends_in_time_and_the_next_one_takes_the_rest(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    for first in range(0, 6_000, 1_000):  # more priority entries than the line buffer takes at once
+        harness.deliver(b"".join(b'{"level":"ERR","message":"","sequence":%d}' % (first + n) for n in range(1_000)))
+    harness.pipeline.turn(monotonic() - TURN_SEC)  # its time is over
+    assert 0 < harness.intake.total_received < 6_000
+    harness.loop._fire(monotonic())
+    harness.loop._fire(monotonic())
+    assert harness.intake.total_received == 6_000
+    harness.close()
+
+
+def test_the_end_takes_nothing_more_from_the_socket_when_its_time_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "TURN_SEC", -1.0)
+    monkeypatch.setattr(pipeline, "END_DRAIN_SEC", -1.0)
+    harness = Harness(tmp_path, PatientStorage())
+    for first in range(0, 10_000, 100):
+        harness.deliver(b"".join(b'{"level":"ERR","message":"","sequence":%d}' % (first + n) for n in range(100)))
+    harness.pipeline.receive_rest()
+    assert harness.intake.total_received == 6_400  # of the datagrams that one call takes
+    assert harness.writer.stored + harness.writer.buffered == 6_400
+    harness.close()
+
+
 def test_a_duplicate_is_acknowledged_when_its_original_is_durable_and_stored_once(tmp_path):
     storage = PatientStorage()
     harness = Harness(tmp_path, storage)
@@ -288,6 +323,15 @@ def test_without_a_timestamp_the_same_bytes_are_a_new_entry_after_a_minute(tmp_p
     harness.close()
 
 
+def test_a_retransmission_is_known_after_a_restart_however_much_came_behind_its_original(tmp_path):
+    ordinary = b'{"level":"INFO","message":"%b"}\n' % (b"x" * 1_000_000)
+    (tmp_path / "server.log").write_bytes(TIMED + b"\n" + ordinary * 60)
+    harness = Harness(tmp_path, PatientStorage())
+    harness.send(TIMED)
+    assert harness.intake.duplicates == 1
+    harness.close()
+
+
 def test_the_same_priority_entry_without_a_sequence_is_stored_each_time(tmp_path):
     harness = Harness(tmp_path, PatientStorage())
     harness.send(b'{"level":"ERROR","message":"m"}', b'{"level":"ERROR","message":"m"}')
@@ -301,11 +345,15 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
     harness = Harness(tmp_path, storage)
     big = b"x" * 60_000
     ordinary = [b'{"level":"INFO","message":"%b%d"}' % (big, n) for n in range(80)]  # more than the line buffer holds
+
+    def receive_all():
+        for entry in ordinary:
+            harness.deliver(entry)
+            while harness.intake.drain(harness.listener.fileno()):
+                harness.writer.make_room(0)
+
     harness.send(error(1))
-    for entry in ordinary:
-        harness.deliver(entry)
-        while harness.intake.drain(harness.listener.fileno()):
-            harness.writer.make_room(0)
+    receive_all()
     harness.send(error(2))
     assert 0 < harness.writer.lost < 80
     assert harness.acked == []
@@ -315,6 +363,10 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
     assert set(harness.acked) == {1, 2}
     assert {error(1), error(2)} <= set(harness.lines())
     assert harness.writer.buffered == 0
+    check(harness)
+    lost = harness.writer.lost
+    receive_all()  # now the disk takes them
+    assert harness.writer.lost == lost
     check(harness)
     harness.close()
 
@@ -519,7 +571,7 @@ def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
     harness.close()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_disk_without_room_costs_no_file_its_trust(tmp_path, closing, number):
     storage = PatientStorage()
     server = closing(Harness(tmp_path, storage))
@@ -549,3 +601,120 @@ def test_the_server_looks_for_its_file_again_and_again(tmp_path, closing):
         server.log.path.unlink()
         server.loop._fire(monotonic() + second)
         assert server.log.path.exists()
+
+
+def test_a_disk_that_takes_no_write_is_not_filled_with_new_files(tmp_path):
+    """Files can be made, renamed and synced, but each write fails."""
+
+    class Unwritable(PatientStorage):
+        def write(self, fd, data):
+            if fails:
+                raise EIO
+            return super().write(fd, data)
+
+    fails = [True]
+    harness = Harness(tmp_path, Unwritable())
+    harness.send(info(1))
+    for _ in range(50):
+        harness.storage.finish()
+        harness.pipeline.turn(monotonic())
+    assert len(list(tmp_path.glob("*.distrusted.*"))) <= 1
+    assert harness.writer.failure == "Input/output error"
+    fails.clear()
+    settle(harness)
+    assert harness.lines() == [info(1)]
+    assert harness.writer.failure is None
+    check(harness)
+    harness.close()
+
+
+def test_a_directory_that_cannot_be_synced_for_long_costs_one_file_set_aside(tmp_path):
+    class NoNames(PatientStorage):
+        def sync(self, files, directory, done):
+            if fails and directory is not None:
+                self.under_way.append(lambda _: done(EIO))
+            else:
+                super().sync(files, directory, done)
+
+    fails: list[bool] = []
+    harness = Harness(tmp_path, NoNames(), limit=220)
+    harness.send(info(1), error(2))
+    harness.storage.finish()
+    fails.append(True)
+    harness.send(*[error(n) for n in range(3, 9)])  # over a rotation
+    for _ in range(200):
+        harness.storage.finish()
+        harness.retry()
+    assert len(list(tmp_path.glob("*.distrusted.*"))) == 1
+    fails.clear()
+    settle(harness)
+    assert sorted(harness.acked) == [2, *range(3, 9)]
+    check(harness)
+    harness.close()
+
+
+def test_more_than_a_file_may_hold_moves_to_several_files_after_a_failed_sync(tmp_path):
+    class Small(PatientStorage):
+        """Files of this file system have at most 200 bytes."""
+
+        def write(self, fd, data):
+            room = 200 - os.fstat(fd).st_size
+            if room <= 0:
+                raise OSError(errno.EFBIG, "File too large")
+            return super().write(fd, data[:room])
+
+    harness = Harness(tmp_path, Small())
+    for n in range(20):
+        harness.send(error(n))
+    harness.storage.end_one(EIO)
+    settle(harness)
+    assert sorted(harness.acked) == list(range(20))
+    assert harness.writer.failure is None
+    check(harness)
+    harness.close()
+
+
+def test_the_end_tries_once_more_to_begin_a_new_file(tmp_path):
+    fails = [False]
+
+    class NoFiles(PatientStorage):
+        def open(self, path):
+            if fails[0]:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().open(path)
+
+    harness = Harness(tmp_path, NoFiles())
+    harness.send(error(1))
+    fails[0] = True
+    harness.storage.end_one(EIO)
+    assert harness.writer.failure == "No space left on device"
+    fails[0] = False
+    harness.writer.finish(monotonic())
+    harness.writer.give_up()
+    assert harness.read_acks() == [1]
+    assert harness.writer.lost == 0
+    harness.close()
+
+
+def test_what_a_failed_write_held_can_still_be_put_together_with_more(tmp_path):
+    """The error must not hold the memory of the lines, which could not grow then."""
+
+    class Full(PatientStorage):
+        def write(self, fd, data):
+            if fails:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return super().write(fd, data)
+
+    fails: list[bool] = []
+    harness = Harness(tmp_path, Full())
+    harness.send(error(1))
+    fails.append(True)
+    harness.storage.end_one(EIO)
+    for n in range(2, 10):
+        harness.send(error(n))
+        harness.writer.make_room(monotonic())
+    fails.clear()
+    settle(harness)
+    assert sorted(harness.acked) == list(range(1, 10))
+    check(harness)
+    harness.close()

@@ -118,7 +118,7 @@ CASES = [
     ("old ones in a row, and the run continues", [LONG, run(7, 100), run(NEXT, 9)], {"restarts": 1, "late": 100}),
     ("old ones in a row, and the run continues with a gap", [LONG, run(7, 100), NEXT + 5], {"restarts": 1, "late": 100, "missing": 5}),
     ("old ones in a row with gaps, and the run continues", [LONG, run(7, 9), 18, NEXT], {"restarts": 1, "late": 10}),
-    ("mostly gaps are no restart", [LONG, 7, 50, 90, run(100, 20)], {}),
+    ("mostly gaps do not prove a restart", [LONG, 7, 50, 90, run(100, 20)], {}),
     ("a row does not go round the window", [1, 10**15 + 1, [10**15 + n for n in run(2, 1013) if n % 3], run(10**15 + 1017, 7), 10**15], {}),
     ("two old regions in turn", [LONG, 7, 3000, 8, 3001, 9, NEXT], {"late": 5}),
     ("a restart", [LONG, run(1, 3 * WINDOW)], {"restarts": 1}),

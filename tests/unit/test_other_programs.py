@@ -338,5 +338,58 @@ def test_a_failed_sync_of_a_removed_file_costs_nothing(harness):
     assert harness.log.path.read_bytes() == stored(error(1))
 
 
+def test_an_ack_owed_for_a_duplicate_leaves_though_the_file_is_removed_meanwhile(harness):
+    acknowledge(harness, error(1))
+    harness.send(error(1))  # nothing is to be written
+    harness.log.path.unlink()
+    look(harness)
+    for _ in range(3):
+        harness.storage.finish()
+        look(harness)
+    assert harness.acked == [1, 1]
+    assert harness.log.has_name()
+
+
+def test_a_file_that_cannot_be_looked_at_is_taken_for_gone(harness, monkeypatch):
+    """Its file system is on another machine, which does not answer."""
+    acknowledge(harness, error(1))
+    real, fd = os.fstat, harness.log._live.fd
+
+    def fstat(number):
+        if number == fd:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return real(number)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    acknowledge(harness, error(2))
+    look(harness)
+    monkeypatch.setattr(os, "fstat", real)
+    harness.retry()
+    harness.storage.finish()
+    harness.read_acks()
+    assert harness.acked == [1, 2]
+
+
+def test_what_a_rotation_could_not_do_is_forgotten_with_the_file(tmp_path):
+    harness = Harness(tmp_path, PatientStorage(), limit=120)
+    harness.send(info(1), info(2))
+    harness.log.path.rename(tmp_path / "renamed")
+    harness.send(info(3), info(4))
+    assert harness.log.rotation_failure is not None
+    look(harness)
+    assert harness.log.rotation_failure is None
+    harness.send(*[info(n) for n in range(5, 9)])
+    assert harness.log.rotations > 0
+    harness.close()
+
+
+@pytest.mark.parametrize("name", ["server.log.20261124", "server.log.123456"])
+def test_an_archive_with_a_date_is_not_taken_for_one_of_ours(tmp_path, name):
+    (tmp_path / name).write_bytes(stored(info(1)))
+    harness = Harness(tmp_path, PatientStorage(), backups=2)
+    assert (tmp_path / name).exists()
+    harness.close()
+
+
 def stored(*entries: bytes) -> bytes:
     return b"".join(entry + b"\n" for entry in entries)

@@ -290,7 +290,7 @@ def test_a_repaired_file_keeps_its_time_and_an_archive_is_durable_at_once(tmp_pa
     )
 
 
-# What prevents a repair is no reason not to start.
+# What prevents a repair does not prevent the start.
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["directory", "fifo"])

@@ -9,6 +9,7 @@ from fastlog.server._socket import Acks, Admission
 from fastlog.server.listener import UDP_GRO
 from tests.helpers._hooks import limit_reports, owe
 
+SO_NO_CHECK = 11  # sends without checksums
 UDP_SEGMENT = 103  # of linux/udp.h
 SO_TIMESTAMPNS = 35  # of asm-generic/socket.h
 TIMESTAMP_BYTES = 32  # of the room for the kernel's reports
@@ -73,6 +74,21 @@ def test_an_ack_that_cannot_be_sent_costs_no_other_one(server, client):
     acks.send(server.fileno())
     assert (acks.count, acks.sent, acks.dropped) == (0, 100, 200)
     assert received(client) == [(ack(sequence), "127.0.0.1") for sequence in range(0, 300, 3)]
+
+
+@pytest.mark.parametrize("source", [None, "127.0.0.7"])
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_acks_that_leave_together_come_as_datagrams_of_their_own(client, one_by_one, source):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wildcard:
+        wildcard.bind(("0.0.0.0", 0))
+        # The kernel does not take several datagrams in one call then.
+        wildcard.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, one_by_one)
+        acks = Acks()
+        for sequence in range(5, 205):  # of 1, 2 and 3 digits
+            owe(acks, sequence, "127.0.0.1", client.getsockname()[1], source)
+        acks.send(wildcard.fileno())
+    assert received(client) == [(ack(sequence), source or "127.0.0.1") for sequence in range(5, 205)]
+    assert (acks.sent, acks.dropped) == (200, 0)
 
 
 def test_an_ack_leaves_from_the_address_it_is_to_leave_from_and_otherwise_from_any(server, client):

@@ -1,11 +1,14 @@
 """The seam before the disk: nothing goes past it, and no failure of a sync is lost in it."""
 
 import ast
+import contextlib
 import errno
 import os
 import re
+import resource
 import select
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -15,6 +18,7 @@ from fastlog.server._aio import Aio
 from fastlog.server.storage import AsyncStorage, Storage, best_storage
 from tests.helpers.running import PATIENCE_SEC
 
+FD_SETSIZE = 1024  # the first descriptor that select(2) cannot watch
 SERVER = Path(fastlog.server.__file__).parent
 CHANGES = {
     *("write", "writev", "pwrite", "pwritev", "sendfile", "copy_file_range", "splice"),
@@ -318,3 +322,22 @@ def test_a_file_in_a_directorys_place_is_an_error(tmp_path):
     (tmp_path / "logs").touch()
     with pytest.raises(NotADirectoryError):
         Storage().make_directory(tmp_path / "logs")
+
+
+def test_the_end_waits_for_a_sync_whatever_descriptor_reports_it(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(2000, hard), hard))
+    try:
+        with contextlib.ExitStack() as opened, open(tmp_path / "file", "wb") as file:
+            while opened.enter_context(open(os.devnull)).fileno() < FD_SETSIZE:
+                pass
+            made = best_storage(tmp_path)
+            assert made.source > FD_SETSIZE
+            made.give_up_at = monotonic() + PATIENCE_SEC
+            ends: list[OSError | None] = []
+            made.sync([file.fileno()], None, ends.append)
+            made.finish()
+            assert ends == [None]
+            made.shut_down()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
