@@ -102,12 +102,11 @@ class Oracle:
         if not counts(name):
             return
         lines = lines_of(content)
-        is_archive = name.removeprefix(NAME + ".").isdecimal() or (name == NAME and not self._backups)
-        if is_archive and not self._outside.acts:  # LOG_BACKUPS asks for that
-            self._once_gone |= lines
-            self.gone |= lines
-        else:
+        if self._outside.acts:
             self._note_gone(lines, lines, self._durable(file))
+        elif name.removeprefix(NAME + ".").isdecimal() or (name == NAME and not self._backups):
+            self._once_gone |= lines  # LOG_BACKUPS asks for that
+            self.gone |= lines
 
     def cut(self, name: str, size: int) -> None:
         """Another program is about to cut the file."""
