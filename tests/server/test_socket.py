@@ -2,6 +2,8 @@
 datagram, and errors of sending."""
 
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 
 import pytest
@@ -102,6 +104,28 @@ def test_an_ack_leaves_also_if_the_address_that_was_asked_has_gone(start, two_ho
     assert answers_of(asking)[0][:-1] == asked[:-1]  # from the other one
     server.stop()
     assert server.account.endswith("acknowledged 2")
+
+
+FULL = """
+import socket
+from fastlog.server._socket import Acks
+from tests.helpers._hooks import owe
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("10.9.0.1", 0))
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+acks = Acks()
+for sequence in range(1_000):
+    owe(acks, sequence, "10.9.0.99", 5000)
+acks.send(sock.fileno())
+print(acks.count, acks.sent + acks.dropped, acks.dropped > 500)
+"""
+
+
+@needs_two_hosts
+def test_acks_that_the_socket_does_not_take_are_counted(two_hosts):
+    """They are for a host that does not answer: what was sent waits in the kernel, which takes little of that."""
+    command = [*two_hosts.inside, sys.executable, "-c", FULL]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "0 1000 True\n"
 
 
 @pytest.mark.parametrize("option", [*OPTIONS, "all of them"])

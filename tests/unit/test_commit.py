@@ -55,6 +55,21 @@ def test_an_ack_takes_from_the_arrival_of_its_entry_also_after_a_failed_sync(ser
     assert longest_ms(server) >= round((ends - arrived) * 1000, 3) > 0
 
 
+def test_a_failed_sync_makes_the_acks_of_later_entries_take_no_longer(server, monkeypatch):
+    server.send(error(1))
+    server.storage.end_one(EIO)
+    server.storage.finish()
+    server.commit.latency = LatencyMeter()  # without the first entry's
+    before = monotonic()
+    server.send(error(2))
+    ends = monotonic()
+    monkeypatch.setattr(writer, "monotonic", lambda: ends)
+    server.storage.finish()
+    server.read_acks()
+    assert server.acked == [1, 2]
+    assert 0 < longest_ms(server) <= round((ends - before) * 1000, 3)
+
+
 def test_at_the_end_ordinary_entries_are_synced_as_well(tmp_path, closing):
     storage = RecordingStorage()
     server = closing(Harness(tmp_path, storage))

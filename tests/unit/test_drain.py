@@ -9,8 +9,9 @@ from time import monotonic
 
 import pytest
 
-from fastlog.server._drain import DRAINED, Intake
+from fastlog.server._drain import DRAINED, TURN_OVER, Intake
 from fastlog.server._socket import Admission
+from fastlog.server.listener import Listener
 from tests.helpers.disk import error, info
 
 HOUR = 3600.0
@@ -65,6 +66,20 @@ def test_without_a_time_to_wait_for_it_takes_what_is_there(wire, watched):
     assert intake.lines.entries == 1
     assert intake.drain(fd) == DRAINED
     assert intake.lines.entries == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may have such a receive buffer")
+def test_it_ends_when_it_has_done_enough_for_a_turn_and_the_next_one_continues(watched, closing):
+    listener = closing(Listener.bind("127.0.0.1", 0, 16 << 20))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        for _ in range(100):
+            client.sendto(b"garbage" * 9_000, listener.socket.getsockname())
+    intake = intake_that_waits(watched)
+    assert intake.drain(listener.fileno()) == TURN_OVER
+    assert 30 < intake.datagrams < 70
+    while intake.drain(listener.fileno()) == TURN_OVER:
+        pass
+    assert intake.datagrams == 100
 
 
 def test_it_ends_when_the_flow_pauses(wire, watched):

@@ -1,5 +1,6 @@
 """A disk that fails at every operation of a run, once or several times in a row, with an error or for lack of space."""
 
+import contextlib
 import errno
 import itertools
 import os
@@ -11,7 +12,7 @@ import pytest
 from fastlog.server import held, pipeline
 from fastlog.server._drain import RETRANSMIT_MS
 from fastlog.server.commit import SyncPace
-from fastlog.server.logfile import ROTATED_UNSYNCED_MAX
+from fastlog.server.logfile import ROTATED_UNSYNCED_MAX, UNSYNCED_MAX
 from fastlog.server.pipeline import TURN_SEC
 from tests.helpers._hooks import let_pass
 from tests.helpers.disk import EIO, FailingStorage, Harness, PatientStorage, RecordingStorage, error, info
@@ -268,6 +269,19 @@ def test_the_end_takes_nothing_more_from_the_socket_when_its_time_is_over(tmp_pa
     harness.close()
 
 
+def test_the_acks_of_entries_that_memory_could_not_hold_are_counted_as_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "HELD_MAX_BYTES", 200)
+    harness = Harness(tmp_path, PatientStorage())
+    for n in range(20):
+        harness.send(error(n))
+    harness.storage.end_one(EIO)
+    harness.storage.finish()
+    commit = harness.commit
+    assert commit.acks_dropped > 0
+    assert commit.acks_sent + commit.acks_pending + commit.acks_dropped == 20
+    harness.close()
+
+
 def test_a_duplicate_is_acknowledged_when_its_original_is_durable_and_stored_once(tmp_path):
     storage = PatientStorage()
     harness = Harness(tmp_path, storage)
@@ -354,8 +368,11 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
 
     harness.send(error(1))
     receive_all()
+    for size in [100] * 700 + [0] * 10:  # until there is no room even for a short one
+        harness.deliver(b'{"level":"INFO","message":"%b"}' % (b"x" * size))
+        harness.intake.drain(harness.listener.fileno())
     harness.send(error(2))
-    assert 0 < harness.writer.lost < 80
+    assert 0 < harness.writer.lost < len(harness.sent)
     assert harness.acked == []
     check(harness)
     full["disk"] = False
@@ -448,6 +465,25 @@ def test_half_a_line_that_cannot_be_cut_off_is_the_last_of_its_file(tmp_path):
     harness.close()
 
 
+def test_lines_behind_those_that_a_full_disk_took_are_held_as_they_are(tmp_path):
+    class Filling(PatientStorage):
+        def write(self, fd, data):
+            taken = super().write(fd, data[: room.pop()] if room else data)
+            if taken < len(data):
+                self.write_failure = OSError(errno.ENOSPC, "No space left on device")
+            return taken
+
+    room = [len(info(1)) + 1]
+    harness = Harness(tmp_path, Filling())
+    harness.send(info(1), error(2), error(3))
+    harness.retry()
+    harness.storage.end_one(EIO)  # the new file gets what is held
+    harness.storage.finish()
+    assert harness.read_acks() == [2, 3]
+    assert (tmp_path / "server.log").read_bytes() == error(2) + b"\n" + error(3) + b"\n"
+    harness.close()
+
+
 def test_a_file_that_another_program_renamed_is_synced_before_its_entries_are_acknowledged(tmp_path):
     storage = RecordingStorage()
     harness = Harness(tmp_path, storage)
@@ -502,6 +538,25 @@ def test_a_reopened_file_does_not_lift_the_bound_on_files_that_wait_for_a_sync(t
     assert harness.log.rotations == ROTATED_UNSYNCED_MAX
     storage.finish()
     assert harness.commit.acks_sent == 399
+    harness.close()
+
+
+def test_more_renamed_files_than_are_synced_at_once_wait_for_a_sync(tmp_path):
+    """The last one takes entries until it has ended."""
+    storage = PatientStorage()
+    harness = Harness(tmp_path, storage)
+    harness.send(error(0))
+    for n in range(1, UNSYNCED_MAX + 5):
+        harness.send(error(n))
+        if harness.log.path.exists():
+            harness.log.path.rename(tmp_path / f"taken away.{n}")
+        with contextlib.suppress(OSError):
+            harness.log.reopen()
+    assert harness.log.name_failure == f"{UNSYNCED_MAX} files wait for a sync"
+    storage.finish()
+    assert harness.commit.acks_sent == UNSYNCED_MAX + 5
+    harness.log.reopen()
+    assert harness.log.name_failure is None
     harness.close()
 
 

@@ -106,12 +106,15 @@ def test_a_renamed_file_gets_what_is_buffered_and_is_synced_for_what_is_owed(har
     assert harness.log.path.read_bytes() == error(4) + b"\n"
 
 
-def test_after_a_move_of_the_directory_the_new_one_is_synced(tmp_path):
+@pytest.mark.parametrize("with_the_file", [False, True])
+def test_after_a_move_of_the_directory_the_new_one_is_synced(tmp_path, with_the_file):
     (tmp_path / "logs").mkdir()
     storage = RecordingStorage()
     harness = Harness(tmp_path / "logs", storage)
     acknowledge(harness, error(1))
     move_directory(harness.log.path, harness.directory)
+    if with_the_file:
+        (tmp_path / "away" / "server.log").rename(harness.log.path)
     look(harness)
     storage.operations.clear()
     acknowledge(harness, error(2))
@@ -140,6 +143,13 @@ def test_without_a_file_that_can_be_opened_nothing_is_acknowledged(harness):
     assert harness.log.path.read_bytes().splitlines() == [error(2), info(3)]
 
 
+def test_a_fifo_in_the_files_place_is_not_opened(harness):
+    harness.log.path.unlink()
+    os.mkfifo(harness.log.path)
+    with pytest.raises(OSError, match="Not a regular file"):
+        harness.log.reopen()
+
+
 def test_a_renamed_file_takes_entries_while_no_other_can_be_opened(harness, tmp_path):
     acknowledge(harness, error(1))
     harness.log.path.rename(tmp_path / "renamed")
@@ -164,6 +174,23 @@ def test_an_entry_behind_a_cut_line_has_a_line_of_its_own(harness, size):
     whole = stored(error(1), error(2))[:size]
     assert harness.log.path.read_bytes() == whole + b"\n" + stored(error(3))
     assert harness.log.size == harness.log.path.stat().st_size
+
+
+def test_an_entry_that_is_cut_off_at_once_is_written_again(tmp_path):
+    class Cutting(PatientStorage):
+        def write(self, fd, data):
+            taken = super().write(fd, data)
+            if cuts:
+                os.truncate(fd, cuts.pop())
+            return taken
+
+    cuts: list[int] = []
+    harness = Harness(tmp_path, Cutting())
+    cuts.append(0)
+    harness.send(info(1))
+    assert harness.lines() == [info(1)]
+    assert harness.writer.stored == 1
+    harness.close()
 
 
 def test_an_entry_behind_another_programs_text_has_a_line_of_its_own(harness):
@@ -361,6 +388,7 @@ def test_a_file_that_cannot_be_looked_at_is_taken_for_gone(harness, monkeypatch)
         return real(number)
 
     monkeypatch.setattr(os, "fstat", fstat)
+    assert not harness.log.is_whole()
     acknowledge(harness, error(2))
     look(harness)
     monkeypatch.setattr(os, "fstat", real)

@@ -14,6 +14,7 @@ UDP_SEGMENT = 103  # of linux/udp.h
 SO_TIMESTAMPNS = 35  # of asm-generic/socket.h
 TIMESTAMP_BYTES = 32  # of the room for the kernel's reports
 REFUSED = "255.255.255.255"  # nothing is sent to all hosts without SO_BROADCAST
+ACKS_MAX = 1 << 18  # of server/_socket.pyx
 NOT_OURS = "192.0.2.1"  # of a network for documentation
 
 
@@ -113,6 +114,23 @@ def test_a_group_that_takes_over_the_acks_of_another_keeps_their_addresses(serve
         wildcard.bind(("0.0.0.0", 0))
         other.send(wildcard.fileno())
     assert received(client) == [(ack(7), "127.0.0.7")]
+
+
+def test_acks_beyond_the_limit_are_counted():
+    acks = Acks()
+    for sequence in range(ACKS_MAX + 7):
+        owe(acks, sequence, "127.0.0.1", 5000)
+    assert (acks.count, acks.dropped) == (ACKS_MAX, 7)
+
+
+def test_the_acks_of_the_entries_that_are_forgotten_and_no_others_are_dropped(server, client):
+    acks = Acks()
+    for number in range(10):
+        owe(acks, number, "127.0.0.1", client.getsockname()[1], number=number)
+    acks.forget(3, 4)
+    assert (acks.count, acks.dropped) == (6, 4)
+    acks.send(server.fileno())
+    assert received(client) == [(ack(number), "127.0.0.1") for number in (0, 1, 2, 7, 8, 9)]
 
 
 @pytest.mark.parametrize("sequence", [0, 2**64 - 1])
