@@ -151,7 +151,8 @@ def scan_many(list datagrams not None):
 
 
 def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0):
-    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave from `source`, which need not be an address of this host."""
+    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave from `source`, which need not
+    be an address of this host."""
     cdef Address to = parsed(address, port)
     cdef LocalAddress local
     cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")

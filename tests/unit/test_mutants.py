@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mutants.mutants import MUTANTS
+from tests.mutants.run import place_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,5 +22,6 @@ def test_a_mutant_changes_one_place_and_names_tests_that_exist(mutant):
     assert mutant.applied(source) != source
     if mutant.path.endswith(".py"):
         ast.parse(mutant.applied(source))
-    for test in mutant.tests.split():
-        assert (ROOT / test.partition("::")[0]).exists()
+    for path in mutant.tests.split():
+        assert (ROOT / path).exists()
+    assert place_of(mutant.found_by)
