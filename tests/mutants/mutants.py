@@ -66,7 +66,7 @@ MUTANTS = [
             "only the error of the last part counts",
             "error = error or self._failure(",
             "error = 0 or self._failure(",
-            "test_a_sync_fails_if_one_of_its_parts_fails",
+            "test_a_directory_that_knows_no_sync_fails_none",
         ),
         (
             "only the error of the first part counts",
@@ -958,8 +958,8 @@ MUTANTS = [
         ),
         (
             "a drain has no end",
-            "            if self.took_all:\n",
-            "            if scanned > DRAIN_BYTES:\n                scanned = 0\n            if self.took_all:\n",
+            "DRAIN_BYTES = 2 << 20",
+            "DRAIN_BYTES = 1 << 30",
             "test_it_ends_when_it_has_done_enough_for_a_turn_and_the_next_one_continues",
         ),
         (
