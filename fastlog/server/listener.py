@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from fastlog.addresses import AddressError, join_host_port, local_address, resolve
 from fastlog.errors import StartError, say
+from fastlog.server.own_addresses import has_several
 
 # The numbers are from asm-generic/socket.h and linux/udp.h; Python's socket module has no names for them.
 SO_RCVBUFFORCE = 33
@@ -51,8 +52,8 @@ class Listener:
         # Before Linux 5.0 the kernel hands over each datagram alone: that is slower, and loses nothing.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-        if sock.getsockname()[0] in WILDCARDS:
-            _report_asked_addresses(sock)
+        self._may_report = sock.getsockname()[0] in WILDCARDS  # it is not known yet at which addresses it is asked
+        self.look_at_addresses()
 
     @classmethod
     def bind(cls, host: str, port: int, wanted: int) -> "Listener":
@@ -114,6 +115,16 @@ class Listener:
         sock.setblocking(False)
         turn_reports_off(sock)
         return cls(sock, wanted, handed_over=True)
+
+    def look_at_addresses(self) -> None:
+        """To be called from time to time: this host may get another address. As long as it has one, an ACK can leave
+        from no other, and the kernel's report of it would cost each datagram some 5 % more."""
+        if not self._may_report:
+            return
+        families = [socket.AF_INET] if self.socket.family == socket.AF_INET else [socket.AF_INET, socket.AF_INET6]
+        if any(map(has_several, families)):
+            self._may_report = False
+            _report_asked_addresses(self.socket)
 
     @property
     def address(self) -> str:

@@ -92,6 +92,7 @@ class Server:
 
     def _on_tick_due(self, now: float) -> None:
         self._tick_due.set(now + TICK_SEC)
+        self._listener.look_at_addresses()
         try:
             self._reporter.tick(now)
             health, busy = self._reporter.health(now), self._reporter.rate > BUSY_RATE

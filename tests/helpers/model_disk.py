@@ -32,7 +32,9 @@ class Sync(NamedTuple):
 class Faults:
     """What fails from now on."""
 
-    def __init__(self) -> None:
+    def __init__(self, rng: Random, note: Callable[[str], None]) -> None:
+        self._rng = rng
+        self._note = note
         self.heal()
 
     def heal(self) -> None:
@@ -48,7 +50,11 @@ class Faults:
             number, fault[1] = fault[0], fault[1] - 1
             if not fault[1]:
                 del self.operations[operation]
+            self._note(f"            fails: {os.strerror(number)}")
             raise OSError(number, os.strerror(number))
+
+    def sync_fails_now(self) -> bool:
+        return self.sync_fails > 0 and self._rng.random() < self.sync_fails
 
     def fitting(self, size: int, file_size: int) -> int:
         """How much of a write the disk takes. Raises OSError if it is nothing."""
@@ -70,7 +76,7 @@ class ModelDisk(Storage):
     def __init__(self, directory: Path, rng: Random, note: Callable[[str], None]) -> None:
         self.directory = directory
         self.names = Names()
-        self.faults = Faults()
+        self.faults = Faults(rng, note)
         self.is_blocking = False
         self.operations = 0  # so far
         self.dies_at = -1  # after that many operations
@@ -87,7 +93,7 @@ class ModelDisk(Storage):
     def open(self, path):
         self._begin("open", path.name)
         if path.name not in self.names.now:
-            self._fail_if_asked("create")
+            self.faults.check("create")
             fd = super().open(path)
             file = self.by_inode[os.fstat(fd).st_ino] = File()
             self.names.add(path.name, file)
@@ -169,7 +175,7 @@ class ModelDisk(Storage):
         errors: list[OSError | None] = []
         self._end(self._sync_of(files, directory, errors.append))
         for fd in files:
-            self._evict(fd)
+            _evict(self, fd, self._rng)
         if errors[0]:
             raise errors[0]
 
@@ -200,14 +206,7 @@ class ModelDisk(Storage):
         self.operations += 1
         assert self.operations < OPERATIONS_MAX, "it does not end"
         self._note(f"        {operation} {' '.join(map(str, arguments))}")
-        self._fail_if_asked(operation)
-
-    def _fail_if_asked(self, operation: str) -> None:
-        try:
-            self.faults.check(operation)
-        except OSError as error:
-            self._note(f"            fails: {error.strerror}")
-            raise
+        self.faults.check(operation)
 
     def _sync_of(self, files, directory, done) -> Sync:
         covered = []
@@ -227,7 +226,7 @@ class ModelDisk(Storage):
         error = None
         for description, to in sync.covered:
             file = description.file
-            if self._sync_fails():
+            if self.faults.sync_fails_now():
                 file.lose(to)
                 self.on_failure()
             if description.error_to_tell():
@@ -236,7 +235,7 @@ class ModelDisk(Storage):
             else:
                 file.make_sure(to)
         if sync.names_to >= 0:
-            if self._sync_fails():
+            if self.faults.sync_fails_now():
                 error = error or OSError(errno.EIO, os.strerror(errno.EIO))
             else:
                 self.names.make_sure(sync.names_to)
@@ -245,17 +244,15 @@ class ModelDisk(Storage):
         self._note(f"        the sync of {len(sync.covered)} files ends: {error or 'well'}")
         sync.done(error)
 
-    def _sync_fails(self) -> bool:
-        return self.faults.sync_fails > 0 and self._rng.random() < self.faults.sync_fails
 
-    def _evict(self, fd: int) -> None:
-        """A start reads what the disk has of files that were set aside."""
-        file = self.by_inode.get(os.fstat(fd).st_ino)
-        name = next((name for name, each in self.names.now.items() if each is file), "")
-        if file and re.search(found_files.DISTRUSTED + "$", name) and file.has_lost:
-            content = file.after_a_cut(self._rng)[: file.size]
-            content += bytes(file.size - len(content))
-            with open(self.directory / name, "r+b") as real:
-                real.write(content)
-            self.half_lines = True
-            file.renew(content)
+def _evict(disk: ModelDisk, fd: int, rng: Random) -> None:
+    """A start reads what the disk has of files that were set aside."""
+    file = disk.by_inode.get(os.fstat(fd).st_ino)
+    name = next((name for name, each in disk.names.now.items() if each is file), "")
+    if file and re.search(found_files.DISTRUSTED + "$", name) and file.has_lost:
+        content = file.after_a_cut(rng)[: file.size]
+        content += bytes(file.size - len(content))
+        with open(disk.directory / name, "r+b") as real:
+            real.write(content)
+        disk.half_lines = True
+        file.renew(content)

@@ -50,7 +50,7 @@ class Names:
         names = dict(self.now)
         lost = names.get(new)
         names[new] = names.pop(old)
-        if lost:
+        if lost and not old.endswith(".repaired"):  # which holds the same lines
             self.on_lost(new, lost, self._lost)
         self.states.append(names)
 

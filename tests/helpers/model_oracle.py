@@ -43,6 +43,7 @@ class Oracle:
         self.entries: list[Entry] = []
         self.gone: Lines = set()  # lines that nobody need find any more
         self.repeated: Lines = set()  # lines that may be stored more than once
+        self.cut_from: dict[File, int] = {}  # the sizes of files before other programs cut them
         self.moved: list[Path] = []  # directories that were moved away
         self.touched = False  # another program has written into a file
         self.copied = False  # another program has copied a file, or a power cut undid a removal
@@ -77,9 +78,12 @@ class Oracle:
     # What happens
 
     def may_repeat(self) -> None:
-        """What is not acknowledged may be stored again from now on."""
+        """What is not acknowledged may be stored again from now on. An ACK does not show which of several entries with
+        the same bytes it is for."""
         self.repeated.update(
-            entry.line for entry in self.entries if entry.priority and (entry.unanswered or not entry.acked)
+            entry.line
+            for entry in self.entries
+            if entry.priority and (entry.unanswered or not entry.acked or not entry.timed)
         )
 
     def another_program_acts(self) -> None:
@@ -102,16 +106,16 @@ class Oracle:
         if not counts(name):
             return
         lines = lines_of(content)
-        is_archive = name.removeprefix(NAME + ".").isdecimal() or (name == NAME and not self._backups)
-        if is_archive and not self._outside.acts:  # LOG_BACKUPS asks for that
-            self._once_gone |= lines
-            self.gone |= lines
-        else:
+        if self._outside.acts:
             self._note_gone(lines, lines, self._durable(file))
+        elif name.removeprefix(NAME + ".").isdecimal() or (name == NAME and not self._backups):
+            self._once_gone |= lines  # LOG_BACKUPS asks for that
+            self.gone |= lines
 
     def cut(self, name: str, size: int) -> None:
         """Another program is about to cut the file."""
         self.touched = True
+        self.cut_from[self._names.now[name]] = self._names.now[name].size
         content = self._outside.content(name)
         left = lines_of(content[: content[:size].rfind(b"\n") + 1])
         lines = lines_of(content)

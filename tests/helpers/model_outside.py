@@ -95,7 +95,7 @@ class Outside:
         self._names.renew({name: self._make(name, content, File(content)) for name, content in found.items()})
 
     def _make(self, name: str, content: bytes, file: File) -> File:
-        fd = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT, 0o640)
+        fd = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
         os.write(fd, content)
         self._disk.by_inode[os.fstat(fd).st_ino] = file
         os.close(fd)

@@ -1,6 +1,7 @@
 """The receiving socket, as the kernel and its options have it: from which address ACKs leave, what comes with a
 datagram, and errors of sending."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -8,9 +9,10 @@ from contextlib import suppress
 
 import pytest
 
+from fastlog.server.own_addresses import has_several
 from tests.helpers.entries import ERROR_7, lines
 from tests.helpers.running import FASTLOG, PATIENCE_SEC, eventually
-from tests.helpers.two_hosts import CABLE, TwoHosts, answers_of, needs_two_hosts
+from tests.helpers.two_hosts import ASK, CABLE, TwoHosts, answers_of, needs_two_hosts
 from tests.server import test_service_manager
 
 IPV4 = ["10.9.0.1", "10.9.0.2"]
@@ -35,6 +37,11 @@ OPTIONS = {  # what a socket may have the kernel report with each datagram, by t
 MAY_BE_MISSING = {"SO_RCVMARK": [OSError], "SO_RCVPRIORITY": [OSError]}  # before Linux 5.19 and 6.14
 
 
+# With one address of its own, a host does not have the kernel report which one was asked.
+needs_several_addresses = pytest.mark.skipif(
+    not has_several(socket.AF_INET), reason="this host has one address, and ACKs can leave from no other"
+)
+
 take_over = test_service_manager.take_over  # the fixture
 
 
@@ -43,6 +50,7 @@ def two_hosts(closing):
     return closing(TwoHosts())
 
 
+@needs_several_addresses
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
 def test_an_ack_leaves_from_the_address_that_was_asked(start, host):
     server = start(host=host)
@@ -53,6 +61,7 @@ def test_an_ack_leaves_from_the_address_that_was_asked(start, host):
             assert client.recvfrom(100) == (ACK_7, (asked, server.port))
 
 
+@needs_several_addresses
 def test_an_ack_of_a_socket_handed_over_leaves_from_the_address_that_was_asked(take_over, closing):
     sock = closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     sock.bind(("0.0.0.0", 0))
@@ -107,6 +116,7 @@ def test_an_ack_leaves_also_if_the_address_that_was_asked_has_gone(start, two_ho
 
 
 FULL = """
+import os
 import socket
 from fastlog.server._socket import Acks
 from tests.helpers._hooks import owe
@@ -144,3 +154,24 @@ def test_coalesced_datagrams_are_taken_apart_whatever_else_the_kernel_reports(ta
     server.stop()
     assert server.log() == lines(sent)
     assert "received 30 entries in 60 datagrams" in server.account
+
+
+@needs_two_hosts
+def test_an_address_that_the_host_gets_later_is_known(start, closing):
+    """Until it has a second one, the kernel reports nothing."""
+    name = f"fastlog-one-{os.getpid()}"
+    inside = ["ip", "netns", "exec", name]
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        for command in ("link set lo up", "addr add 10.9.9.1/32 dev lo"):
+            subprocess.run([*inside, "ip", *command.split()], check=True)
+        server = start(host="0.0.0.0", command=[*inside, *FASTLOG, "serve"])
+        subprocess.run([*inside, "ip", "addr", "add", "10.9.9.2/32", "dev", "lo"], check=True)
+        ask = [*inside, sys.executable, "-c", ASK % 1, str(server.port), "any", ERROR_7.decode(), "10.9.9.2"]
+        eventually(
+            lambda: subprocess.run(ask, capture_output=True, check=False).stdout,
+            lambda found: found == b'["10.9.9.2"]\n',
+        )
+        assert server.stop() == 0
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)

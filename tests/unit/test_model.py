@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.model import Rig, report, why_it_fails
 
-RUNS = int(os.environ.get("FASTLOG_MODEL_RUNS", "1500"))
+RUNS = int(os.environ.get("FASTLOG_MODEL_RUNS", "2000"))
 FIRST = int(os.environ.get("FASTLOG_MODEL_FIRST", "0"))  # seeds are numbers from here on
 SHARES = 4  # run side by side by `pytest -n`
 
