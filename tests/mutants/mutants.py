@@ -1074,7 +1074,7 @@ MUTANTS = [
             "a duplicate owes its ACK to another entry",
             "            number = self.stored.number_of(before)\n",
             "            number = 0\n",
-            "test_what_could_not_be_kept_until_it_was_durable_is_stored_again",
+            "test_no_ack_is_owed_for_the_duplicates_of_an_entry_that_is_stored_nowhere",
         ),
     ),
     *_of(
@@ -1118,13 +1118,13 @@ MUTANTS = [
             "forgotten entries stay",
             "            self.remove(&self.entries[number % STORED_MAX])\n",
             "            pass\n",
-            "test_it_agrees_with_a_set_whatever_is_forgotten",
+            "test_memory_for_a_disk_without_room_is_bounded",
         ),
         (
             "one entry too few is forgotten",
             "for number in range(first, min(first + count, self.added)):",
             "for number in range(first, min(first + count, self.added) - 1):",
-            "test_it_agrees_with_a_set_whatever_is_forgotten",
+            "test_what_could_not_be_kept_until_it_was_durable_is_stored_again",
         ),
         (
             "the oldest hash stays",

@@ -406,6 +406,16 @@ def test_a_burst_of_priority_entries_that_the_disk_refuses_loses_none(tmp_path):
     harness.close()
 
 
+def test_no_ack_is_owed_for_the_duplicates_of_an_entry_that_is_stored_nowhere(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    for n in (1, 2, 2):
+        harness.deliver(error(n))
+    harness.intake.drain(harness.listener.fileno())
+    harness.intake.forget(1, 1)  # the second one
+    assert (harness.intake.acks.count, harness.intake.acks.dropped) == (1, 2)
+    harness.close()
+
+
 def test_memory_for_a_disk_without_room_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr(held, "HELD_MAX_BYTES", 10_000)
     full = {"disk": True}
