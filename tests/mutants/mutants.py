@@ -1136,7 +1136,7 @@ MUTANTS = [
             "an entry that comes again is there twice",
             "            if same != NULL:\n                self.remove(same)\n",
             "",
-            "test_it_agrees_with_a_set_whatever_is_forgotten",
+            "test_an_entry_that_came_anew_is_known_though_the_first_of_its_bytes_is_forgotten",
         ),
     ),
     *_of(

@@ -337,6 +337,17 @@ def test_without_a_timestamp_the_same_bytes_are_a_new_entry_after_a_minute(tmp_p
     harness.close()
 
 
+def test_an_entry_that_came_anew_is_known_though_the_first_of_its_bytes_is_forgotten(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    harness.send(error(1))
+    let_pass(harness.intake, RETRANSMIT_MS + 1)
+    harness.send(error(1))
+    harness.intake.forget(0, 1)
+    harness.send(error(1))
+    assert harness.intake.duplicates == 1
+    harness.close()
+
+
 def test_a_retransmission_is_known_after_a_restart_however_much_came_behind_its_original(tmp_path):
     ordinary = b'{"level":"INFO","message":"%b"}\n' % (b"x" * 1_000_000)
     (tmp_path / "server.log").write_bytes(TIMED + b"\n" + ordinary * 60)
