@@ -1422,7 +1422,7 @@ MUTANTS = [
             "a sender is established by one entry",
             "    ESTABLISHED_ENTRIES = 8\n",
             "    ESTABLISHED_ENTRIES = 1\n",
-            "test_a_flood_of_forged_addresses_costs_established_senders_no_figure",
+            "test_a_sender_is_established_after_eight_entries_and_not_before_a_second_has_passed",
         ),
         (
             "a sender is established at once",

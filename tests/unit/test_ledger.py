@@ -489,6 +489,18 @@ def test_a_flood_of_forged_addresses_costs_established_senders_no_figure(rng, ro
     assert check_senders(crowd.ledger)[1] == len(HONEST)
 
 
+def test_a_sender_is_established_after_eight_entries_and_not_before_a_second_has_passed():
+    ledger = Ledger(bytes(16))
+    for sequence in range(ESTABLISHED_ENTRIES):
+        saw(ledger, "192.0.2.1", 514, sequence, sequence * ESTABLISHED_MS)
+    assert check_senders(ledger) == (1, 0)
+    saw(ledger, "192.0.2.1", 514, ESTABLISHED_ENTRIES, ESTABLISHED_ENTRIES * ESTABLISHED_MS)
+    assert check_senders(ledger) == (0, 1)
+    for sequence in range(2 * ESTABLISHED_ENTRIES):
+        saw(ledger, "192.0.2.2", 514, sequence, 100_000)
+    assert check_senders(ledger) == (1, 1)
+
+
 def test_a_sender_that_begins_in_a_flood_of_forged_addresses_is_established_all_the_same(rng):
     """The flood turns over all places six times in the second that it takes."""
     crowd = Crowd([("192.0.2.1", 514), ("192.0.2.1", 515), ("192.0.2.2", 514)])
