@@ -66,7 +66,7 @@ MUTANTS = [
             "only the error of the last part counts",
             "error = error or self._failure(",
             "error = 0 or self._failure(",
-            "test_a_sync_fails_if_one_of_its_parts_fails",
+            "test_a_directory_that_knows_no_sync_fails_none",
         ),
         (
             "only the error of the first part counts",
@@ -963,8 +963,8 @@ MUTANTS = [
         ),
         (
             "a drain has no end",
-            "            if self.took_all:\n",
-            "            if scanned > DRAIN_BYTES:\n                scanned = 0\n            if self.took_all:\n",
+            "DRAIN_BYTES = 2 << 20",
+            "DRAIN_BYTES = 1 << 30",
             "test_it_ends_when_it_has_done_enough_for_a_turn_and_the_next_one_continues",
         ),
         (
@@ -1019,19 +1019,19 @@ MUTANTS = [
             "entries without a timestamp are remembered over a restart",
             "and piece.has_sequence and has_timestamp(&piece):",
             "and piece.has_sequence:",
-            "test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restart",
+            "test_what_cannot_be_recognised_after_a_restart_takes_no_place",
         ),
         (
             "a line with something behind its entry is remembered",
             " and piece.reason == ACCEPTED and piece.end == feed:",
             " and piece.reason == ACCEPTED:",
-            "test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restart",
+            "test_an_entry_whose_line_holds_something_else_does_not_count_as_stored",
         ),
         (
             "priority entries are discarded like others",
             "if is_priority or not self.lines.discards:",
             "if not self.lines.discards:",
-            "test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait",
+            "test_a_burst_of_priority_entries_that_the_disk_refuses_loses_none",
         ),
         (
             "discarded entries are not counted",
@@ -1079,7 +1079,7 @@ MUTANTS = [
             "a duplicate owes its ACK to another entry",
             "            number = self.stored.number_of(before)\n",
             "            number = 0\n",
-            "test_what_could_not_be_kept_until_it_was_durable_is_stored_again",
+            "test_no_ack_is_owed_for_the_duplicates_of_an_entry_that_is_stored_nowhere",
         ),
     ),
     *_of(
@@ -1123,13 +1123,13 @@ MUTANTS = [
             "forgotten entries stay",
             "            self.remove(&self.entries[number % STORED_MAX])\n",
             "            pass\n",
-            "test_it_agrees_with_a_set_whatever_is_forgotten",
+            "test_memory_for_a_disk_without_room_is_bounded",
         ),
         (
             "one entry too few is forgotten",
             "for number in range(first, min(first + count, self.added)):",
             "for number in range(first, min(first + count, self.added) - 1):",
-            "test_it_agrees_with_a_set_whatever_is_forgotten",
+            "test_what_could_not_be_kept_until_it_was_durable_is_stored_again",
         ),
         (
             "the oldest hash stays",
@@ -1141,7 +1141,7 @@ MUTANTS = [
             "an entry that comes again is there twice",
             "            if same != NULL:\n                self.remove(same)\n",
             "",
-            "test_it_agrees_with_a_set_whatever_is_forgotten",
+            "test_an_entry_that_came_anew_is_known_though_the_first_of_its_bytes_is_forgotten",
         ),
     ),
     *_of(

@@ -1,6 +1,8 @@
 """The set of stored priority entries: its hash, and what it forgets."""
 
+from fastlog.server._drain import Intake
 from fastlog.server._duplicates import STORED_MAX
+from fastlog.server._socket import Admission
 from tests.helpers._hooks import seen_before, siphash24
 
 
@@ -45,3 +47,22 @@ def test_it_agrees_with_a_set_whatever_is_forgotten(rng):
             if len(order) > STORED_MAX:
                 present.discard(order[-STORED_MAX - 1])
     assert seen_before(lines) == expected
+
+
+TIMED = b'{"level":"ERROR","message":"m","sequence":1,"timestamp":"2026-11-24T07:00:00.5Z"}'
+
+
+def test_what_cannot_be_recognised_after_a_restart_takes_no_place():
+    intake = Intake(65536, ["ERROR"], Admission([]))
+    intake.remember(b'{"level":"ERROR","message":"m","sequence":1}\n')  # without a timestamp
+    assert intake.priority_entries == 0
+    intake.remember(TIMED + b"\n")
+    assert intake.priority_entries == 1
+
+
+def test_an_entry_whose_line_holds_something_else_does_not_count_as_stored():
+    """Another program has written behind it."""
+    intake = Intake(65536, ["ERROR"], Admission([]))
+    for behind in (TIMED, b"x", b' {"level":"INFO"'):
+        intake.remember(TIMED + behind + b"\n")
+    assert intake.priority_entries == 0

@@ -354,6 +354,17 @@ def test_without_a_timestamp_the_same_bytes_are_a_new_entry_after_a_minute(tmp_p
     harness.close()
 
 
+def test_an_entry_that_came_anew_is_known_though_the_first_of_its_bytes_is_forgotten(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    harness.send(error(1))
+    let_pass(harness.intake, RETRANSMIT_MS + 1)
+    harness.send(error(1))
+    harness.intake.forget(0, 1)
+    harness.send(error(1))
+    assert harness.intake.duplicates == 1
+    harness.close()
+
+
 def test_a_retransmission_is_known_after_a_restart_however_much_came_behind_its_original(tmp_path):
     ordinary = b'{"level":"INFO","message":"%b"}\n' % (b"x" * 1_000_000)
     (tmp_path / "server.log").write_bytes(TIMED + b"\n" + ordinary * 60)
@@ -402,6 +413,34 @@ def test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait(tmp
     receive_all()  # now the disk takes them
     assert harness.writer.lost == lost
     check(harness)
+    harness.close()
+
+
+def test_a_burst_of_priority_entries_that_the_disk_refuses_loses_none(tmp_path):
+    """They are more than the line buffer takes at once, when ordinary ones are discarded already."""
+    full = {"disk": True}
+    harness = Harness(tmp_path, FailingStorage(lambda n: errno.ENOSPC if n > 3 and full["disk"] else 0))
+    harness.send(info(1))
+    harness.send(info(2))
+    harness.writer.make_room(0)
+    for first in range(0, 6_000, 1_000):
+        harness.deliver(b"".join(b'{"level":"ERR","message":"","sequence":%d}' % (first + n) for n in range(1_000)))
+    for _ in range(3):
+        harness.pipeline.turn(monotonic())
+    assert harness.intake.total_received == 6_002
+    assert harness.writer.lost == 0
+    assert harness.writer.buffered + harness.writer.stored == 6_002
+    full["disk"] = False
+    harness.close()
+
+
+def test_no_ack_is_owed_for_the_duplicates_of_an_entry_that_is_stored_nowhere(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    for n in (1, 2, 2):
+        harness.deliver(error(n))
+    harness.intake.drain(harness.listener.fileno())
+    harness.intake.forget(1, 1)  # the second one
+    assert (harness.intake.acks.count, harness.intake.acks.dropped) == (1, 2)
     harness.close()
 
 
