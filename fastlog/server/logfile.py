@@ -164,6 +164,8 @@ class LogFile:
 
         def ended(error: OSError | None) -> None:
             self._under_sync = []
+            if error is None:  # what the live file holds may be acknowledged now, and be nowhere else
+                self._is_copy = False
             self.lost_lines = not all(file.is_rotated_out or file.is_whole() for file in covered)
             for file in covered:
                 if file is not self._live and file not in self._rotated_unsynced:

@@ -481,6 +481,11 @@ MUTANTS = [
             "test_a_new_file_that_is_cut_before_its_name_is_durable_is_written_again",
         ),
         (
+            "a new file that failed is replaced though its entries are acknowledged",
+            "                self._is_copy = False\n            self.lost",
+            "                pass\n            self.lost",
+        ),
+        (
             "a file is closed before its sync shows whether it was cut",
             "        elif self._live not in self._under_sync:\n",
             "        else:\n",

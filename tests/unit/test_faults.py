@@ -116,6 +116,23 @@ def test_after_a_failed_write_nothing_is_acknowledged_from_that_file(tmp_path):
     harness.close()
 
 
+def test_a_new_file_whose_entries_are_acknowledged_is_kept_when_it_fails(tmp_path):
+    """A retransmission asks for another sync, which fails, before anything else is written to the file."""
+    storage = PatientStorage()
+    harness = Harness(tmp_path, storage)
+    harness.send(error(1))
+    storage.end_one(EIO)
+    storage.finish()
+    assert harness.read_acks() == [1]
+    harness.send(error(1))
+    storage.end_one(EIO)
+    harness.retry()
+    storage.finish()
+    assert (tmp_path / "server.log.distrusted.2").read_bytes() == error(1) + b"\n"
+    check(harness)
+    harness.close()
+
+
 def test_entries_come_while_a_new_file_fails(tmp_path):
     """The error of a write must not hold the lines, which grow with what comes."""
     storage = PatientStorage()
