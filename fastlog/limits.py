@@ -28,6 +28,10 @@ FIRST_TIMEOUT_SEC = 0.5
 LONGEST_TIMEOUT_SEC = 5.0
 TIMEOUT_JITTER = 0.2
 
+# If a sync has been under way for longer, the server's health is degraded, and the doctor makes none of its own, which
+# would not end either. A disk that works needs less.
+SYNC_ALARM_SEC = 3.0
+
 # A server and its clients use these unless they are told otherwise. The UDP port is easy to remember beside syslog's
 # 514. Entries of the priority levels are acknowledged. A SO_SNDBUF of this size takes a burst of a thousand entries.
 DEFAULT_PORT = 5514

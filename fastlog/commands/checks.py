@@ -29,6 +29,7 @@ from fastlog.commands.directories import (
     user_name,
 )
 from fastlog.config import Settings, in_force, is_loopback
+from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.listener import receive_buffer
 from fastlog.server.storage import Storage, best_storage
 from fastlog.stats import Stats
@@ -38,7 +39,6 @@ MB = 1_000_000
 GRANTED_MAX = (1 << 31) // 2 - 1  # bytes of SO_RCVBUF: the kernel keeps twice the number in an int
 FULL_BYTES = MB  # a disk with less free space counts as full
 SYNCS = 5  # are timed; the median counts
-HANGING_SYNC_SEC = 3.0  # a sync of the server under way for longer: no other one would end either
 SLOW_SYNC_SEC = 0.05  # a longer wait for an ACK is one that a person notices
 ANSWER_SEC = 3.0  # the longest wait for an ACK: time for two retransmissions
 GRAIN_SEC = 0.0002  # the resolution at which an answer is timed
@@ -255,7 +255,7 @@ def check_sync(server: Examined) -> Finding:
         return Finding(
             "sync", "problem", f"{stats.sync.failures} syncs failed: the disk may be failing", "sudo dmesg --level err"
         )
-    if stats and stats.sync.under_way_ms is not None and stats.sync.under_way_ms >= HANGING_SYNC_SEC * 1000:
+    if stats and stats.sync.under_way_ms is not None and stats.sync.under_way_ms >= SYNC_ALARM_SEC * 1000:
         text = f"the disk does not answer: a sync has been under way for {stats.sync.under_way_ms / 1000:.0f} s"
         return Finding("sync", "problem", text, "sudo dmesg --level err")
     reported = f"; the server: {stats.sync.mode}" if stats else ""

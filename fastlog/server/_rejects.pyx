@@ -7,7 +7,7 @@ of it to others.
 
 import os
 
-from fastlog.server._address cimport AddressKey, is_ipv4, key_of, text_of
+from fastlog.server._address cimport AddressKey, host_of, key_of, text_of
 
 from fastlog.entry import REASONS
 
@@ -51,10 +51,8 @@ cdef class RejectedInput:
         return True
 
     cdef Allowance *share_of(self, const Address *sender) noexcept nogil:
-        cdef AddressKey key = key_of(sender)
-        # One host has all addresses of an IPv6 network of 64 bits (RFC 4291, 2.5.4).
-        cdef uint64_t network = key.low if is_ipv4(&key) else key.high
-        return &self.shares[network * self.secret >> SHARE_SHIFT]
+        cdef AddressKey key = key_of(sender), host = host_of(&key)
+        return &self.shares[(host.high if host.high else host.low) * self.secret >> SHARE_SHIFT]
 
     def allow(self, uint64_t notes, uint64_t bytes):
         """From now on so many pieces may be noted, and so many bytes of them; three quarters of that for one sender's

@@ -77,15 +77,7 @@ class HeldLines:
     def note_written(self, size: int) -> int:
         """The live file has taken the first `size` bytes of the unwritten lines, whole lines. Returns how many of these
         entries count as stored only now."""
-        while size:
-            chunk = self._unwritten[0]
-            if size < len(chunk.lines):
-                chunk = chunk.cut(size)
-            else:
-                self._unwritten.popleft()
-            self._written.append(chunk)
-            self._written_to += chunk.count
-            size -= len(chunk.lines)
+        self._mark_written(size)
         newly = max(self._written_to - max(self._counted_to, self._begins), 0)
         self._counted_to = max(self._counted_to, self._written_to)
         return newly
@@ -93,22 +85,7 @@ class HeldLines:
     def move(self, most_bytes: int) -> list[bytearray]:
         """The lines are all unwritten. The first of them, so many bytes at most, but at least one line, are about to be
         written to a file that is to become the live one."""
-        room = most_bytes
-        while self._unwritten and room > 0:
-            chunk = self._unwritten[0]
-            if len(chunk.lines) > room:
-                size = chunk.lines.rfind(b"\n", 0, room) + 1
-                if not size and not self._written:
-                    size = chunk.lines.find(b"\n") + 1
-                if not size:
-                    break
-                chunk = chunk.cut(size)
-                room = 0
-            else:
-                self._unwritten.popleft()
-                room -= len(chunk.lines)
-            self._written.append(chunk)
-            self._written_to += chunk.count
+        self._mark_written(self._fitting(most_bytes))
         first = max(self._counted_to, self._begins)
         self._moving = Numbers(first, max(self._written_to - first, 0))
         self._counted_to = max(self._counted_to, self._written_to)
@@ -175,6 +152,29 @@ class HeldLines:
             queue[-1].count += count
         elif count:
             queue.append(_Chunk(lines, count))
+
+    def _fitting(self, most_bytes: int) -> int:
+        """The size of the first unwritten lines, so many bytes at most, but at least one line."""
+        size = 0
+        for chunk in self._unwritten:
+            room = most_bytes - size
+            if len(chunk.lines) > room:
+                size += chunk.lines.rfind(b"\n", 0, room) + 1
+                return size or chunk.lines.find(b"\n") + 1
+            size += len(chunk.lines)
+        return size
+
+    def _mark_written(self, size: int) -> None:
+        """The first `size` bytes of the unwritten lines, which are whole lines, are written."""
+        while size:
+            chunk = self._unwritten[0]
+            if size < len(chunk.lines):
+                chunk = chunk.cut(size)
+            else:
+                self._unwritten.popleft()
+            self._written.append(chunk)
+            self._written_to += chunk.count
+            size -= len(chunk.lines)
 
     def _drop(self, chunk: _Chunk) -> None:
         self._size -= len(chunk.lines)

@@ -4,13 +4,20 @@ Other programs may remove it, cut it, or write to it at any time. So each append
 be, and a line never begins in the middle of another one.
 """
 
-import contextlib
 import errno
 import os
 import stat
 from pathlib import Path
 
 from fastlog.server.storage import Storage
+
+KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+
+
+class NotAFileError(OSError):
+    """Something else has the file's name. `kind` says what it is."""
+
+    kind = ""
 
 
 class LinesFile:
@@ -104,9 +111,14 @@ def _gone() -> OSError:
 
 
 def _check_regular(path: Path) -> None:
-    """To open a FIFO or a device may wait for ever, or do something. Raises OSError."""
-    with contextlib.suppress(FileNotFoundError):
+    """To open a FIFO or a device may wait for ever, or do something. Raises NotAFileError, and other OSErrors."""
+    try:
         mode = os.stat(path).st_mode
-        if not stat.S_ISREG(mode):
-            number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-            raise OSError(number, os.strerror(number) if number == errno.EISDIR else "Not a regular file", str(path))
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
+        text = os.strerror(number) if number == errno.EISDIR else "Not a regular file"
+        error = NotAFileError(number, text, str(path))
+        error.kind = KINDS.get(stat.S_IFMT(mode), "a device")
+        raise error

@@ -310,8 +310,6 @@ class LogFile:
         """If it fails, the live file takes the bytes needed all the same, and some more before the next attempt."""
         try:
             self.rotate()
-            self.rotation_failure = None
-            self._rotate_at = self.limit
         except OSError as error:
             self.rotation_failure = error.strerror or str(error)
             self._rotate_at = self.size + max(self.limit // 10, needed)

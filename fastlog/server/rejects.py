@@ -69,7 +69,6 @@ class RejectsFile:
         try:
             if self._file.rotation_failure:  # it grew past its limit once: it takes nothing more before it is rotated
                 self._file.rotate()
-                self._file.rotation_failure = None
             done = self._file.append(data, durable=False)
             error = self._file.error
         except OSError as failed:

@@ -25,7 +25,6 @@ repairs it anew. Overwriting leaves zeros in each damaged line until nothing els
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 from array import array
@@ -69,7 +68,7 @@ def repair_all(storage: Storage, live: Path, locked_fd: int, directory_fd: int) 
                 repair = _FileRepair(storage, found, fd, live)
                 repair.search(found.size - size)
                 if repair.is_needed:
-                    _lock(fd, found.path, locked_fd)
+                    _lock(storage, fd, found.path, locked_fd)
                     torn = Torn(storage, Path(f"{live}.torn"), directory_fd)
                     repair.run(torn, budget)
                     torn_bytes += torn.bytes
@@ -269,18 +268,18 @@ class _FileRepair:
                 self._storage.overwrite(fd, b"\n", end - 1)
 
 
-def _lock(fd: int, path: Path, locked_fd: int) -> None:
+def _lock(storage: Storage, fd: int, path: Path, locked_fd: int) -> None:
     """Locks a damaged file, unless it is the one that is locked already. Raises BlockingIOError if another server has
     the file open: it may be about to finish a line."""
     if os.path.samestat(os.fstat(fd), os.fstat(locked_fd)):
         return
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        storage.lock(fd)
     except BlockingIOError as error:
         error.filename = str(path)
         raise
     except OSError:
-        pass  # some file systems have no locks
+        pass  # some file systems lock only files that may be written to
 
 
 def _line_start(fd: int, offset: int, least: int) -> int:

@@ -4,7 +4,6 @@ import contextlib
 import math
 import os
 import signal
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from fastlog.config import Settings
 from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
 from fastlog.server.ending import Ending, attempt
+from fastlog.server.linesfile import NotAFileError
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
@@ -51,7 +51,6 @@ class Server:
         self._storage = _open_directory(directory)
         name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
         with _start_errors(directory / name):
-            _check_is_file(directory / name)
             log = LogFile(self._storage, directory, name, limit, settings.log_backups)
         self._manager = ServiceManager(os.environ, self._status)
 
@@ -207,6 +206,10 @@ def _start_errors(log: Path) -> Iterator[None]:
         yield
     except OSError as error:
         path = error.filename or log
+        if isinstance(error, NotAFileError):
+            raise StartError(
+                f"{path} is {error.kind}, not a file; remove it, or set LOG_DIR or LOG_FILENAME"
+            ) from error
         if isinstance(error, BlockingIOError):
             elsewhere = "LOG_DIR or LOG_FILENAME" if Path(path) == log else "LOG_DIR"
             raise StartError(f"{path} is in use by another fastlog; stop it, or set {elsewhere}") from error
@@ -225,18 +228,6 @@ def _absolute(directory: str) -> Path:
             ) from error
         say("the working directory cannot be found from the root; LOG_DIR stays relative to it")
         return Path(directory)
-
-
-def _check_is_file(path: Path) -> None:
-    """Raises StartError if there is something of this name that is not a regular file, and OSError."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(mode):
-        kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        kind = kinds.get(stat.S_IFMT(mode), "a device")
-        raise StartError(f"{path} is {kind}, not a file; remove it, or set LOG_DIR or LOG_FILENAME")
 
 
 def _open_directory(directory: Path) -> AsyncStorage:

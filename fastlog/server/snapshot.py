@@ -13,6 +13,7 @@ import msgspec
 from fastlog import __version__
 from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
+from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.commit import Commit
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
@@ -36,7 +37,6 @@ SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, s
 # How long a kernel drop degrades health. The kernel counts wrong UDP checksums as well, and does not say which it was;
 # a full receive buffer is by far the most frequent cause.
 DROPS_ALARM_SEC = 60.0
-SYNC_ALARM_SEC = 3.0  # a sync under way for longer degrades health: a disk that works needs less
 SPACE_WAIT_SEC = 0.02  # how long the loop waits for the free space of the disk: any file system that answers needs less
 SPACE_FRESH_SEC = 10.0  # how long the last answer is shown while the file system gives no other
 SENDERS_SHOWN = 10  # senders of most entries, and as many with most gaps

@@ -138,17 +138,19 @@ class Storage:
             try:
                 os.fsync(directory)
             except OSError as error:
-                self._check_names(error)
+                if not self._lacks_name_syncs(error):
+                    raise
 
     def _sync_new_name(self, parent: Path) -> None:
         with contextlib.suppress(PermissionError), _opened(parent) as fd:  # who may not read it cannot sync it
             self._sync([], fd)
 
-    def _check_names(self, error: OSError) -> None:
-        """A sync of a directory failed. Raises the error, unless the file system has no such sync."""
+    def _lacks_name_syncs(self, error: OSError) -> bool:
+        """A sync of a directory failed: whether that is because the file system has no such sync, which is no error."""
         if error.errno not in NOT_SUPPORTED:
-            raise error
+            return False
         self.no_name_syncs = error.strerror
+        return True
 
 
 class AsyncStorage(Storage):
@@ -234,23 +236,14 @@ class AsyncStorage(Storage):
         for part, number in ended:
             tag, is_directory = part >> 1, part & 1
             left, error, done = self._under_way.pop(tag)
-            if number:
-                error = error or self._failure(OSError(number, os.strerror(number)), bool(is_directory))
+            failure = OSError(number, os.strerror(number)) if number else None
+            if failure and not (is_directory and self._lacks_name_syncs(failure)):
+                error = error or failure
             if left > 1:
                 self._under_way[tag] = (left - 1, error, done)
             else:
                 done(error)
         self._submit()
-
-    def _failure(self, error: OSError, is_directory: bool) -> OSError | None:
-        """What an error of one part means for the whole sync."""
-        if is_directory:
-            try:
-                self._check_names(error)
-            except OSError:
-                return error
-            return None
-        return error
 
     def _probe(self, directory: Path) -> OSError | None:
         """Returns why asynchronous syncs do not work, if they do not. It leaves no trace, and needs no room."""

@@ -59,6 +59,43 @@ class PatientStorage(Storage):
         raise AssertionError("each sync that ends begins another one")
 
 
+class SmallFilesStorage(PatientStorage):
+    """A file has at most so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._most_bytes = most_bytes
+
+    def write(self, fd, data):
+        room = self._most_bytes - os.fstat(fd).st_size
+        if room <= 0:
+            raise OSError(errno.EFBIG, "File too large")
+        return super().write(fd, data[:room])
+
+
+class UnwritableStorage(PatientStorage):
+    """While there is a `failure`, each write fails with it."""
+
+    failure: OSError | None = None
+
+    def write(self, fd, data):
+        if self.failure:
+            raise self.failure
+        return super().write(fd, data)
+
+
+class NoNameSyncsStorage(PatientStorage):
+    """While it `fails`, so does each sync of the directory."""
+
+    fails = False
+
+    def sync(self, files, directory, done):
+        if self.fails and directory is not None:
+            self.under_way.append(lambda _: done(EIO))
+        else:
+            super().sync(files, directory, done)
+
+
 class RecordingStorage(PatientStorage):
     """Records every operation. Each file has a number of its own, since the system reuses inode numbers."""
 

@@ -15,7 +15,18 @@ from fastlog.server.commit import SyncPace
 from fastlog.server.logfile import ROTATED_UNSYNCED_MAX, UNSYNCED_MAX
 from fastlog.server.pipeline import TURN_SEC
 from tests.helpers._hooks import let_pass
-from tests.helpers.disk import EIO, FailingStorage, Harness, PatientStorage, RecordingStorage, error, info
+from tests.helpers.disk import (
+    EIO,
+    FailingStorage,
+    Harness,
+    NoNameSyncsStorage,
+    PatientStorage,
+    RecordingStorage,
+    SmallFilesStorage,
+    UnwritableStorage,
+    error,
+    info,
+)
 
 OPERATIONS = 60  # more than a run has
 STARTED = 3  # operations of the start
@@ -649,23 +660,15 @@ def test_a_rotation_that_fails_costs_no_archive_and_no_entry(tmp_path):
 
 
 def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
-    fails = {"directory": False}
-
-    class Names(PatientStorage):
-        def sync(self, files, directory, done):
-            if fails["directory"] and directory is not None:
-                self.under_way.append(lambda _: done(EIO))
-            else:
-                super().sync(files, directory, done)
-
-    harness = Harness(tmp_path, Names(), limit=220, backups=10)
+    storage = NoNameSyncsStorage()
+    harness = Harness(tmp_path, storage, limit=220, backups=10)
     for n in range(1, 9):
         harness.send(info(n), error(100 + n))
         harness.storage.finish()
     harness.read_acks()
     acked = len(harness.acked)
     archives = {path.name: path.read_bytes() for path in tmp_path.glob("server.log.[0-9]*")}
-    fails["directory"] = True
+    storage.fails = True
     harness.send(error(1000), error(1001), error(1002), error(1003), error(1004))
     for _ in range(10):
         harness.storage.finish()
@@ -675,7 +678,7 @@ def test_a_directory_that_cannot_be_synced_costs_no_archive(tmp_path):
     now = {content for path in tmp_path.glob("server.log*") if (content := path.read_bytes())}
     assert len(archives) > 2
     assert set(archives.values()) <= now
-    fails["directory"] = False
+    storage.fails = False
     settle(harness)
     assert set(harness.acked) >= {1000, 1001, 1002, 1003, 1004}
     check(harness)
@@ -695,11 +698,9 @@ def test_a_disk_without_room_costs_no_file_its_trust(tmp_path, closing, number):
 
 
 def test_what_a_full_disk_does_not_take_at_the_end_is_counted_as_lost(tmp_path, closing):
-    class FullStorage(PatientStorage):
-        def write(self, fd, data):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    server = closing(Harness(tmp_path, FullStorage()))
+    storage = UnwritableStorage()
+    storage.failure = OSError(errno.ENOSPC, "No space left on device")
+    server = closing(Harness(tmp_path, storage))
     server.send(info(1), error(2))
     assert not server.pipeline.finish()
     server.writer.give_up()
@@ -716,22 +717,16 @@ def test_the_server_looks_for_its_file_again_and_again(tmp_path, closing):
 
 def test_a_disk_that_takes_no_write_is_not_filled_with_new_files(tmp_path):
     """Files can be made, renamed and synced, but each write fails."""
-
-    class Unwritable(PatientStorage):
-        def write(self, fd, data):
-            if fails:
-                raise EIO
-            return super().write(fd, data)
-
-    fails = [True]
-    harness = Harness(tmp_path, Unwritable())
+    storage = UnwritableStorage()
+    storage.failure = EIO
+    harness = Harness(tmp_path, storage)
     harness.send(info(1))
     for _ in range(50):
         harness.storage.finish()
         harness.pipeline.turn(monotonic())
     assert len(list(tmp_path.glob("*.distrusted.*"))) <= 1
     assert harness.writer.failure == "Input/output error"
-    fails.clear()
+    storage.failure = None
     settle(harness)
     assert harness.lines() == [info(1)]
     assert harness.writer.failure is None
@@ -740,24 +735,17 @@ def test_a_disk_that_takes_no_write_is_not_filled_with_new_files(tmp_path):
 
 
 def test_a_directory_that_cannot_be_synced_for_long_costs_one_file_set_aside(tmp_path):
-    class NoNames(PatientStorage):
-        def sync(self, files, directory, done):
-            if fails and directory is not None:
-                self.under_way.append(lambda _: done(EIO))
-            else:
-                super().sync(files, directory, done)
-
-    fails: list[bool] = []
-    harness = Harness(tmp_path, NoNames(), limit=220)
+    storage = NoNameSyncsStorage()
+    harness = Harness(tmp_path, storage, limit=220)
     harness.send(info(1), error(2))
     harness.storage.finish()
-    fails.append(True)
+    storage.fails = True
     harness.send(*[error(n) for n in range(3, 9)])  # over a rotation
     for _ in range(200):
         harness.storage.finish()
         harness.retry()
     assert len(list(tmp_path.glob("*.distrusted.*"))) == 1
-    fails.clear()
+    storage.fails = False
     settle(harness)
     assert sorted(harness.acked) == [2, *range(3, 9)]
     check(harness)
@@ -765,16 +753,7 @@ def test_a_directory_that_cannot_be_synced_for_long_costs_one_file_set_aside(tmp
 
 
 def test_more_than_a_file_may_hold_moves_to_several_files_after_a_failed_sync(tmp_path):
-    class Small(PatientStorage):
-        """Files of this file system have at most 200 bytes."""
-
-        def write(self, fd, data):
-            room = 200 - os.fstat(fd).st_size
-            if room <= 0:
-                raise OSError(errno.EFBIG, "File too large")
-            return super().write(fd, data[:room])
-
-    harness = Harness(tmp_path, Small())
+    harness = Harness(tmp_path, SmallFilesStorage(200))
     for n in range(20):
         harness.send(error(n))
     harness.storage.end_one(EIO)
@@ -809,22 +788,15 @@ def test_the_end_tries_once_more_to_begin_a_new_file(tmp_path):
 
 def test_what_a_failed_write_held_can_still_be_put_together_with_more(tmp_path):
     """The error must not hold the memory of the lines, which could not grow then."""
-
-    class Full(PatientStorage):
-        def write(self, fd, data):
-            if fails:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return super().write(fd, data)
-
-    fails: list[bool] = []
-    harness = Harness(tmp_path, Full())
+    storage = UnwritableStorage()
+    harness = Harness(tmp_path, storage)
     harness.send(error(1))
-    fails.append(True)
+    storage.failure = OSError(errno.ENOSPC, "No space left on device")
     harness.storage.end_one(EIO)
     for n in range(2, 10):
         harness.send(error(n))
         harness.writer.make_room(monotonic())
-    fails.clear()
+    storage.failure = None
     settle(harness)
     assert sorted(harness.acked) == list(range(1, 10))
     check(harness)

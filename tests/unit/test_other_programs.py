@@ -7,7 +7,8 @@ from time import monotonic
 
 import pytest
 
-from tests.helpers.disk import EIO, Harness, PatientStorage, RecordingStorage, error, info
+from tests.helpers.disk import EIO, Harness, PatientStorage, RecordingStorage, SmallFilesStorage, error, info
+from tests.helpers.entries import lines
 
 
 @pytest.fixture
@@ -171,8 +172,8 @@ def test_an_entry_behind_a_cut_line_has_a_line_of_its_own(harness, size):
     acknowledge(harness, error(1), error(2))
     os.truncate(harness.log.path, size)
     acknowledge(harness, error(3))
-    whole = stored(error(1), error(2))[:size]
-    assert harness.log.path.read_bytes() == whole + b"\n" + stored(error(3))
+    whole = lines([error(1), error(2)])[:size]
+    assert harness.log.path.read_bytes() == whole + b"\n" + lines([error(3)])
     assert harness.log.size == harness.log.path.stat().st_size
 
 
@@ -201,7 +202,7 @@ def test_an_entry_behind_another_programs_text_has_a_line_of_its_own(harness):
     with open(harness.log.path, "ab") as file:
         file.write(b"and again\n")
     acknowledge(harness, error(3))
-    assert harness.log.path.read_bytes() == stored(error(1), b"marked by hand", info(2), b"and again", error(3))
+    assert harness.log.path.read_bytes() == lines([error(1), b"marked by hand", info(2), b"and again", error(3)])
 
 
 def test_a_file_taken_over_ends_with_a_whole_line(harness):
@@ -209,7 +210,7 @@ def test_a_file_taken_over_ends_with_a_whole_line(harness):
     harness.log.path.unlink()
     harness.log.path.write_bytes(b"half")
     acknowledge(harness, error(2))
-    assert harness.log.path.read_bytes() == stored(b"half", error(2))
+    assert harness.log.path.read_bytes() == lines([b"half", error(2)])
 
 
 def test_a_rotation_leaves_alone_what_has_taken_the_name(tmp_path):
@@ -224,16 +225,7 @@ def test_a_rotation_leaves_alone_what_has_taken_the_name(tmp_path):
 
 
 def test_a_file_at_its_largest_is_rotated(tmp_path):
-    class Small(PatientStorage):
-        """Files of this file system have at most 100 bytes."""
-
-        def write(self, fd, data):
-            room = 100 - os.fstat(fd).st_size
-            if room <= 0:
-                raise OSError(errno.EFBIG, "File too large")
-            return super().write(fd, data[:room])
-
-    harness = Harness(tmp_path, Small())
+    harness = Harness(tmp_path, SmallFilesStorage(100))
     acknowledge(harness, *[error(n) for n in range(10)])
     assert harness.acked == list(range(10))
     assert harness.writer.failure is None
@@ -252,7 +244,7 @@ def test_a_rotated_file_that_is_gone_before_it_is_durable_is_written_again(tmp_p
     if not begun:
         harness.send(error(1))
     harness.send(error(2), error(3))
-    assert (tmp_path / "server.log.1").read_bytes() == stored(error(2))
+    assert (tmp_path / "server.log.1").read_bytes() == lines([error(2)])
     how(tmp_path / "server.log.1", tmp_path)
     if not begun:
         harness.storage.end_one()
@@ -337,7 +329,7 @@ def test_a_name_that_came_back_is_no_failure_any_more(harness, tmp_path):
 
 def test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restart(tmp_path):
     entry = b'{"level":"ERROR","message":"m","sequence":1,"timestamp":"2026-11-24T07:00:00.5Z"}'
-    (tmp_path / "server.log").write_bytes(stored(error(7), entry, b"marked by hand", entry.replace(b"1", b"3", 1)))
+    (tmp_path / "server.log").write_bytes(lines([error(7), entry, b"marked by hand", entry.replace(b"1", b"3", 1)]))
     harness = Harness(tmp_path, PatientStorage())
     acknowledge(harness, entry)
     assert harness.acked == [1]
@@ -348,7 +340,7 @@ def test_an_entry_before_another_programs_text_is_known_as_stored_after_a_restar
 def test_archives_that_a_lower_limit_leaves_over_are_removed(tmp_path):
     kept = ["server.log.1", "server.log.2", "server.log.01", "server.log.torn", "server.log.2.gz", "other.log.7"]
     for name in [*kept, "server.log.3", "server.log.17"]:
-        (tmp_path / name).write_bytes(stored(info(1)))
+        (tmp_path / name).write_bytes(lines([info(1)]))
     (tmp_path / "server.log.5").mkdir()
     harness = Harness(tmp_path, PatientStorage(), backups=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, "server.log", "server.log.5"])
@@ -362,7 +354,7 @@ def test_a_failed_sync_of_a_removed_file_costs_nothing(harness):
     harness.storage.finish()
     harness.read_acks()
     assert harness.acked == [1]
-    assert harness.log.path.read_bytes() == stored(error(1))
+    assert harness.log.path.read_bytes() == lines([error(1)])
 
 
 def test_an_ack_owed_for_a_duplicate_leaves_though_the_file_is_removed_meanwhile(harness):
@@ -413,11 +405,7 @@ def test_what_a_rotation_could_not_do_is_forgotten_with_the_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["server.log.20261124", "server.log.123456"])
 def test_an_archive_with_a_date_is_not_taken_for_one_of_ours(tmp_path, name):
-    (tmp_path / name).write_bytes(stored(info(1)))
+    (tmp_path / name).write_bytes(lines([info(1)]))
     harness = Harness(tmp_path, PatientStorage(), backups=2)
     assert (tmp_path / name).exists()
     harness.close()
-
-
-def stored(*entries: bytes) -> bytes:
-    return b"".join(entry + b"\n" for entry in entries)
