@@ -6,6 +6,7 @@
 - `_outbox.pyx`, `wakeup.py`: from the callers' threads to the client's own
 - `worker.py`: that thread
 - `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage
+- `unheard.py`, `delivery.py`: entries and levels that the server does not acknowledge; what becomes of entries sent
 - `peer.py`, `lookup.py`, `link.py`, `sock_diag.py`: the server, its addresses, the socket, its receive buffer
 - `lifecycle.py`: forks, and the end of the program
 - `lines.py`: lines of text as entries, for `fastlog send` and `fastlog loadtest`

@@ -16,27 +16,20 @@ from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
-import msgspec
-
 from fastlog.client._outbox import LINGERING, SLEEPING, Outbox
+from fastlog.client.delivery import Delivery
 from fastlog.client.link import Link
 from fastlog.client.options import ClientOptions
 from fastlog.client.peer import Event, Peer
-from fastlog.client.retransmit import Sent, Unacknowledged, items_of
+from fastlog.client.retransmit import SHORTEST_TIMEOUT_SEC, Sent, Unacknowledged, datagram_of, packed
 from fastlog.client.send_queue import SendQueue
 from fastlog.client.spill import Spill, SpillCounts
 from fastlog.client.stats import ClientStats
+from fastlog.client.unheard import Unheard
 from fastlog.client.wakeup import Wakeup
 
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
-SHOWN_MAX = 20  # entries given up that are kept for ClientStats
 END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its selector
-
-
-class Counts(msgspec.Struct):
-    acknowledged: int = 0
-    given_up: int = 0
-    given_up_first: list[bytes] = []
 
 
 def never() -> bool:
@@ -52,10 +45,12 @@ class Worker:
         self._peer = Peer(options, connect, wakeup.wake)
         self._unacknowledged = Unacknowledged()
         self._queue = SendQueue(options, outbox, self._unacknowledged)
+        # With a spill file nothing is given up.
+        self._unheard = Unheard(options.give_up_sec if options.spill is None else math.inf)
         self._spill = None if options.spill is None else Spill(options.spill, outbox.line, connect)
         self._pack_delay_sec = options.pack_delay_sec
-        self._give_up_sec = options.give_up_sec
-        self._counts = Counts()
+        self._delivery = Delivery(options, outbox, self._unacknowledged, self._queue, self._unheard)
+        self._counts = self._delivery.counts
         self._problem = ""
         self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
         self._has_thread = False
@@ -127,16 +122,17 @@ class Worker:
     def stats(self) -> ClientStats:
         outbox, peer, unacknowledged = self._outbox, self._peer, self._unacknowledged
         spill = self._spill.counts if self._spill else SpillCounts()
+        spill_problem = self._spill.problem if self._spill else ""
         round_trip = unacknowledged.timeout.round_trip
         return ClientStats(
             queued=sum(outbox.entries),
             queued_bytes=sum(outbox.bytes),
-            unacknowledged=len(unacknowledged.pending),
+            unacknowledged=len(unacknowledged.pending) + len(self._unheard.aside),
             sent=self._queue.sent,
             sent_bytes=peer.counts.sent_bytes,
             datagrams=peer.counts.datagrams,
             acknowledged=self._counts.acknowledged + spill.replayed,
-            retransmitted=unacknowledged.retransmitted + spill.retransmitted,
+            retransmitted=unacknowledged.retransmitted + self._unheard.retransmitted + spill.retransmitted,
             given_up=self._counts.given_up,
             given_up_first=tuple(self._counts.given_up_first),
             dropped=outbox.dropped,
@@ -146,7 +142,8 @@ class Worker:
             spilled=spill.spilled,
             replayed=spill.replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            problem=self._problem or peer.problem or (self._spill.problem if self._spill else ""),
+            sent_unacknowledged=self._unheard.sent_once,
+            problem=self._problem or peer.problem or self._unheard.problem or spill_problem,
         )
 
     # The thread
@@ -194,12 +191,9 @@ class Worker:
         self._outbox.close()
         self._queue.fetch()
         if self._spill:
-            unacknowledged = list(self._unacknowledged.pending.values())[::-1]
-            if unacknowledged and self._spill.keep([sent.line for sent in unacknowledged]):
-                self._outbox.release(items_of(unacknowledged))
-                self._unacknowledged.pending.clear()
+            self._delivery.keep(self._spill.keep)
             self._queue.hand_over_priority(self._spill.add)
-        self._give_up(list(self._unacknowledged.pending.values()))
+        self._delivery.end()
         self._queue.drop()
         self._peer.give_up()
         self.abandon()
@@ -217,16 +211,22 @@ class Worker:
             if peer.refused or not unacknowledged.pending:
                 self._send(now, 1)
             else:
-                peer.retransmit(unacknowledged.retransmit([unacknowledged.newest()], peer.pack_bytes, now), now)
+                self._retransmit([unacknowledged.newest()], now)
             self._receive(now)  # a server on this machine has refused it by now, or never will
             self._react(peer.settle(now), now)
+        if self._spill is None:  # before entries are due, since one that is tried again has another time-out
+            self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
-            peer.retransmit(unacknowledged.retransmit(unacknowledged.due(now), peer.pack_bytes, now), now)
+            if unacknowledged.silent and now >= unacknowledged.next_at:
+                self._send(now, 1)  # a new entry asks a silent server as well as an old one
+            unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
+            self._delivery.pass_over(now)
+            self._try_aside(now)
+            if self._spill is None:
+                self._queue.relieve()
             self._send(now, DATAGRAMS_PER_TURN)
             self._receive(now)
-        if self._spill is None:
-            self._give_up(unacknowledged.give_up(now - self._give_up_sec))
-        else:
+        if self._spill:
             cannot_send = (peer.link is None and peer.problem) or peer.is_down or unacknowledged.silent
             if cannot_send or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
@@ -246,10 +246,38 @@ class Worker:
     def _receive(self, now: float) -> None:
         sequences, event = self._peer.receive(now)
         self._react(event, now)
-        found = [self._unacknowledged.acknowledge(sequence, now) for sequence in sequences]
-        acknowledged = [sent for sent in found if sent]
-        self._outbox.release(items_of(acknowledged))
-        self._counts.acknowledged += len(acknowledged)
+        self._delivery.take_acks(sequences, now)
+
+    def _retransmit(self, due: list[Sent], now: float) -> tuple[list[Sent], float]:
+        """Sends entries again, as far as the socket and a server on this machine have room for them. Returns the rest,
+        and when there may be room."""
+        peer = self._peer
+        was_down = peer.is_down
+        groups = list(packed(due, peer.pack_bytes))
+        room_at, sent = now, 0
+        for group in groups[:DATAGRAMS_PER_TURN]:
+            datagram = datagram_of(group)
+            room_at = now if peer.link is None else peer.link.room_at(len(datagram), now)
+            if room_at > now:
+                break
+            peer.retransmit((datagram,), now)
+            if peer.link is None or peer.is_blocked or (peer.is_down and not was_down):
+                room_at = now + SHORTEST_TIMEOUT_SEC
+                break
+            self._unacknowledged.sent_again(group, now)
+            sent += 1
+        return [each for group in groups[sent:] for each in group], room_at
+
+    def _try_aside(self, now: float) -> None:
+        """Sends an entry again that the server passes over."""
+        sent = self._unheard.due(now)
+        if sent and self._peer.link:
+            room_at = self._peer.link.room_at(len(sent.line), now)
+            if room_at > now:
+                self._unheard.next_at = room_at
+                return
+            self._peer.retransmit((sent.line,), now)
+            self._unheard.sent_again(sent, now)
 
     def _send(self, now: float, datagrams: int) -> None:
         """Sends refused datagrams and then new entries, as far as they may go now."""
@@ -272,24 +300,17 @@ class Worker:
             if not peer.send(datagram.data, now):
                 return
             self._queue.sent_now(datagram, now)
+            if datagram.once:
+                self._unheard.sent_ordinary(datagram.once)
         self._send_at = now
-
-    def _give_up(self, sent: list[Sent]) -> None:
-        counts = self._counts
-        self._outbox.release(items_of(sent))
-        counts.given_up += len(sent)
-        counts.given_up_first += [each.line for each in sent[: SHOWN_MAX - len(counts.given_up_first)]]
 
     def _wait(self, until: float) -> None:
         """Until something can be done. While entries come, ordinary ones gather for the next turn and wake nobody."""
         unacknowledged, peer, queue = self._unacknowledged, self._peer, self._queue
         times = [until, self._leave_at, self._send_at, peer.next_at(unacknowledged.silent)]
-        if not peer.is_down:
-            times.append(unacknowledged.next_at)
-        if self._spill:
-            times.append(self._spill.next_at)
-        elif unacknowledged.pending:
-            times.append(unacknowledged.oldest().first_at + self._give_up_sec)
+        if peer.link and not peer.is_down:
+            times += [unacknowledged.next_at, self._unheard.next_at]
+        times.append(self._spill.next_at if self._spill else self._delivery.next_at)
         now = monotonic()
         gathering_until = queue.sent_at + self._pack_delay_sec
         if now < gathering_until:
