@@ -66,15 +66,19 @@ class SendQueue:
 
     def fetch(self) -> None:
         """Takes what the applications' threads have put."""
-        fetched = self._outbox.fetch()
-        self._fetched += len(fetched)
-        self._ready = self._ready[self._at :] + fetched if self._at < len(self._ready) else fetched
-        self._at = 0
+        if self._at:
+            self._ready, self._at = self._ready[self._at :], 0
+        self._fetched = self._outbox.fetch(self._ready)
 
     @property
     def is_empty(self) -> bool:
         """Whether no item can be sent now or soon. Overtaken ones wait for an ACK, which may take long."""
         return self._at == len(self._ready)
+
+    @property
+    def items(self) -> list[Item]:
+        """All that are in here."""
+        return self._all_overtaken() + self._ready[self._at :]
 
     def is_past(self, number: int) -> bool:
         """Whether all items before that number were fetched, and are in here no more."""
@@ -126,7 +130,7 @@ class SendQueue:
         """From now on entries of that level are ordinary ones, also those that wait."""
         self._outbox.set_priority(level, False)
         self.fetch()
-        self._let_go(self._overtaken.pop(level, []))
+        self._let_go(level, len(self._overtaken.get(level, [])))
         self._outbox.make_ordinary([item for item in self._ready[self._at :] if item.level == level])
 
     def relieve(self) -> None:
@@ -138,23 +142,20 @@ class SendQueue:
         is_full = outbox.entries[1] >= options.queue_entries * NEARLY_FULL
         if is_full or outbox.bytes[1] >= options.queue_bytes * NEARLY_FULL:
             level = min(self._overtaken, key=_rank)
-            items = self._overtaken[level]
-            self._let_go(items[:LET_GO])
-            del items[:LET_GO]
-            if not items:
-                del self._overtaken[level]
+            self._let_go(level, LET_GO)
 
     def hand_over_priority(self, take: Callable[[list[Item]], bool]) -> None:
         """Gives all priority items to `take`, and keeps them if it returns False."""
-        priority = self._all_overtaken() + [item for item in self._ready[self._at :] if item.priority]
-        if priority and take(priority):
+        rest = self._ready[self._at :]
+        priority = self._all_overtaken() + [item for item in rest if item.priority]
+        ordinary = [item for item in rest if not item.priority]
+        if priority and take(priority):  # all that may fail comes before: nothing is taken twice
+            self._ready, self._at, self._overtaken = ordinary, 0, {}
             self._outbox.release(priority)
-            self._let_ordinary_pass()
-            self._overtaken = {}
 
     def drop(self) -> None:
         """Gives up everything."""
-        self._outbox.drop(self._all_overtaken() + self._ready[self._at :])
+        self._outbox.drop(self.items)
         self._ready, self._at, self._overtaken = [], 0, {}
 
     def _room(self, level: int, now: float) -> int:
@@ -198,7 +199,14 @@ class SendQueue:
                 self._overtaken.setdefault(item.level, []).append(item)
         self._ready, self._at = [item for item in rest if not item.priority], 0
 
-    def _let_go(self, overtaken: list[Item]) -> None:
-        """They go next, as ordinary items."""
-        self._outbox.make_ordinary(overtaken)
-        self._ready, self._at = sorted(overtaken + self._ready[self._at :], key=_number), 0
+    def _let_go(self, level: int, most: int) -> None:
+        """The oldest overtaken items of a level go as ordinary items."""
+        items = self._overtaken.get(level, [])
+        chosen, rest = items[:most], items[most:]
+        ready = sorted(chosen + self._ready[self._at :], key=_number)
+        self._ready, self._at = ready, 0  # all that may fail comes before
+        if rest:
+            self._overtaken[level] = rest
+        else:
+            self._overtaken.pop(level, None)
+        self._outbox.make_ordinary(chosen)
