@@ -6,7 +6,9 @@
 - `_outbox.pyx`, `wakeup.py`: from the callers' threads to the client's own
 - `worker.py`: that thread
 - `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage
-- `peer.py`, `lookup.py`, `link.py`, `sock_diag.py`: the server, its addresses, the socket, its receive buffer
+- `peer.py`, `reach.py`, `flight.py`: the server: its socket; up or down; what a refusal may be for
+- `route.py`, `lookup.py`: when to move to another socket or address; the addresses of the server's name
+- `link.py`, `sock_diag.py`: the socket and its ACKs; the receive buffer of a server on the same machine
 - `lifecycle.py`: forks, and the end of the program
 - `lines.py`: lines of text as entries, for `fastlog send` and `fastlog loadtest`
 """
