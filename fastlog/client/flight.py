@@ -14,7 +14,7 @@ import msgspec
 
 KEPT_MAX = 1024  # datagrams: more than a client sends until it is refused
 KEPT_MAX_BYTES = 1 << 20
-COUNTED_SEC = 5.0  # a refusal may be for what was sent that long before: eight clients take turns at one a second
+COUNTED_SEC = 30.0  # for so long it is known how much was sent
 STEP_SEC = 0.5  # what is sent within this time is counted together
 
 
@@ -70,10 +70,11 @@ class Flight:
         while self._steps and self._steps[0].at + STEP_SEC <= before:
             self._steps.popleft()
 
-    def refused(self, now: float) -> list[Kept]:
-        """After a refusal: the kept datagrams, in order, to be sent again. What was only counted is lost."""
+    def refused(self, since: float) -> list[Kept]:
+        """After a refusal: the kept datagrams, in order, to be sent again. What was only counted is lost if it was sent
+        since then."""
         for step in self._steps:
-            if now - step.at <= COUNTED_SEC:
+            if step.at >= since:
                 self.lost += step.datagrams
                 self.lost_entries += step.entries
         self._steps.clear()

@@ -205,8 +205,8 @@ class Peer:
             self.flight.lose_last()
         elif trouble is Trouble.REFUSED:
             self.counts.refused += 1
-            self.refused = self.flight.refused(now) + self.refused
             self.reach.refused(now)
+            self.refused = self.flight.refused(now - self.reach.counted_sec) + self.refused
             self._problem = ""
         else:
             self._problem = f"cannot send to {self._server}: {error.strerror}"

@@ -11,16 +11,23 @@ any of them for a while.
 import math
 import random
 
-TRY_FIRST_SEC = 0.05  # before the next try after a refusal, or after an error of the socket; doubles
+TRY_FIRST_SEC = 0.05  # before the next try at a server on this machine, or after an error of the socket; doubles
 TRY_LONGEST_SEC = 1.0  # so that a server, or a network, that comes back is noticed soon
 REFUSAL_SEC = 0.2  # the longest time until the refusal of a try arrives
-SPACED_SEC = 1.5  # between tries of which the silence counts: hosts refuse once a second (icmp_ratelimit)
-REMOTE_LONGEST_SEC = 2.0  # between two tries at a server on another machine
+REMOTE_FIRST_SEC = 0.5  # before the next try after a refusal from another machine, which may send no more of them
+REMOTE_LONGEST_SEC = 2.0  # between two tries there
 SHARED_LONGEST_SEC = 16.0  # the same where other clients of this machine use up the refusals; it doubles up to this
+SPACED_SEC = 1.5  # between tries of which the silence counts: hosts refuse once a second (icmp_ratelimit)
 JITTER = 0.25  # of these times, so that the clients of a machine do not try at the same moment
-SHARED_TRIES = 3  # unrefused tries that say that the server is up, where others use up the refusals; otherwise one
+TRIES = 2  # unrefused in a row that say that the server is up
+SHARED_TRIES = 3  # the same where others use up the refusals
 UNHEARD_TRIES = 15  # the same while entries wait for an ACK: the server may not acknowledge their levels
-GENTLE_DATAGRAMS = (32, 256)  # sent in each step of a gentle start
+GENTLE_DATAGRAMS = (128, 512)  # sent at most in each step of a gentle start
+GENTLE_SEC = 2.0  # such a step; it is longer where others use up the refusals
+NEW_SEC = 3.0  # what is sent to a new address is in doubt for that time
+SHARED_DOUBT_SEC = 30.0  # the same after a gentle start where others use up the refusals
+COUNTED_SEC = 5.0  # a refusal may be for what was sent that long before
+SHARED_COUNTED_SEC = 30.0  # the same where others use up the refusals
 
 
 class Reach:
@@ -35,7 +42,7 @@ class Reach:
         self._is_overdue = False  # that entry was sent again
         self._down_at = math.inf
         self._verdict_at = math.inf  # if the last try is not refused until then, it may have arrived
-        self._is_new_until = -math.inf  # nothing is known of the address yet
+        self._doubt_until = -math.inf  # the address is new, or silence of others proved little
         self._has_refused = False  # and nothing has proved since that the server is up
         self._delay = TRY_FIRST_SEC
         self._longest = REMOTE_LONGEST_SEC
@@ -66,12 +73,12 @@ class Reach:
 
     def is_doubtful(self, now: float) -> bool:
         """Whether what is sent may be lost without a refusal in time."""
-        return self.is_down or self.is_gentle or self._is_overdue or now < self._is_new_until
+        return self.is_down or self.is_gentle or self._is_overdue or now < self._doubt_until
 
     def connected(self, now: float, is_local: bool, is_same: bool) -> None:
         """There is a new socket, to the same address or to another one, of which nothing is known."""
         self.is_local = is_local
-        self._is_new_until = now + SPACED_SEC
+        self._doubt_until = max(self._doubt_until, now + NEW_SEC)
         if not is_same:
             self._has_refused, self._unrefused = False, 0
             self._step = len(GENTLE_DATAGRAMS)
@@ -93,7 +100,7 @@ class Reach:
         if self.is_local or not self._has_refused:
             return self._come_up()
         self._unrefused += self._is_spaced
-        needed = UNHEARD_TRIES if self.waiting_since < math.inf else SHARED_TRIES if self._is_shared else 1
+        needed = UNHEARD_TRIES if self.waiting_since < math.inf else SHARED_TRIES if self._is_shared else TRIES
         if self._unrefused >= needed:
             self._step = -1
             self._next_step(now)
@@ -114,22 +121,29 @@ class Reach:
 
     def failed(self, now: float) -> None:
         """A datagram was not sent, or in vain."""
-        self._delay = self._delay * 2 if self.is_down else TRY_FIRST_SEC
-        if not self.is_down:
+        if self.is_down:
+            self._delay *= 2
+        else:
             self.is_down, self._down_at = True, now
+            self._delay = REMOTE_FIRST_SEC if self._has_refused and not self.is_local else TRY_FIRST_SEC
         self._try_later(now)
 
     def heard(self) -> bool:
         """The server has acknowledged an entry. Returns True if it has come up by that."""
         self._is_shared, self._longest = False, REMOTE_LONGEST_SEC
         self._has_refused, self._unrefused = False, 0
-        self._step = len(GENTLE_DATAGRAMS)
+        self._step, self._doubt_until = len(GENTLE_DATAGRAMS), -math.inf
         self.was_taken = True
         return self.is_down and self._come_up()
 
     def send_at(self, now: float) -> float:
         """When the next datagram may be sent: `now`, or the time to ask again."""
         return self._step_until if self.is_gentle and self._step_sent >= GENTLE_DATAGRAMS[self._step] else now
+
+    @property
+    def counted_sec(self) -> float:
+        """How long before a refusal what was sent may have been refused."""
+        return SHARED_COUNTED_SEC if self._is_shared else COUNTED_SEC
 
     def sent(self) -> None:
         self._step_sent += 1
@@ -151,10 +165,12 @@ class Reach:
     def _next_step(self, now: float) -> None:
         self._step += 1
         self._step_sent = 0
-        self._step_until = now + (self._longest if self._is_shared else SPACED_SEC)
+        self._step_until = now + (self._longest if self._is_shared else GENTLE_SEC)
         if not self.is_gentle:
             self.was_taken = True
             self._has_refused = False
+            if self._is_shared:
+                self._doubt_until = now + SHARED_DOUBT_SEC
 
     def _come_up(self) -> bool:
         self.is_down, self._down_at = False, math.inf
