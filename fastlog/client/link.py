@@ -11,6 +11,7 @@ import socket
 from enum import Enum
 
 from fastlog.addresses import Address
+from fastlog.client.descriptor import Descriptor, close_socket
 from fastlog.client.sock_diag import ReceiveBuffer
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WINDOW
 
@@ -65,6 +66,7 @@ class Link:
         self._server_buffer: ReceiveBuffer | None = None
         family, peer = address
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._descriptor = Descriptor(self.socket.fileno())
         try:
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, min(send_buffer, C_INT_MAX))
@@ -78,16 +80,14 @@ class Link:
             self.close()
             raise
 
+    def is_ours(self) -> bool:
+        """Whether the descriptors still belong to this link: a program may close all of its descriptors."""
+        return self._descriptor.is_ours() and (self._server_buffer is None or self._server_buffer.is_ours())
+
     def close(self) -> None:
-        self.socket.close()
+        close_socket(self.socket, self._descriptor)
         if self._server_buffer:
             self._server_buffer.close()
-
-    def forget(self) -> None:
-        """Closes nothing that has the socket's number: it belongs to another file by now, or to none."""
-        self.socket.detach()
-        if self._server_buffer:
-            self._server_buffer.forget()
 
     def has_moved(self) -> bool:
         """Whether a new socket would have another source address than this one: the machine's addresses or routes have

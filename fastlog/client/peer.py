@@ -22,6 +22,7 @@ from fastlog.client.options import ClientOptions
 from fastlog.client.reach import Reach
 from fastlog.client.route import Route
 
+REFUSALS_TO_TELL = 2  # so many show that nothing listens: one may be of a server that is just starting
 ANSWER_SEC = 2.0  # after that time without an answer, `problem` says so
 KEPT_SEC = 10.0  # the longest time for which ordinary entries are kept while no ACK comes
 
@@ -67,8 +68,8 @@ class Peer:
 
     @property
     def only_refusals(self) -> bool:
-        """Whether nothing but refusals ever came, and nothing stayed unrefused on this machine."""
-        return self.counts.refused > 0 and not self.reach.was_taken
+        """Whether nothing but refusals ever came, more than one, and nothing stayed unrefused on this machine."""
+        return self.is_down and self.counts.refused >= REFUSALS_TO_TELL and not self.reach.was_taken
 
     def problem(self, now: float) -> str:
         """What is wrong at present, in words, or empty."""
@@ -167,9 +168,11 @@ class Peer:
         self.refused = []
         self.flight.arrived(math.inf)
 
-    def close(self) -> None:
+    def reopen(self) -> None:
+        """Closes the socket. Another one is made when there is something to do."""
         if self.link:
             self.link.close()
+            self.link = None
 
     def _hand_over(self, data: bytes, entries: int, now: float) -> bool:
         """Gives a datagram to the socket. Returns False if the caller has to send it later."""
@@ -212,9 +215,8 @@ class Peer:
             self._problem = f"cannot send to {self._server}: {error.strerror}"
             self._is_broken = True
             self.reach.failed(now)
-            if trouble is Trouble.FOREIGN and self.link:
-                self.link.forget()
-                self.link = None
+            if trouble is Trouble.FOREIGN:
+                self.reopen()
 
     def _connect(self, towards: list[Address], now: float) -> Event | None:
         """Makes a socket to the first of these addresses to which there is a way."""
@@ -226,7 +228,7 @@ class Peer:
                 self._problem = f"cannot reach {self._server}: {getattr(error, 'strerror', None) or error}"
                 continue
             self.reach.connected(now, link.is_local, is_same=self.link is None or self.link.address == address)
-            self.close()
+            self.reopen()
             self.link, self._is_broken = link, False
             self.pack_bytes = self._datagram_bytes or link.pack_bytes()
             if link.is_local:

@@ -9,6 +9,7 @@ import errno
 import socket
 import struct
 
+from fastlog.client.descriptor import Descriptor, close_socket
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_MOST_BYTES
 
 FULL_FIRST_SEC = 0.001  # until a full buffer is looked at again; doubles
@@ -46,6 +47,7 @@ class ReceiveBuffer:
         try:
             self._question = bytearray(_question(sender))
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+            self._descriptor = Descriptor(self._socket.fileno())
             self._socket.setblocking(False)
         except Exception:  # whatever forbids it: a sandbox, a guard of a test, the limit of descriptors
             self.close()
@@ -68,14 +70,12 @@ class ReceiveBuffer:
 
     def close(self) -> None:
         if self._socket:
-            self._socket.close()
+            close_socket(self._socket, self._descriptor)
             self._socket = None
 
-    def forget(self) -> None:
-        """Closes nothing that has the socket's number, which may be that of another file."""
-        if self._socket:
-            self._socket.detach()
-            self._socket = None
+    def is_ours(self) -> bool:
+        """Whether the descriptor, if there is one, still belongs to it."""
+        return self._socket is None or self._descriptor.is_ours()
 
     def _room(self) -> int | None:
         """Bytes, as `_cost` counts them, that fit without filling more than half of the buffer: the other half is for

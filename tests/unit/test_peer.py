@@ -26,7 +26,7 @@ class FakeLink:
         self.error: OSError | None = None
         self.errors_once: list[OSError] = []
         self.size = 1000
-        self.is_elsewhere = self.is_forgotten = self.is_closed = False
+        self.is_elsewhere = self.is_closed = False
 
     def send(self, datagram: bytes) -> None:
         if self.errors_once:
@@ -44,9 +44,6 @@ class FakeLink:
 
     def has_moved(self) -> bool:
         return self.is_elsewhere
-
-    def forget(self) -> None:
-        self.is_forgotten = True
 
     def close(self) -> None:
         self.is_closed = True
@@ -90,7 +87,6 @@ def test_a_refusal_on_this_machine_is_for_the_last_datagram_which_is_sent_first_
     refuse(peer, 0.0)
     assert (peer.is_down, [kept.data for kept in peer.refused], peer.flight.lost) == (True, [b"first"], 0)
     assert peer.problem(0.0) == "nothing listens on 127.0.0.1 port 5514/udp (refused)"
-    assert peer.only_refusals
     assert peer.reach.try_at == TRY_FIRST_SEC
     assert peer.begin_try(TRY_FIRST_SEC) is None
     assert peer.send(b"first", 1, TRY_FIRST_SEC)
@@ -209,15 +205,14 @@ def test_new_sockets_are_made_once_a_second_while_none_of_them_sends():
 
 
 @pytest.mark.parametrize("number", [errno.EBADF, errno.ENOTSOCK])
-def test_a_number_that_is_not_the_sockets_any_more_is_not_closed(number):
+def test_a_socket_that_is_gone_is_replaced(number):
     peer = connected()
     foreign = peer.link
     foreign.error = OSError(number, os.strerror(number))
     assert not peer.send(b"first", 1, 0.0)
-    assert foreign.is_forgotten
+    assert foreign.is_closed
     assert peer.link is None
     assert peer.begin_try(peer.reach.try_at) is Event.RECONNECTED
-    assert not foreign.is_closed
 
 
 def test_a_socket_that_is_blocked_is_no_worse():
