@@ -6,7 +6,7 @@ A descriptor is compared with the file that it was opened for before it is used,
 descriptors at any time and open other files under their numbers.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from libc.errno cimport EINTR, errno
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
@@ -85,7 +85,7 @@ cdef class Wakeup:
         cdef struct_stat status
         self.shut()
         if pipe2(ends, O_NONBLOCK | O_CLOEXEC):
-            raise OSError(errno, "cannot make a pipe")
+            PyErr_SetFromErrno(OSError)
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino
         self.reader, self.writer = ends[0], ends[1]

@@ -27,6 +27,7 @@ PAUSE_LONGEST_SEC = 5.0  # so that a client works again soon after the trouble i
 PAUSE_PART_SEC = 0.1  # in a pause, how often the thread looks whether it is to end: nothing wakes it then
 PROBLEM_SEC = 60.0  # how long an error is reported after the work has begun again
 LEAVING_SEC = 30.0  # a client that nobody uses any more tries so long: a restart of the server takes less
+STALL_SEC = 0.3  # without an ACK, a handler is not waited for any longer: it may be one of several, under a lock
 END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its sockets
 GREEN_SEC = 0.02  # how often a greenlet looks whether it has been released: an event of another thread may not wake it
 
@@ -130,6 +131,21 @@ class ClientThread:
             timeout,
         )
         return _is_true(lambda: worker.is_finished(number)) and worker.counts.given_up == given_up
+
+    def flush_while_it_advances(self, timeout: float) -> None:
+        """Waits until all entries taken so far are finished, but not for a server that is away or does not answer."""
+        self.outbox.begin_anew()
+        number = self.outbox.accepted
+        if not number:
+            return
+        worker = self.worker()
+        until = monotonic() + timeout
+        before = -1
+        while worker.progress > before and monotonic() < until:
+            before = worker.progress
+            wait = min(STALL_SEC, until - monotonic())
+            if self.wait_until(lambda: worker.is_finished(number) or worker.is_away, wait):
+                break
 
     def close(self, timeout: float) -> bool:
         """Takes no more entries, flushes, and ends the thread; `Worker.finish` says what becomes of those left."""

@@ -97,6 +97,12 @@ class Worker:
         return (peer.link is None and bool(peer.problem)) or peer.is_down or self._unacknowledged.silent
 
     @property
+    def progress(self) -> int:
+        """Grows whenever entries leave."""
+        spilled = self._spill.counts.spilled + self._spill.counts.replayed if self._spill else 0
+        return self._queue.sent + self.counts.acknowledged + self.counts.given_up + spilled
+
+    @property
     def nothing_listens(self) -> bool:
         """In the client's whole life nothing but refusals has come."""
         return self._peer.only_refusals
