@@ -7,6 +7,7 @@ descriptors at any time and open other files under their numbers.
 """
 
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
@@ -57,6 +58,21 @@ if pthread_atfork(NULL, NULL, count_fork):
 
 cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept:
     return PyThread_start_new_thread(run, argument) != PYTHREAD_INVALID_THREAD_ID
+
+
+def start(run):
+    """Runs `run()`, which raises nothing, in a new thread. Returns False if there is no thread for it."""
+    Py_INCREF(run)
+    if start_thread(call, <void *>run):
+        return True
+    Py_DECREF(run)
+    return False
+
+
+cdef void call(void *argument) noexcept with gil:
+    run = <object>argument
+    Py_DECREF(run)
+    run()
 
 
 cdef unsigned long this_thread() noexcept:

@@ -1,10 +1,10 @@
 """Looks up a server's name, again and again, without making anybody wait."""
 
 import math
-import threading
 from collections.abc import Callable
 
 from fastlog.addresses import Address, AddressError, is_numeric, resolve
+from fastlog.client._native import start
 
 INTERVAL_SEC = 300.0  # between two look-ups; entries do not wait for one
 TROUBLE_INTERVAL_SEC = 10.0  # between two look-ups while the server does not answer, or could not be found
@@ -57,9 +57,7 @@ class _Lookup:
         if is_numeric(host):
             self._run()
             return
-        try:
-            threading.Thread(target=self._run, name="fastlog look-up", daemon=True).start()
-        except RuntimeError:  # the interpreter ends, and starts no threads any more
+        if not start(self._run):  # no more threads
             self._run()
 
     def _run(self) -> None:

@@ -14,6 +14,7 @@ import threading
 import types
 from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 from fastlog.client._native import pause
 from fastlog.client._outbox import Outbox
@@ -33,10 +34,18 @@ GREEN_SEC = 0.02  # how often a greenlet looks whether it has been released: an 
 
 
 class EndOfProgram:
-    """Whether the program ends: then no thread is started any more, and nobody waits longer than until that time."""
+    """Whether the program ends: then no thread is started any more, and nobody waits longer than until that time. The
+    two functions are those of `lifecycle.py`."""
 
     until = math.inf
     has_begun = False
+    expect: Callable[[], None]  # called before a thread is started
+    tell: Callable[[dict[str, "Lost"]], None]  # reports what was not delivered, by server
+
+
+class Lost(NamedTuple):
+    entries: int
+    reason: str
 
 
 end_of_program = EndOfProgram()
@@ -45,6 +54,7 @@ end_of_program = EndOfProgram()
 class ClientThread:
     def __init__(self, options: ClientOptions) -> None:
         self.outbox = Outbox(options, self)
+        self.server = f"{options.host} port {options.port}/udp"
         self._options = options
         self._workers: dict[int, Worker] = {}  # by the generation of the outbox; only the newest one is used
         self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
@@ -90,10 +100,12 @@ class ClientThread:
         """Sees that somebody works: called when there is work and no thread of this process."""
         if end_of_program.has_begun:
             self._work_here(lambda: self.worker().is_finished(self.outbox.accepted), end_of_program.until)
-            self.finish_if_over()
-        elif monotonic() >= self._start_at and not self.outbox.start():
-            self._start_at = monotonic() + START_AGAIN_SEC
-            self._note("cannot start the client's thread: the process may have no more threads")
+            end_of_program.tell(self.finish_if_over())
+        elif monotonic() >= self._start_at:
+            end_of_program.expect()
+            if not self.outbox.start():
+                self._start_at = monotonic() + START_AGAIN_SEC
+                self._note("cannot start the client's thread: the process may have no more threads")
 
     def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> bool:
         """Waits until `holds()`, or `timeout` seconds are over; returns whether it holds. `holds` is called by the
@@ -141,10 +153,11 @@ class ClientThread:
         worker = self.worker()
         until = monotonic() + timeout
         before = -1
-        while worker.progress > before and monotonic() < until:
+        while worker.progress != before and monotonic() < until:
             before = worker.progress
             wait = min(STALL_SEC, until - monotonic())
-            if self.wait_until(lambda: worker.is_finished(number) or worker.is_away, wait):
+            self.wait_until(lambda: worker.is_finished(number) or worker.is_away or worker.progress != before, wait)
+            if _is_true(lambda: worker.is_finished(number)) or worker.is_away:
                 break
 
     def close(self, timeout: float) -> bool:
@@ -178,13 +191,18 @@ class ClientThread:
         self._is_pausing = True
         self._end_thread(timeout)
 
-    def finish_if_over(self) -> None:
-        """When the time is over, what is left goes to the spill file, or is given up."""
-        if not self.is_done and self.outbox.take_over():
-            try:
-                self.worker().finish()
-            finally:
-                self.outbox.end()
+    def finish_if_over(self) -> dict[str, Lost]:
+        """When the time is over, what is left goes to the spill file, or is given up. Returns that, by server."""
+        if self.is_done or not self.outbox.take_over():
+            return {}
+        try:
+            worker = self.worker()
+            problem, before = worker.problem, worker.losses
+            worker.finish()
+            lost = worker.losses - before
+            return {self.server: Lost(lost, problem)} if lost else {}
+        finally:
+            self.outbox.end()
 
     # The thread
 

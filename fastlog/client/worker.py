@@ -107,6 +107,17 @@ class Worker:
         """In the client's whole life nothing but refusals has come."""
         return self._peer.only_refusals
 
+    @property
+    def losses(self) -> int:
+        """Entries that were not delivered."""
+        return self.counts.given_up + sum(self._outbox.dropped.values())
+
+    @property
+    def problem(self) -> str:
+        if self._peer.is_down:
+            return f"nothing listens on {self._options.host} port {self._options.port}/udp"
+        return self._peer.problem or (self._spill.problem if self._spill else "")
+
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
         return (
@@ -138,7 +149,7 @@ class Worker:
             spilled=spill.spilled,
             replayed=spill.replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            problem=problem or peer.problem or (self._spill.problem if self._spill else ""),
+            problem=problem or self.problem,
         )
 
     def turn(self, now: float) -> None:
