@@ -19,10 +19,14 @@ LOOK_SEC = 0.1  # between two looks at entries whose time is over, while they ca
 TAKEN_ASKS = 3  # a server on this machine that took so many asks and answered none acknowledges nothing
 
 
+SetAside = Callable[[list[bytes]], bool]  # takes entries as they were sent; False if the disk refuses
+
+
 class Counts(msgspec.Struct):
     acknowledged: int = 0
     acknowledged_once: int = 0  # of these, entries that were sent as ordinary ones
     given_up: int = 0
+    set_aside: int = 0
     given_up_first: list[bytes] = []
 
 
@@ -41,7 +45,8 @@ class Delivery:
         self._give_up_sec = options.give_up_sec if options.spill is None else math.inf
         self._taken = 0  # asks in a row that the server took and did not answer
 
-    def take_acks(self, sequences: list[int], now: float) -> None:
+    def take_acks(self, sequences: list[int], now: float) -> float | None:
+        """Returns when the latest of the acknowledged entries was sent first, or None if no ACK was for an entry."""
         unacknowledged, unheard = self._unacknowledged, self._unheard
         acknowledged = []
         levels = set()
@@ -64,16 +69,19 @@ class Delivery:
             for level in levels:
                 if unheard.has_heard(level, now):
                     self._outbox.set_priority(level, True)
+        if not acknowledged:
+            return -math.inf if of_once else None
+        return max(sent.first_at for sent in acknowledged)
 
-    def pass_over(self, now: float) -> None:
-        """Entries that the server passes over hold up nothing any more."""
+    def pass_over(self, now: float, set_aside: SetAside | None) -> None:
+        """Entries that the server passes over hold up nothing any more. `set_aside` takes them, or returns False; they
+        stay in memory if there is none."""
         found = self._unacknowledged.hopeless()
         if not found:
             return
         for level in self._unheard.judge(found, now):
             self._queue.make_ordinary(level)
-        self._unheard.set_aside(found, now)
-        self._unheard.set_aside(self._unacknowledged.take_levels(self._unheard.levels), now)
+        self._set_aside(found, now, set_aside)
 
     def asked(self, is_taken: bool, now: float) -> None:
         """A silent server that is on this machine was asked before. `is_taken`: it has emptied its receive buffer. If
@@ -84,7 +92,7 @@ class Delivery:
             for level in {sent.item.level for sent in self._unacknowledged.pending.values() if sent.item}:
                 self._unheard.is_unheard(level, now)
                 self._queue.make_ordinary(level)
-            self._unheard.set_aside(self._unacknowledged.take_levels(self._unheard.levels), now)
+            self._set_aside([], now, None)
 
     def give_up_overdue(self, now: float, may_try: bool) -> list[Sent]:
         """Gives up what was not acknowledged in time. Returns the entries to try again before they are given up."""
@@ -113,7 +121,25 @@ class Delivery:
         if sent and keep([each.line for each in sent]):
             self._outbox.release(items_of(unacknowledged.take(sent)))
 
-    def end(self) -> None:
-        """Gives up everything."""
+    def slept(self, seconds: float) -> None:
+        """For so long the client's thread did not run."""
+        self._unacknowledged.slept(seconds)
+        self._unheard.slept(seconds)
+
+    def end(self, set_aside: SetAside | None) -> None:
+        """Gives up everything that `set_aside` does not take."""
+        self._put_away(list(self._unheard.aside.values()), set_aside)
         self.give_up(self._unacknowledged.take(list(self._unacknowledged.pending.values())))
         self.give_up(self._unheard.take_all())
+
+    def _set_aside(self, passed_over: list[Sent], now: float, set_aside: SetAside | None) -> None:
+        """Also sets aside what waits of levels that the server does not acknowledge."""
+        found = passed_over + self._unacknowledged.take_levels(self._unheard.levels)
+        self._unheard.set_aside(found, now)
+        self._put_away(found, set_aside)
+
+    def _put_away(self, aside: list[Sent], set_aside: SetAside | None) -> None:
+        if aside and set_aside and set_aside([sent.line for sent in aside]):
+            self._unheard.take(aside)
+            self._outbox.release(items_of(aside))
+            self.counts.set_aside += len(aside)

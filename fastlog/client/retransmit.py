@@ -322,6 +322,13 @@ class Unacknowledged:
             (again if may_try and sent.times == 1 else given_up).append(sent)
         return self.take(given_up), again
 
+    def slept(self, seconds: float) -> None:
+        """For so long nobody has read ACKs or sent anything: that time does not count."""
+        for sent in self.pending.values():
+            sent.first_at += seconds
+            sent.sent_at += seconds
+        self._heard_at += seconds
+
     def _note_time_out(self, sent: Sent, now: float) -> None:
         if sent.sent_at >= self._ran_out_at:  # sent after the time-out that doubled it last
             self._ran_out_at = now

@@ -162,6 +162,16 @@ class Unheard:
         found, self._overdue = self._overdue, []
         return found
 
+    def slept(self, seconds: float) -> None:
+        """See Unacknowledged.slept."""
+        for sent in self.aside.values():
+            sent.first_at += seconds
+            sent.sent_at += seconds
+
+    def take(self, chosen: list[Sent]) -> None:
+        for sent in chosen:
+            self._pop(sent.sequence)
+
     def take_all(self) -> list[Sent]:
         found = self.overdue() + list(self.aside.values())
         self.aside.clear()

@@ -24,6 +24,7 @@ from fastlog.client.spill import Spill, SpillCounts
 from fastlog.client.stats import ClientStats
 from fastlog.client.unheard import Unheard
 
+SLEEP_SEC = 1.0  # a thread that does not run for longer was stopped; a busy machine delays it less
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
 
 
@@ -44,6 +45,7 @@ class Worker:
         self._pack_delay_sec = options.pack_delay_sec
         self._delivery = Delivery(options, outbox, self._unacknowledged, self._queue, self._unheard)
         self.counts = self._delivery.counts
+        self._awake_until = math.inf  # if a turn begins later, the thread did not run meanwhile
         self._send_at = math.inf  # when new entries may be sent again
 
     def begin(self) -> None:
@@ -69,7 +71,7 @@ class Worker:
         if self._spill and self._has_begun:
             self._delivery.keep(self._spill.keep)
             self._queue.hand_over_priority(self._spill.add)
-        self._delivery.end()
+        self._delivery.end(getattr(self._spill, "set_aside", None))
         self._queue.drop()
         self._peer.give_up()
         self.abandon()
@@ -86,15 +88,41 @@ class Worker:
     def is_away(self) -> bool:
         """The server is known not to take anything at present."""
         peer = self._peer
-        return (peer.link is None and bool(peer.problem)) or peer.is_down or self._unacknowledged.silent
+        return (peer.link is None and bool(peer.problem(monotonic()))) or peer.is_down or self._unacknowledged.silent
+
+    @property
+    def progress(self) -> int:
+        """Grows whenever entries leave."""
+        spilled = self._spill.counts.spilled + self._spill.counts.replayed if self._spill else 0
+        return self._queue.sent + self.counts.acknowledged + self.counts.given_up + spilled
 
     @property
     def nothing_listens(self) -> bool:
         """In the client's whole life nothing but refusals has come."""
         return self._peer.only_refusals
 
+    @property
+    def losses(self) -> int:
+        """Entries that were not delivered."""
+        return self.counts.given_up + sum(self._outbox.dropped.values())
+
+    @property
+    def problem(self) -> str:
+        spill_problem = self._spill.problem if self._spill else ""
+        return spill_problem or self._unheard.problem or self._peer.problem(monotonic())
+
+    @property
+    def unconfirmed(self) -> int:
+        """Priority entries that are out without an ACK."""
+        return self.counts.given_up + self._unheard.sent_once
+
+    def is_confirmed(self, unconfirmed: int) -> bool:
+        """Whether no priority entry is out without an ACK, but those that were before."""
+        return self.unconfirmed <= unconfirmed and not self._unheard.aside
+
     def is_finished(self, number: int) -> bool:
-        """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
+        """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;
+        and none is on disk."""
         return (
             self._queue.is_past(number)
             and self._unacknowledged.is_past(number)
@@ -105,7 +133,6 @@ class Worker:
     def stats(self, problem: str) -> ClientStats:
         outbox, peer, unacknowledged = self._outbox, self._peer, self._unacknowledged
         spill = self._spill.counts if self._spill else SpillCounts()
-        spill_problem = self._spill.problem if self._spill else ""
         round_trip = unacknowledged.timeout.round_trip
         return ClientStats(
             queued=sum(outbox.entries),
@@ -121,39 +148,35 @@ class Worker:
             dropped=outbox.dropped,
             shortened=outbox.shortened,
             refused=peer.counts.refused,
-            lost=peer.counts.lost,
+            lost=peer.flight.lost,
             spilled=spill.spilled,
             replayed=spill.replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
             sent_unacknowledged=self._unheard.sent_once,
-            problem=problem or peer.problem or self._unheard.problem or spill_problem,
+            problem=problem or self.problem,
         )
 
     def turn(self, now: float) -> None:
         peer, unacknowledged = self._peer, self._unacknowledged
+        self._note_sleep(now)
         peer.is_blocked = False
         self._send_at = math.inf
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
+        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
-        if peer.may_try(now):
-            self._react(peer.begin_try(now), now)
-            if peer.refused or not unacknowledged.pending:
-                self._send(now, 1)
-            else:
-                self._retransmit([unacknowledged.newest()], now)
-            self._receive(now)  # a server on this machine has refused it by now, or never will
-            self._react(peer.settle(now), now)
+        if peer.is_down and now >= peer.reach.try_at:
+            self._try(now)
         if self._spill is None:  # before entries are due, since one that is tried again has another time-out
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
             if unacknowledged.silent and now >= unacknowledged.next_at:
                 self._send(now, 1)  # a new entry asks a silent server as well as an old one
             unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
-            self._delivery.pass_over(now)
+            self._delivery.pass_over(now, getattr(self._spill, "set_aside", None))
             self._try_aside(now)
             if self._spill is None:
                 self._queue.relieve()
@@ -163,19 +186,54 @@ class Worker:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
             if peer.link:
+                replayed = self._spill.counts.replayed
                 self._spill.turn(now, peer.link.address, not peer.is_down)
+                if self._spill.counts.replayed > replayed:
+                    self._react(peer.heard(-math.inf, now), now)
+
+    def _try(self, now: float) -> None:
+        """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""
+        peer, unacknowledged = self._peer, self._unacknowledged
+        self._react(peer.begin_try(now), now)
+        if not peer.reach.is_trying:
+            return
+        if unacknowledged.pending and not (peer.refused and peer.reach.is_local):
+            self._retransmit([unacknowledged.newest()], now)
+        else:
+            self._send(now, 1)
+        self._receive(now)  # a server on this machine has refused it by now, or never will
+        self._react(peer.settle(now), now)
+
+    def _waiting(self) -> tuple[float, bool]:
+        """Since when the oldest entry waits for its ACK, and whether it was sent again."""
+        parts = [self._unacknowledged]
+        if self._spill and self._spill.replay:
+            parts.append(self._spill.replay.unacknowledged)
+        oldest = [part.oldest() for part in parts if part.pending]
+        return min((sent.first_at for sent in oldest), default=math.inf), any(sent.times > 1 for sent in oldest)
+
+    def _note_sleep(self, now: float) -> None:
+        """A machine, a container or a process may be stopped for any time. The ACKs that came meanwhile are read
+        before anything is given up."""
+        late = now - self._awake_until
+        if late > SLEEP_SEC:
+            self._delivery.slept(late)
+        self._awake_until = now
 
     def _react(self, event: Event | None, now: float) -> None:
         """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
-        elif event is Event.RECONNECTED and self._unacknowledged.pending:
-            self._unacknowledged.fall_silent(now)
+        elif event is Event.RECONNECTED:
+            if self._unacknowledged.pending:
+                self._unacknowledged.fall_silent(now)
+            if self._spill and self._peer.link:
+                self._spill.renew(now, self._peer.link.address)
 
     def _receive(self, now: float) -> None:
-        sequences, event = self._peer.receive(now)
-        self._react(event, now)
-        self._delivery.take_acks(sequences, now)
+        heard_at = self._delivery.take_acks(self._peer.receive(now), now)
+        if heard_at is not None:
+            self._react(self._peer.heard(heard_at, now), now)
 
     def _retransmit(self, due: list[Sent], now: float) -> tuple[list[Sent], float]:
         """Sends entries again, as far as the socket and a server on this machine have room for them. Returns the rest,
@@ -214,9 +272,14 @@ class Worker:
         for _ in range(datagrams):
             if peer.link is None:
                 return
+            gentle_at = peer.reach.send_at(now)
+            if gentle_at > now:
+                self._send_at = gentle_at
+                return
             if peer.refused:
-                if not peer.send_refused(now):
+                if not peer.send(peer.refused[0].data, peer.refused[0].entries, now):
                     return
+                del peer.refused[0]
                 continue
             datagram = self._queue.next(now, peer.pack_bytes)
             if isinstance(datagram, float):
@@ -226,7 +289,7 @@ class Worker:
             if room_at > now:
                 self._send_at = room_at
                 return
-            if not peer.send(datagram.data, now):
+            if not peer.send(datagram.data, len(datagram.ordinary), now):
                 return
             self._queue.sent_now(datagram, now)
             if datagram.once:
@@ -241,10 +304,12 @@ class Worker:
             times += [unacknowledged.next_at, self._unheard.next_at]
         times.append(self._spill.next_at if self._spill else self._delivery.next_at)
         now = monotonic()
+        self._note_sleep(now)
         gathering_until = queue.sent_at + self._pack_delay_sec
         if now < gathering_until:
             times.append(gathering_until)
         wait = min(times) - now
+        self._awake_until = now + max(0.0, wait)
         state = LINGERING if now < gathering_until or not queue.is_empty else SLEEPING
         if wait > 0 and not self._outbox.rest(state):
             wait = 0.0
