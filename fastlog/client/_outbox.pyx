@@ -49,6 +49,9 @@ cdef enum:
     # looks into it.
     BRACKETS_PLAIN = 64
 
+# After an error that the thread itself could not handle, before another one is started.
+cdef double FAILED_SEC = 1.0
+
 cdef object encode = python_encode
 cdef str LEVEL = "level"
 cdef str MESSAGE = "message"
@@ -135,7 +138,7 @@ cdef class Outbox:
             self.add(level, presence(entry) if len(entry) > 2 else 0, body, forks)
         except Exception:
             self.dropped_of[level] += 1
-        if self.state == NO_THREAD and self.items:
+        if (self.state == NO_THREAD or self.is_visited) and self.items:
             self.call_owner()
 
     def put_encoded(self, str level not None, unsigned int present, bytes body not None):
@@ -149,7 +152,7 @@ cdef class Outbox:
             return False
         if not self.drops(index):
             self.add(index, present, body, self.forks)
-            if self.state == NO_THREAD and self.items:
+            if (self.state == NO_THREAD or self.is_visited) and self.items:
                 self.call_owner()
         return True
 
@@ -199,17 +202,21 @@ cdef class Outbox:
         self.state = NO_THREAD
         return False
 
-    def take_over(self):
+    def take_over(self, bint are_others_gone):
         """Makes the calling thread the one that works, until it calls `end`. Returns False if another one works."""
-        if self.state != NO_THREAD:
+        if self.state != NO_THREAD and (self.is_here or not are_others_gone):
             return False
-        self.state, self.thread = BUSY, _native.this_thread()
+        self.state, self.thread, self.is_visited = BUSY, _native.this_thread(), True
         return True
 
     def end(self):
         """The calling thread works no more."""
         if self.is_here:
-            self.state, self.thread = NO_THREAD, 0
+            self.state, self.thread, self.is_visited = NO_THREAD, 0, False
+
+    def disown(self):
+        """Nobody uses it any more."""
+        self.owner = None
 
     @property
     def is_here(self):
@@ -229,7 +236,7 @@ cdef class Outbox:
             if self.wakeup.wake_now():
                 self.state = BUSY
             elif self.state != BUSY:  # its descriptors are closed: it sleeps, and sees that another one works now
-                self.state, self.thread = NO_THREAD, 0
+                self.state, self.thread, self.is_visited = NO_THREAD, 0, False
 
     cdef int call_owner(self) except -1:
         try:
@@ -246,7 +253,7 @@ cdef class Outbox:
         if self.forks == _native.forks:
             return False
         self.forks = _native.forks
-        self.state, self.thread = NO_THREAD, 0
+        self.state, self.thread, self.is_visited = NO_THREAD, 0, False
         self.items = nothing
         for i in range(2):
             self.lanes[i].entries = self.lanes[i].bytes = 0
@@ -422,8 +429,8 @@ cdef void run(void *argument) noexcept with gil:
     outbox.thread = _native.this_thread()
     try:
         outbox.owner.run()
-    except BaseException:
-        pass
+    except BaseException:  # it reports its errors, and begins again: there is no memory even for that
+        _native.pause(FAILED_SEC)
     outbox.end()
     if outbox.state == NO_THREAD and outbox.items:  # put when it was about to end
         try:

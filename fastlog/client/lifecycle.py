@@ -40,7 +40,7 @@ def _forget(number: int, _: object) -> None:
 def leave(thread: ClientThread) -> None:
     """Nobody holds the client any more: it sends what it has, and ends."""
     thread.outbox.close()
-    thread.leave()
+    thread.leave(is_dropped=True)
     if not thread.outbox.has_thread and not thread.is_done:
         _waiting.add(thread)
 
@@ -104,7 +104,7 @@ def _at_exit() -> None:
     lost: dict[str, Lost] = {}
     for thread in threads:
         thread.pause(max(0.0, until - time.monotonic()))
-        for server, (entries, reason) in thread.finish_if_over().items():
+        for server, (entries, reason) in thread.finish_if_over(max(0.0, until - time.monotonic())).items():
             lost[server] = Lost(entries + (lost[server].entries if server in lost else 0), reason)
     _tell(lost)
 

@@ -114,9 +114,11 @@ class Worker:
 
     @property
     def problem(self) -> str:
+        if self._spill and self._spill.problem:
+            return self._spill.problem
         if self._peer.is_down:
             return f"nothing listens on {self._options.host} port {self._options.port}/udp"
-        return self._peer.problem or (self._spill.problem if self._spill else "")
+        return self._peer.problem
 
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
