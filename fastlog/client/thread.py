@@ -103,7 +103,8 @@ class ClientThread:
     def attend(self) -> None:
         """Sees that somebody works: called when there is work and no thread of this process."""
         if end_of_program.has_begun:
-            self._work_here(lambda: self.worker().is_finished(self.outbox.accepted), end_of_program.until)
+            number, worker = self.outbox.accepted, self.worker()
+            self._work_here(lambda: worker.is_finished(number) or worker.nothing_listens, end_of_program.until)
             end_of_program.tell(self.finish_if_over(0.0))
         elif monotonic() >= self._start_at:
             end_of_program.expect()
