@@ -104,7 +104,7 @@ class Worker:
     @property
     def losses(self) -> int:
         """Entries that were not delivered."""
-        return self.counts.given_up + sum(self._outbox.dropped.values())
+        return self.counts.given_up + sum(self._outbox.dropped.values()) + self._peer.flight.lost_entries
 
     @property
     def problem(self) -> str:
