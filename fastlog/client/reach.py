@@ -77,7 +77,7 @@ class Reach:
         self._has_refused = False  # and nothing has proved since that the server is up
         self._delay = TRY_FIRST_SEC
         self._longest = REMOTE_LONGEST_SEC
-        self._tried_at = -math.inf
+        self._sent_at = -math.inf  # the last try, or what was refused before the first one
         self._is_spaced = False  # the last try
         self._unrefused = 0  # tries in a row of which the silence counts
         self._is_shared = False  # others use up the refusals
@@ -110,8 +110,8 @@ class Reach:
             self.gentle.stop()
 
     def begin_try(self, now: float) -> None:
-        self._is_spaced = now - self._tried_at >= SPACED_SEC
-        self._tried_at = now
+        self._is_spaced = now - self._sent_at >= SPACED_SEC
+        self._sent_at = now
         self.try_at = math.inf
         self._verdict_at = now if self.is_local else now + REFUSAL_SEC
 
@@ -150,7 +150,7 @@ class Reach:
         if self.is_down:
             self._delay *= 2
         else:
-            self.is_down, self._down_at = True, now
+            self.is_down, self._down_at, self._sent_at = True, now, now
             self._delay = REMOTE_FIRST_SEC if self._has_refused and not self.is_local else TRY_FIRST_SEC
         self._try_later(now)
 
