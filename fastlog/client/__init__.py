@@ -2,7 +2,7 @@
 
 - `handler.py`, `_record.pyx`, `record_fields.py`, `integrations.py`: records of logging libraries as entries
 - `client.py`, `options.py`, `stats.py`: what programs call
-- `encode.py`, `shorten.py`: any object as JSON that the server takes
+- `encode.py`, `_plain.pyx`, `level_names.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
 - `thread.py`, `worker.py`: that thread; its turn
 - `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage

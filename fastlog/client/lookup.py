@@ -1,11 +1,12 @@
 """Looks up a server's name, again and again, without making anybody wait."""
 
-import _thread
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 
 from fastlog.addresses import Address, AddressError, is_numeric, resolve
+from fastlog.client._native import start
 
 INTERVAL_SEC = 300.0  # between two look-ups; entries do not wait for one
 TROUBLE_INTERVAL_SEC = 10.0  # between two look-ups while the server does not answer; the most after one that failed
@@ -53,14 +54,18 @@ class Resolver:
             if is_numeric(self._host):
                 lookup.run()
             else:
-                # Not by `threading`: the code that a signal handler has interrupted may hold its locks.
-                _thread.start_new_thread(lookup.run, (self._wake,))
-        except Exception as error:  # no thread is left, or the interpreter ends
-            if self.addresses:
-                lookup.fail(f"no thread for the look-up: {error}")
-            else:
-                lookup.run()
+                self._start(lookup)
+        except Exception as error:  # such as no memory
+            lookup.fail(repr(error))
         return lookup
+
+    def _start(self, lookup: "_Lookup") -> None:
+        if start(partial(lookup.run, self._wake)):
+            return
+        if self.addresses:  # no thread is left, or the interpreter ends: the addresses at hand stay in use
+            lookup.fail("the process may have no more threads")
+        else:
+            lookup.run()
 
 
 class _Lookup:

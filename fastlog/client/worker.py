@@ -97,9 +97,24 @@ class Worker:
         return (peer.link is None and bool(peer.problem(monotonic()))) or peer.is_down or self._unacknowledged.silent
 
     @property
+    def progress(self) -> int:
+        """Grows whenever entries leave."""
+        spilled = self._spill.counts.spilled + self._spill.counts.replayed if self._spill else 0
+        return self._queue.sent + self.counts.acknowledged + self.counts.given_up + spilled
+
+    @property
     def nothing_listens(self) -> bool:
         """In the client's whole life nothing but refusals has come."""
         return self._peer.only_refusals
+
+    @property
+    def losses(self) -> int:
+        """Entries that were not delivered."""
+        return self.counts.given_up + sum(self._outbox.dropped.values())
+
+    @property
+    def problem(self) -> str:
+        return (self._spill.problem if self._spill else "") or self._peer.problem(monotonic())
 
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
@@ -133,7 +148,7 @@ class Worker:
             spilled=spill.spilled,
             replayed=spill.replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            problem=problem or (self._spill.problem if self._spill else "") or peer.problem(monotonic()),
+            problem=problem or self.problem,
         )
 
     def turn(self, now: float) -> None:
