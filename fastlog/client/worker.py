@@ -149,6 +149,7 @@ class Worker:
             shortened=outbox.shortened,
             refused=peer.counts.refused,
             lost=peer.flight.lost,
+            lost_entries=peer.flight.lost_entries,
             spilled=spill.spilled,
             replayed=spill.replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
@@ -272,7 +273,7 @@ class Worker:
         for _ in range(datagrams):
             if peer.link is None:
                 return
-            gentle_at = peer.reach.send_at(now)
+            gentle_at = peer.reach.gentle.send_at(now)
             if gentle_at > now:
                 self._send_at = gentle_at
                 return
