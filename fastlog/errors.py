@@ -107,6 +107,18 @@ def escape_unencodable() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def wait_for_reader() -> None:
+    """Makes standard output wait until it is read, where another program has made the description that both share
+    non-blocking: what does not fit in a pipe would be lost. The other program keeps its description as it is."""
+    with contextlib.suppress(OSError):  # a socket cannot be opened a second time
+        if os.get_blocking(1):
+            return
+        own = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        os.set_blocking(own, True)
+        os.dup2(own, 1)
+        os.close(own)
+
+
 def discard_output() -> None:
     """To be called when the reader of standard output is gone: what Python still has to write goes nowhere."""
     devnull = os.open(os.devnull, os.O_WRONLY)
