@@ -7,12 +7,14 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import termios
 import tty
+from time import monotonic
 
 import pytest
 
@@ -124,6 +126,19 @@ def test_of_a_file_that_nobody_takes_the_rest_is_not_read(request, tmp_path, whe
     assert done.returncode == 1
     assert b"the rest of standard input was not read" in done.stderr
     assert counts(done.stderr.decode())[0] < 200_000
+
+
+def test_an_ordinary_entry_that_gets_through_does_not_prolong_the_wait_for_those_that_do_not(start, tmp_path):
+    """A server that acknowledges no ERROR takes the others at any time."""
+    server = start(PRIORITY_LEVELS="CRITICAL")
+    lines = b"ERROR: failed\nfine\n" * 40_000
+    done = run_fastlog(
+        "send", "--guess-level", "--port", str(server.port), "--timeout", "0.5", cwd=tmp_path, stdin=lines
+    )  # fmt: skip
+    assert done.returncode == 1
+    read, sent, acknowledged, unacknowledged, not_sent = counts(done.stderr)
+    assert (read, sent + not_sent, acknowledged) == (80_000, 80_000, 0)
+    assert unacknowledged > 0
 
 
 @pytest.mark.parametrize("where", ["free_port", "silent_port"])
@@ -254,12 +269,62 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(start, sending):
     assert [entry["message"] for entry in server.entries()] == ["before", "after"]
 
 
+def test_of_a_file_that_was_not_read_to_its_end_a_signal_leaves_the_rest(start, tmp_path, closing):
+    """So that `fastlog send < FILE && rm FILE` does not remove what was not sent."""
+    server = start()
+    file = tmp_path / "input"
+    file.write_bytes((b"x" * 200 + b"\n") * 200_000)
+    with file.open("rb") as source, server.stopped():
+        process = subprocess.Popen(
+            [*FASTLOG, "send", "--port", str(server.port), "--timeout", NEVER_SEC],
+            stdin=source, stderr=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT,
+        )  # fmt: skip
+        said = process.stderr.readline()
+        assert b"waiting for 127.0.0.1 port " in said
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 1
+    assert b"the rest of standard input was not read" in said
+    read, sent, *_ = counts(said.decode())
+    assert read == sent == len(server.entries()) < 200_000
+
+
+def test_a_terminal_that_goes_away_ends_it(start, tmp_path):
+    server = start()
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*FASTLOG, "send", "--port", str(server.port)],
+        stdin=theirs, stderr=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, b"typed\n")
+    eventually(lambda: server.stats()["total_received"], lambda received: received == 1)
+    os.close(ours)
+    _, said = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, counts(said.decode())) == (0, (1, 1, 0, 0, 0))
+
+
+def test_a_program_that_was_stopped_still_waits_for_the_server(free_port, sending, tmp_path, closing):
+    program = sending(free_port, "--timeout", "2")
+    program.write(LINES)
+    program.end_of_input()
+    program.wait_for_message(b"waiting for 127.0.0.1 port ")
+    program.process.send_signal(signal.SIGSTOP)
+    began = monotonic()
+    server = closing(Server(tmp_path, SERVER_PORT=str(free_port)))
+    eventually(server.stats, lambda _: monotonic() > began + 2)
+    program.process.send_signal(signal.SIGCONT)
+    assert program.wait()[0] == 0
+    assert len(server.entries()) == 100
+
+
 def test_a_signal_ends_samples_that_wait_for_their_interval(start, sending):
     server = start()
     program = sending(server.port, "--samples", "5", "--interval", NEVER_SEC)
     eventually(lambda: server.stats()["total_received"], lambda received: received == 1)
     program.process.send_signal(signal.SIGTERM)
-    assert program.wait()[0] == 1  # four samples were asked for and not made
+    assert program.wait()[0] == 0
     assert len(server.entries()) == 1
 
 
@@ -328,6 +393,51 @@ def test_an_input_open_for_writing_only_is_reported(free_port, tmp_path, kind):
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == b"fastlog: cannot read standard input: it is open for writing only\n"
+
+
+def test_an_input_that_is_closed_is_reported(free_port, tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *FASTLOG, "send", "--port", str(free_port)], capture_output=True,
+        cwd=tmp_path, env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == b"fastlog: standard input is closed, and there is no MESSAGE\n"
+
+
+# Names
+
+
+@pytest.fixture
+def silent_name_service(tmp_path, closing):
+    """What a command begins with whose name service never answers."""
+    name_service = closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    name_service.bind(("127.53.53.53", 53))
+    settings = tmp_path / "resolv.conf"
+    settings.write_text("nameserver 127.53.53.53\noptions timeout:30 attempts:5\n")
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(settings)]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or (shutil.which("unshare") is None and os.environ.get("CI") != "true"),
+    reason="only root can replace the name service, and needs unshare for it; on Debian: apt install util-linux",
+)
+@pytest.mark.parametrize(
+    ("command", "reports"),
+    [
+        (["send", "a message", "--timeout", "1.5"], "fastlog: cannot find the server 'logs.example': the name service"),
+        (["loadtest", "--timeout", "1.5", "--dashboard", "http://127.0.0.1:9"], "fastlog: cannot find the server"),
+        (["doctor"], "cannot find the server 'logs.example': the name service did not answer within"),
+    ],
+)
+def test_a_name_service_that_never_answers_is_not_waited_for(silent_name_service, tmp_path, command, reports):
+    done = subprocess.run(
+        [*silent_name_service, *FASTLOG, *command, "--server", "logs.example"], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, cwd=tmp_path, env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, check=False,
+    )  # fmt: skip
+    said = done.stdout.decode()
+    assert done.returncode == 1, said
+    assert "fastlog: waiting for the address of 'logs.example'\n" in said
+    assert reports in said
 
 
 # Messages that nobody reads
