@@ -32,9 +32,9 @@ class Messages:
     """Lines on standard error, each under the program's name.
 
     Printing never fails, in any thread: a full disk under standard error, or nobody who reads it, must not end the
-    program. A command waits for who reads its messages, as any program does, unless it calls `wait_at_most`: what
-    cannot be printed in time, since a pipe is full or a terminal is stopped, is counted from then on, and the next line
-    says how much it is. The server waits for no time at all.
+    program. A command waits for who reads its messages, as any program does, unless it calls `wait_at_most`, or
+    `never_wait` as the server does: what cannot be printed in time, since a pipe is full or a terminal is stopped, is
+    counted from then on, and the next line says how much it is.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,9 @@ class Messages:
         self._cut = False  # the last line was printed in part
         self._fd = 2
         self._wait_ms: float | None = None  # until a line can be printed; None: for ever
+
+    def never_wait(self) -> None:
+        self.wait_at_most(0)
 
     def wait_at_most(self, seconds: float) -> None:
         """For a line, from now on. The lines after one that could not be printed wait for no time."""

@@ -41,6 +41,7 @@ class Delivery:
         self._full_since = math.inf  # there was no room, and nothing has moved since
         self._is_out = True  # at the last look there was nothing that could move
         self._wait_shown_at = self._losses_shown_at = -math.inf
+        self._signal_shown = False
         self._shown = 0  # entries not acknowledged that were shown one by one
         self._losses = 0
 
@@ -100,6 +101,7 @@ class Delivery:
                 until = self._moved_at + self._patience_sec
             if self._signals.came:
                 until = min(until, self._signals.came_at + self._patience_sec)
+                self._show_signal(self._signals.came.name, until - now)
             before, now = now, time.monotonic()
             if now > before + STOPPED_SEC:
                 until += now - before
@@ -124,6 +126,11 @@ class Delivery:
             say(f"waiting for {self._server}" + (f": {stats.problem}" if stats.problem else ""))
         self._show_losses(stats, now)
         return moved
+
+    def _show_signal(self, name: str, left_sec: float) -> None:
+        if not self._signal_shown:
+            self._signal_shown = True
+            say(f"{name}: delivering what was read, for up to {max(left_sec, 0):.0f} s; a second signal ends that")
 
     def _show_losses(self, stats: ClientStats, now: float) -> None:
         dropped = sum(stats.dropped.values())

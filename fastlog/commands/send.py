@@ -200,7 +200,7 @@ def _report(stats: ClientStats, delivery: Delivery, server: str, reads: bool) ->
     not_sent = delivery.entries - stats.sent
     failed = bool(unacknowledged or stats.lost or not_sent)
     if stats.refused:
-        lost = f"{stats.lost} datagrams sent then are lost, with their entries. " if stats.lost else ""
+        lost = f"datagrams sent then are lost ({stats.lost}), with their entries. " if stats.lost else ""
         what = f"{lost}Is `fastlog serve` running there?" if failed else "entries waited for it"
         say(f"nothing listened on {server} for a while: {what}")
     elif failed and stats.problem:

@@ -241,6 +241,7 @@ def test_a_second_signal_ends_the_wait_and_the_account_is_given(free_port, sendi
     program = sending(free_port, "--level", "ERROR", "--timeout", NEVER_SEC)
     program.write(LINES)
     program.process.send_signal(signal.SIGTERM)
+    program.wait_for_message(b"SIGTERM: delivering what was read, for up to 600 s; a second signal ends that")
     program.wait_for_message(b"waiting for 127.0.0.1 port ")
     program.process.send_signal(signal.SIGTERM)
     code, said = program.wait()
