@@ -14,9 +14,9 @@ import struct
 import subprocess
 import termios
 import tty
-from types import SimpleNamespace
 
 import pytest
+from msgspec import structs
 
 from fastlog import Client
 from fastlog.commands import delivery
@@ -309,20 +309,54 @@ def test_a_terminal_that_goes_away_ends_it(start, tmp_path):
     assert (process.returncode, counts(said.decode())) == (0, (1, 1, 0, 0, 0))
 
 
-def test_the_time_for_which_the_program_was_stopped_does_not_count(monkeypatch, closing):
-    """As by Ctrl-Z. Otherwise it would give up before the client could do anything."""
-    now = 0.0
-    looks = iter([0.1, 100.0, 0.1])  # how long each of them took
+class Clock:
+    """In place of the module `time`; each look takes as long as it is told, and after the last one all is done."""
 
-    def is_done(_seconds):
-        nonlocal now
-        took = next(looks, None)
-        now += took or 0
+    def __init__(self, looks):
+        self.now = 0.0
+        self._looks = iter(looks)
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, _seconds):
+        pass
+
+    def look(self, _seconds):
+        took = next(self._looks, None)
+        self.now += took or 0
         return took is None
 
-    monkeypatch.setattr(delivery, "time", SimpleNamespace(monotonic=lambda: now, sleep=lambda _: None))
+
+class MovingClient:
+    """One of its entries is acknowledged whenever somebody looks."""
+
+    def __init__(self):
+        with Client() as client:
+            self._stats = client.stats()
+
+    def stats(self):
+        self._stats = structs.replace(self._stats, queued=1, acknowledged=self._stats.acknowledged + 1)
+        return self._stats
+
+
+def test_the_time_for_which_the_program_was_stopped_does_not_count(monkeypatch, closing):
+    """As by Ctrl-Z. Otherwise it would give up before the client could do anything."""
+    clock = Clock([0.1, 100.0, 0.1])
+    monkeypatch.setattr(delivery, "time", clock)
     waiting = delivery.Delivery(closing(Client()), "a server", timeout_sec=1, signals=EndingSignals())
-    assert waiting._wait(is_done, since=0)
+    assert waiting._wait(clock.look, since=0)
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_progress_prolongs_the_wait_but_for_one_after_a_signal(monkeypatch, number):
+    clock = Clock([0.1] * 100)
+    monkeypatch.setattr(delivery, "time", clock)
+    signals = EndingSignals()
+    signals.came = number
+    waiting = delivery.Delivery(MovingClient(), "a server", timeout_sec=1, signals=signals)
+    assert waiting._wait(clock.look, since=0) is (number is None)
+    assert clock.now < 1.5 or number is None
 
 
 def test_a_signal_ends_samples_that_wait_for_their_interval(start, sending):
