@@ -104,7 +104,7 @@ class Worker:
     @property
     def losses(self) -> int:
         """Entries that were not delivered."""
-        return self.counts.given_up + sum(self._outbox.dropped.values())
+        return self.counts.given_up + sum(self._outbox.dropped.values()) + self._peer.flight.lost_entries
 
     @property
     def problem(self) -> str:
@@ -283,7 +283,7 @@ class Worker:
         for _ in range(datagrams):
             if peer.link is None:
                 return
-            gentle_at = peer.reach.send_at(now)
+            gentle_at = peer.reach.gentle.send_at(now)
             if gentle_at > now:
                 self._send_at = gentle_at
                 return
