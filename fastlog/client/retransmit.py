@@ -33,9 +33,9 @@ STEADY = 2  # time-outs in a row without any ACK before they double: the last en
 SILENT_AFTER = 6  # time-outs in a row without any ACK: entries that were lost by chance have come through by then
 
 QUICK_TRIES = 4  # before an entry's own wait doubles; more where the network loses much
-QUICK_CHANCE = 1e-4  # of entries that need more than the quick tries: for them some seconds of delay do no harm
+QUICK_CHANCE = 1e-5  # of entries that need more than the quick tries: for them some seconds of delay do no harm
 HOPELESS_TRIES = 6  # passed over so often, an entry is hopeless; more where the network loses much
-HOPELESS_CHANCE = 1e-6  # of entries that the network loses so often by chance
+HOPELESS_CHANCE = 1e-7  # of entries that the network loses so often by chance
 LONGEST_BACKOFF_SEC = 60.0  # of one entry: "now and then" for whoever reads the server's log
 DOUBLINGS_MAX = 20  # more would exceed the longest back-off anyway
 DUE_SPARE = SEQUENCE_WINDOW  # times that do not count any more are kept up to that number, which costs less

@@ -179,7 +179,7 @@ def test_where_much_is_lost_more_tries_are_quick_and_it_takes_more_of_them_to_be
     loss = Loss()
     for _ in range(100):
         loss.measured(2)
-    assert (loss.quick_tries, loss.hopeless_tries) == (14, 20)
+    assert (loss.quick_tries, loss.hopeless_tries) == (17, 24)
     for _ in range(1000):
         loss.measured(1)
     assert (loss.quick_tries, loss.hopeless_tries) == (QUICK_TRIES, HOPELESS_TRIES)
