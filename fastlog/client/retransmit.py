@@ -42,6 +42,7 @@ DUE_SPARE = SEQUENCE_WINDOW  # times that do not count any more are kept up to t
 
 LOSS_WEIGHT = 1 / 64  # of the newest acknowledged entry in the measured loss
 LOSS_MAX = 0.8  # a network that loses more is as good as silent
+TRIES_LEAST = 1.001  # of an entry, smoothed: fewer are as good as one
 TRIES_UNHEARD = 2.0  # of an entry, before any was measured: half is lost
 
 CREDIT_FIRST = 32  # retransmissions, in entries, before any ACK
@@ -82,12 +83,14 @@ class Loss:
     """How much the network loses, measured on entries that were acknowledged: those that never are say nothing."""
 
     def __init__(self) -> None:
+        self.is_any = True  # something is lost, as far as is known
         self._tries = TRIES_UNHEARD  # of an entry until its ACK, smoothed
         self._weight = 1.0
 
     def measured(self, tries: int) -> None:
         self._weight = max(self._weight / (1 + self._weight), LOSS_WEIGHT)
         self._tries += (tries - self._tries) * self._weight
+        self.is_any = self._tries > TRIES_LEAST
 
     @property
     def quick_tries(self) -> int:
@@ -186,19 +189,22 @@ class Unacknowledged:
         if sent is None:
             return None
         self.stalled -= sent.is_stalled
-        self._hopeless.pop(sequence, None)
+        if self._hopeless:
+            self._hopeless.pop(sequence, None)
         if sent.times == 1:
             self.timeout.measured(now - sent.sent_at)
-        self.loss.measured(sent.times)
+        if sent.times > 1 or self.loss.is_any:
+            self.loss.measured(sent.times)
         self.has_heard(sent.first_at, now)
         return sent
 
     def has_heard(self, sent_at: float, now: float) -> None:
         """The server has acknowledged an entry, of this class or not, that was sent at that time or later."""
         self._heard_at = max(self._heard_at, sent_at)
-        self._credit = min(self._credit + CREDIT_PER_ACK, CREDIT_MAX)
-        if self._overdue:
-            self.next_at = min(self.next_at, now)
+        if self._credit < CREDIT_MAX:
+            self._credit += CREDIT_PER_ACK
+        if self._overdue and now < self.next_at:
+            self.next_at = now
         self.timeout.doublings = self._ran_out = 0
         self.heard = True
         if self.silent:
@@ -210,6 +216,9 @@ class Unacknowledged:
         if not self.pending:
             self._forget_times()
             self.next_at = math.inf
+        if len(self._due) > 2 * len(self.pending) + DUE_SPARE:
+            self._due = [(sent.due_at, sequence) for sequence, sent in self.pending.items()]
+            heapq.heapify(self._due)
         if now < self.next_at:
             return []
         if self.silent:
@@ -260,7 +269,8 @@ class Unacknowledged:
         """Due entries that were not sent are due at that time."""
         for sent in due:
             if not self.silent:
-                self._push(sent, at)
+                sent.due_at = at
+                heapq.heappush(self._due, (at, sent.sequence))
                 self._credit += 1
             self.next_at = min(self.next_at, at)
 
@@ -337,25 +347,27 @@ class Unacknowledged:
                 self.timeout.ran_out()
 
     def _set_due(self, sent: Sent, now: float) -> None:
+        wait = self.timeout.seconds
+        if sent.times > QUICK_TRIES and not self.silent:
+            wait = self._own_wait(sent)
+        at = now + wait * random.uniform(1, 1 + TIMEOUT_JITTER)
         if self.silent:
-            self.next_at = now + self.timeout.seconds * random.uniform(1, 1 + TIMEOUT_JITTER)
+            self.next_at = at
             return
-        in_vain = sent.times - self.loss.quick_tries if sent.times > QUICK_TRIES else 0
-        if in_vain > 0 and not sent.is_stalled:
+        sent.due_at = at
+        heapq.heappush(self._due, (at, sent.sequence))
+        self.next_at = min(self.next_at, at)
+
+    def _own_wait(self, sent: Sent) -> float:
+        """The time-out of an entry that was tried often, doubled for each try that chance does not explain."""
+        in_vain = sent.times - self.loss.quick_tries
+        if in_vain <= 0:
+            return self.timeout.seconds
+        if not sent.is_stalled:
             sent.is_stalled = True
             self.stalled += 1
-        wait = min(self.timeout.seconds * float(2 ** min(max(in_vain, 0), DOUBLINGS_MAX)), LONGEST_BACKOFF_SEC)
-        at = now + wait * random.uniform(1, 1 + TIMEOUT_JITTER)
-        self._push(sent, at)
-        self.next_at = min(self.next_at, at)
+        return min(self.timeout.seconds * float(2 ** min(in_vain, DOUBLINGS_MAX)), LONGEST_BACKOFF_SEC)
 
     def _forget_times(self) -> None:
         self._due.clear()
         self._overdue.clear()
-
-    def _push(self, sent: Sent, at: float) -> None:
-        if len(self._due) > 2 * len(self.pending) + DUE_SPARE:  # of acknowledged ones with long waits
-            self._due = [(each.due_at, each.sequence) for each in self.pending.values()]
-            heapq.heapify(self._due)
-        sent.due_at = at
-        heapq.heappush(self._due, (at, sent.sequence))
