@@ -48,15 +48,17 @@ class Worker:
         self._awake_until = math.inf  # if a turn begins later, the thread did not run meanwhile
         self._send_at = math.inf  # when new entries may be sent again
 
-    def begin(self) -> None:
-        """To be called before the first turn, and before the first one after `finish`."""
+    def begin(self, takes_over: bool = True) -> None:
+        """To be called before the first turn, and before the first one after `finish`. Spill files that others left are
+        not taken over at the end of the program, when not even modules are whole."""
         if self._has_begun:
             return
         spill = self._make_spill()
         if self._spill and spill:
             spill.counts = self._spill.counts
             self._spill = spill
-            spill.take_over()
+            if takes_over:
+                spill.take_over()
         self._has_begun = True
 
     def recover(self) -> None:
