@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.helpers.programs import IMPORTS, run_file, run_program, stored
+from tests.helpers.python_programs import IMPORTS, run_file, run_program, stored
 from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, eventually
 
 LOG = """

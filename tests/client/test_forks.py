@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from tests.helpers.programs import run_program, stored
+from tests.helpers.python_programs import run_program, stored
 
 C_FORK = """
 import ctypes

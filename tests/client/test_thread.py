@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastlog import Client, Handler
-from tests.helpers.programs import run_program, stored
+from tests.helpers.python_programs import run_program, stored
 from tests.helpers.running import PATIENCE_SEC, eventually
 
 
