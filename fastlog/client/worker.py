@@ -167,7 +167,6 @@ class Worker:
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
-        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
@@ -193,6 +192,7 @@ class Worker:
                 self._spill.turn(now, peer.link.address, not peer.is_down)
                 if self._spill.counts.replayed > replayed:
                     self._react(peer.heard(-math.inf, now), now)
+        peer.reach.waits(*self._waiting())
 
     def _try(self, now: float) -> None:
         """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""
