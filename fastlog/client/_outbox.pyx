@@ -457,9 +457,10 @@ cdef class Outbox:
         return is_half_empty(&self.lanes[0]) and is_half_empty(&self.lanes[1])
 
     @property
-    def calls(self):
-        """Entries that were offered, whether they were taken or dropped."""
-        return self.accepted_count + self.refused_count
+    def account(self):
+        """Entries that were offered, and those of them that were dropped, by the names of their levels."""
+        dropped = self.dropped
+        return self.accepted_count + self.refused_count, dropped
 
     @property
     def accepted(self):
