@@ -263,6 +263,17 @@ class Spill:
         except OSError as error:
             self.problem = f"cannot replay {self._prefix}: {error.strerror}"
 
+    def renew(self, now: float, address: Address) -> None:
+        """The client has a new socket to the server, so the replay needs one, too."""
+        if self.replay:
+            try:
+                link = self._connect(address)
+            except OSError:  # the present one stays until the client moves again
+                return
+            self.replay.close()
+            self.replay.link = link
+            self.replay.unacknowledged.fall_silent(now)
+
     def _remove(self, file: SpillFile) -> None:
         if file is self._written:
             self._written = None

@@ -400,8 +400,8 @@ def test_a_disk_that_refuses_the_spill_file_is_reported_and_entries_stay_in_memo
     patient.send("ERROR", "sent")
     eventually(patient.stats, lambda stats: stats.refused)
     patient.send("ERROR", "kept")
-    stats = eventually(patient.stats, lambda stats: stats.problem)
-    assert stats.problem == f"cannot write to {tmp_path}/missing/spill: No such file or directory"
+    refused = f"cannot write to {tmp_path}/missing/spill: No such file or directory"
+    eventually(patient.stats, lambda stats: stats.problem == refused)
     start(SERVER_PORT=str(nobody))
     assert patient.flush(PATIENCE_SEC)
 
