@@ -134,6 +134,9 @@ class Network:
     def run_server(self) -> None:
         """The server takes what waits, if it runs."""
         self._is_server_due = False
+        for _, datagram in self.server.waiting:
+            if len(datagram) > self.server.longest:
+                self.on_lost(datagram)
         for wire, answer in self.server.run():
             own = wire.own
             if own is None or own.wire is not wire:  # nobody knows that port any more

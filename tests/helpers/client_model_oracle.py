@@ -50,8 +50,9 @@ class Oracle:
         self.entries.append(entry)
         return entry
 
-    def taken(self, entry: Entry) -> None:
-        if entry.is_priority:
+    def called(self, entry: Entry) -> None:
+        """The call has returned; at the end of a program the entry may be stored already."""
+        if entry.is_taken and entry.is_priority and not entry.stored:
             self.open[entry.number] = entry
 
     def sent(self, datagram: bytes) -> None:
@@ -66,9 +67,11 @@ class Oracle:
             entry.was_lost = True
             entry.handed += not entry.handed  # a socket that refuses it as too large has taken none of it
 
-    def stored(self, line: bytes) -> None:
+    def stored(self, line: bytes, levels: tuple[str, ...]) -> None:
+        """A server that acknowledges those levels has stored it. Of others, it knows no duplicates."""
         entry, sequence = self._parsed(line)
-        entry.stored[sequence] += 1
+        if entry.level in levels or not entry.stored:
+            entry.stored[sequence] += 1
         self.open.pop(entry.number, None)
 
     def killed(self, program: "Program") -> None:

@@ -201,18 +201,21 @@ class Program:
         self._last = self.stats, self.late_drops
         self.is_alive = False
 
-    def fork(self, number: int, *, is_seen: bool) -> "Program":
-        """The program forks and ends at once. Returns the child. `is_seen`: it was forked by os.fork, and not in C."""
+    def fork(self, number: int) -> "Program":
+        """The program forks and ends at once. Returns the child; call `begin_anew` in it."""
         self.ends()
         child = Program(number, self.options, self._network, self)
         for own in self.sockets():
             own.program = child
         child.fds, self.fds = self.fds, set()
         child.victims, self.victims = self.victims, []
+        return child
+
+    def begin_anew(self, *, is_seen: bool) -> None:
+        """`is_seen`: it was forked by os.fork, and not in C."""
         count_fork()
         if is_seen:
-            child.thread.begin_anew()
-        return child
+            self.thread.begin_anew()
 
     def close_descriptors(self, victim: int) -> None:
         """As a daemon does. Another file gets their numbers."""

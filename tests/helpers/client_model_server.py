@@ -67,11 +67,16 @@ class Wire:
 
 
 class ModelServer:
-    """`on_stored` gets each line of the log. `address` is where it listens; None while it is down."""
+    """`on_stored` gets each line of the log, and the levels that the server acknowledges. `host` is where it listens;
+    None while it is down."""
 
-    def __init__(self, directory: Path, listener: Listener, on_stored: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, directory: Path, listener: Listener, on_stored: Callable[[bytes, tuple[str, ...]], None]
+    ) -> None:
         self.host: str | None = None
         self.is_stopped = False  # it is a process that does not run
+        self.levels: tuple[str, ...] = ()  # that it acknowledges
+        self.longest = 0  # datagram that it takes
         self.capacity = 0  # of the receive buffer, in bytes
         self.waiting: list[tuple[Wire, bytes]] = []
         self.wires: list[Wire] = []
@@ -94,6 +99,7 @@ class ModelServer:
         log = LogFile(Storage(), self._directory, NAME, 10**9, 0)
         self._pipeline = Pipeline(SETTINGS[kind], log, self._listener, self._loop)
         self.host = host
+        self.levels, self.longest = KINDS[kind]
         self.is_stopped = False
 
     def kill(self) -> None:
@@ -153,7 +159,7 @@ class ModelServer:
         end = data.rfind(b"\n") + 1
         self._read += end
         for line in data[:end].splitlines():
-            self._on_stored(line)
+            self._on_stored(line, self.levels)
 
 
 def sequence_of_ack(answer: bytes) -> int:
