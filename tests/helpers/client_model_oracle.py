@@ -144,6 +144,7 @@ class Oracle:
         if program.has_failed:
             return
         ordinary = sum(1 for entry in own if entry.handed and not entry.is_priority)
+        ordinary += getattr(stats, "sent_unacknowledged", 0)
         released = stats.acknowledged - stats.replayed + stats.given_up + stats.spilled + ordinary + program.late_drops
         assert stats.queued + released == outbox.accepted, (
             f"{outbox.accepted} taken, but {stats.queued} queued and {released} released: {stats}"

@@ -140,7 +140,7 @@ class Program:
     @property
     def told(self) -> int:
         """Priority entries that it gave up or dropped after it had taken them, by its own figures."""
-        return self.stats.given_up + self.late_drops
+        return self.stats.given_up + self.late_drops + getattr(self.stats, "sent_unacknowledged", 0)
 
     @property
     def late_drops(self) -> int:
@@ -152,7 +152,10 @@ class Program:
             return set()
         worker = self.thread.worker()
         queue = worker._queue
-        items = queue.items + [sent.item for sent in worker._unacknowledged.pending.values()]
+        sent = [*worker._unacknowledged.pending.values()]
+        if hasattr(worker, "_unheard"):
+            sent += worker._unheard.aside.values()
+        items = queue.items + [each.item for each in sent]
         return {item.number for item in items} | set(range(queue._fetched, self.outbox.accepted))
 
     def put(self, entry: Entry, fields: dict[str, object]) -> None:
