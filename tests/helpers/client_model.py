@@ -24,10 +24,10 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import fastlog.client
-from fastlog.client import link, lookup, send_queue, sock_diag, spill, thread
+from fastlog.client import lifecycle, link, lookup, sock_diag, thread
 from fastlog.client.options import ClientOptions
 from fastlog.server.listener import Listener
-from tests.helpers.client_model_disk import Died, ModelOs
+from tests.helpers.client_model_disk import Died, InUse, ModelOs
 from tests.helpers.client_model_network import HERE, Clock, ModelNetlink, ModelSocket, Network
 from tests.helpers.client_model_oracle import Entry, Oracle
 from tests.helpers.client_model_program import Broken, ModelOutbox, Program
@@ -67,6 +67,9 @@ class Rig:
         self.patch(lookup, "resolve", lambda *given: self.run.network.addresses(*given))
         self.patch(lookup, "is_numeric", lambda host: True)  # no thread is needed
         self.patch(thread, "pause", lambda seconds: self.run.clock.sleep(seconds))
+        self.patch(lifecycle.end_of_program, "tell", lambda lost: None)  # on standard error
+        for module in [each for name, each in sys.modules.items() if name == "fastlog.client.spill_file"]:
+            self.patch(module, "_in_use", InUse(self.disk))
         self.patch(thread, "Outbox", lambda options, owner: ModelOutbox(self.run.network, options, owner))
 
     def patch(self, module: object, name: str, value: object) -> None:

@@ -41,6 +41,22 @@ class Faults:
         return size
 
 
+class InUse:
+    """In place of the set of files that a process has in use: each program has its own."""
+
+    def __init__(self, disk: "ModelOs") -> None:
+        self._disk = disk
+
+    def __contains__(self, identity: object) -> bool:
+        return identity in self._disk.owner.spill_files
+
+    def add(self, identity: object) -> None:
+        self._disk.owner.spill_files.add(identity)
+
+    def discard(self, identity: object) -> None:
+        self._disk.owner.spill_files.discard(identity)
+
+
 class ModelOs:
     """Takes the place of `os` in the client's modules. `owner` is the program that runs now: it has `fds`, the
     descriptors that it has open, and a `pid`."""

@@ -115,6 +115,7 @@ class Program:
         self.pid = 1000 + number
         self.options = options
         self.fds: set[int] = set()  # files that it has open
+        self.spill_files: set[object] = set()  # those of them that its client knows to be in use
         self.entries: list[Entry] = []  # that its client took, by their numbers in the outbox
         self.dropped = 0  # calls
         self.is_alive = True
@@ -192,7 +193,7 @@ class Program:
         end_of_program.until, end_of_program.has_begun = self.clock.now + 2.0, True
         self.thread.flush(2.0, may_end_early=True)
         self.thread.pause(0.0)
-        self.thread.finish_if_over()
+        self.thread.finish_if_over(0.0)
 
     def exited(self) -> None:
         """What it has open, the kernel closes."""
@@ -211,6 +212,7 @@ class Program:
         for own in self.sockets():
             own.program = child
         child.fds, self.fds = self.fds, set()
+        child.spill_files = set(self.spill_files)
         child.victims, self.victims = self.victims, []
         return child
 

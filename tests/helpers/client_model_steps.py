@@ -155,7 +155,6 @@ def exit(run: "Run") -> None:
     try:
         for _ in range(run.rng.randrange(3)):
             run.put(run.program)
-            run.program.thread.finish_if_over()
     finally:
         run.program.exited()
     run.ended()
