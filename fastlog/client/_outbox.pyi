@@ -8,6 +8,7 @@ NO_THREAD: int
 HAS_TIMESTAMP: int
 HAS_HOST: int
 HAS_APP: int
+FIRST_CONSTANT: int
 ADDED_MAX_BYTES: int
 
 class Item:

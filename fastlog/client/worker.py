@@ -48,15 +48,17 @@ class Worker:
         self._awake_until = math.inf  # if a turn begins later, the thread did not run meanwhile
         self._send_at = math.inf  # when new entries may be sent again
 
-    def begin(self) -> None:
-        """To be called before the first turn, and before the first one after `finish`."""
+    def begin(self, takes_over: bool = True) -> None:
+        """To be called before the first turn, and before the first one after `finish`. Spill files that others left are
+        not taken over at the end of the program, when not even modules are whole."""
         if self._has_begun:
             return
         spill = self._make_spill()
         if self._spill and spill:
             spill.counts = self._spill.counts
             self._spill = spill
-            spill.take_over()
+            if takes_over:
+                spill.take_over()
         self._has_begun = True
 
     def recover(self) -> None:
@@ -173,7 +175,6 @@ class Worker:
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
-        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
@@ -201,6 +202,7 @@ class Worker:
                 self._spill.turn(now, peer.link.address, not peer.is_down)
                 if self._spill.counts.replayed > replayed:
                     self._react(peer.heard(-math.inf, now), now)
+        peer.reach.waits(*self._waiting())
 
     def _try(self, now: float) -> None:
         """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""
