@@ -5,7 +5,8 @@
 - `encode.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `wakeup.py`: from the callers' threads to the client's own
 - `worker.py`: that thread
-- `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage
+- `send_queue.py`, `retransmit.py`: new entries; sent ones that wait for their ACK
+- `spill.py`, `spill_file.py`, `replay.py`: entries on disk for an outage; one file of them; how it is sent
 - `peer.py`, `lookup.py`, `link.py`, `sock_diag.py`: the server, its addresses, the socket, its receive buffer
 - `lifecycle.py`: forks, and the end of the program
 - `lines.py`: lines of text as entries, for `fastlog send` and `fastlog loadtest`

@@ -22,5 +22,6 @@ class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
     lost: int  # datagrams among them that were not sent again
     spilled: int  # priority entries written to a spill file
     replayed: int  # acknowledged priority entries from spill files, also of earlier programs
+    set_aside: int  # priority entries that the server never acknowledged, kept in a file that nobody sends again
     round_trip_ms: float | None  # from sending to the ACK, smoothed
     problem: str  # the latest trouble, or empty

@@ -22,9 +22,10 @@ from fastlog.client._outbox import LINGERING, SLEEPING, Outbox
 from fastlog.client.link import Link
 from fastlog.client.options import ClientOptions
 from fastlog.client.peer import Event, Peer
+from fastlog.client.replay import SpillCounts
 from fastlog.client.retransmit import Sent, Unacknowledged, items_of
 from fastlog.client.send_queue import SendQueue
-from fastlog.client.spill import Spill, SpillCounts
+from fastlog.client.spill import Spill
 from fastlog.client.stats import ClientStats
 from fastlog.client.wakeup import Wakeup
 
@@ -74,8 +75,6 @@ class Worker:
         except RuntimeError as error:  # no more threads: flush and close do the work themselves
             self._has_thread = False
             self._problem = f"cannot start the client's thread: {error}"
-            if self._spill:
-                self._spill.take_over()
 
     def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> None:
         """Waits until `holds()`, the thread has ended, or `timeout` seconds are over. `holds` is called by the
@@ -137,7 +136,7 @@ class Worker:
             datagrams=peer.counts.datagrams,
             acknowledged=self._counts.acknowledged + spill.replayed,
             retransmitted=unacknowledged.retransmitted + spill.retransmitted,
-            given_up=self._counts.given_up,
+            given_up=self._counts.given_up + spill.given_up,
             given_up_first=tuple(self._counts.given_up_first),
             dropped=outbox.dropped,
             shortened=outbox.shortened,
@@ -145,6 +144,7 @@ class Worker:
             lost=peer.counts.lost,
             spilled=spill.spilled,
             replayed=spill.replayed,
+            set_aside=spill.set_aside,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
             problem=self._problem or peer.problem or (self._spill.problem if self._spill else ""),
         )
@@ -153,8 +153,6 @@ class Worker:
 
     def _run(self) -> None:
         try:
-            if self._spill:
-                self._spill.take_over()
             self._drive(lambda: self._is_stopping, math.inf)
             self._end()
         except BaseException as error:
@@ -194,6 +192,7 @@ class Worker:
         self._outbox.close()
         self._queue.fetch()
         if self._spill:
+            self._spill.end()
             unacknowledged = list(self._unacknowledged.pending.values())[::-1]
             if unacknowledged and self._spill.keep([sent.line for sent in unacknowledged]):
                 self._outbox.release(items_of(unacknowledged))
@@ -230,8 +229,7 @@ class Worker:
             cannot_send = (peer.link is None and peer.problem) or peer.is_down or unacknowledged.silent
             if cannot_send or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
-            if peer.link:
-                self._spill.turn(now, peer.link.address, not peer.is_down)
+            self._spill.turn(now, peer.link.address if peer.link else None, not peer.is_down)
         for released, holds in self._waiters.copy().items():  # other threads change it meanwhile
             if holds():
                 released.set()

@@ -1,0 +1,439 @@
+"""Spill files against the real server: nothing is lost, nothing is stored twice, and no other file is touched."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from fastlog import Client
+from fastlog.client import spill
+from fastlog.client.spill_file import HEADER_BYTES, SpillFile
+from fastlog.errors import ConfigError
+from tests.helpers.bad_network import BadNetwork
+from tests.helpers.running import PATIENCE_SEC, eventually, run_python
+from tests.helpers.small_disk import only_root
+
+
+def entries(server) -> list[dict]:
+    return [json.loads(line) for line in server.whole_log().splitlines()]
+
+
+def messages(server) -> list[str]:
+    return [entry["message"] for entry in entries(server)]
+
+
+class Closing:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def close(self) -> None:
+        """Does not wait for the entries that a test leaves."""
+        self._client.close(0)
+
+
+@pytest.fixture
+def client(closing):
+    """A client of a server."""
+
+    def make(server, **options) -> Client:
+        made = Client("127.0.0.1", getattr(server, "port", server), **options)
+        closing(Closing(made))
+        return made
+
+    return make
+
+
+def account(server) -> dict:
+    """The server's stats when it has taken all that was sent before."""
+    server.send([b'{"level":"END","message":"after the others"}'])
+    return eventually(server.stats, lambda stats: stats["level_distribution"]["OTHER"] == 1)
+
+
+@pytest.fixture
+def nobody():
+    """A port at which nothing listens."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def quick_looks(monkeypatch):
+    """Clients look at the directory and try the disk again and again."""
+    for name in ("LOOK_SEC", "LOOK_TROUBLE_SEC", "AGAIN_SEC"):
+        monkeypatch.setattr(spill, name, 0.05)
+
+
+def run_program(text: str, *arguments: object) -> None:
+    run_python("import os, sys, signal, threading\nfrom fastlog import Client\n" + text, *arguments)
+
+
+def spill_file(directory, lines: list[bytes]):
+    """A file as a program leaves it that was killed."""
+    file = SpillFile.create(str(directory / "spill"))
+    file.append(lines)
+    file.close()
+    return directory / file.path
+
+
+def spill_files(directory) -> list:
+    return sorted(directory.glob("spill.*"))
+
+
+def test_a_server_that_comes_back_gets_all_that_was_kept(start, client, tmp_path):
+    """With a spill file no priority entry is lost, and every ordinary one is stored or counted as dropped."""
+    server = start()
+    port = str(server.port)
+    patient = client(server, spill=tmp_path / "spill", queue_entries=1000)
+    patient.send("ERROR", "before")
+    assert patient.flush()
+    server.stop()
+    for number in range(4000):
+        patient.send("ERROR", f"error {number}")
+        patient.send("INFO", f"ordinary {number}")
+        if number % 250 == 0:
+            eventually(patient.stats, lambda stats: stats.spilled > number - 250)  # noqa: B023
+    patient.flush(0.2)
+    stats = patient.stats()
+    assert stats.refused > 0
+    assert stats.spilled > 3000
+    server = start(SERVER_PORT=port)
+    assert patient.flush(PATIENCE_SEC)
+    stats = patient.stats()
+    assert stats.acknowledged == 4001
+    assert stats.spilled == stats.replayed
+    assert set(stats.dropped) == {"INFO"}
+    assert list(tmp_path.glob("spill*")) == []
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    stored = messages(server)[:-1]
+    assert len(stored) == len(set(stored)) == 8001 - stats.dropped["INFO"]
+    assert {f"error {number}" for number in range(4000)} < set(stored)
+    ordinary = [message for message in stored if message.startswith("ordinary")]
+    assert ordinary == [f"ordinary {number}" for number in range(len(ordinary))]
+
+
+def test_the_next_program_sends_the_entries_that_are_left(start, client, tmp_path, nobody):
+    program = """
+        client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
+        for number in range(2000): client.send("ERROR", f"{sys.argv[3]} {number}")
+        client.close(0.1)
+        """.replace("\n        ", "\n")
+    for name in ("one", "two"):
+        run_program(program, nobody, tmp_path / "spill", name)
+    assert len(list(tmp_path.glob("spill.*"))) >= 2
+    server = start(SERVER_PORT=str(nobody))
+    heir = client(server, spill=tmp_path / "spill")
+    heir.send("ERROR", "three")
+    assert heir.flush(PATIENCE_SEC)
+    assert list(tmp_path.glob("spill*")) == []
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    stored = messages(server)[:-1]
+    assert len(stored) == 4001
+    assert set(stored) == {"three", *(f"{name} {number}" for name in ("one", "two") for number in range(2000))}
+
+
+def test_entries_sent_and_not_acknowledged_are_kept_too(start, client, tmp_path, closing):
+    """The ACKs were lost: the server has the entries already, and stores none of them twice."""
+    server = start()
+    deaf = closing(BadNetwork(server.port, 1, drop=0, repeat=0, reorder=0))
+    first = client(deaf, spill=tmp_path / "spill")
+    first.send("ERROR", "acknowledged")
+    assert first.flush()
+    os.kill(server.process.pid, signal.SIGSTOP)
+    for number in range(100):
+        first.send("ERROR", str(number))
+        first.send("INFO", "between")
+    assert not first.close(0.3)
+    deaf.close()
+    os.kill(server.process.pid, signal.SIGCONT)
+    assert [len(path.read_bytes().splitlines()) for path in spill_files(tmp_path)] == [101]  # with the header
+    heir = client(server, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == 100
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    assert sorted(message for message in messages(server) if message.isdigit()) == sorted(map(str, range(100)))
+
+
+def test_a_replay_over_a_bad_network_looks_like_no_loss(start, client, tmp_path, closing):
+    """The file has entries that were sent before, with gaps in their sequences where ordinary entries were."""
+    lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}' % sequence for sequence in range(5000, 4000, -3)]
+    spill_file(tmp_path, lines)
+    server = start()
+    network = closing(BadNetwork(server.port, 8, drop=0.3, repeat=0.1, reorder=0.1))
+    heir = client(network, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == len(lines)
+    assert account(server)["losses"]["sequence_gaps"] == 0
+
+
+def test_a_long_replay_runs_no_further_ahead_than_the_server_can_follow(start, client, tmp_path, closing):
+    lines = [b'{"sequence":%d,"level":"ERROR","message":"m"}' % sequence for sequence in range(5000, 15_000)]
+    spill_file(tmp_path, lines)
+    server = start()
+    network = closing(BadNetwork(server.port, 9, drop=0.2, repeat=0, reorder=0))
+    heir = client(network, spill=tmp_path / "spill")
+    eventually(lambda: list(tmp_path.glob("spill.*")), lambda files: not files)
+    assert heir.stats().replayed == len(lines)
+    assert account(server)["losses"]["sequence_gaps"] == 0
+
+
+def test_lines_that_are_no_entries_cost_no_other_and_are_set_aside(start, client, tmp_path):
+    """A program was killed in the middle of a line; another one has written to the file; a disk has lost a page."""
+    whole = [b'{"timestamp":"t","sequence":%d,"level":"ERROR","message":"whole %d"}' % (n, n) for n in range(5)]
+    foreign = [b"", b"text", bytes(4096), b'{"timestamp":"t","sequ']
+    path = spill_file(tmp_path, [*whole[:2], *foreign[:3], *whole[2:]])
+    with path.open("ab") as file:
+        file.write(foreign[3])
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    [aside] = eventually(lambda: spill_files(tmp_path), lambda files: [f.suffix for f in files] == [".aside"])
+    stats = heir.stats()
+    assert (stats.replayed, stats.set_aside) == (5, 3)
+    assert stats.problem == f"3 entries set aside in {aside}: not whole"
+    assert aside.read_bytes()[HEADER_BYTES:] == b"\n".join([*foreign[1:], b""])
+    server.stop()
+    assert messages(server) == [f"whole {n}" for n in range(5)]
+
+
+def test_a_file_that_cannot_be_taken_over_costs_no_other(start, client, tmp_path):
+    """It is reported, and the rest is sent. One that only changes cannot be tried: this user may open everything."""
+    for name in ("a", "b"):
+        spill_file(tmp_path, [b'{"timestamp":"t","sequence":5,"level":"ERROR","message":"%s"}' % name.encode()])
+    odd = tmp_path / "spill.2-0000000b"
+    odd.mkdir()
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    eventually(lambda: spill_files(tmp_path), lambda files: files == [odd])
+    assert heir.stats().problem == f"{odd} is left alone: it is not a regular file"
+    server.stop()
+    assert sorted(messages(server)) == ["a", "b"]
+
+
+def test_files_of_others_are_left_alone(start, client, tmp_path):
+    """Whatever they are called, and whatever they are: none is changed, removed, or waited for."""
+    entry = b'{"timestamp":"t","sequence":5,"level":"ERROR","message":"m"}'
+    (tmp_path / "elsewhere").mkdir()
+    whole = spill_file(tmp_path / "elsewhere", [entry])
+    header = whole.read_bytes()[:HEADER_BYTES]
+    for name in (
+        "spill",
+        "spill.py",
+        "spill.db",
+        "spill.1-a",
+        "spill.x-0000000a",
+        "spill.1-0000000a.txt",
+        "spill.1-0000000A",
+    ):
+        (tmp_path / name).write_bytes(header + entry + b"\n")
+    for number, content in enumerate([b"", b"{}\n", entry, b"\n" + header]):
+        (tmp_path / f"spill.1-0000000{number}").write_bytes(content)
+    (tmp_path / "spill.2-00000000").symlink_to(whole)
+    os.link(whole, tmp_path / "spill.2-00000001")
+    os.mkfifo(tmp_path / "spill.2-00000002")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "spill.2-00000003"))
+    newer = tmp_path / "spill.2-00000004"
+    newer.write_bytes(header.replace(b"version 1", b"version 2") + entry + b"\n")
+
+    def look() -> dict:
+        paths = [path for path in tmp_path.rglob("*") if "spill" in path.name]
+        return {path: (path.lstat(), path.is_file() and not path.is_symlink() and path.read_bytes()) for path in paths}
+
+    before = look()
+    assert len(before) == 17
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    heir.send("ERROR", "own")
+    assert heir.flush(PATIENCE_SEC)
+    assert heir.stats().replayed == 0
+    assert heir.stats().problem.startswith(f"{tmp_path}/spill.")
+    heir.close()
+    assert look() == before
+    server.stop()
+    assert messages(server) == ["own"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_left_alone(start, client, tmp_path):
+    path = spill_file(tmp_path, [b'{"sequence":5,"level":"ERROR","message":"m"}'])
+    os.chown(path, 12345, 12345)
+    heir = client(start(), spill=tmp_path / "spill")
+    told = eventually(lambda: heir.stats().problem, lambda problem: problem)
+    assert told == f"{path} is left alone: it belongs to another user"
+    assert path.exists()
+
+
+@pytest.mark.parametrize("path", ["logs", "logs/", "made later/"])
+def test_the_files_of_a_directory_are_in_it(client, tmp_path, nobody, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs.txt").write_text("mine")
+    patient = client(nobody, spill=path)
+    (tmp_path / path).mkdir(exist_ok=True)
+    patient.send("ERROR", "m")
+    patient.close(0)
+    assert [file.name.split(".")[0] for file in (tmp_path / path).iterdir()] == ["spill"]
+    assert (tmp_path / "logs.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "what"), [("", "None for no spill files"), (" ", "None for"), ("a\0b", "null character")]
+)
+def test_a_path_that_is_none_is_refused(path, what):
+    """An unset variable of the environment is an empty string."""
+    with pytest.raises(ConfigError, match=what):
+        Client(spill=path)
+
+
+def test_a_relative_path_without_a_working_directory_is_refused(tmp_path):
+    run_program(
+        """
+        from fastlog.errors import ConfigError
+        os.mkdir(sys.argv[1])
+        os.chdir(sys.argv[1])
+        os.rmdir(sys.argv[1])
+        try:
+            Client(spill="x")
+        except ConfigError as error:
+            assert "use a full path" in str(error), error
+        else:
+            sys.exit("not refused")
+        """.replace("\n        ", "\n"),
+        tmp_path / "gone",
+    )
+
+
+def test_a_directory_that_is_missing_is_told_at_once_and_used_when_it_is_there(
+    start, client, tmp_path, nobody, quick_looks
+):
+    server = start()
+    patient = client(server, spill=tmp_path / "missing" / "spill")
+    told = eventually(lambda: patient.stats().problem, lambda problem: problem)
+    assert told == f"cannot write to {tmp_path}/missing/spill: No such file or directory"
+    (tmp_path / "missing").mkdir()
+    eventually(lambda: patient.stats().problem, lambda problem: not problem)
+    server.stop()
+    patient.send("ERROR", "kept")
+    eventually(patient.stats, lambda stats: stats.refused)
+    patient.send("ERROR", "kept on disk")
+    eventually(patient.stats, lambda stats: stats.spilled)
+
+
+def test_a_disk_that_refuses_is_told_and_entries_stay_in_memory(start, client, tmp_path, nobody):
+    patient = client(nobody, spill=tmp_path / "missing" / "spill")
+    patient.send("ERROR", "sent")
+    eventually(patient.stats, lambda stats: stats.refused)
+    patient.send("ERROR", "kept")
+    start(SERVER_PORT=str(nobody))
+    assert patient.flush(PATIENCE_SEC)
+    assert patient.stats().acknowledged == 2
+
+
+@only_root
+def test_a_full_disk_is_told_and_entries_stay_in_memory(start, client, small_disk, tmp_path, nobody, quick_looks):
+    """Nothing that could not be written whole is left in the file. The trouble is over when there is room again."""
+    (small_disk / "others").write_bytes(bytes(7 << 20))
+    patient = client(nobody, spill=small_disk / "spill", queue_bytes=64 << 20)
+    for number in range(2000):
+        patient.send("ERROR", str(number), text="x" * 1000)
+    eventually(patient.stats, lambda stats: "No space left on device" in stats.problem)
+    assert patient.stats().spilled < 2000
+    (small_disk / "others").unlink()
+    eventually(patient.stats, lambda stats: stats.spilled + stats.unacknowledged == 2000)
+    assert patient.stats().problem == ""
+    server = start(SERVER_PORT=str(nobody))
+    assert patient.flush(PATIENCE_SEC)
+    server.stop()
+    assert sorted(messages(server)) == sorted(map(str, range(2000)))
+
+
+def test_ten_thousand_files_take_no_descriptors(start, tmp_path):
+    """Each is opened when its replay comes."""
+    for number in range(300):
+        spill_file(tmp_path, [b'{"sequence":%d,"level":"ERROR","message":"%d"}' % (number, number)])
+    server = start()
+    run_program(
+        """
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+        client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
+        client.send("ERROR", "own")
+        assert client.flush(30)
+        assert not client.stats().problem, client.stats()
+        """.replace("\n        ", "\n"),
+        server.port,
+        tmp_path / "spill",
+    )
+    assert spill_files(tmp_path) == []
+    server.stop()
+    assert sorted(messages(server)) == sorted(["own", *map(str, range(300))])
+
+
+def test_a_file_whose_program_is_killed_later_is_found(start, client, tmp_path, nobody, quick_looks):
+    owner = subprocess.Popen(
+        [sys.executable, "-c", HOLD_A_FILE, str(tmp_path / "spill")], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    with owner:
+        owner.stdout.readline()
+        server = start()
+        heir = client(server, spill=tmp_path / "spill")
+        heir.send("ERROR", "own")
+        assert heir.flush(PATIENCE_SEC)
+        assert len(spill_files(tmp_path)) == 1
+        owner.kill()
+    eventually(heir.stats, lambda stats: stats.replayed == 1)
+    eventually(lambda: spill_files(tmp_path), lambda files: not files)
+
+
+HOLD_A_FILE = """
+import sys
+from fastlog.client.spill_file import SpillFile
+file = SpillFile.create(sys.argv[1])
+file.append([b'{"sequence":7,"level":"ERROR","message":"m"}'])
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def test_descriptors_that_were_closed_are_not_written_to(start, tmp_path, nobody):
+    """A program closes all descriptors, as daemons do, and opens files of its own. The spill file is opened anew."""
+    program = """
+        from fastlog.client.spill_file import SpillFile
+        file = SpillFile.create(sys.argv[1])
+        file.append([b"one"])
+        os.closerange(3, 100)
+        mine = [os.open(f"{sys.argv[2]}/mine{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
+        file.append([b"two"])
+        file.acknowledged(file.size)
+        os.closerange(3, 100)
+        mine = [os.open(f"{sys.argv[2]}/mine{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
+        assert [piece.line for piece in iter(file.next, None)] == [b"one", b"two"]
+        os.closerange(3, 100)
+        mine = [os.open(f"{sys.argv[2]}/mine{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
+        file.close()
+        for fd in mine: os.fstat(fd)
+        """.replace("\n        ", "\n")
+    run_program(program, tmp_path / "spill", tmp_path)
+    assert all(path.read_bytes() == b"" for path in tmp_path.glob("mine*"))
+    [left] = spill_files(tmp_path)
+    assert left.read_bytes().splitlines()[1:] == [b"one", b"two"]
+
+
+def test_spill_files_of_a_running_program_are_left_alone(start, client, tmp_path, nobody):
+    owner = client(nobody, spill=tmp_path / "spill")
+    for number in range(2000):
+        owner.send("ERROR", str(number))
+    eventually(owner.stats, lambda stats: stats.spilled)
+    server = start()
+    other = client(server, spill=tmp_path / "spill")
+    other.send("ERROR", "m")
+    assert other.flush(PATIENCE_SEC)
+    assert len(list(tmp_path.glob("spill.*"))) == 1
+    assert account(server)["total_received"] == 2
