@@ -1,7 +1,7 @@
 """fastlog: structured logs over UDP, collected cheaply; errors are made durable and acknowledged.
 
 Programs log with `Client`, or through `Handler`, `Logger`, `structlog_processor` or `loguru_sink`. The names below are
-public, and the modules are not. ARCHITECTURE.md describes them.
+public, and so is `fastlog.testing`; the other modules are not. ARCHITECTURE.md describes them.
 """
 
 from typing import TYPE_CHECKING

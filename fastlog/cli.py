@@ -49,7 +49,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     take_signals()
-    messages.never_wait()
+    messages.wait_at_most(0)
     sys.stderr = StandardError()
     sources = [_flags(options), Source("environment", os.environ, plain_names=True)]
     if options.env_file or (os.path.isfile(DEFAULT_ENV_FILE) and not options.no_env_file):

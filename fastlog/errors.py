@@ -32,9 +32,9 @@ class Messages:
     """Lines on standard error, each under the program's name.
 
     Printing never fails, in any thread: a full disk under standard error, or nobody who reads it, must not end the
-    program. A command waits for who reads its messages, as any program does. The server calls `never_wait`: what cannot
-    be printed at once, since a pipe is full or a terminal is stopped, is counted from then on, and the next line says
-    how much it is.
+    program. A command waits for who reads its messages, as any program does, unless it calls `wait_at_most`: what
+    cannot be printed in time, since a pipe is full or a terminal is stopped, is counted from then on, and the next line
+    says how much it is. The server waits for no time at all.
     """
 
     def __init__(self) -> None:
@@ -42,16 +42,17 @@ class Messages:
         self._unreported = 0  # of those not printed, the ones that no line has reported yet
         self._cut = False  # the last line was printed in part
         self._fd = 2
-        self._waits = True  # until a line can be printed
+        self._wait_ms: float | None = None  # until a line can be printed; None: for ever
 
-    def never_wait(self) -> None:
+    def wait_at_most(self, seconds: float) -> None:
+        """For a line, from now on. The lines after one that could not be printed wait for no time."""
         with contextlib.suppress(OSError):
             kind = os.fstat(2).st_mode
             if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
                 # A description of our own: O_NONBLOCK on descriptor 2 would hold for every program that shares it. In
                 # a terminal there may be room, though less than a line takes.
                 self._fd = os.open("/proc/self/fd/2", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        self._waits = False
+        self._wait_ms = seconds * 1000
 
     def say(self, text: str) -> None:
         """Prints one line."""
@@ -68,7 +69,7 @@ class Messages:
     def _print(self, line: bytes) -> bool:
         """Whether all of the line was taken."""
         try:
-            if not self._waits and not self._has_room():
+            if self._wait_ms is not None and not self._has_room():
                 return False
             taken = os.write(self._fd, line)
         except OSError:
@@ -79,7 +80,7 @@ class Messages:
     def _has_room(self) -> bool:
         room = select.poll()  # a new one each time: two threads may not use the same one at once
         room.register(self._fd, select.POLLOUT)
-        return bool(room.poll(0))
+        return bool(room.poll(0 if self._unreported else self._wait_ms))
 
 
 messages = Messages()

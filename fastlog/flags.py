@@ -97,8 +97,16 @@ def _add_send(commands: Commands) -> None:
         'fastlog send "disk full" --level ERROR --app backup\n'
         "tail -F app.log | fastlog send --app shop --guess-level\n"
         "fastlog send --server logs.example.net --samples 20",
-        "Entries of PRIORITY_LEVELS are sent again until the server acknowledges them.\n"
-        "Exit code 0: all of them were acknowledged; 1: some were not, and which; 2: wrong usage.",
+        "Entries of PRIORITY_LEVELS are sent again until the server acknowledges them.\n\n"
+        "At the end of the input the command waits for as long as entries get through, and ends when none\n"
+        "does for --timeout seconds. While a server is away, up to 20,000 entries wait in memory. Then the\n"
+        "input waits, too, for --timeout seconds at most; after that, what finds no room is dropped and\n"
+        "counted, until the server is back. Of a file, the rest is not read.\n\n"
+        "On SIGTERM, SIGHUP or Ctrl-C it reads no more, and delivers what it has read, for --timeout seconds\n"
+        "at most. A second signal ends that wait.\n\n"
+        "Exit code 0: everything was delivered, as far as is known, also after SIGTERM or SIGHUP;\n"
+        "1: something was not, and what; 2: wrong usage; 130: everything was delivered that was read\n"
+        "before Ctrl-C.",
     )
     parser.add_argument(
         "message",

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastlog._clock cimport SecondText
+from fastlog.client._native cimport Wakeup
 
 # An entry before it is sent: encoded, without the fields that are added when it is sent.
 cdef class Item:
@@ -51,11 +52,14 @@ cdef class Outbox:
     # The longest body that fits in a datagram, in bytes.
     cdef int64_t body_max
     cdef uint64_t accepted_count, shortened_count
-    # What the client's thread does: one of the states in _outbox.pyx.
+    # What the client's thread does: one of the states in _outbox.pyx. Which thread it is; 0 before it runs.
     cdef int state
-    # Wakes the client's thread; its eventfd.
-    cdef object wakeup
-    cdef int wake_fd
+    cdef unsigned long thread
+    # The process whose entries these are: see forks in _native.pxd.
+    cdef int forks
+    # Starts the thread, and is what it runs.
+    cdef object owner
+    cdef readonly Wakeup wakeup
     cdef bint closed
     cdef SecondText last_second
     # Room for one datagram in the making.
@@ -64,5 +68,8 @@ cdef class Outbox:
     cdef unsigned int level_of(self, name) except? 255
     cdef bint drops(self, unsigned int level) noexcept
     # -1 with an exception set: no memory.
-    cdef int add(self, unsigned int level, unsigned int present, bytes body) except -1
+    cdef int add(self, unsigned int level, unsigned int present, bytes body, int forks) except -1
+    # -1 with an exception set: that of a signal handler.
+    cdef int call_owner(self) except -1
+    cdef void wake(self) noexcept
     cdef size_t write(self, Item item, uint64_t sequence, uint8_t *to) noexcept

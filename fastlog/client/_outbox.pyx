@@ -15,12 +15,14 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
-from posix cimport unistd
 
 cimport cython
 
 from fastlog._clock cimport second_text
+from fastlog.client cimport _native
+from fastlog.client._native cimport Wakeup
 
 from fastlog.client.encode import encode as python_encode
 from fastlog.client.encode import level_index, sanitize
@@ -30,10 +32,11 @@ from fastlog.limits import DATAGRAM_MAX_BYTES
 
 cpdef enum:
     # What the client's thread does: it will look at the outbox anyway; it waits for more entries to pack, so that only
-    # a priority entry or a filling lane wakes it; it sleeps until it is woken.
+    # a priority entry or a filling lane wakes it; it sleeps until it is woken; there is none.
     BUSY = 0
     LINGERING = 1
     SLEEPING = 2
+    NO_THREAD = 3
     # Flags of Item.present.
     HAS_TIMESTAMP = 1
     HAS_HOST = 2
@@ -70,9 +73,10 @@ cdef class Datagram:
 
 @cython.final
 cdef class Outbox:
-    """What one client has to send. `options`: its ClientOptions; `wakeup`: the Wakeup of its thread."""
+    """What one client has to send, and which thread works for it. `options`: its ClientOptions. `owner` has `attend`,
+    called when there is work and no thread, and `run`, which is that thread."""
 
-    def __cinit__(self, options, wakeup):
+    def __cinit__(self, options, owner):
         cdef unsigned int i
         self.buffer = <uint8_t *>malloc(<size_t>DATAGRAM_MAX_BYTES)
         if self.buffer == NULL:
@@ -89,8 +93,10 @@ cdef class Outbox:
         self.host, self.app = options.host_field, options.app_field
         self.body_max = (options.datagram_bytes or DATAGRAM_MAX_BYTES) - ADDED_MAX_BYTES
         self.body_max -= len(self.host) + len(self.app)
-        self.wakeup, self.wake_fd = wakeup, wakeup.fd
-        self.state = BUSY
+        self.owner = owner
+        self.wakeup = Wakeup()
+        self.forks = _native.forks
+        self.state = NO_THREAD
         self.last_second.second = -1
 
     def __dealloc__(self):
@@ -103,6 +109,9 @@ cdef class Outbox:
         cdef unsigned int level = OTHER
         cdef bytes body
         cdef object name, message
+        cdef int forks = _native.forks
+        if self.forks != forks:
+            self.begin_anew()
         try:
             name = entry.get(LEVEL)
             message = entry.get(MESSAGE)
@@ -123,19 +132,25 @@ cdef class Outbox:
             if PyBytes_GET_SIZE(body) > self.body_max:
                 body = shorten(entry, self.body_max, encode)
                 self.shortened_count += 1
-            self.add(level, presence(entry) if len(entry) > 2 else 0, body)
+            self.add(level, presence(entry) if len(entry) > 2 else 0, body, forks)
         except Exception:
             self.dropped_of[level] += 1
+        if self.state == NO_THREAD and self.items:
+            self.call_owner()
 
     def put_encoded(self, str level not None, unsigned int present, bytes body not None):
         """Takes an entry that is a JSON object already, without `sequence` and without whitespace around it, or drops
         and counts it. `present` has the HAS_ flags of its fields. Returns False for an entry that is too long for a
         datagram, which is neither taken nor counted."""
         cdef unsigned int index = self.level_of(level)
+        if self.forks != _native.forks:
+            self.begin_anew()
         if PyBytes_GET_SIZE(body) > self.body_max:
             return False
         if not self.drops(index):
-            self.add(index, present, body)
+            self.add(index, present, body, self.forks)
+            if self.state == NO_THREAD and self.items:
+                self.call_owner()
         return True
 
     cdef unsigned int level_of(self, name) except? 255:
@@ -149,9 +164,8 @@ cdef class Outbox:
             return True
         return False
 
-    cdef int add(self, unsigned int level, unsigned int present, bytes body) except -1:
+    cdef int add(self, unsigned int level, unsigned int present, bytes body, int forks) except -1:
         cdef timespec now
-        cdef uint64_t one = 1
         cdef Item item = Item.__new__(Item)
         cdef Lane *lane = &self.lanes[self.is_priority[level]]
         clock_gettime(CLOCK_REALTIME, &now)
@@ -159,7 +173,7 @@ cdef class Outbox:
         item.level, item.present, item.body = level, present, body
         item.priority = self.is_priority[level]
         # From here on nothing may allocate: other threads and signal handlers see all of this or nothing.
-        if self.drops(level):
+        if forks != _native.forks or self.drops(level):  # the parent takes an entry whose call the fork interrupted
             return 0
         item.number = self.accepted_count
         PyList_Append(self.items, item)
@@ -167,17 +181,95 @@ cdef class Outbox:
         lane.entries += 1
         lane.bytes += PyBytes_GET_SIZE(body)
         if self.state != BUSY and (self.state == SLEEPING or item.priority or not is_half_empty(lane)):
-            self.state = BUSY
-            unistd.write(self.wake_fd, &one, sizeof(one))
+            self.wake()
         return 0
+
+    # Which thread works
+
+    def start(self):
+        """Starts a thread that calls `owner.run`, unless one works already. Returns False if there is no thread for it.
+        No signal handler comes between the look at the state and the start."""
+        if self.state != NO_THREAD:
+            return True
+        self.state, self.thread = BUSY, 0
+        Py_INCREF(self)
+        if _native.start_thread(run, <void *>self):
+            return True
+        Py_DECREF(self)
+        self.state = NO_THREAD
+        return False
+
+    def take_over(self):
+        """Makes the calling thread the one that works, until it calls `end`. Returns False if another one works."""
+        if self.state != NO_THREAD:
+            return False
+        self.state, self.thread = BUSY, _native.this_thread()
+        return True
+
+    def end(self):
+        """The calling thread works no more."""
+        if self.is_here:
+            self.state, self.thread = NO_THREAD, 0
+
+    @property
+    def is_here(self):
+        """The calling thread is the one that works."""
+        return self.thread == _native.this_thread()
+
+    @property
+    def has_thread(self):
+        return self.state != NO_THREAD
+
+    def wake_thread(self):
+        """Has the thread make a turn. If it cannot be woken, it is not waited for: another one may be started."""
+        self.wake()
+
+    cdef void wake(self) noexcept:
+        if self.state != NO_THREAD:
+            if self.wakeup.wake_now():
+                self.state = BUSY
+            elif self.state != BUSY:  # its descriptors are closed: it sleeps, and sees that another one works now
+                self.state, self.thread = NO_THREAD, 0
+
+    cdef int call_owner(self) except -1:
+        try:
+            self.owner.attend()
+        except Exception:  # no room on the stack, or the interpreter is being taken apart
+            pass
+        return 0
+
+    def begin_anew(self):
+        """In a child after a fork: the parent sends what is in here, and its thread is not in this process. Returns
+        False if this has been done."""
+        cdef list nothing = []
+        cdef int i
+        if self.forks == _native.forks:
+            return False
+        self.forks = _native.forks
+        self.state, self.thread = NO_THREAD, 0
+        self.items = nothing
+        for i in range(2):
+            self.lanes[i].entries = self.lanes[i].bytes = 0
+        for i in range(8):
+            self.dropped_of[i] = 0
+        self.accepted_count = self.shortened_count = 0
+        self.wakeup.shut()
+        return True
+
+    @property
+    def generation(self):
+        """Changes with each fork. Its entries are those of one process only."""
+        return self.forks
 
     # For the client's own thread
 
-    def fetch(self):
-        """The items put since the last call, in order."""
-        taken = self.items
-        self.items = []
-        return taken
+    def fetch(self, list ready not None):
+        """Appends the items put since the last call, in order. An error loses none of them. Returns the number of the
+        next item."""
+        cdef list nothing = []
+        ready += self.items
+        self.items = nothing
+        return self.accepted_count
 
     def rest(self, int state):
         """Announces that the thread is about to wait, LINGERING or SLEEPING, until it is woken. Returns False if it
@@ -188,11 +280,16 @@ cdef class Outbox:
             for item in self.items:
                 if (<Item>item).priority:
                     return False
-        self.state = state
+        if self.is_here:
+            self.state = state
         return True
 
     def awake(self):
-        self.state = BUSY
+        """The wait is over. Returns False if another thread works by now."""
+        if self.is_here:
+            self.state = BUSY
+            return True
+        return False
 
     def release(self, list items not None):
         """Takes items out of their lanes: the client does not hold them any more."""
@@ -200,6 +297,16 @@ cdef class Outbox:
         for item in items:
             self.lanes[item.priority].entries -= 1
             self.lanes[item.priority].bytes -= PyBytes_GET_SIZE(item.body)
+
+    def recount(self, list items not None):
+        """After an error: the client holds these items, and those that are not fetched."""
+        cdef Item item
+        cdef int i
+        for i in range(2):
+            self.lanes[i].entries = self.lanes[i].bytes = 0
+        for item in items + self.items:
+            self.lanes[item.priority].entries += 1
+            self.lanes[item.priority].bytes += PyBytes_GET_SIZE(item.body)
 
     def drop(self, list items not None):
         """Releases items that are never sent, and counts them."""
@@ -304,6 +411,25 @@ cdef class Outbox:
     def dropped(self):
         """Entries dropped, by the names of their levels."""
         return {name: self.dropped_of[i] for i, name in enumerate(LEVELS) if self.dropped_of[i]}
+
+
+cdef void run(void *argument) noexcept with gil:
+    """A thread. However it ends, the outbox has no thread then."""
+    cdef Outbox outbox = <Outbox>argument
+    Py_DECREF(outbox)
+    if outbox.state != BUSY or outbox.thread:
+        return
+    outbox.thread = _native.this_thread()
+    try:
+        outbox.owner.run()
+    except BaseException:
+        pass
+    outbox.end()
+    if outbox.state == NO_THREAD and outbox.items:  # put when it was about to end
+        try:
+            outbox.owner.attend()
+        except BaseException:
+            pass
 
 
 cdef inline bint is_full(const Lane *lane) noexcept:

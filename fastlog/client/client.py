@@ -3,19 +3,21 @@
     with Client("logs.example", app="shop") as client:
         client.send("ERROR", "payment provider timed out", order=1093)
 
-A thread of the client does the rest (`worker.py`). It is a daemon thread, started by the first entry. What happens at
-the end of the program and at a fork is in `lifecycle.py`. `docs/python-client.md` is the documentation for users.
+A thread of the client does the rest (`thread.py`). It is started by the first entry, and ends with the program. What
+happens at the end of the program and at a fork is in `lifecycle.py`. `docs/python-client.md` is the
+documentation for users.
 """
 
 import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from weakref import finalize
 
-from fastlog.client import lifecycle
-from fastlog.client._outbox import Outbox
+from msgspec import structs
+
 from fastlog.client.encode import text_of
+from fastlog.client.lifecycle import leave, look_after
 from fastlog.client.options import (
     DEFAULT_HOST,
     GIVE_UP_SEC,
@@ -25,8 +27,7 @@ from fastlog.client.options import (
     checked_options,
 )
 from fastlog.client.stats import ClientStats
-from fastlog.client.wakeup import Wakeup
-from fastlog.client.worker import Worker
+from fastlog.client.thread import ClientThread
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES, SEQUENCE_WINDOW
 
 CLOSE_SEC = 5.0  # long enough for a server that was just restarted
@@ -52,8 +53,7 @@ class Client:
     - `datagram_bytes`: the largest datagram. By default, entries are packed up to the size that the path carries in one
       piece, and a single longer one goes in several pieces, up to 65,507 bytes. Longer entries are shortened.
 
-    Raises ConfigError, which is a ValueError, for a wrong argument, and OSError where the process has no file
-    descriptor left."""
+    Raises ConfigError, which is a ValueError, for a wrong argument. A copy is the client itself."""
 
     def __init__(
         self,
@@ -89,56 +89,50 @@ class Client:
             pack_delay_sec=pack_delay_sec,
             datagram_bytes=datagram_bytes,
         )
-        self._begin()
-        lifecycle.look_after(self)
+        self._thread = ClientThread(self._options)
+        self._outbox = self._thread.outbox
+        self._put = self._outbox.put
+        look_after(self._thread)
+        self._finalizer = finalize(self, leave, self._thread)
+        self._finalizer.atexit = False
         if self._options.spill is not None:  # what an earlier program left is sent even if this one logs nothing
-            self._start()
+            self._thread.attend()
 
     def send(self, level: str, message: str, **fields: object) -> None:
         """Takes one entry. Never blocks and never raises, whatever the network and the values are: a value that JSON
         cannot express is sent as its `str`. The values are read before `send` returns."""
         self._put({"level": level, "message": message, **fields})
-        if not self._is_started:
-            self._start()
 
     def send_entry(self, entry: Mapping[str, object]) -> None:
         """Takes one entry as a mapping, whose keys may have any names. Without `level` it is INFO, without `message`
         the message is empty. A field `sequence` is renamed `sequence_`, since the client numbers the entries."""
         self._put(entry if type(entry) is dict else _as_dict(entry))
-        if not self._is_started:
-            self._start()
 
     def send_encoded(self, level: str, present: int, body: bytes) -> bool:
         """Takes one entry that is JSON already: see Outbox.put_encoded."""
-        taken = self._outbox.put_encoded(level, present, body)
-        if not self._is_started:
-            self._start()
-        return taken
+        return self._outbox.put_encoded(level, present, body)
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
         """Waits until both lanes are at most half full: for programs that may wait, such as one that reads a pipe.
         Returns False if `timeout` seconds were not enough, or the client is closed."""
         outbox = self._outbox
         if not outbox.has_room:
-            self._worker.wait_until(lambda: outbox.has_room or outbox.is_closed, timeout)
+            self._thread.wait_until(lambda: outbox.has_room or outbox.is_closed, timeout)
         return outbox.has_room
 
     def flush(self, timeout: float = CLOSE_SEC) -> bool:
         """Waits until everything sent before is out: ordinary entries handed to the network, priority entries
         acknowledged, spill files replayed. Returns False if `timeout` seconds were not enough, or an entry was given
         up."""
-        return self._worker.flush(timeout)
+        return self._thread.flush(timeout)
 
     def close(self, timeout: float = CLOSE_SEC) -> bool:
         """Takes no more entries, flushes, and ends the thread. Priority entries that are left then go to the spill
         file, or are given up and counted. Returns what `flush` returns. A second call does nothing."""
-        self._outbox.close()
-        done = self.flush(timeout)
-        self._worker.close()
-        return done
+        return self._thread.close(timeout)
 
     def stats(self) -> ClientStats:
-        return self._worker.stats()
+        return self._thread.stats()
 
     def __enter__(self) -> Self:
         return self
@@ -148,32 +142,19 @@ class Client:
     ) -> None:
         self.close()
 
-    def _begin(self) -> None:
-        self._wakeup = Wakeup()
-        self._outbox = Outbox(self._options, self._wakeup)
-        self._put = self._outbox.put
-        self._worker = Worker(self._options, self._outbox, self._wakeup)
-        self._is_started = False
-        self._starts = iter((True,))  # gives one `next`, to one thread
-        self._finalizer = finalize(self, lifecycle.leave, self._worker)
-        self._finalizer.atexit = False
+    def __copy__(self) -> Self:
+        return self
 
-    def _start(self) -> None:
-        if next(self._starts, None):
-            self._worker.start()
-            self._is_started = True
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
-    def _start_over(self) -> None:
-        """Begins anew in a child after a fork. The parent sends the entries in memory."""
-        outbox, worker, wakeup = self._outbox, self._worker, self._wakeup
-        was_closed = outbox.is_closed
-        outbox.close()  # a call that the fork has interrupted puts nothing there, and wakes nobody
-        self._finalizer.detach()
-        self._begin()
-        if was_closed:
-            self._outbox.close()
-        worker.abandon()
-        wakeup.close()  # the frames of threads that the child does not have hold it for ever
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process makes a client of its own, with the same options."""
+        return _remade, (structs.asdict(self._options),)
+
+
+def _remade(options: dict[str, Any]) -> Client:
+    return Client(**options)
 
 
 def _as_dict(entry: Mapping[str, object]) -> dict[str, object]:

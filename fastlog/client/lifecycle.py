@@ -1,4 +1,9 @@
-"""What happens to clients at a fork, when nobody holds them any more, and at the end of the program."""
+"""What happens to clients at a fork, when nobody holds them any more, and at the end of the program.
+
+The end is not one moment. Functions that were registered with `atexit` before this module run after ours, and objects
+are deleted after that; both may log. So our function sends what there is and ends the threads. From then on every call
+does the work itself, until the time that the end of the program may take is over.
+"""
 
 import atexit
 import os
@@ -6,36 +11,43 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from functools import partial
 
-from fastlog.client.worker import END_SEC, Worker, never
-
-if TYPE_CHECKING:
-    from fastlog.client.client import Client
+from fastlog.client.thread import END_SEC, ClientThread, end_of_program
 
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
 
-_clients: "weakref.WeakSet[Client]" = weakref.WeakSet()
-_leaving: "weakref.WeakSet[Worker]" = weakref.WeakSet()  # workers of clients that nobody holds any more
+_threads: dict[int, "weakref.ref[ClientThread]"] = {}  # by id; of all clients, also those that nobody holds any more
+_waiting: set[ClientThread] = set()  # of clients that nobody holds, and for which no thread could be started
 
 
-def look_after(client: "Client") -> None:
-    """From now on the client is renewed in the child after a fork, and closed at the end of the program."""
-    _clients.add(client)
+def look_after(thread: ClientThread) -> None:
+    """From now on the client is renewed in the child after a fork, and delivers at the end of the program."""
+    number = id(thread)
+    _threads[number] = weakref.ref(thread, partial(_forget, number))
 
 
-def leave(worker: Worker) -> None:
-    """Nobody holds the worker's client any more: the worker sends what it has, and ends."""
-    _leaving.add(worker)
-    worker.leave(EXIT_SEC)
+def _forget(number: int, _: object) -> None:
+    _threads.pop(number, None)
+
+
+def leave(thread: ClientThread) -> None:
+    """Nobody holds the client any more: it sends what it has, and ends."""
+    thread.outbox.close()
+    thread.leave()
+    if not thread.outbox.has_thread and not thread.is_done:
+        _waiting.add(thread)
+
+
+def _all() -> list[ClientThread]:
+    return [thread for thread in (found() for found in list(_threads.values())) if thread]
 
 
 def _after_fork_in_child() -> None:
-    for client in list(_clients):
-        client._start_over()
-    for worker in list(_leaving):
-        worker.abandon()
-    _leaving.clear()
+    end_of_program.until, end_of_program.has_begun = float("inf"), False
+    _waiting.clear()
+    for thread in _all():
+        thread.begin_anew()
 
 
 def _is_multiprocessing_child() -> bool:
@@ -44,17 +56,36 @@ def _is_multiprocessing_child() -> bool:
 
 
 def _before_threads_end() -> None:
-    """Children of multiprocessing call no `atexit` functions. For them, this is the end of the program."""
-    if _is_multiprocessing_child():
+    """Children of multiprocessing call no `atexit` functions. For them, this is the end of the program. Threads and
+    executors that outlive their function are waited for after this call, so one that waits for them as well ends last.
+    """
+    if not _is_multiprocessing_child():
+        return
+    try:
+        threading.Thread(target=_after_other_threads, name="fastlog end").start()
+    except RuntimeError:  # no more threads
         _at_exit()
 
 
+def _after_other_threads() -> None:
+    mine = threading.current_thread(), threading.main_thread()
+    while others := [thread for thread in threading.enumerate() if not thread.daemon and thread not in mine]:
+        for thread in others:
+            thread.join()
+    _at_exit()
+
+
 def _at_exit() -> None:
-    until = time.monotonic() + EXIT_SEC
-    for client in list(_clients):
-        client.close(max(0.0, until - time.monotonic()))
-    for worker in list(_leaving):
-        worker.wait_until(never, max(0.0, until - time.monotonic()) + END_SEC)
+    if not end_of_program.has_begun:
+        end_of_program.until = time.monotonic() + EXIT_SEC
+        end_of_program.has_begun = True
+    threads = _all()
+    for thread in threads:
+        thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
+    until = time.monotonic() + END_SEC
+    for thread in threads:
+        thread.pause(max(0.0, until - time.monotonic()))
+        thread.finish_if_over()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

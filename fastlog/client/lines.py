@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -45,16 +45,26 @@ class Encoded(msgspec.Struct):
     body: bytes
 
 
-def read_lines(source: int) -> Iterator[list[bytes]]:
-    """The lines of a file descriptor, as they arrive, without the empty ones."""
+def read_lines(source: int, wait: Callable[[int], bool]) -> Iterator[list[bytes]]:
+    """The lines of a file descriptor, as they arrive, without the empty ones. `wait(source)` waits until there is
+    something to read; if it returns False, what was read so far ends there, and the rest is left. Raises OSError after
+    what was read before the error."""
     rest = b""
+    failure = None
     while True:
-        data = os.read(source, READ_BYTES)
+        try:
+            data = os.read(source, READ_BYTES) if wait(source) else b""
+        except BlockingIOError:  # another program that reads from there as well was faster
+            continue
+        except OSError as error:
+            data, failure = b"", error
         *lines, rest = (rest + data).split(b"\n")
         if not data or len(rest) > LINE_MAX_BYTES:
             lines.append(rest)
             rest = b""
         yield [line for line in (line.rstrip(b"\r") for line in lines) if line]
+        if failure:
+            raise failure
         if not data:
             return
 

@@ -5,6 +5,7 @@ import re
 import socket
 
 from fastlog.addresses import Address
+from fastlog.client.descriptor import Descriptor, close_socket
 from fastlog.client.sock_diag import ReceiveBuffer
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WINDOW
 
@@ -29,6 +30,7 @@ class Link:
         self._server_buffer: ReceiveBuffer | None = None
         family, peer = address
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._descriptor = Descriptor(self.socket.fileno())
         try:
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -42,8 +44,12 @@ class Link:
             self.close()
             raise
 
+    def is_ours(self) -> bool:
+        """Whether the descriptors still belong to this link: a program may close all of its descriptors."""
+        return self._descriptor.is_ours() and (self._server_buffer is None or self._server_buffer.is_ours())
+
     def close(self) -> None:
-        self.socket.close()
+        close_socket(self.socket, self._descriptor)
         if self._server_buffer:
             self._server_buffer.close()
 

@@ -22,6 +22,7 @@ from fastlog.client.options import ClientOptions
 
 REFUSED_FIRST_SEC = 0.05  # before the next try after a refusal; doubles
 REFUSED_LONGEST_SEC = 1.0  # so that a server that comes back is noticed soon
+REFUSALS_TO_TELL = 2  # so many show that nothing listens: one may be of a server that is just starting
 REFUSAL_SEC = 0.2  # the longest time until the refusal of a try arrives
 
 
@@ -56,6 +57,8 @@ class Peer:
         self._try_delay = REFUSED_FIRST_SEC
         self._up_at = math.inf  # if the last try is not refused until then, it has arrived
         self._unsure = b""  # the last datagram, as long as its refusal may come
+        self._was_there = False  # the server has answered, or has not refused a datagram on this machine
+        self._connects_again = False
 
     def next_at(self, is_silent: bool) -> float:
         """When there is something to do, if nothing comes before. `is_silent`: the server acknowledges nothing."""
@@ -66,14 +69,20 @@ class Peer:
         """Nothing can still be refused or has to be sent again."""
         return not (self.refused or self._unsure)
 
+    @property
+    def only_refusals(self) -> bool:
+        """Nothing has ever come but refusals, and more than one."""
+        return self.is_down and self.counts.refused >= REFUSALS_TO_TELL and not self._was_there
+
     def look_up(self, now: float, is_silent: bool) -> Event | None:
         """Looks up the name when it is time, and connects to the address."""
         try:
-            if not self._resolver.refresh(now, self._is_trouble(is_silent)):
+            if not self._resolver.refresh(now, self._is_trouble(is_silent)) and not self._connects_again:
                 return None
         except AddressError as error:
             self.problem = str(error)
             return None
+        self._connects_again = False
         if self.link and self.link.address in self._resolver.addresses:
             return None
         return self._connect(self._resolver.addresses[0])
@@ -88,6 +97,8 @@ class Peer:
             self._on_refused(now)
         if sequences and not refusals and self.is_down:
             event = self._come_up()
+        if sequences or (self._unsure and self.link.is_local and not self.is_down):
+            self._was_there = True
         if not self.is_down:
             self._unsure = b""  # a server on this machine would have refused it by now
         return sequences, event
@@ -153,6 +164,12 @@ class Peer:
         self.counts.lost += len(self.refused) + bool(self._unsure)
         self.refused, self._unsure = [], b""
 
+    def reopen(self) -> None:
+        """Closes the socket. Another one is made when there is something to do."""
+        self.close()
+        self.link = None
+        self._connects_again = bool(self._resolver.addresses)
+
     def close(self) -> None:
         if self.link:
             self.link.close()
@@ -190,6 +207,7 @@ class Peer:
 
     def _come_up(self) -> Event:
         self.is_down = False
+        self._was_there = self._was_there or bool(self.link and self.link.is_local)
         self._try_at = self._up_at = math.inf
         self._unsure = b""
         return Event.CAME_UP

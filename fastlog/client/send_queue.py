@@ -45,15 +45,19 @@ class SendQueue:
 
     def fetch(self) -> None:
         """Takes what the applications' threads have put."""
-        fetched = self._outbox.fetch()
-        self._fetched += len(fetched)
-        self._ready = self._ready[self._at :] + fetched if self._at < len(self._ready) else fetched
-        self._at = 0
+        if self._at:
+            self._ready, self._at = self._ready[self._at :], 0
+        self._fetched = self._outbox.fetch(self._ready)
 
     @property
     def is_empty(self) -> bool:
         """Whether no item can be sent now or soon. Overtaken ones wait for an ACK, which may take long."""
         return self._at == len(self._ready)
+
+    @property
+    def items(self) -> list[Item]:
+        """All that are in here."""
+        return self._overtaken + self._ready[self._at :]
 
     def is_past(self, number: int) -> bool:
         """Whether all items before that number were fetched, and are in here no more."""
@@ -92,15 +96,16 @@ class SendQueue:
 
     def hand_over_priority(self, take: Callable[[list[Item]], bool]) -> None:
         """Gives all priority items to `take`, and keeps them if it returns False."""
-        priority = self._overtaken + [item for item in self._ready[self._at :] if item.priority]
-        if priority and take(priority):
+        rest = self._ready[self._at :]
+        priority = self._overtaken + [item for item in rest if item.priority]
+        ordinary = [item for item in rest if not item.priority]
+        if priority and take(priority):  # all that may fail comes before: nothing is taken twice
+            self._ready, self._at, self._overtaken = ordinary, 0, []
             self._outbox.release(priority)
-            self._let_ordinary_pass()
-            self._overtaken = []
 
     def drop(self) -> None:
         """Gives up everything."""
-        self._outbox.drop(self._overtaken + self._ready[self._at :])
+        self._outbox.drop(self.items)
         self._ready, self._at, self._overtaken = [], 0, []
 
     def _held_back(self, now: float) -> tuple[int, float]:

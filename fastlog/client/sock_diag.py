@@ -4,6 +4,7 @@ one machine the kernel answers questions about every socket (sock_diag(7), over 
 import socket
 import struct
 
+from fastlog.client.descriptor import Descriptor, close_socket
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_MOST_BYTES
 
 FULL_FIRST_SEC = 0.001  # until a full buffer is looked at again; doubles
@@ -31,6 +32,7 @@ class ReceiveBuffer:
         self._credit = 0  # bytes that the buffer takes before it is looked at again
         self._delay = FULL_FIRST_SEC
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+        self._descriptor = Descriptor(self._socket.fileno())
         self._socket.setblocking(False)
 
     def room_at(self, size: int, now: float) -> float:
@@ -46,8 +48,11 @@ class ReceiveBuffer:
         self._credit -= cost
         return now
 
+    def is_ours(self) -> bool:
+        return self._descriptor.is_ours()
+
     def close(self) -> None:
-        self._socket.close()
+        close_socket(self._socket, self._descriptor)
 
     def _room(self) -> int:
         """Bytes, as `_cost` counts them, that fit without filling more than half of the buffer: the other half is for

@@ -144,12 +144,16 @@ class Spill:
                 self._leave(self.replay.file, error)
 
     def close(self) -> None:
-        """Leaves the files for the next program, or, in a child after a fork, for the parent."""
+        """Leaves the files for the next program, or, in a child after a fork, for the parent. The next turn looks for
+        them again."""
         if self.replay:
             self.replay.close()
         for file in (self._written, self._taken, self._aside):
             if file:
                 file.close()
+        self.replay = self._written = self._taken = self._aside = None
+        self._left.clear()
+        self._look_at = -math.inf
 
     def _write(self, lines: Callable[[SpillFile], list[bytes]]) -> bool:
         if self._others_bytes + (self._written.size if self._written else 0) >= SPILL_MAX_BYTES:

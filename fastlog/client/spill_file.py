@@ -22,6 +22,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
+from fastlog.client.descriptor import Descriptor
 from fastlog.client.send_queue import first_sequence
 from fastlog.limits import DATAGRAM_MAX_BYTES
 
@@ -82,7 +83,7 @@ class SpillFile:
         self.path = path
         self.size = size  # bytes, in whole lines if this program writes the file
         self.next_sequence = first_sequence()
-        self._fd = fd
+        self._descriptor = Descriptor(fd)
         self._identity = _identity(os.fstat(fd))
         self._has_rest = False  # behind `size` there is a part of what could not be written whole
         self._cursor = cursor
@@ -135,16 +136,16 @@ class SpillFile:
         """Appends all of the lines or none."""
         status = self._check()
         if self._has_rest:
-            os.ftruncate(self._fd, self.size)
+            os.ftruncate(self._descriptor.fd, self.size)
             self._has_rest = False
         elif status.st_nlink == 0 or status.st_size != self.size:
             raise LostFileError(0, f"another program has changed {self.path}")
         data = b"\n".join(lines) + b"\n"
         try:
-            _write(self._fd, data, self.size)
+            _write(self._descriptor.fd, data, self.size)
         except OSError:
             self._has_rest = True
-            os.ftruncate(self._fd, self.size)
+            os.ftruncate(self._descriptor.fd, self.size)
             self._has_rest = False
             raise
         self.size += len(data)
@@ -159,7 +160,7 @@ class SpillFile:
         """Everything before that place is acknowledged, or set aside: a later program begins there."""
         if to > self._cursor:
             self._check()
-            _write(self._fd, _header(to), 0)
+            _write(self._descriptor.fd, _header(to), 0)
             self._cursor = to
 
     def remove(self) -> None:
@@ -172,39 +173,31 @@ class SpillFile:
 
     def close(self) -> None:
         """Closes the file and leaves it for the next program. In a child after a fork, the parent keeps the lock."""
-        fd, self._fd = self._fd, -1
         with suppress(OSError):
-            if fd >= 0 and _identity(os.fstat(fd)) == self._identity:
-                os.close(fd)
+            self._descriptor.close()
 
     def _check(self) -> os.stat_result:
         """The status of the file, whose descriptor is this program's own. Raises LostFileError."""
-        try:
-            status = os.fstat(self._fd)
-            if _identity(status) == self._identity:
-                return status
-        except OSError:
-            pass
-        self._fd = -1  # it is closed, or another file's
+        if self._descriptor.is_ours():
+            return os.fstat(self._descriptor.fd)
         try:
             fd = os.open(self.path, _USE)
         except FileNotFoundError as error:
             raise LostFileError(0, f"another program has removed {self.path}") from error
-        is_locked = False
+        descriptor = Descriptor(fd)
         try:
-            is_locked = _is_locked(fd, self.path, self._identity)
-            status = os.fstat(fd)
-        finally:
-            if not is_locked:
-                os.close(fd)
-        if not is_locked:
-            raise LostFileError(0, f"another program has taken {self.path}")
-        self._fd = fd
-        return status
+            if _is_locked(fd, self.path, self._identity):
+                self._descriptor = descriptor
+                return os.fstat(fd)
+        except BaseException:
+            descriptor.close()
+            raise
+        descriptor.close()
+        raise LostFileError(0, f"another program has taken {self.path}")
 
     def _read_more(self) -> None:
         self._check()
-        data = os.pread(self._fd, min(READ_BYTES, self.size - self._read), self._read)
+        data = os.pread(self._descriptor.fd, min(READ_BYTES, self.size - self._read), self._read)
         if not data:
             raise LostFileError(0, f"another program has cut {self.path}")
         end = data.rfind(b"\n") + 1

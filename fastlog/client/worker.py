@@ -1,23 +1,20 @@
-"""A client's own thread: fetches what the applications' threads put, sends it, takes ACKs, retransmits, and spills.
+"""What is done for a client: fetches what the applications' threads put, sends it, takes ACKs, retransmits, and spills.
 
-One turn does all that can be done without waiting. Then the thread waits for the socket, for the next time that
-matters, or for a wake-up. It alone touches the socket, the unacknowledged entries and the files. Other threads reach it
-by the outbox, by waiters and by flags, for which the GIL is enough.
+One turn does all that can be done without waiting. Then whoever works waits for the socket, for the next time that
+matters, or for a wake-up. It is one thread at a time (`thread.py`), and it alone touches the socket, the unacknowledged
+entries and the files.
 
 New entries are held back, in memory, while the server refuses, while it is on this machine and its receive buffer is
 filling, and by the rules of `send_queue.py`.
 """
 
-import _thread
 import math
-import selectors
-import threading
-from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
 import msgspec
 
+from fastlog.client._native import READ, WRITE
 from fastlog.client._outbox import LINGERING, SLEEPING, Outbox
 from fastlog.client.link import Link
 from fastlog.client.options import ClientOptions
@@ -27,11 +24,9 @@ from fastlog.client.retransmit import Sent, Unacknowledged, items_of
 from fastlog.client.send_queue import SendQueue
 from fastlog.client.spill import Spill
 from fastlog.client.stats import ClientStats
-from fastlog.client.wakeup import Wakeup
 
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
-END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its selector
 
 
 class Counts(msgspec.Struct):
@@ -40,90 +35,78 @@ class Counts(msgspec.Struct):
     given_up_first: list[bytes] = []
 
 
-def never() -> bool:
-    """For wait_until: until the thread has ended."""
-    return False
-
-
 class Worker:
-    def __init__(self, options: ClientOptions, outbox: Outbox, wakeup: Wakeup) -> None:
+    """Methods are for the thread that works, but for `stats` and what asks."""
+
+    def __init__(self, options: ClientOptions, outbox: Outbox) -> None:
         self._outbox = outbox
-        self._wakeup = wakeup
         connect = partial(Link, send_buffer=options.send_buffer)
-        self._peer = Peer(options, connect, wakeup.wake)
+        self._peer = Peer(options, connect, outbox.wake_thread)
         self._unacknowledged = Unacknowledged()
         self._queue = SendQueue(options, outbox, self._unacknowledged)
         self._spill = None if options.spill is None else Spill(options.spill, outbox.line, connect)
+        self._has_begun = False
         self._pack_delay_sec = options.pack_delay_sec
         self._give_up_sec = options.give_up_sec
-        self._counts = Counts()
-        self._problem = ""
-        self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
-        self._has_thread = False
-        self._has_ended = False
-        self._is_stopping = False
-        self._leave_at = math.inf
+        self.counts = Counts()
         self._send_at = math.inf  # when new entries may be sent again
 
-    # For other threads
+    def begin(self) -> None:
+        """To be called before the first turn, and before the first one after `finish`."""
+        self._has_begun = True
 
-    def start(self) -> None:
-        # Not by `threading`: the code that a signal handler has interrupted may hold its locks.
-        self._has_thread = True
-        try:
-            _thread.start_new_thread(self._run, ())
-        except RuntimeError as error:  # no more threads: flush and close do the work themselves
-            self._has_thread = False
-            self._problem = f"cannot start the client's thread: {error}"
-
-    def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> None:
-        """Waits until `holds()`, the thread has ended, or `timeout` seconds are over. `holds` is called by the
-        thread. Where there is no thread, the caller does its work meanwhile."""
-        if self._has_thread:
-            released = threading.Event()
-            self._waiters[released] = holds
-            try:
-                self._wakeup.wake()
-                if self._has_thread:
-                    released.wait(timeout)
-            finally:  # a signal handler may raise an error meanwhile
-                self._waiters.pop(released, None)
-        elif not self._has_ended:  # the interpreter ends, and starts no threads any more
-            self._drive(holds, math.inf if timeout is None else monotonic() + timeout)
-
-    def flush(self, timeout: float) -> bool:
-        """Waits until all entries taken so far are finished. Returns False if they are not, or one was given up."""
-        number, given_up = self._outbox.accepted, self._counts.given_up
-        if not number:
-            return True
-        self.wait_until(lambda: self._is_finished(number), timeout)
-        return self._is_finished(number) and self._counts.given_up == given_up
-
-    def close(self) -> None:
-        """Ends the thread now; `_end` says what becomes of the entries that are left."""
-        self._is_stopping = True
-        if self._has_thread:
-            self.wait_until(never, END_SEC)
-        else:
-            self._end()
-
-    def leave(self, within_sec: float) -> None:
-        """Nobody holds the client any more: the thread ends when all is sent, or after that time."""
-        self._outbox.close()
-        if not self._has_thread:
-            self._end()
-        self._leave_at = monotonic() + within_sec
-        self._wakeup.wake()
-
-    def abandon(self) -> None:
-        """Closes what this process has open, and touches nothing else: the parent continues with it after a fork, the
-        next program after a failure of the thread."""
-        self._has_ended = True
+    def recover(self) -> None:
+        """After an error in the middle of a turn: opens what the client sends through anew. What it holds stays."""
+        self._peer.reopen()
         if self._spill:
             self._spill.close()
-        self._peer.close()
+        self._outbox.recount(self._queue.items + items_of(self._unacknowledged.pending.values()))
 
-    def stats(self) -> ClientStats:
+    def finish(self) -> None:
+        """Keeps on disk what a spill file may keep, counts the rest as given up or dropped, and closes everything."""
+        self._queue.fetch()
+        if self._spill and self._has_begun:
+            self._spill.end()
+            unacknowledged = list(self._unacknowledged.pending.values())[::-1]
+            if unacknowledged and self._spill.keep([sent.line for sent in unacknowledged]):
+                self._outbox.release(items_of(unacknowledged))
+                self._unacknowledged.pending.clear()
+            self._queue.hand_over_priority(self._spill.add)
+        self._give_up(list(self._unacknowledged.pending.values()))
+        self._unacknowledged.pending.clear()
+        self._queue.drop()
+        self._peer.give_up()
+        self.abandon()
+        self._outbox.wakeup.close()
+
+    def abandon(self) -> None:
+        """Closes what this process has open, and touches nothing else: after a fork, the parent continues with it."""
+        if self._spill:
+            self._spill.close()
+        self._peer.reopen()
+        self._has_begun = False
+
+    @property
+    def is_away(self) -> bool:
+        """The server is known not to take anything at present."""
+        peer = self._peer
+        return (peer.link is None and bool(peer.problem)) or peer.is_down or self._unacknowledged.silent
+
+    @property
+    def nothing_listens(self) -> bool:
+        """In the client's whole life nothing but refusals has come."""
+        return self._peer.only_refusals
+
+    def is_finished(self, number: int) -> bool:
+        """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
+        return (
+            self._queue.is_past(number)
+            and self._unacknowledged.is_past(number)
+            and self._peer.is_settled
+            and (self._spill is None or self._spill.is_empty)
+        )
+
+    def stats(self, problem: str) -> ClientStats:
         outbox, peer, unacknowledged = self._outbox, self._peer, self._unacknowledged
         spill = self._spill.counts if self._spill else SpillCounts()
         round_trip = unacknowledged.timeout.round_trip
@@ -134,10 +117,10 @@ class Worker:
             sent=self._queue.sent,
             sent_bytes=peer.counts.sent_bytes,
             datagrams=peer.counts.datagrams,
-            acknowledged=self._counts.acknowledged + spill.replayed,
+            acknowledged=self.counts.acknowledged + spill.replayed,
             retransmitted=unacknowledged.retransmitted + spill.retransmitted,
-            given_up=self._counts.given_up + spill.given_up,
-            given_up_first=tuple(self._counts.given_up_first),
+            given_up=self.counts.given_up + spill.given_up,
+            given_up_first=tuple(self.counts.given_up_first),
             dropped=outbox.dropped,
             shortened=outbox.shortened,
             refused=peer.counts.refused,
@@ -146,67 +129,15 @@ class Worker:
             replayed=spill.replayed,
             set_aside=spill.set_aside,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            problem=self._problem or peer.problem or (self._spill.problem if self._spill else ""),
+            problem=problem or peer.problem or (self._spill.problem if self._spill else ""),
         )
 
-    # The thread
-
-    def _run(self) -> None:
-        try:
-            self._drive(lambda: self._is_stopping, math.inf)
-            self._end()
-        except BaseException as error:
-            self._outbox.close()  # entries of later calls are counted as dropped
-            self._problem = f"the client's thread has ended: {error!r}"
-            self.abandon()
-            raise
-        finally:
-            self._has_thread = False  # before the last look at the waiters: one that comes after it does not wait
-            for released in list(self._waiters):
-                released.set()
-
-    def _drive(self, is_enough: Callable[[], bool], until: float) -> None:
-        """Works until `is_enough()`, or until that time."""
-        while not is_enough():
-            now = monotonic()
-            if now >= min(until, self._leave_at):
-                break
-            self._turn(now)
-            if is_enough() or (self._leave_at < math.inf and self._is_finished(self._outbox.accepted)):
-                break
-            self._wait(until)
-
-    def _is_finished(self, number: int) -> bool:
-        """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
-        return (
-            self._queue.is_past(number)
-            and self._unacknowledged.is_past(number)
-            and self._peer.is_settled
-            and (self._spill is None or self._spill.is_empty)
-        )
-
-    def _end(self) -> None:
-        """Keeps on disk what a spill file may keep, counts the rest as given up or dropped, and closes everything."""
-        if self._has_ended:
-            return
-        self._outbox.close()
-        self._queue.fetch()
-        if self._spill:
-            self._spill.end()
-            unacknowledged = list(self._unacknowledged.pending.values())[::-1]
-            if unacknowledged and self._spill.keep([sent.line for sent in unacknowledged]):
-                self._outbox.release(items_of(unacknowledged))
-                self._unacknowledged.pending.clear()
-            self._queue.hand_over_priority(self._spill.add)
-        self._give_up(list(self._unacknowledged.pending.values()))
-        self._queue.drop()
-        self._peer.give_up()
-        self.abandon()
-
-    def _turn(self, now: float) -> None:
+    def turn(self, now: float) -> None:
         peer, unacknowledged = self._peer, self._unacknowledged
         peer.is_blocked = False
         self._send_at = math.inf
+        if peer.link and not peer.link.is_ours():
+            peer.reopen()
         self._queue.fetch()
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
@@ -226,13 +157,9 @@ class Worker:
         if self._spill is None:
             self._give_up(unacknowledged.give_up(now - self._give_up_sec))
         else:
-            cannot_send = (peer.link is None and peer.problem) or peer.is_down or unacknowledged.silent
-            if cannot_send or not self._outbox.has_room:
+            if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
             self._spill.turn(now, peer.link.address if peer.link else None, not peer.is_down)
-        for released, holds in self._waiters.copy().items():  # other threads change it meanwhile
-            if holds():
-                released.set()
 
     def _react(self, event: Event | None, now: float) -> None:
         """Lets the unacknowledged entries react to an event of the server."""
@@ -247,7 +174,7 @@ class Worker:
         found = [self._unacknowledged.acknowledge(sequence, now) for sequence in sequences]
         acknowledged = [sent for sent in found if sent]
         self._outbox.release(items_of(acknowledged))
-        self._counts.acknowledged += len(acknowledged)
+        self.counts.acknowledged += len(acknowledged)
 
     def _send(self, now: float, datagrams: int) -> None:
         """Sends refused datagrams and then new entries, as far as they may go now."""
@@ -273,15 +200,15 @@ class Worker:
         self._send_at = now
 
     def _give_up(self, sent: list[Sent]) -> None:
-        counts = self._counts
+        counts = self.counts
         self._outbox.release(items_of(sent))
         counts.given_up += len(sent)
         counts.given_up_first += [each.line for each in sent[: SHOWN_MAX - len(counts.given_up_first)]]
 
-    def _wait(self, until: float) -> None:
+    def wait(self, until: float) -> None:
         """Until something can be done. While entries come, ordinary ones gather for the next turn and wake nobody."""
         unacknowledged, peer, queue = self._unacknowledged, self._peer, self._queue
-        times = [until, self._leave_at, self._send_at, peer.next_at(unacknowledged.silent)]
+        times = [until, self._send_at, peer.next_at(unacknowledged.silent)]
         if not peer.is_down:
             times.append(unacknowledged.next_at)
         if self._spill:
@@ -297,14 +224,10 @@ class Worker:
         if wait > 0 and not self._outbox.rest(state):
             wait = 0.0
         replay = self._spill.replay if self._spill else None
-        # Made anew each time: the sockets change, a closed one's number comes again, and epoll is shared over a fork.
-        with selectors.PollSelector() as selector:
-            selector.register(self._wakeup.fd, selectors.EVENT_READ)
-            for part in (peer, replay):
-                if part and part.link:
-                    events = selectors.EVENT_READ | (selectors.EVENT_WRITE if part.is_blocked else 0)
-                    selector.register(part.link.socket, events)
-            ready = selector.select(None if wait == math.inf else max(0.0, wait))
-        self._outbox.awake()
-        if any(key.fd == self._wakeup.fd for key, _ in ready):
-            self._wakeup.clear()
+        # Gathered anew each time: the sockets change.
+        others = [
+            (part.link.socket.fileno(), READ | (WRITE if part.is_blocked else 0))
+            for part in (peer, replay)
+            if part and part.link
+        ]
+        self._outbox.wakeup.wait(others, max(0.0, wait))

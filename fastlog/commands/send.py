@@ -1,27 +1,32 @@
 """`fastlog send`: sends one message, samples, or lines of standard input, and reports what was not acknowledged."""
 
 import argparse
+import fcntl
 import os
 import random
+import signal
+import stat
 import sys
-import time
+import threading
 
 import msgspec
 
-from fastlog.addresses import AddressError, resolve
+from fastlog.addresses import Address, AddressError, resolve
 from fastlog.client.client import Client
 from fastlog.client.lines import guess_level, json_entry, read_lines
 from fastlog.client.link import Link
 from fastlog.client.stats import ClientStats
+from fastlog.commands.delivery import PATIENCE_SEC, WAIT_SHOWN_SEC, Delivery
 from fastlog.commands.levels import parse_level
+from fastlog.commands.signals import EndingSignals, SecondSignalError
 from fastlog.config import Settings
-from fastlog.errors import FastlogError, say
+from fastlog.errors import FastlogError, messages, say
 
 QUEUE_ENTRIES = 20_000  # held in memory; when half of them are, standard input is not read
 LINES_PER_LOOK = 1_000  # sent before the client is asked again whether it has room
-PATIENCE_SEC = 0.2  # the least time for the last entries, whatever --timeout says
 PERHAPS_TOO_LONG_BYTES = 10_000  # JSON writes a byte in at most six, and a datagram holds 65,507
-LOOK_SEC = 0.1  # between two checks whether the client makes progress
+MESSAGE_WAIT_SEC = 1.0  # for somebody to read messages: the command must end also if nobody does
+INTERRUPTED = 130  # exit code of a command that Ctrl-C ended, as in shells
 REPORTED_MAX = 20  # shortened lines that are reported one by one
 
 SAMPLES = (
@@ -39,15 +44,13 @@ SAMPLES = (
 SAMPLE_WEIGHTS = (8, 8, 20, 20, 10, 6, 10, 8, 7, 3)
 
 
-class _GivenUp(msgspec.Struct):
-    sequence: int
-    message: str
-
-
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Sends what the command line asks for; returns the exit code."""
+    messages.wait_at_most(MESSAGE_WAIT_SEC)
     level = parse_level(options.level)
-    _find_server(options.server, settings)
+    reads = options.message is None and options.samples is None
+    source = _standard_input() if reads else -1
+    _find_server(options.server, settings, options.timeout)
     client = Client(
         options.server,
         settings.server_port,
@@ -57,93 +60,141 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         queue_entries=QUEUE_ENTRIES,
         give_up_sec=options.timeout,
     )
-    try:
-        if options.message is not None:
-            message = _clean(options.message)
-            client.send((options.guess_level and guess_level(message)) or level, message)
-        elif options.samples is not None:
-            _send_samples(client, options.samples, options.interval, has_app=bool(options.app))
-        else:
-            _send_lines(client, level, options.json, options.guess_level)
-    finally:
-        _wait(client, max(options.timeout, PATIENCE_SEC))
+    server = f"{options.server} port {settings.server_port}/udp"
+    is_whole = False  # everything that was to be sent was given to the client
+    with EndingSignals() as signals:
+        delivery = Delivery(client, server, options.timeout, signals)
+        try:
+            if reads:
+                is_whole = _Lines(client, delivery, level, options.json, options.guess_level).send(source)
+            elif options.message is not None:
+                message = _clean(options.message)
+                is_whole = True
+                delivery.entries = 1
+                client.send((options.guess_level and guess_level(message)) or level, message)
+            else:
+                is_whole = _send_samples(client, delivery, options.samples, options.interval, bool(options.app))
+            delivery.finish()
+            signals.ignore_second()
+        except SecondSignalError:
+            pass
         client.close(0)
-    return _report(client.stats(), options.server, settings.server_port)
+        failed = _report(client.stats(), delivery, server, reads) or not is_whole
+        return 1 if failed else INTERRUPTED if signals.came is signal.SIGINT else 0
 
 
-def _send_samples(client: Client, count: int, interval_sec: float, has_app: bool) -> None:
-    for number in range(count):
-        if number and interval_sec:
-            time.sleep(interval_sec)
-        elif number % LINES_PER_LOOK == 0:
-            client.wait_for_room()
-        level, message = random.choices(SAMPLES, SAMPLE_WEIGHTS)[0]
-        client.send(level, message, **({} if has_app else {"app": "sample"}))
+def _standard_input() -> int:
+    """The descriptor of standard input. Raises FastlogError."""
+    if sys.stdin is None:
+        raise FastlogError("standard input is closed, and there is no MESSAGE")
+    source = sys.stdin.fileno()
+    if fcntl.fcntl(source, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        raise FastlogError("cannot read standard input: it is open for writing only")
+    return source
 
 
-def _find_server(host: str, settings: Settings) -> None:
+def _find_server(host: str, settings: Settings, timeout_sec: float) -> None:
     """Fails at once where the client would keep looking for the server. Raises AddressError."""
-    address = resolve(host, settings.server_port)[0]
+    found: list[Address] = []
+    errors: list[AddressError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(resolve(host, settings.server_port))
+        except AddressError as error:
+            errors.append(error)
+
+    # The system's resolver may take as long as it likes, and cannot be interrupted.
+    thread = threading.Thread(target=look_up, name="fastlog look-up", daemon=True)
+    thread.start()
+    patience_sec = timeout_sec + PATIENCE_SEC
+    thread.join(min(WAIT_SHOWN_SEC, patience_sec))
+    if thread.is_alive() and patience_sec > WAIT_SHOWN_SEC:
+        say(f"waiting for the address of {host!r}")
+        thread.join(patience_sec - WAIT_SHOWN_SEC)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise AddressError(host, f"its name was looked up for {timeout_sec:g} s, without an answer")
     try:
-        Link(address, settings.sndbuf_size).close()
+        Link(found[0], settings.sndbuf_size).close()
     except OSError as error:
         raise AddressError(host, error.strerror) from error
 
 
-def _send_lines(client: Client, level: str, is_json: bool, guess: bool) -> None:
-    """Sends each line of standard input as an entry. Raises FastlogError."""
-    if sys.stdin is None:
-        raise FastlogError("standard input is closed, and there is no MESSAGE")
-    source = sys.stdin.fileno()
-    if os.isatty(source):
-        say("reading lines from standard input; Ctrl-D ends it")
-    number = plain = shortened = 0
-    for lines in read_lines(source):
+def _send_samples(client: Client, delivery: Delivery, count: int, interval_sec: float, has_app: bool) -> bool:
+    """Returns False if it has sent fewer, because nothing moves, or a signal came."""
+    for number in range(count):
+        if number and interval_sec and not delivery.pause(interval_sec):
+            return False
+        if number % LINES_PER_LOOK == 0 and not delivery.make_room():
+            say(f"{count - number} samples were not made, since the server takes none")
+            return False
+        level, message = random.choices(SAMPLES, SAMPLE_WEIGHTS)[0]
+        delivery.entries += 1
+        client.send(level, message, **({} if has_app else {"app": "sample"}))
+    return True
+
+
+class _Lines:
+    """Sends the lines of standard input, each as an entry."""
+
+    def __init__(self, client: Client, delivery: Delivery, level: str, is_json: bool, guess: bool) -> None:
+        self._client, self._delivery = client, delivery
+        self._level, self._is_json, self._guess = level, is_json, guess
+        self._plain = 0  # lines that should be JSON entries and are not
+        self._shortened = 0
+
+    def send(self, source: int) -> bool:
+        """Sends until the end of the input, or a signal. Returns False if the input could not be read to its end."""
+        if os.isatty(source):
+            say("reading lines from standard input; Ctrl-D ends it")
+        is_file = stat.S_ISREG(os.fstat(source).st_mode)
+        is_whole = True
+        try:
+            for lines in read_lines(source, self._delivery.wait_for_input):
+                self._send_all(lines)
+                if not self._delivery.make_room() and is_file:
+                    say("the rest of standard input was not read, since the server takes nothing")
+                    is_whole = False
+                    break
+        except OSError as error:
+            say(f"cannot read standard input: {error.strerror}")
+            is_whole = False
+        if self._shortened > REPORTED_MAX:
+            say(f"{self._shortened - REPORTED_MAX} more lines were shortened")
+        if self._plain:
+            say(f"{self._plain} lines were not JSON objects with a message; sent as plain text")
+        return is_whole
+
+    def _send_all(self, lines: list[bytes]) -> None:
+        delivery = self._delivery
         for line in lines:
-            if number % LINES_PER_LOOK == 0:
-                client.wait_for_room()
-            number += 1
+            if delivery.entries % LINES_PER_LOOK == 0:
+                delivery.make_room()
+            delivery.entries += 1
             if len(line) < PERHAPS_TOO_LONG_BYTES:
-                plain += not _send_line(client, line, level, is_json, guess)
+                self._send_one(line)
                 continue
-            before = client.stats().shortened
-            plain += not _send_line(client, line, level, is_json, guess)
-            if client.stats().shortened > before:
-                shortened += 1
-                if shortened <= REPORTED_MAX:
-                    say(f"line {number} of standard input was shortened to fit in a datagram: it had {len(line)} bytes")
-        client.wait_for_room()
-    if shortened > REPORTED_MAX:
-        say(f"{shortened - REPORTED_MAX} more lines were shortened")
-    if plain:
-        say(f"{plain} lines were not JSON objects with a message; sent as plain text")
+            before = self._client.stats().shortened
+            self._send_one(line)
+            if self._client.stats().shortened > before:
+                self._shortened += 1
+                if self._shortened <= REPORTED_MAX:
+                    number, size = delivery.entries, len(line)
+                    say(f"line {number} of standard input was shortened to fit in a datagram: it had {size} bytes")
 
-
-def _send_line(client: Client, line: bytes, level: str, is_json: bool, guess: bool) -> bool:
-    """False if the line should be a JSON entry but is not; it is sent as plain text then."""
-    if is_json:
-        entry = json_entry(line, level, guess)
-        if entry:
-            if not client.send_encoded(entry.level, entry.present, entry.body):  # it is too long as it stands
-                client.send_entry(msgspec.json.decode(entry.body))
-            return True
-    text = line.decode("utf-8", "replace")
-    client.send_entry({"level": (guess and guess_level(text)) or level, "message": text})
-    return not is_json
-
-
-def _wait(client: Client, patience_sec: float) -> None:
-    """Returns when nothing is left to send, or when nothing has moved for `patience_sec`."""
-    before, until = None, time.monotonic() + patience_sec
-    while not client.flush(LOOK_SEC):
-        stats = client.stats()
-        moved = (stats.sent, stats.acknowledged, stats.given_up)
-        now = time.monotonic()
-        if before and moved != before:
-            until = now + patience_sec
-        before = moved
-        if now >= until:
-            break
+    def _send_one(self, line: bytes) -> None:
+        client = self._client
+        if self._is_json:
+            entry = json_entry(line, self._level, self._guess)
+            if entry:
+                if not client.send_encoded(entry.level, entry.present, entry.body):  # it is too long as it stands
+                    client.send_entry(msgspec.json.decode(entry.body))
+                return
+            self._plain += 1
+        text = line.decode("utf-8", "replace")
+        client.send_entry({"level": (self._guess and guess_level(text)) or self._level, "message": text})
 
 
 def _clean(argument: str) -> str:
@@ -151,22 +202,23 @@ def _clean(argument: str) -> str:
     return os.fsencode(argument).decode("utf-8", "replace")
 
 
-def _report(stats: ClientStats, host: str, port: int) -> int:
-    """Reports the outcome on standard error; returns the exit code."""
-    server = f"{host} port {port}/udp"
-    for line in stats.given_up_first:
-        entry = msgspec.json.decode(line, type=_GivenUp)
-        say(f"not acknowledged: sequence {entry.sequence}, {entry.message[:200]!r}")
-    if stats.given_up > len(stats.given_up_first):
-        say(f"not acknowledged: {stats.given_up - len(stats.given_up_first)} more")
-    dropped = sum(stats.dropped.values())
-    failed = bool(stats.given_up or stats.lost or dropped)
+def _report(stats: ClientStats, delivery: Delivery, server: str, reads: bool) -> bool:
+    """Reports the outcome on standard error. Returns whether something was not delivered, as far as is known."""
+    delivery.show_given_up(stats)
+    # The closed client holds nothing any more, unless its thread hangs.
+    unacknowledged = stats.given_up + (stats.unacknowledged if stats.queued else 0)
+    if unacknowledged > len(stats.given_up_first):
+        say(f"not acknowledged: {unacknowledged - len(stats.given_up_first)} more")
+    not_sent = delivery.entries - stats.sent
+    failed = bool(unacknowledged or stats.lost or not_sent)
     if stats.refused:
         what = "entries sent then are lost. Is `fastlog serve` running there?" if failed else "entries waited for it"
         say(f"nothing listened on {server} for a while: {what}")
     elif failed and stats.problem:
         say(stats.problem)
-    if dropped:
-        say(f"{dropped} entries were never sent")
-    say(f"{stats.sent} sent to {server}, {stats.acknowledged} acknowledged, {stats.given_up} unacknowledged")
-    return 1 if failed else 0
+    read = f"{delivery.entries} read, " if reads else ""
+    rest = f", {not_sent} not sent" if not_sent else ""
+    say(
+        f"{read}{stats.sent} sent to {server}, {stats.acknowledged} acknowledged, {unacknowledged} unacknowledged{rest}"
+    )
+    return failed

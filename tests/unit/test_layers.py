@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "client": {HALL, "client"},
     "loadtest": {HALL, "client", "loadtest"},
     "commands": {HALL, "logs", "server", "client", "loadtest", "commands"},
+    "testing": {HALL, "client", "testing"},
 }
 # The command line starts the server; it imports the commands by name, when they run.
 EXCEPTIONS = {("fastlog.cli", "fastlog.server.server")}

@@ -7,10 +7,16 @@ from fastlog.client._outbox import Outbox
 from fastlog.client.options import checked_options
 from fastlog.client.retransmit import Unacknowledged
 from fastlog.client.send_queue import HOLD_SEC, HOLD_UNHEARD_SEC, SendQueue
-from fastlog.client.wakeup import Wakeup
 from fastlog.limits import SEQUENCE_WINDOW
 
 PLENTY = 60_000  # bytes of a datagram: room for every entry here
+
+
+class Owner:
+    """Has no thread."""
+
+    def attend(self) -> None:
+        pass
 
 
 class Sending:
@@ -18,7 +24,7 @@ class Sending:
 
     def __init__(self, **given) -> None:
         options = checked_options(**given)
-        self.outbox = Outbox(options, Wakeup())
+        self.outbox = Outbox(options, Owner())
         self.unacknowledged = Unacknowledged()
         self.queue = SendQueue(options, self.outbox, self.unacknowledged)
 

@@ -1,0 +1,144 @@
+# cython: language_level=3
+"""What the client asks of the system directly: threads, forks, wake-ups and waits.
+
+Neither a library that replaces parts of the standard library (gevent, eventlet) nor a signal handler comes between.
+A descriptor is compared with the file that it was opened for before it is used, since a program may close all of its
+descriptors at any time and open other files under their numbers.
+"""
+
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EINTR, errno
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
+from posix.stat cimport fstat, struct_stat
+from posix cimport unistd
+
+cdef extern from "pythread.h" nogil:
+    unsigned long PYTHREAD_INVALID_THREAD_ID
+    unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *argument)
+    unsigned long PyThread_get_thread_ident()
+
+cdef extern from "pthread.h" nogil:
+    int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
+
+cdef extern from "unistd.h" nogil:
+    int pipe2(int *ends, int flags)
+
+cdef extern from "poll.h" nogil:
+    cdef struct pollfd:
+        int fd
+        short events
+        short revents
+    int c_poll "poll"(pollfd *descriptors, unsigned long count, int timeout_ms)
+
+cpdef enum:
+    # For Wakeup.wait, from poll.h.
+    READ = 1
+    WRITE = 4
+
+cdef enum:
+    # A client waits for its wake-up, its socket, and the socket of a replay.
+    WAITED_MAX = 8
+    # Bytes of the pipe that are read at once; each wake-up is one.
+    DRAINED_BYTES = 1024
+
+# The longest wait; a longer one is begun anew.
+WAIT_MAX_SEC = 3600.0
+
+
+cdef void count_fork() noexcept nogil:
+    global forks
+    forks += 1
+
+
+forks = 0
+if pthread_atfork(NULL, NULL, count_fork):
+    raise MemoryError
+
+
+cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept:
+    return PyThread_start_new_thread(run, argument) != PYTHREAD_INVALID_THREAD_ID
+
+
+cdef unsigned long this_thread() noexcept:
+    return PyThread_get_thread_ident()
+
+
+def pause(double seconds):
+    """Sleeps, without the interpreter and without letting other greenlets run: for the client's own thread."""
+    cdef int timeout_ms = <int>(min(seconds, WAIT_MAX_SEC) * 1000)
+    with nogil:
+        c_poll(NULL, 0, timeout_ms)
+
+
+cdef class Wakeup:
+    """Opened by the thread that waits for it, so that making a client opens no descriptor."""
+
+    def __cinit__(self):
+        self.reader = self.writer = -1
+
+    def __dealloc__(self):
+        self.shut()
+
+    def open(self):
+        """Makes a pipe, in place of the one before. Raises OSError where the process has no descriptor left."""
+        cdef int ends[2]
+        cdef struct_stat status
+        self.shut()
+        if pipe2(ends, O_NONBLOCK | O_CLOEXEC):
+            raise OSError(errno, "cannot make a pipe")
+        fstat(ends[0], &status)
+        self.device, self.inode = status.st_dev, status.st_ino
+        self.reader, self.writer = ends[0], ends[1]
+
+    def close(self):
+        self.shut()
+
+    @property
+    def is_open(self):
+        """Both ends are open, and are those of this pipe."""
+        return self.is_whole()
+
+    def wake(self):
+        """Ends the wait of the thread, or the next one. Returns False if the thread cannot be woken."""
+        return self.wake_now()
+
+    def wait(self, list others not None, double seconds):
+        """Waits until it is woken, one of the other descriptors is ready, or the time is over. `others` are pairs of a
+        descriptor and READ or WRITE or both. The error of a signal handler is raised in the main thread."""
+        cdef pollfd waited[WAITED_MAX]
+        cdef char drained[DRAINED_BYTES]
+        cdef int count = 1, found
+        cdef int timeout_ms = <int>(max(0.0, min(seconds, WAIT_MAX_SEC)) * 1000 + 0.999)
+        if len(others) >= WAITED_MAX or not self.is_whole():
+            return
+        waited[0].fd, waited[0].events, waited[0].revents = self.reader, READ, 0
+        for fd, events in others:
+            waited[count].fd, waited[count].events, waited[count].revents = fd, events, 0
+            count += 1
+        with nogil:
+            found = c_poll(waited, count, timeout_ms)
+        if found < 0 and errno == EINTR:
+            PyErr_CheckSignals()
+        if found > 0 and waited[0].revents & READ and self.is_whole():
+            unistd.read(self.reader, drained, DRAINED_BYTES)
+
+    cdef bint wake_now(self) noexcept:
+        if not self.is_whole():
+            return False
+        unistd.write(self.writer, b"w", 1)  # a pipe that is full wakes the thread, too
+        return True
+
+    cdef bint is_whole(self) noexcept:
+        return self.holds(self.reader) and self.holds(self.writer)
+
+    cdef bint holds(self, int fd) noexcept:
+        cdef struct_stat status
+        return fd >= 0 and fstat(fd, &status) == 0 and status.st_dev == self.device and status.st_ino == self.inode
+
+    cdef void shut(self) noexcept:
+        """Closes what is still its own, and forgets the rest."""
+        if self.holds(self.reader):
+            unistd.close(self.reader)
+        if self.holds(self.writer):
+            unistd.close(self.writer)
+        self.reader = self.writer = -1

@@ -1,0 +1,286 @@
+"""The thread that works for a client, as a fact and not as a flag.
+
+The outbox knows whether a thread of this process works. Whoever finds none, starts one: a log call, `flush`, `close`.
+Whatever an error ends, begins again after a pause, with what was accepted; `problem` reports it. Where no thread can be
+started, those who wait do the work themselves, and at the end of the program every call does.
+
+Other threads reach the worker by the outbox, by waiters and by flags, for which the GIL is enough.
+"""
+
+import _thread
+import contextlib
+import math
+import threading
+import types
+from collections.abc import Callable
+from time import monotonic
+
+from fastlog.client._native import pause
+from fastlog.client._outbox import Outbox
+from fastlog.client.options import ClientOptions
+from fastlog.client.stats import ClientStats
+from fastlog.client.worker import Worker
+
+START_AGAIN_SEC = 0.5  # until a thread that could not be started is tried again: each try is a system call
+PAUSE_FIRST_SEC = 0.1  # after an error, before the work begins again; doubles
+PAUSE_LONGEST_SEC = 5.0  # so that a client works again soon after the trouble is over
+PAUSE_PART_SEC = 0.1  # in a pause, how often the thread looks whether it is to end: nothing wakes it then
+PROBLEM_SEC = 60.0  # how long an error is reported after the work has begun again
+LEAVING_SEC = 30.0  # a client that nobody uses any more tries so long: a restart of the server takes less
+END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its sockets
+GREEN_SEC = 0.02  # how often a greenlet looks whether it has been released: an event of another thread may not wake it
+
+
+class EndOfProgram:
+    """Whether the program ends: then no thread is started any more, and nobody waits longer than until that time."""
+
+    until = math.inf
+    has_begun = False
+
+
+end_of_program = EndOfProgram()
+
+
+class ClientThread:
+    def __init__(self, options: ClientOptions) -> None:
+        self.outbox = Outbox(options, self)
+        self._options = options
+        self._workers: dict[int, Worker] = {}  # by the generation of the outbox; only the newest one is used
+        self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
+        self._is_leaving = False  # ends when everything is sent
+        self._is_closing = False  # ends now, and gives up what is left
+        self._is_pausing = False  # ends now, and leaves everything as it is
+        self._leave_at = math.inf
+        self._start_at = -math.inf  # when a start may be tried again
+        self._pause_sec = PAUSE_FIRST_SEC
+        self._problem = ""
+        self._problem_at = -math.inf
+
+    def worker(self) -> Worker:
+        """The worker of this process. That of the parent is abandoned: the parent continues with it."""
+        self.outbox.begin_anew()
+        generation = self.outbox.generation
+        found = self._workers.get(generation)
+        if found is None:
+            made = Worker(self._options, self.outbox)
+            found = self._workers.setdefault(generation, made)
+            for other in self._workers.keys() - {generation}:
+                abandoned = self._workers.pop(other, None)
+                if abandoned:
+                    abandoned.abandon()
+        return found
+
+    def begin_anew(self) -> None:
+        """In a child after a fork."""
+        if self._workers:
+            self._waiters.clear()
+            self.worker()
+        else:
+            self.outbox.begin_anew()
+
+    @property
+    def is_done(self) -> bool:
+        """All that was accepted is finished."""
+        return not self.outbox.accepted or _is_true(lambda: self.worker().is_finished(self.outbox.accepted))
+
+    # For other threads
+
+    def attend(self) -> None:
+        """Sees that somebody works: called when there is work and no thread of this process."""
+        if end_of_program.has_begun:
+            self._work_here(lambda: self.worker().is_finished(self.outbox.accepted), end_of_program.until)
+            self.finish_if_over()
+        elif monotonic() >= self._start_at and not self.outbox.start():
+            self._start_at = monotonic() + START_AGAIN_SEC
+            self._note("cannot start the client's thread: the process may have no more threads")
+
+    def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> bool:
+        """Waits until `holds()`, or `timeout` seconds are over; returns whether it holds. `holds` is called by the
+        thread. Where there is no thread, the caller does its work meanwhile. In the thread itself, as the garbage
+        collector may call, nothing is waited for."""
+        until = min(math.inf if timeout is None else monotonic() + timeout, end_of_program.until)
+        released = threading.Event()
+        self._waiters[released] = holds
+        try:
+            while not (self.outbox.is_here or _is_true(holds) or monotonic() >= until):
+                if not self.outbox.has_thread and not end_of_program.has_begun:
+                    self.attend()
+                if not self.outbox.has_thread:
+                    self._work_here(holds, until)
+                    continue
+                self.outbox.wake_thread()
+                left = min(until - monotonic(), GREEN_SEC if _is_green() else math.inf)
+                released.wait(None if left == math.inf else max(0.0, left))
+                released.clear()
+        finally:  # a signal handler may raise an error meanwhile
+            self._waiters.pop(released, None)
+        return _is_true(holds)
+
+    def flush(self, timeout: float, may_end_early: bool = False) -> bool:
+        """Waits until all entries taken so far are finished. Returns False if they are not, or one was given up. It may
+        end early if in its whole life the client got nothing but refusals."""
+        self.outbox.begin_anew()
+        number = self.outbox.accepted
+        if not number:
+            return True
+        worker = self.worker()
+        given_up = worker.counts.given_up
+        self.wait_until(
+            lambda: worker.is_finished(number) or (may_end_early and worker.nothing_listens),
+            timeout,
+        )
+        return _is_true(lambda: worker.is_finished(number)) and worker.counts.given_up == given_up
+
+    def close(self, timeout: float) -> bool:
+        """Takes no more entries, flushes, and ends the thread; `Worker.finish` says what becomes of those left."""
+        self.outbox.close()
+        done = self.flush(timeout, may_end_early=True)
+        self._is_closing = True
+        self._end_thread(END_SEC)
+        if self._workers and self.outbox.take_over():
+            try:
+                self.worker().finish()
+            finally:
+                self.outbox.end()
+        return done
+
+    def leave(self) -> None:
+        """Nobody uses the client any more: the thread ends when everything is sent, or after LEAVING_SEC. An entry that
+        comes all the same begins it anew."""
+        self._is_leaving = True
+        self._leave_at = min(self._leave_at, monotonic() + LEAVING_SEC)
+        self.outbox.wake_thread()
+
+    def stats(self) -> ClientStats:
+        problem = self._problem if monotonic() - self._problem_at < PROBLEM_SEC else ""
+        return self.worker().stats(problem)
+
+    # At the end of the program
+
+    def pause(self, timeout: float) -> None:
+        """Ends the thread, which leaves everything as it is: from now on, those who call do its work."""
+        self._is_pausing = True
+        self._end_thread(timeout)
+
+    def finish_if_over(self) -> None:
+        """When the time is over, what is left goes to the spill file, or is given up."""
+        if not self.is_done and self.outbox.take_over():
+            try:
+                self.worker().finish()
+            finally:
+                self.outbox.end()
+
+    # The thread
+
+    def run(self) -> None:
+        try:
+            while not self._work():
+                pass
+        finally:
+            self._end()
+
+    def _work(self) -> bool:
+        """Returns False if an error has ended it before its time."""
+        try:
+            worker = self.worker()
+            worker.begin()
+            self._leave_at = monotonic() + LEAVING_SEC if self._is_leaving else math.inf
+            if self._drive(worker, self._is_to_end, None) and not self._is_pausing:
+                worker.finish()
+        except BaseException as error:
+            self._recover(error)
+            return False
+        return True
+
+    def _is_to_end(self) -> bool:
+        if self._is_closing or self._is_pausing or monotonic() >= self._leave_at:
+            return True
+        return self._leave_at < math.inf and self.worker().is_finished(self.outbox.accepted)
+
+    def _drive(self, worker: Worker, is_enough: Callable[[], bool], until: float | None) -> bool:
+        """Works until `is_enough()`, or until that time. Returns False if another thread works by now."""
+        wakeup = self.outbox.wakeup
+        while not is_enough():
+            if not wakeup.is_open:
+                wakeup.open()
+            worker.turn(monotonic())
+            self._pause_sec = PAUSE_FIRST_SEC
+            for released, holds in self._waiters.copy().items():  # other threads change it meanwhile
+                if holds():
+                    released.set()
+            wait_until = self._leave_at if until is None else until
+            if is_enough() or monotonic() >= wait_until:
+                break
+            worker.wait(wait_until)
+            if not self.outbox.awake():
+                return False
+        return True
+
+    def _work_here(self, is_enough: Callable[[], bool], until: float) -> None:
+        """Does the work of the thread in the calling one."""
+        if not self.outbox.take_over():
+            return
+        try:
+            self.worker().begin()
+            while True:
+                try:
+                    self._drive(self.worker(), is_enough, until)
+                except Exception as error:
+                    self._note(f"the client has failed, and begins again: {error!r}")
+                    self.worker().recover()
+                    if monotonic() < until:
+                        pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
+                        continue
+                break
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self.outbox.end()  # before the last look at the waiters: one that comes after it does not wait
+        for released in list(self._waiters):
+            released.set()
+
+    def _recover(self, error: BaseException) -> None:
+        """After an error: reports it, and waits. What was accepted is kept."""
+        with contextlib.suppress(Exception):  # there may be no memory for that, either
+            self._note(f"the client's thread has failed, and begins again: {error!r}")
+            self.worker().recover()
+        until = monotonic() + self._pause_sec
+        self._pause_sec = min(self._pause_sec * 2, PAUSE_LONGEST_SEC)
+        while monotonic() < until and not self._is_to_end():
+            pause(PAUSE_PART_SEC)
+
+    def _end_thread(self, timeout: float) -> None:
+        if self.outbox.is_here:
+            return
+        until = monotonic() + timeout
+        ended = threading.Event()
+        self._waiters[ended] = _never
+        try:
+            while self.outbox.has_thread and monotonic() < until:
+                self.outbox.wake_thread()
+                ended.wait(max(0.0, min(until - monotonic(), GREEN_SEC if _is_green() else math.inf)))
+                ended.clear()
+        finally:
+            self._waiters.pop(ended, None)
+
+    def _note(self, problem: str) -> None:
+        self._problem, self._problem_at = problem, monotonic()
+
+
+def _never() -> bool:
+    """For waiters: until the thread has ended."""
+    return False
+
+
+def _is_true(holds: Callable[[], bool]) -> bool:
+    """Whether it holds, asked by another thread than that which works. In the middle of a change it does not."""
+    try:
+        return holds()
+    except (IndexError, KeyError, RuntimeError, StopIteration):
+        return False
+
+
+def _is_green() -> bool:
+    """Whether a library has replaced the interpreter's threads by greenlets."""
+    return not isinstance(_thread.start_new_thread, types.BuiltinFunctionType)
