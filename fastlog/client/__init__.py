@@ -2,12 +2,14 @@
 
 - `handler.py`, `_record.pyx`, `record_fields.py`, `integrations.py`: records of logging libraries as entries
 - `client.py`, `options.py`, `stats.py`: what programs call
-- `encode.py`, `shorten.py`: any object as JSON that the server takes
+- `encode.py`, `_plain.pyx`, `level_names.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
 - `thread.py`, `worker.py`: that thread; its turn
 - `send_queue.py`, `retransmit.py`: new entries; sent ones that wait for their ACK
 - `spill.py`, `spill_file.py`, `replay.py`: entries on disk for an outage; one file of them; how it is sent
-- `peer.py`, `lookup.py`, `link.py`, `sock_diag.py`: the server, its addresses, the socket, its receive buffer
+- `peer.py`, `reach.py`, `flight.py`: the server: its socket; up or down; what a refusal may be for
+- `route.py`, `lookup.py`: when to move to another socket or address; the addresses of the server's name
+- `link.py`, `sock_diag.py`: the socket and its ACKs; the receive buffer of a server on the same machine
 - `descriptor.py`: whether a descriptor is still ours
 - `lifecycle.py`: forks, and the end of the program
 - `lines.py`: lines of text as entries, for `fastlog send` and `fastlog loadtest`

@@ -1,7 +1,10 @@
+from collections.abc import Callable
+
 READ: int
 WRITE: int
 WAIT_MAX_SEC: float
 
+def start(run: Callable[[], None]) -> bool: ...
 def pause(seconds: float) -> None: ...
 
 class Wakeup:

@@ -6,7 +6,8 @@ A descriptor is compared with the file that it was opened for before it is used,
 descriptors at any time and open other files under their numbers.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
@@ -59,6 +60,21 @@ cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexc
     return PyThread_start_new_thread(run, argument) != PYTHREAD_INVALID_THREAD_ID
 
 
+def start(run):
+    """Runs `run()`, which raises nothing, in a new thread. Returns False if there is no thread for it."""
+    Py_INCREF(run)
+    if start_thread(call, <void *>run):
+        return True
+    Py_DECREF(run)
+    return False
+
+
+cdef void call(void *argument) noexcept with gil:
+    run = <object>argument
+    Py_DECREF(run)
+    run()
+
+
 cdef unsigned long this_thread() noexcept:
     return PyThread_get_thread_ident()
 
@@ -85,7 +101,7 @@ cdef class Wakeup:
         cdef struct_stat status
         self.shut()
         if pipe2(ends, O_NONBLOCK | O_CLOEXEC):
-            raise OSError(errno, "cannot make a pipe")
+            PyErr_SetFromErrno(OSError)
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino
         self.reader, self.writer = ends[0], ends[1]

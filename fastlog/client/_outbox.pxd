@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastlog._clock cimport SecondText
 from fastlog.client._native cimport Wakeup
+from fastlog.client._plain cimport Kind
 
 # An entry before it is sent: encoded, without the fields that are added when it is sent.
 cdef class Item:
@@ -65,6 +66,9 @@ cdef class Outbox:
     # Room for one datagram in the making.
     cdef uint8_t *buffer
 
+    # -1 with what is no Exception set.
+    cdef int take(self, dict entry, int forks) except -1
+    cdef int take_copy(self, dict entry, Kind kind, int forks) except -1
     cdef unsigned int level_of(self, name) except? 255
     cdef bint drops(self, unsigned int level) noexcept
     # -1 with an exception set: no memory.

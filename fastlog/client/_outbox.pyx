@@ -23,11 +23,12 @@ cimport cython
 from fastlog._clock cimport second_text
 from fastlog.client cimport _native
 from fastlog.client._native cimport Wakeup
+from fastlog.client._plain cimport ODD, PLAIN, Kind, Known, PlainCopy, kind_of
 
 from fastlog.client.encode import encode as python_encode
-from fastlog.client.encode import level_index, sanitize
+from fastlog.client.level_names import USUAL_SPELLINGS, level_index, warn_of_unknown_level
 from fastlog.client.shorten import shorten
-from fastlog.entry import ALIASES, LEVELS, known_level
+from fastlog.entry import LEVELS
 from fastlog.limits import DATAGRAM_MAX_BYTES
 
 cpdef enum:
@@ -44,15 +45,7 @@ cpdef enum:
     # The most that the timestamp, the sequence and the brackets take, in bytes.
     ADDED_MAX_BYTES = 96
 
-cdef enum:
-    # The server takes no entry that is nested deeper. An entry with more opening brackets in all may be: `sanitize`
-    # looks into it.
-    BRACKETS_PLAIN = 64
-
 cdef object encode = python_encode
-cdef str LEVEL = "level"
-cdef str MESSAGE = "message"
-cdef str SEQUENCE = "sequence"
 cdef str TIMESTAMP = "timestamp"
 cdef str HOST = "host"
 cdef str APP = "app"
@@ -82,10 +75,7 @@ cdef class Outbox:
         if self.buffer == NULL:
             raise MemoryError
         self.items = []
-        self.levels = {}
-        for name in (*LEVELS[:len(LEVELS) - 1], *ALIASES):
-            level = LEVELS.index(known_level(name))
-            self.levels.update({name: level, name.lower(): level, name.title(): level})
+        self.levels = USUAL_SPELLINGS
         for i in range(len(LEVELS)):
             self.is_priority[i] = LEVELS[i] in options.priority_levels
         for i in range(2):
@@ -105,38 +95,63 @@ cdef class Outbox:
     # For the applications' threads
 
     def put(self, dict entry not None):
-        """Takes an entry, or drops and counts it. Raises nothing, whatever the entry holds; does not keep the dict."""
-        cdef unsigned int level = OTHER
-        cdef bytes body
-        cdef object name, message
+        """Takes an entry, or drops and counts it. Raises nothing, whatever the entry holds, except what is no
+        Exception, such as KeyboardInterrupt. Does not keep the dict."""
         cdef int forks = _native.forks
         if self.forks != forks:
             self.begin_anew()
-        try:
-            name = entry.get(LEVEL)
-            message = entry.get(MESSAGE)
-            if type(name) is not str or type(message) is not str or (len(entry) > 2 and not are_plain(entry)):
-                entry = sanitize(entry)
-                name = entry[LEVEL]
-            level = self.level_of(name)
-            if self.drops(level):
-                return
-            try:
-                body = encode(entry)
-                if brackets(body) >= BRACKETS_PLAIN:
-                    entry = sanitize(entry)
-                    body = encode(entry)
-            except Exception:
-                entry = sanitize(entry)
-                body = encode(entry)
-            if PyBytes_GET_SIZE(body) > self.body_max:
-                body = shorten(entry, self.body_max, encode)
-                self.shortened_count += 1
-            self.add(level, presence(entry) if len(entry) > 2 else 0, body, forks)
-        except Exception:
-            self.dropped_of[level] += 1
+        self.take(entry, forks)
         if self.state == NO_THREAD and self.items:
             self.call_owner()
+
+    cdef int take(self, dict entry, int forks) except -1:
+        cdef unsigned int level = OTHER
+        cdef Kind kind
+        cdef Known known
+        cdef bytes body
+        cdef object found
+        try:
+            # From here until the entry is encoded, no Python code may run: another thread could change it.
+            kind = kind_of(entry, &known)
+            if kind != ODD:
+                found = self.levels.get(<object>known.level)
+                if found is None:
+                    kind = ODD
+                else:
+                    level = found
+                    if self.drops(level):
+                        return 0
+                    body = encoded(entry) if kind == PLAIN else None
+                    if body is not None and PyBytes_GET_SIZE(body) <= self.body_max:
+                        self.add(level, presence(&known), body, forks)
+                        return 0
+        except Exception:
+            self.dropped_of[level] += 1
+            return 0
+        return self.take_copy(entry, kind, forks)
+
+    cdef int take_copy(self, dict entry, Kind kind, int forks) except -1:
+        """Takes or drops an entry that is not plain, that is too long, or has an unusual level."""
+        cdef unsigned int level = OTHER
+        cdef PlainCopy copy
+        cdef bytes body
+        try:
+            copy = PlainCopy(entry, kind)
+            level = copy.level
+            if level == OTHER and not self.is_priority[OTHER]:
+                warn_of_unknown_level(copy.level_field)
+            if self.drops(level):
+                return 0
+            body = copy.write()
+            if PyBytes_GET_SIZE(body) > self.body_max or copy.characters_left_out or copy.fields_left_out:
+                body = shorten(copy.entry, self.body_max, encode, copy)
+                self.shortened_count += 1
+            self.add(level, presence_in(copy.entry), body, forks)
+        except BaseException as error:
+            self.dropped_of[level] += 1
+            if not isinstance(error, Exception):
+                raise
+        return 0
 
     def put_encoded(self, str level not None, unsigned int present, bytes body not None):
         """Takes an entry that is a JSON object already, without `sequence` and without whitespace around it, or drops
@@ -445,29 +460,25 @@ cdef inline char *append(char *p, bytes text) noexcept:
     return p + PyBytes_GET_SIZE(text)
 
 
-cdef bint are_plain(dict entry) except -1:
-    """Whether the fields that fastlog knows are strings, and the entry leaves its sequence to the client."""
+cdef bytes encoded(dict entry):
+    """A plain entry as JSON, or None if a string has half a surrogate pair."""
+    try:
+        return encode(entry)
+    except UnicodeError:
+        return None
+
+
+cdef unsigned int presence(const Known *known) noexcept:
     return (
-        SEQUENCE not in entry
-        and (TIMESTAMP not in entry or type(entry[TIMESTAMP]) is str)
-        and (HOST not in entry or type(entry[HOST]) is str)
-        and (APP not in entry or type(entry[APP]) is str)
+        (HAS_TIMESTAMP if known.timestamp != NULL else 0)
+        | (HAS_HOST if known.host != NULL else 0)
+        | (HAS_APP if known.app != NULL else 0)
     )
 
 
-cdef unsigned int presence(dict entry) except? 255:
+cdef unsigned int presence_in(dict entry) except? 255:
     return (
         (HAS_TIMESTAMP if TIMESTAMP in entry else 0)
         | (HAS_HOST if HOST in entry else 0)
         | (HAS_APP if APP in entry else 0)
     )
-
-
-cdef int brackets(bytes body) noexcept:
-    """How many brackets are opened, those in strings included: the depth is at most that."""
-    cdef const uint8_t *p = <const uint8_t *>PyBytes_AS_STRING(body)
-    cdef Py_ssize_t i
-    cdef int count = 0
-    for i in range(PyBytes_GET_SIZE(body)):
-        count += (p[i] | 0x20) == 0x7b
-    return count

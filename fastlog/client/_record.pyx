@@ -17,7 +17,8 @@ from fastlog._clock cimport SECOND_BYTES, SecondText, second_text
 import logging
 from time import time
 
-from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted, level_of_number
+from fastlog.client.level_names import level_of_number
+from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted
 
 cdef enum:
     # The length of `2026-11-24T07:00:00.000000Z`.

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
-from weakref import finalize
+from weakref import WeakSet, finalize
 
 from msgspec import structs
 
@@ -93,6 +93,7 @@ class Client:
         self._outbox = self._thread.outbox
         self._put = self._outbox.put
         look_after(self._thread)
+        clients.add(self)
         self._finalizer = finalize(self, leave, self._thread)
         self._finalizer.atexit = False
         if self._options.spill is not None:  # what an earlier program left is sent even if this one logs nothing
@@ -151,6 +152,9 @@ class Client:
     def __reduce__(self) -> tuple[object, ...]:
         """Another process makes a client of its own, with the same options."""
         return _remade, (structs.asdict(self._options),)
+
+
+clients: WeakSet[Client] = WeakSet()  # those that somebody holds: `fastlog.testing` catches what they take
 
 
 def _remade(options: dict[str, Any]) -> Client:

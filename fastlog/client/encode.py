@@ -1,84 +1,49 @@
-"""Any mapping as an entry that the server takes. `encode` is msgspec's and does nearly all of it; `sanitize` is for the
-rest: half surrogates, objects that fail, cycles, too deep nesting, and known fields of the wrong type."""
+"""Plain values as JSON, and any object as text. `_plain.pyx` makes a plain copy of what is not plain."""
 
-from collections.abc import Mapping
+import re
 
 import msgspec
 
-from fastlog.entry import LEVELS, MAX_DEPTH, level_of
-
-DEPTH_MAX = MAX_DEPTH - 1  # brackets open in a value; the entry's own bracket counts, too
-VALUES_MAX = 10_000  # looked at in one entry: more than a datagram holds, and an end to values that contain themselves
 TEXT_MAX_CHARACTERS = 100_000  # kept of the `str` of an object: more than any datagram holds
 
-DEFAULT_LEVEL = "INFO"  # for entries without a level
 OWN_SEQUENCE = "sequence_"  # where the field `sequence` of an application goes: the real one is the client's
 
-# Values that JSON cannot express become text; NaN and the infinities become null, bytes base64 (msgspec's own rules).
-encode = msgspec.json.Encoder(enc_hook=str).encode
+# It has no hook that runs Python code: while it reads a list, a hook could change the list, and crash the program. NaN
+# and the infinities become null, bytes base64 (msgspec's own rules).
+encode = msgspec.json.Encoder().encode
 
-
-def sanitize(entry: dict[str, object]) -> dict[str, object]:
-    """A copy that `encode` can write, as an entry that the server takes."""
-    clean: dict[str, object] = {"level": DEFAULT_LEVEL, "message": ""}
-    values = _Sanitizer()
-    for key, value in list(entry.items()):
-        name = text_of(key)
-        if name in ("level", "message"):
-            clean[name] = text_of(value)
-        elif name in ("timestamp", "host", "app"):
-            if value is not None:
-                clean[name] = text_of(value)
-        else:
-            clean[OWN_SEQUENCE if name == "sequence" else name] = values.clean(value, DEPTH_MAX)
-    return clean
+type_name = type.__dict__["__name__"].__get__  # a metaclass can give its classes another one, which may fail
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def text_of(value: object) -> str:
-    """The value as valid Unicode: half a surrogate pair, or bytes that are not UTF-8, become U+FFFD."""
+    """The value as valid Unicode: half a surrogate pair, or bytes that are not UTF-8, become U+FFFD. A string is kept
+    whole, and of anything else TEXT_MAX_CHARACTERS."""
+    if type(value) is str:
+        return valid_text(value)
     try:
-        text = value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(value)
+        if isinstance(value, bytes | bytearray):
+            text = value[:TEXT_MAX_CHARACTERS].decode("utf-8", "replace")
+        else:
+            text = str(value)
+        text = str.__str__(text)[:TEXT_MAX_CHARACTERS]  # that of a subclass may do anything
     except Exception as error:
-        text = f"<{type(value).__name__}: str() raised {type(error).__name__}>"
-    text = text[:TEXT_MAX_CHARACTERS] if type(value) is not str else text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        text = failure_text(value, error)
+    return valid_text(text)
 
 
-def level_index(level: str) -> int:
-    """The index in LEVELS of a `level` field, whatever its spelling."""
-    try:
-        return LEVELS.index(level_of(level))
-    except UnicodeError:
-        return LEVELS.index("OTHER")
+def failure_text(value: object, error: Exception) -> str:
+    """What is sent for an object that has no text."""
+    return f"<{type_name(type(value))}: str() raised {type_name(type(error))}>"
 
 
-class _Sanitizer:
-    """Makes the values of one entry fit for the server. Values beyond the limits become text."""
+def valid_text(text: str) -> str:
+    """The text without halves of surrogate pairs. Pairs that were taken apart are put together."""
+    if text.isascii() or not _HALF.search(text):
+        return text
+    return _HALF.sub("\ufffd", _PAIR.sub(_joined, text))
 
-    def __init__(self) -> None:
-        self._left = VALUES_MAX
 
-    def clean(self, value: object, depth: int) -> object:
-        self._left -= 1
-        if value is None or isinstance(value, bool | float):
-            return value
-        if isinstance(value, str) or self._left < 0:
-            return text_of(value)
-        try:
-            if isinstance(value, Mapping):
-                if depth > 0:
-                    return {text_of(key): self.clean(inner, depth - 1) for key, inner in list(value.items())}
-            elif isinstance(value, list | tuple | set | frozenset):
-                if depth > 0:
-                    return [self.clean(inner, depth - 1) for inner in list(value)]
-            else:
-                encoded = encode(value)
-                # msgspec knows some kinds of objects that are trees, too
-                return value if encoded.count(b"[") + encoded.count(b"{") <= depth else text_of(value)
-        except Exception:  # noqa: S110 - its text says more, or reports the failure
-            pass
-        return text_of(value)
+def _joined(pair: re.Match[str]) -> str:
+    return pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le")

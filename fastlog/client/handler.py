@@ -27,7 +27,7 @@ RECORD_FIELDS = {
     "thread_id": "thread",
     "task": "taskName",
 }
-CLOSE_SEC = 5.0  # the longest wait of flush and of close for entries under way; service managers allow more
+FLUSH_SEC = 5.0  # the longest wait for entries under way; service managers allow more
 
 
 class Handler(logging.Handler):
@@ -78,13 +78,15 @@ class Handler(logging.Handler):
                 pass  # the program's stack is full: its own next call raises the same error
 
     def flush(self) -> None:
-        """Waits until everything is sent and the priority entries are acknowledged, CLOSE_SEC seconds at the most."""
-        self.client.flush(CLOSE_SEC)
+        """Waits until everything is sent and the priority entries are acknowledged, FLUSH_SEC seconds at the most. A
+        server that is away or does not answer is not waited for: logging calls this under its lock."""
+        self.client._thread.flush_while_it_advances(FLUSH_SEC)
 
     def close(self) -> None:
-        """Closes the client if the handler made it; the client delivers what it has, within CLOSE_SEC seconds."""
+        """Lets the client go if the handler made it, and does not wait: what the client has is delivered in the
+        background, until the end of the program at the latest. A record that comes after that is delivered, too."""
         if self._owns_client:
-            self.client.close(CLOSE_SEC)
+            self.client._thread.leave()
         super().close()
 
 

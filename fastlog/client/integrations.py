@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastlog.client.client import Client
 from fastlog.client.encode import text_of
-from fastlog.client.record_fields import add_exception, add_exception_text, add_fields, level_of_number, select_fields
+from fastlog.client.level_names import level_of_number
+from fastlog.client.record_fields import add_exception, add_exception_text, add_fields, select_fields
 from fastlog.entry import level_of
 
 if TYPE_CHECKING:

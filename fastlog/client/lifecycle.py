@@ -6,6 +6,7 @@ does the work itself, until the time that the end of the program may take is ove
 """
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -13,12 +14,17 @@ import time
 import weakref
 from functools import partial
 
-from fastlog.client.thread import END_SEC, ClientThread, end_of_program
+from fastlog.client.thread import END_SEC, ClientThread, Lost, end_of_program
+from fastlog.errors import Messages
 
+LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
 
 _threads: dict[int, "weakref.ref[ClientThread]"] = {}  # by id; of all clients, also those that nobody holds any more
 _waiting: set[ClientThread] = set()  # of clients that nobody holds, and for which no thread could be started
+
+_told: set[str] = set()  # servers for which losses were reported
+_expected: dict[str, int] = {}  # the process that has a finalizer for its end
 
 
 def look_after(thread: ClientThread) -> None:
@@ -46,6 +52,7 @@ def _all() -> list[ClientThread]:
 def _after_fork_in_child() -> None:
     end_of_program.until, end_of_program.has_begun = float("inf"), False
     _waiting.clear()
+    _told.clear()
     for thread in _all():
         thread.begin_anew()
 
@@ -75,6 +82,17 @@ def _after_other_threads() -> None:
     _at_exit()
 
 
+def _expect_end_of_billiard() -> None:
+    """billiard, Celery's multiprocessing, ends its children without `atexit` functions and without waiting for threads.
+    It calls the finalizers of multiprocessing alone, and forgets those of the parent."""
+    process, util = sys.modules.get("billiard.process"), sys.modules.get("multiprocessing.util")
+    if process is None or util is None or _expected.get("process") == os.getpid():
+        return
+    _expected["process"] = os.getpid()
+    if type(process.current_process()).__name__ != "_MainProcess":
+        util.Finalize(None, _at_exit, exitpriority=LAST_PRIORITY)
+
+
 def _at_exit() -> None:
     if not end_of_program.has_begun:
         end_of_program.until = time.monotonic() + EXIT_SEC
@@ -83,11 +101,28 @@ def _at_exit() -> None:
     for thread in threads:
         thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
     until = time.monotonic() + END_SEC
+    lost: dict[str, Lost] = {}
     for thread in threads:
         thread.pause(max(0.0, until - time.monotonic()))
-        thread.finish_if_over()
+        for server, (entries, reason) in thread.finish_if_over().items():
+            lost[server] = Lost(entries + (lost[server].entries if server in lost else 0), reason)
+    _tell(lost)
 
 
+def _tell(lost: dict[str, Lost]) -> None:
+    """Says once for each server what was not delivered: nobody will read the figures any more."""
+    for server, (entries, reason) in lost.items():
+        if server not in _told and sys.__stderr__ is not None and not sys.__stderr__.closed:
+            _told.add(server)
+            with contextlib.suppress(Exception):
+                messages = Messages()
+                messages.never_wait()
+                count = "1 log entry was" if entries == 1 else f"{entries} log entries were"
+                messages.say(f"{count} not delivered: {reason or f'{server} does not answer'}")
+
+
+end_of_program.expect = _expect_end_of_billiard
+end_of_program.tell = _tell
 os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)
 # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment: there, a

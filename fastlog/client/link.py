@@ -1,8 +1,14 @@
-"""A UDP socket that is connected to the server: how much to send at once, and the ACKs. Nothing here waits."""
+"""A UDP socket that is connected to the server: how much to send at once, and the ACKs. Nothing here waits.
 
+A connected socket keeps the source address and the port that it had when it was connected. When the machine gets other
+addresses, or a translator of addresses on the way has forgotten the port, only a new socket helps.
+"""
+
+import errno
 import ipaddress
 import re
 import socket
+from enum import Enum
 
 from fastlog.addresses import Address
 from fastlog.client.descriptor import Descriptor, close_socket
@@ -11,15 +17,45 @@ from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WI
 
 RECEIVE_BUFFER_BYTES = SEQUENCE_WINDOW * (OVERHEAD_LEAST_BYTES + 256)  # holds the ACKs of a whole window
 ACKS_PER_CALL = 4096  # so that a flood of datagrams to this socket does not keep the thread
+ERRORS_PER_CALL = 8  # the kernel keeps one at a time; a socket that is not one any more gives them without an end
 ACK_READ_BYTES = 512  # enough to recognise an ACK, with whitespace in it
 LOCAL_PACK_BYTES = 16_384  # a datagram on this machine: larger ones gain nothing and waste receive buffer
 IPV6_PACK_BYTES = 1_232  # if the path is unknown: what every IPv6 link carries (RFC 8200), less the headers
 IPV4_PACK_BYTES = 1_472  # if the path is unknown: Ethernet, less the headers
+SMALLEST_PACK_BYTES = 548  # what every host takes (RFC 791), less the headers; forged reports of a path say less
+C_INT_MAX = (1 << 31) - 1  # what a socket option takes
 
 IP_MTU = 14  # from linux/in.h; the socket module does not name it
 IPV6_MTU = 24  # from linux/in6.h
 
 _ACK = re.compile(rb'\s*\{\s*"ack"\s*:\s*true\s*,\s*"sequence"\s*:\s*([0-9]{1,20})\s*\}\s*')
+
+# The socket's number belongs to nothing, or to another file of the program.
+_FOREIGN = {errno.EBADF, errno.ENOTSOCK}
+# What `recv` reports of the socket and of this machine. Everything else is an answer to a datagram.
+_BROKEN = {errno.EINVAL, errno.ENOTCONN, errno.ENETDOWN, errno.ENODEV, errno.ENOBUFS, errno.ENOMEM, errno.EPERM}
+
+
+class Trouble(Enum):
+    BLOCKED = "the socket takes no more at present"
+    REFUSED = "the network's answer to an earlier datagram is that nothing listens there"
+    TOO_LARGE = "a datagram, this one or an earlier one, is too large for the path"
+    BROKEN = "the socket sends nothing"
+    FOREIGN = "the socket is gone, and its number may be that of another file"
+
+
+def trouble_of(error: OSError, *, of_receiving: bool) -> Trouble:
+    """What an error of `send` or `recv` means."""
+    number = error.errno
+    if isinstance(error, BlockingIOError):
+        return Trouble.BLOCKED
+    if number == errno.EMSGSIZE:
+        return Trouble.TOO_LARGE
+    if number in _FOREIGN:
+        return Trouble.FOREIGN
+    if number == errno.ECONNREFUSED or (of_receiving and number not in _BROKEN):
+        return Trouble.REFUSED
+    return Trouble.BROKEN
 
 
 class Link:
@@ -33,7 +69,7 @@ class Link:
         self._descriptor = Descriptor(self.socket.fileno())
         try:
             self.socket.setblocking(False)
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, min(send_buffer, C_INT_MAX))
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             self.socket.connect(peer)
             own = self.socket.getsockname()[0]
@@ -53,9 +89,20 @@ class Link:
         if self._server_buffer:
             self._server_buffer.close()
 
+    def has_moved(self) -> bool:
+        """Whether a new socket would have another source address than this one: the machine's addresses or routes have
+        changed."""
+        family, peer = self.address
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect(peer)
+                return bool(probe.getsockname()[0] != self.socket.getsockname()[0])
+        except OSError:  # there is no way at present, or no descriptor for a look
+            return False
+
     def pack_bytes(self) -> int:
         """The size up to which several entries share a datagram: what the path carries in one piece, as far as the
-        kernel knows. A datagram in pieces is lost if any of them is."""
+        kernel knows by now. A datagram in pieces is lost if any of them is."""
         if self.is_local:
             return LOCAL_PACK_BYTES
         is_ipv4 = self.socket.family == socket.AF_INET
@@ -66,25 +113,27 @@ class Link:
                 size = self.socket.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU) - 48
         except OSError:
             size = IPV4_PACK_BYTES if is_ipv4 else IPV6_PACK_BYTES
-        return min(size, DATAGRAM_MAX_BYTES)
+        return max(min(size, DATAGRAM_MAX_BYTES), SMALLEST_PACK_BYTES)
 
     def room_at(self, size: int, now: float) -> float:
         """When a datagram of `size` bytes may be sent: `now`, unless a server on this machine has no room for it."""
         return self._server_buffer.room_at(size, now) if self._server_buffer else now
 
-    def acks(self) -> tuple[list[int], int]:
-        """The sequences acknowledged since the last call, and how many refusals came with them."""
+    def acks(self) -> tuple[list[int], list[OSError]]:
+        """The sequences acknowledged since the last call, and the network's answers to earlier datagrams."""
         found: list[int] = []
-        refusals = 0
+        errors: list[OSError] = []
         receive = self.socket.recv
         for _ in range(ACKS_PER_CALL):
             try:
                 match = _ACK.fullmatch(receive(ACK_READ_BYTES))
             except BlockingIOError:
                 break
-            except OSError:  # the network's answer to an earlier datagram
-                refusals += 1
+            except OSError as error:
+                errors.append(error)
+                if len(errors) >= ERRORS_PER_CALL:
+                    break
                 continue
             if match:
                 found.append(int(match[1]))
-        return found, refusals
+        return found, errors

@@ -1,29 +1,30 @@
-"""The server as a client sees it: where it is, and whether it takes datagrams.
+"""The server as a client sees it: the socket to it, and what was sent through it.
 
-When the network reports that nothing listens there, new entries wait, and one datagram is sent now and then to try
-again. A server on this machine refuses at once, so the client knows which datagram was refused, and sends it first when
-the server is back. Elsewhere the refusal may be for any datagram under way, and the entries in it are lost.
+While the server is down (`reach.py`) new entries wait. A server on this machine refuses at once, so the client knows
+which datagram was refused, and sends it first when the server is back. Elsewhere the refusal may be for any datagram
+under way (`flight.py`). A socket that cannot send any more, or from which nothing comes although something should, is
+replaced by a new one (`route.py`): from another port, and from the address that this machine has by then.
 
 Methods return an Event when something has happened that concerns the unacknowledged entries; this module does not know
 them.
 """
 
-import errno
 import math
 from collections.abc import Callable, Iterable
 from enum import Enum
 
 import msgspec
 
-from fastlog.addresses import Address, AddressError
-from fastlog.client.link import Link
-from fastlog.client.lookup import Resolver
+from fastlog.addresses import Address
+from fastlog.client.flight import Flight, Kept
+from fastlog.client.link import Link, Trouble, trouble_of
 from fastlog.client.options import ClientOptions
+from fastlog.client.reach import Reach
+from fastlog.client.route import Route
 
-REFUSED_FIRST_SEC = 0.05  # before the next try after a refusal; doubles
-REFUSED_LONGEST_SEC = 1.0  # so that a server that comes back is noticed soon
 REFUSALS_TO_TELL = 2  # so many show that nothing listens: one may be of a server that is just starting
-REFUSAL_SEC = 0.2  # the longest time until the refusal of a try arrives
+ANSWER_SEC = 2.0  # after that time without an answer, `problem` says so
+KEPT_SEC = 10.0  # the longest time for which ordinary entries are kept while no ACK comes
 
 
 class Event(Enum):
@@ -35,179 +36,206 @@ class PeerCounts(msgspec.Struct):
     datagrams: int = 0
     sent_bytes: int = 0
     refused: int = 0  # times that the network reported that nothing listens there
-    lost: int = 0  # datagrams refused and not sent again; which entries were in them is not known
 
 
 class Peer:
     """Used by one thread alone; nothing here waits. Times are those of time.monotonic. `connect` makes a Link to an
-    address, or raises OSError; `wake` wakes the thread."""
+    address, or raises an error; `wake` wakes the thread."""
 
     def __init__(self, options: ClientOptions, connect: Callable[[Address], Link], wake: Callable[[], None]) -> None:
         self.link: Link | None = None
         self.pack_bytes = 0  # up to this size several entries share a datagram
-        self.is_down = False
         self.is_blocked = False  # the socket takes no more at present
-        self.refused: list[bytes] = []  # datagrams to be sent again before everything else
-        self.problem = ""
+        self.refused: list[Kept] = []  # datagrams to be sent again before everything else
         self.counts = PeerCounts()
-        self._host, self._datagram_bytes = options.host, options.datagram_bytes
+        self.flight = Flight()
+        self.reach = Reach()
+        self._route = Route(options.host, options.port, wake)
         self._connect_to = connect
-        self._resolver = Resolver(options.host, options.port, wake)
-        self._try_at = math.inf
-        self._try_delay = REFUSED_FIRST_SEC
-        self._up_at = math.inf  # if the last try is not refused until then, it has arrived
-        self._unsure = b""  # the last datagram, as long as its refusal may come
-        self._was_there = False  # the server has answered, or has not refused a datagram on this machine
-        self._connects_again = False
+        self._server = f"{options.host} port {options.port}/udp"
+        self._datagram_bytes = options.datagram_bytes
+        self._problem = ""  # the latest error of the socket
+        self._is_broken = False  # the socket sends nothing any more
 
-    def next_at(self, is_silent: bool) -> float:
-        """When there is something to do, if nothing comes before. `is_silent`: the server acknowledges nothing."""
-        return min(self._resolver.next_at(self._is_trouble(is_silent)), self._try_at, self._up_at)
+    @property
+    def is_down(self) -> bool:
+        return self.reach.is_down
 
     @property
     def is_settled(self) -> bool:
         """Nothing can still be refused or has to be sent again."""
-        return not (self.refused or self._unsure)
+        return not (self.refused or (self.flight.kept and (self.is_down or self.reach.is_local)))
 
     @property
     def only_refusals(self) -> bool:
-        """Nothing has ever come but refusals, and more than one."""
-        return self.is_down and self.counts.refused >= REFUSALS_TO_TELL and not self._was_there
+        """Whether nothing but refusals ever came, more than one, and nothing stayed unrefused on this machine."""
+        return self.is_down and self.counts.refused >= REFUSALS_TO_TELL and not self.reach.was_taken
+
+    def problem(self, now: float) -> str:
+        """What is wrong at present, in words, or empty."""
+        if self._problem:
+            return self._problem
+        if self.is_down:
+            return f"nothing listens on {self._server} (refused)"
+        if self.link and now - max(self.reach.waiting_since, self._route.heard_at) >= ANSWER_SEC:
+            return f"{self._server} does not answer"
+        return self._route.problem
+
+    def next_at(self, is_silent: bool) -> float:
+        """When there is something to do, if nothing comes before. `is_silent`: the server acknowledges nothing."""
+        is_trouble = self.link is None or self.is_down or is_silent
+        return min(self._route.next_at(is_trouble, self.reach.trouble_since), self.reach.next_at())
 
     def look_up(self, now: float, is_silent: bool) -> Event | None:
-        """Looks up the name when it is time, and connects to the address."""
-        try:
-            if not self._resolver.refresh(now, self._is_trouble(is_silent)) and not self._connects_again:
-                return None
-        except AddressError as error:
-            self.problem = str(error)
-            return None
-        self._connects_again = False
-        if self.link and self.link.address in self._resolver.addresses:
-            return None
-        return self._connect(self._resolver.addresses[0])
-
-    def receive(self, now: float) -> tuple[list[int], Event | None]:
-        """The sequences acknowledged since the last call."""
+        """Looks up the name when it is time, and moves to another socket if there is a reason."""
+        addresses = self._route.look_up(now, self.link is None or self.is_down or is_silent)
         if self.link is None:
-            return [], None
-        event = None
-        sequences, refusals = self.link.acks()
-        for _ in range(refusals):
-            self._on_refused(now)
-        if sequences and not refusals and self.is_down:
-            event = self._come_up()
-        if sequences or (self._unsure and self.link.is_local and not self.is_down):
-            self._was_there = True
-        if not self.is_down:
-            self._unsure = b""  # a server on this machine would have refused it by now
-        return sequences, event
+            return self._connect(addresses, now) if addresses and not self.is_down else None
+        if self._route.is_path_due(now):
+            self.pack_bytes = self._datagram_bytes or self.link.pack_bytes()
+            if not self.is_down:
+                self._problem = ""
+            if self.link.has_moved():
+                return self._connect([self.link.address], now)
+        towards = self._route.move(now, self.link.address, self.reach.trouble_since)
+        return self._connect(towards, now) if towards else None
+
+    def receive(self, now: float) -> list[int]:
+        """The sequences of the ACKs since the last call. Call `heard` if one is that of an entry."""
+        if self.link is None:
+            return []
+        sequences, errors = self.link.acks()
+        for error in errors:
+            self._on_trouble(trouble_of(error, of_receiving=True), error, now)
+        if self.reach.is_local and not errors and not self.is_down and self.flight.kept:
+            self.flight.arrived(math.inf)  # it would have been refused by now
+            self.reach.was_taken = True
+        return sequences
+
+    def heard(self, sent_at: float, now: float) -> Event | None:
+        """The server has acknowledged an entry that was sent first at that time."""
+        self._route.heard(now)
+        self.flight.arrived(sent_at)
+        self._problem = ""
+        return Event.CAME_UP if self.reach.heard() else None
 
     def settle(self, now: float) -> Event | None:
-        """Sees whether the last try was refused in time. If not, the server is up."""
-        return self._come_up() if self._up_at <= now else None
-
-    def may_try(self, now: float) -> bool:
-        """While the server is down: whether it is time for another try."""
-        return self.is_down and now >= self._try_at
+        """Sees whether the last try was refused in time, and whether what was sent has arrived."""
+        came_up = self.reach.settle(now)
+        if came_up:
+            self._problem = ""
+        if self.reach.is_local:
+            if came_up:
+                self.flight.arrived(math.inf)
+        elif not (self.is_down or self.reach.is_gentle):
+            self.flight.trust(now - KEPT_SEC if self.reach.is_doubtful(now) else math.inf)
+        return Event.CAME_UP if came_up else None
 
     def begin_try(self, now: float) -> Event | None:
-        """Prepares for a datagram that tries whether the server is up again, and that is sent next."""
+        """Prepares for a datagram that tries whether the server is up again. It is sent next if `reach.is_trying`."""
         event = None
-        if self.link and len(self._resolver.addresses) > 1:  # a server may listen at another address
-            event = self._connect(self._resolver.address_after(self.link.address))
-        self._try_at = math.inf
-        self._up_at = now + (0 if self.link and self.link.is_local else REFUSAL_SEC)
+        towards = self._route.after(self.link.address if self.link else None)
+        if self.link is None or self._is_broken or len(towards) > 1:  # a server may listen at another address
+            event = self._connect(towards, now)
+        if self.link and not self._is_broken:
+            self.reach.begin_try(now)
         return event
 
-    def send(self, datagram: bytes, now: float) -> bool:
-        """Sends one datagram. Returns False if it was not sent."""
-        if self.link is None:
+    def send(self, data: bytes, entries: int, now: float) -> bool:
+        """Sends one datagram, with that many ordinary entries. Returns False if it was not sent."""
+        if not self._hand_over(data, entries, now):
             return False
-        try:
-            self.link.socket.send(datagram)
-        except BlockingIOError:
-            self.is_blocked = True
-            return False
-        except ConnectionRefusedError:
-            self._on_refused(now)
-            return False
-        except OSError as error:
-            if error.errno != errno.EMSGSIZE:
-                self.problem = f"cannot send to {self._host!r}: {error.strerror}"
-                self._go_down(now)
-                return False
-            self.problem = f"the network refuses datagrams of {len(datagram)} bytes; set datagram_bytes"
-            self.counts.lost += 1
-            return True
-        self.counts.datagrams += 1
-        self.counts.sent_bytes += len(datagram)
-        self._unsure = datagram if self.link.is_local or self.is_down else b""
+        self.reach.sent()
+        if self.reach.is_local:
+            self.flight.arrived(math.inf)  # the one before was not refused
+            self.flight.keep(Kept(data, entries, now))
+        elif entries and self.reach.is_doubtful(now):
+            self.flight.keep(Kept(data, entries, now))
+        elif entries:
+            self.flight.count(entries, now)
         return True
-
-    def send_refused(self, now: float) -> bool:
-        """Sends the first of the refused datagrams. Returns False if it was not sent."""
-        datagram = self.refused.pop(0)
-        if self.send(datagram, now):
-            return True
-        self.refused.insert(0, datagram)
-        return False
 
     def retransmit(self, datagrams: Iterable[bytes], now: float) -> None:
         """Sends retransmissions. A refusal of one does not matter, since it is retransmitted until acknowledged."""
         for datagram in datagrams:
-            if self.send(datagram, now):
-                self._unsure = b""
+            if self._hand_over(datagram, 0, now) and self.reach.is_local:
+                self.flight.arrived(math.inf)
 
     def give_up(self) -> None:
         """Counts datagrams that are not settled as lost."""
-        self.counts.lost += len(self.refused) + bool(self._unsure)
-        self.refused, self._unsure = [], b""
+        if not self.is_settled:
+            self.flight.lose(self.refused + list(self.flight.kept))
+        self.refused = []
+        self.flight.arrived(math.inf)
 
     def reopen(self) -> None:
         """Closes the socket. Another one is made when there is something to do."""
-        self.close()
-        self.link = None
-        self._connects_again = bool(self._resolver.addresses)
-
-    def close(self) -> None:
         if self.link:
             self.link.close()
+            self.link = None
 
-    def _is_trouble(self, is_silent: bool) -> bool:
-        return self.link is None or self.is_down or is_silent
+    def _hand_over(self, data: bytes, entries: int, now: float) -> bool:
+        """Gives a datagram to the socket. Returns False if the caller has to send it later."""
+        for is_again in (False, True):
+            if self.link is None or self._is_broken:
+                return False
+            try:
+                self.link.socket.send(data)
+            except OSError as error:
+                trouble = trouble_of(error, of_receiving=False)
+                if trouble is not Trouble.TOO_LARGE:
+                    self._on_trouble(trouble, error, now)
+                    return False
+                too_large = error
+            else:
+                if is_again:  # the error was a router's answer to an earlier datagram
+                    self._on_trouble(Trouble.TOO_LARGE, too_large, now)
+                self.flight.last_entries = entries
+                self.counts.datagrams += 1
+                self.counts.sent_bytes += len(data)
+                return True
+        self.flight.last_entries = entries
+        self._on_trouble(Trouble.TOO_LARGE, too_large, now)
+        self._problem = f"the network refuses datagrams of {len(data)} bytes; set datagram_bytes"
+        return True
 
-    def _connect(self, address: Address) -> Event | None:
-        try:
-            link = self._connect_to(address)
-        except OSError as error:
-            self.problem = f"cannot reach the server {self._host!r}: {error.strerror}"
-            return None
-        self.close()
-        self.link = link
-        self.pack_bytes = self._datagram_bytes or link.pack_bytes()
-        self._unsure = b""
-        self.problem = ""
-        return Event.RECONNECTED
+    def _on_trouble(self, trouble: Trouble, error: OSError, now: float) -> None:
+        if trouble is Trouble.BLOCKED:
+            self.is_blocked = True
+        elif trouble is Trouble.TOO_LARGE:
+            self.pack_bytes = self._datagram_bytes or (self.link.pack_bytes() if self.link else 0)
+            self._problem = f"the way to {self._server} does not carry larger datagrams than {self.pack_bytes} bytes"
+            self.flight.lose_last()
+        elif trouble is Trouble.REFUSED:
+            self.counts.refused += 1
+            self.reach.refused(now)
+            self.refused = self.flight.refused(now - self.reach.counted_sec) + self.refused
+            self._problem = ""
+        else:
+            self._problem = f"cannot send to {self._server}: {error.strerror}"
+            self._is_broken = True
+            self.reach.failed(now)
+            if trouble is Trouble.FOREIGN:
+                self.reopen()
 
-    def _on_refused(self, now: float) -> None:
-        self.counts.refused += 1
-        if self._unsure:
-            self.refused.append(self._unsure)
-            self._unsure = b""
-        elif not self.is_down:
-            self.counts.lost += 1
-        self._go_down(now)
-
-    def _go_down(self, now: float) -> None:
-        self._try_delay = min(self._try_delay * 2, REFUSED_LONGEST_SEC) if self.is_down else REFUSED_FIRST_SEC
-        self.is_down = True
-        self._try_at = now + self._try_delay
-        self._up_at = math.inf
-
-    def _come_up(self) -> Event:
-        self.is_down = False
-        self._was_there = self._was_there or bool(self.link and self.link.is_local)
-        self._try_at = self._up_at = math.inf
-        self._unsure = b""
-        return Event.CAME_UP
+    def _connect(self, towards: list[Address], now: float) -> Event | None:
+        """Makes a socket to the first of these addresses to which there is a way."""
+        self._route.moved(now)
+        for address in towards:
+            try:
+                link = self._connect_to(address)
+            except Exception as error:  # also one of a guard or a sandbox
+                self._problem = f"cannot reach {self._server}: {getattr(error, 'strerror', None) or error}"
+                continue
+            self.reach.connected(now, link.is_local, is_same=self.link is None or self.link.address == address)
+            self.reopen()
+            self.link, self._is_broken = link, False
+            self.pack_bytes = self._datagram_bytes or link.pack_bytes()
+            if link.is_local:
+                self.flight.arrived(math.inf)
+            if not self.is_down:
+                self._problem = ""
+            return Event.RECONNECTED
+        if self.link is None or self._is_broken:
+            self.reach.failed(now)
+        return None

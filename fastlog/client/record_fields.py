@@ -52,15 +52,6 @@ def select_fields(fields: Iterable[str], known: Mapping[str, T]) -> tuple[tuple[
     return tuple((name, known[name]) for name in names)
 
 
-def level_of_number(number: int) -> str:
-    """The contract's level at or below a number of `logging`: 25 is INFO, 45 is ERROR, anything below 20 is DEBUG."""
-    if number >= 40:
-        return "CRITICAL" if number >= 50 else "ERROR"
-    if number >= 20:
-        return "WARNING" if number >= 30 else "INFO"
-    return "DEBUG"
-
-
 def add_fields(entry: dict[str, object], fields: Iterable[tuple[object, object]]) -> None:
     """Adds fields to an entry. A field gets `extra_` before its name if the entry has that name, or fastlog itself
     writes it. A name that is not a string becomes one. Bytes become text, as UTF-8."""

@@ -1,6 +1,11 @@
 """How much room the receive buffer of a server on this machine has. UDP reports to nobody that a buffer is full, but on
-one machine the kernel answers questions about every socket (sock_diag(7), over netlink)."""
+one machine the kernel answers questions about every socket (sock_diag(7), over netlink).
 
+That is a help, not a need: where the kernel has no answers, or a sandbox forbids the question, datagrams are sent as
+they are to other machines.
+"""
+
+import errno
 import socket
 import struct
 
@@ -9,11 +14,13 @@ from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_MOST_BYTES
 
 FULL_FIRST_SEC = 0.001  # until a full buffer is looked at again; doubles
 FULL_LONGEST_SEC = 0.02  # the longest time between two looks: the server's thread is asleep, or it hangs
-UNKNOWN_BYTES = 1 << 30  # the room of a buffer that the kernel does not know: nothing to wait for
+FAILURES_MAX = 3  # questions in a row without an answer: this kernel or sandbox gives none, so none is asked any more
+ANSWERS_READ_MAX = 4  # for one question; earlier ones that came late are among them
 
 # From linux/sock_diag.h and linux/inet_diag.h.
 NETLINK_SOCK_DIAG = 4
 SOCK_DIAG_BY_FAMILY = 20
+NLMSG_ERROR = 2
 NLM_F_REQUEST = 1
 INET_DIAG_SKMEMINFO = 7
 INET_DIAG_MESSAGE_BYTES = 88  # including the header of netlink
@@ -22,24 +29,37 @@ _REQUEST = struct.Struct("=IHHII BBBBI")
 _PORTS = struct.Struct("!HH")
 _NOWHERE = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
 _MEMINFO = struct.Struct("=HH II")  # length, type, bytes in the receive buffer, its size
+_ANSWER = struct.Struct("=IHHIIi")  # netlink's header: length, type, flags, number, port; an error's negative errno
+_NUMBER = struct.Struct("=I")  # the number of a question, which its answer repeats
+_NUMBER_AT = 8
 
 
 class ReceiveBuffer:
-    """The buffer that receives what a connected socket sends. Times are those of time.monotonic. Raises OSError."""
+    """The buffer that receives what a connected socket sends. Times are those of time.monotonic. Raises nothing: a
+    buffer of which nothing is known has room."""
 
     def __init__(self, sender: socket.socket) -> None:
-        self._question = _question(sender)
         self._credit = 0  # bytes that the buffer takes before it is looked at again
         self._delay = FULL_FIRST_SEC
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
-        self._descriptor = Descriptor(self._socket.fileno())
-        self._socket.setblocking(False)
+        self._number = 0
+        self._failures = 0
+        self._socket: socket.socket | None = None
+        try:
+            self._question = bytearray(_question(sender))
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+            self._descriptor = Descriptor(self._socket.fileno())
+            self._socket.setblocking(False)
+        except Exception:  # whatever forbids it: a sandbox, a guard of a test, the limit of descriptors
+            self.close()
 
     def room_at(self, size: int, now: float) -> float:
         """When a datagram of `size` bytes may be sent: `now`, or the time to ask again. Who gets `now` sends it."""
         cost = _cost(size)
         if self._credit < cost:
-            self._credit = self._room()
+            room = self._room()
+            if room is None:
+                return now
+            self._credit = room
             if self._credit < cost:
                 at = now + self._delay
                 self._delay = min(self._delay * 2, FULL_LONGEST_SEC)
@@ -48,20 +68,19 @@ class ReceiveBuffer:
         self._credit -= cost
         return now
 
-    def is_ours(self) -> bool:
-        return self._descriptor.is_ours()
-
     def close(self) -> None:
-        close_socket(self._socket, self._descriptor)
+        if self._socket:
+            close_socket(self._socket, self._descriptor)
+            self._socket = None
 
-    def _room(self) -> int:
+    def is_ours(self) -> bool:
+        """Whether the descriptor, if there is one, still belongs to it."""
+        return self._socket is None or self._descriptor.is_ours()
+
+    def _room(self) -> int | None:
         """Bytes, as `_cost` counts them, that fit without filling more than half of the buffer: the other half is for
-        other senders."""
-        try:
-            self._socket.send(self._question)
-            answer = self._socket.recv(4096)
-        except OSError:
-            return UNKNOWN_BYTES
+        other senders. None if nothing is known: there is no such socket, or no answer."""
+        answer = self._answer()
         at = INET_DIAG_MESSAGE_BYTES
         while at + _MEMINFO.size <= len(answer):
             length, kind, used, size = _MEMINFO.unpack_from(answer, at)
@@ -70,7 +89,33 @@ class ReceiveBuffer:
                     return max(int(size) // 4, _cost(DATAGRAM_MAX_BYTES))  # an empty buffer takes any one datagram
                 return max(0, int(size) // 2 - int(used)) // 2
             at += max(4, (length + 3) & ~3)
-        return UNKNOWN_BYTES  # there is no such socket: datagrams to it will be refused
+        return None
+
+    def _answer(self) -> bytes:
+        """What the kernel says of the buffer; empty if it knows no such socket, or says nothing."""
+        if self._socket is None:
+            return b""
+        self._number = (self._number + 1) & 0xFFFFFFFF
+        _NUMBER.pack_into(self._question, _NUMBER_AT, self._number)
+        try:
+            self._socket.send(self._question)
+            for _ in range(ANSWERS_READ_MAX):
+                answer = self._socket.recv(4096)
+                if len(answer) < _ANSWER.size:
+                    continue
+                _, kind, _, number, _, error = _ANSWER.unpack_from(answer)
+                if number != self._number:
+                    continue
+                if kind == NLMSG_ERROR and -error != errno.ENOENT:
+                    break
+                self._failures = 0
+                return answer if kind == SOCK_DIAG_BY_FAMILY else b""
+        except OSError:
+            pass
+        self._failures += 1
+        if self._failures >= FAILURES_MAX:
+            self.close()
+        return b""
 
 
 def _cost(size: int) -> int:

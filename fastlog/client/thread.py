@@ -14,6 +14,7 @@ import threading
 import types
 from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 from fastlog.client._native import pause
 from fastlog.client._outbox import Outbox
@@ -27,15 +28,24 @@ PAUSE_LONGEST_SEC = 5.0  # so that a client works again soon after the trouble i
 PAUSE_PART_SEC = 0.1  # in a pause, how often the thread looks whether it is to end: nothing wakes it then
 PROBLEM_SEC = 60.0  # how long an error is reported after the work has begun again
 LEAVING_SEC = 30.0  # a client that nobody uses any more tries so long: a restart of the server takes less
+STALL_SEC = 0.3  # without an ACK, a handler is not waited for any longer: it may be one of several, under a lock
 END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its sockets
 GREEN_SEC = 0.02  # how often a greenlet looks whether it has been released: an event of another thread may not wake it
 
 
 class EndOfProgram:
-    """Whether the program ends: then no thread is started any more, and nobody waits longer than until that time."""
+    """Whether the program ends: then no thread is started any more, and nobody waits longer than until that time. The
+    two functions are those of `lifecycle.py`."""
 
     until = math.inf
     has_begun = False
+    expect: Callable[[], None]  # called before a thread is started
+    tell: Callable[[dict[str, "Lost"]], None]  # reports what was not delivered, by server
+
+
+class Lost(NamedTuple):
+    entries: int
+    reason: str
 
 
 end_of_program = EndOfProgram()
@@ -44,6 +54,7 @@ end_of_program = EndOfProgram()
 class ClientThread:
     def __init__(self, options: ClientOptions) -> None:
         self.outbox = Outbox(options, self)
+        self.server = f"{options.host} port {options.port}/udp"
         self._options = options
         self._workers: dict[int, Worker] = {}  # by the generation of the outbox; only the newest one is used
         self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
@@ -89,10 +100,12 @@ class ClientThread:
         """Sees that somebody works: called when there is work and no thread of this process."""
         if end_of_program.has_begun:
             self._work_here(lambda: self.worker().is_finished(self.outbox.accepted), end_of_program.until)
-            self.finish_if_over()
-        elif monotonic() >= self._start_at and not self.outbox.start():
-            self._start_at = monotonic() + START_AGAIN_SEC
-            self._note("cannot start the client's thread: the process may have no more threads")
+            end_of_program.tell(self.finish_if_over())
+        elif monotonic() >= self._start_at:
+            end_of_program.expect()
+            if not self.outbox.start():
+                self._start_at = monotonic() + START_AGAIN_SEC
+                self._note("cannot start the client's thread: the process may have no more threads")
 
     def wait_until(self, holds: Callable[[], bool], timeout: float | None) -> bool:
         """Waits until `holds()`, or `timeout` seconds are over; returns whether it holds. `holds` is called by the
@@ -131,6 +144,22 @@ class ClientThread:
         )
         return _is_true(lambda: worker.is_finished(number)) and worker.counts.given_up == given_up
 
+    def flush_while_it_advances(self, timeout: float) -> None:
+        """Waits until all entries taken so far are finished, but not for a server that is away or does not answer."""
+        self.outbox.begin_anew()
+        number = self.outbox.accepted
+        if not number:
+            return
+        worker = self.worker()
+        until = monotonic() + timeout
+        before = -1
+        while worker.progress != before and monotonic() < until:
+            before = worker.progress
+            wait = min(STALL_SEC, until - monotonic())
+            self.wait_until(lambda: worker.is_finished(number) or worker.is_away or worker.progress != before, wait)
+            if _is_true(lambda: worker.is_finished(number)) or worker.is_away:
+                break
+
     def close(self, timeout: float) -> bool:
         """Takes no more entries, flushes, and ends the thread; `Worker.finish` says what becomes of those left."""
         self.outbox.close()
@@ -162,13 +191,18 @@ class ClientThread:
         self._is_pausing = True
         self._end_thread(timeout)
 
-    def finish_if_over(self) -> None:
-        """When the time is over, what is left goes to the spill file, or is given up."""
-        if not self.is_done and self.outbox.take_over():
-            try:
-                self.worker().finish()
-            finally:
-                self.outbox.end()
+    def finish_if_over(self) -> dict[str, Lost]:
+        """When the time is over, what is left goes to the spill file, or is given up. Returns that, by server."""
+        if self.is_done or not self.outbox.take_over():
+            return {}
+        try:
+            worker = self.worker()
+            problem, before = worker.problem, worker.losses
+            worker.finish()
+            lost = worker.losses - before
+            return {self.server: Lost(lost, problem)} if lost else {}
+        finally:
+            self.outbox.end()
 
     # The thread
 

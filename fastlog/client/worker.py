@@ -90,12 +90,27 @@ class Worker:
     def is_away(self) -> bool:
         """The server is known not to take anything at present."""
         peer = self._peer
-        return (peer.link is None and bool(peer.problem)) or peer.is_down or self._unacknowledged.silent
+        return (peer.link is None and bool(peer.problem(monotonic()))) or peer.is_down or self._unacknowledged.silent
+
+    @property
+    def progress(self) -> int:
+        """Grows whenever entries leave."""
+        spilled = self._spill.counts.spilled + self._spill.counts.replayed if self._spill else 0
+        return self._queue.sent + self.counts.acknowledged + self.counts.given_up + spilled
 
     @property
     def nothing_listens(self) -> bool:
         """In the client's whole life nothing but refusals has come."""
         return self._peer.only_refusals
+
+    @property
+    def losses(self) -> int:
+        """Entries that were not delivered."""
+        return self.counts.given_up + sum(self._outbox.dropped.values())
+
+    @property
+    def problem(self) -> str:
+        return (self._spill.problem if self._spill else "") or self._peer.problem(monotonic())
 
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
@@ -124,12 +139,12 @@ class Worker:
             dropped=outbox.dropped,
             shortened=outbox.shortened,
             refused=peer.counts.refused,
-            lost=peer.counts.lost,
+            lost=peer.flight.lost,
             spilled=spill.spilled,
             replayed=spill.replayed,
             set_aside=spill.set_aside,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            problem=problem or peer.problem or (self._spill.problem if self._spill else ""),
+            problem=problem or self.problem,
         )
 
     def turn(self, now: float) -> None:
@@ -139,17 +154,12 @@ class Worker:
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
+        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
-        if peer.may_try(now):
-            self._react(peer.begin_try(now), now)
-            if peer.refused or not unacknowledged.pending:
-                self._send(now, 1)
-            else:
-                peer.retransmit(unacknowledged.retransmit([unacknowledged.newest()], peer.pack_bytes, now), now)
-            self._receive(now)  # a server on this machine has refused it by now, or never will
-            self._react(peer.settle(now), now)
+        if peer.is_down and now >= peer.reach.try_at:
+            self._try(now)
         if peer.link and not peer.is_down:
             peer.retransmit(unacknowledged.retransmit(unacknowledged.due(now), peer.pack_bytes, now), now)
             self._send(now, DATAGRAMS_PER_TURN)
@@ -159,7 +169,31 @@ class Worker:
         else:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
+            replayed = self._spill.counts.replayed
             self._spill.turn(now, peer.link.address if peer.link else None, not peer.is_down)
+            if self._spill.counts.replayed > replayed:
+                self._react(peer.heard(-math.inf, now), now)
+
+    def _try(self, now: float) -> None:
+        """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""
+        peer, unacknowledged = self._peer, self._unacknowledged
+        self._react(peer.begin_try(now), now)
+        if not peer.reach.is_trying:
+            return
+        if unacknowledged.pending and not (peer.refused and peer.reach.is_local):
+            peer.retransmit(unacknowledged.retransmit([unacknowledged.newest()], peer.pack_bytes, now), now)
+        else:
+            self._send(now, 1)
+        self._receive(now)  # a server on this machine has refused it by now, or never will
+        self._react(peer.settle(now), now)
+
+    def _waiting(self) -> tuple[float, bool]:
+        """Since when the oldest entry waits for its ACK, and whether it was sent again."""
+        parts = [self._unacknowledged]
+        if self._spill and self._spill.replay:
+            parts.append(self._spill.replay.unacknowledged)
+        oldest = [part.oldest() for part in parts if part.pending]
+        return min((sent.first_at for sent in oldest), default=math.inf), any(sent.times > 1 for sent in oldest)
 
     def _react(self, event: Event | None, now: float) -> None:
         """Lets the unacknowledged entries react to an event of the server."""
@@ -169,10 +203,10 @@ class Worker:
             self._unacknowledged.fall_silent(now)
 
     def _receive(self, now: float) -> None:
-        sequences, event = self._peer.receive(now)
-        self._react(event, now)
-        found = [self._unacknowledged.acknowledge(sequence, now) for sequence in sequences]
+        found = [self._unacknowledged.acknowledge(sequence, now) for sequence in self._peer.receive(now)]
         acknowledged = [sent for sent in found if sent]
+        if acknowledged:
+            self._react(self._peer.heard(max(sent.first_at for sent in acknowledged), now), now)
         self._outbox.release(items_of(acknowledged))
         self.counts.acknowledged += len(acknowledged)
 
@@ -182,9 +216,14 @@ class Worker:
         for _ in range(datagrams):
             if peer.link is None:
                 return
+            gentle_at = peer.reach.send_at(now)
+            if gentle_at > now:
+                self._send_at = gentle_at
+                return
             if peer.refused:
-                if not peer.send_refused(now):
+                if not peer.send(peer.refused[0].data, peer.refused[0].entries, now):
                     return
+                del peer.refused[0]
                 continue
             datagram = self._queue.next(now, peer.pack_bytes)
             if isinstance(datagram, float):
@@ -194,7 +233,7 @@ class Worker:
             if room_at > now:
                 self._send_at = room_at
                 return
-            if not peer.send(datagram.data, now):
+            if not peer.send(datagram.data, len(datagram.ordinary), now):
                 return
             self._queue.sent_now(datagram, now)
         self._send_at = now

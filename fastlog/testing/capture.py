@@ -1,14 +1,14 @@
 """What the clients and handlers of this process log, caught before it is sent."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import wraps
+from typing import Any
 from unittest import mock
 
-from fastlog.client import lifecycle
-from fastlog.client._outbox import Outbox
-from fastlog.client.client import Client
-from fastlog.client.wakeup import Wakeup
+from fastlog.client._outbox import Item, Outbox
+from fastlog.client.client import Client, clients
+from fastlog.client.thread import ClientThread
 from fastlog.testing.entry_log import EntryLog
 
 
@@ -24,38 +24,45 @@ def capture_entries() -> Iterator[EntryLog]:
     A client that is closed logs nothing, here as elsewhere. What is logged in child processes is not caught.
     """
     logged = EntryLog()
+    make = Client.__init__
     with ExitStack() as stack:
-        begin = Client._begin
 
-        def begin_caught(client: Client) -> None:
-            begin(client)
-            _catch(client, logged, stack)
+        @wraps(make)
+        def make_caught(client: Client, *arguments: Any, **options: Any) -> None:
+            make(client, *arguments, **options)
+            stack.enter_context(_caught(client, logged))
 
-        stack.enter_context(mock.patch.object(Client, "_begin", begin_caught))
-        stack.enter_context(mock.patch.object(Client, "_start", _start_nothing))
-        for client in list(lifecycle._clients):
-            _catch(client, logged, stack)
+        stack.enter_context(mock.patch.object(Client, "__init__", make_caught))
+        stack.enter_context(mock.patch.object(ClientThread, "attend", _start_nothing))
+        for client in list(clients):
+            stack.enter_context(_caught(client, logged))
         yield logged
 
 
-def _start_nothing(client: Client) -> None:
+def _caught(client: Client, logged: EntryLog) -> AbstractContextManager[object]:
+    return mock.patch.object(client, "_put", _Catcher(client, logged).put)
+
+
+def _start_nothing(thread: ClientThread) -> None:
     """Stands for the start of a client's thread, which would send what an earlier program has left in spill files."""
 
 
-def _catch(client: Client, logged: EntryLog, stack: ExitStack) -> None:
-    """Whatever the client takes goes to `logged`, until `stack` ends."""
-    outbox = Outbox(client._options, Wakeup())  # makes JSON of entries, and holds none of them
-    lock = threading.RLock()  # a signal handler may log at any moment
+class _Catcher:
+    """Takes entries as a client does, and works for its outbox as a client's thread does, but sends nothing."""
 
-    def take(entry: dict[str, object]) -> None:
-        if client._outbox.is_closed:
-            return
-        with lock:
-            outbox.put(entry)
-            items = outbox.fetch()
-            lines = [outbox.line(item, outbox.accepted) for item in items]
-            outbox.release(items)
-        for line in lines:
-            logged._add(line)
+    def __init__(self, client: Client, logged: EntryLog) -> None:
+        self._client_outbox = client._outbox
+        self._outbox = Outbox(client._options, self)
+        self._logged = logged
 
-    stack.enter_context(mock.patch.object(client, "_put", take))
+    def put(self, entry: dict[str, object]) -> None:
+        if not self._client_outbox.is_closed:
+            self._outbox.put(entry)
+
+    def attend(self) -> None:
+        """Called by the outbox, which has no thread, for each entry that it takes."""
+        items: list[Item] = []
+        self._outbox.fetch(items)
+        self._outbox.release(items)
+        for item in items:
+            self._logged._add(self._outbox.line(item, item.number + 1))

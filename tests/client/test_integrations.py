@@ -114,6 +114,7 @@ def test_structlog_over_logging_needs_nothing_else(server):
     )
     structlog.get_logger("shop.structlog").error("failed", order=7, exc_info=ValueError("bad"))
     logger.removeHandler(handler)
+    handler.client.close()
     handler.close()
     assert bare(server) == [
         {

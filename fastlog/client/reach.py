@@ -1,0 +1,179 @@
+"""Whether the server takes datagrams: up or down, by refusals, ACKs and silence. There is no socket and no clock in
+here.
+
+While it is down, one datagram tries again now and then. A server on this machine refuses at once, so silence says that
+it is back. A refusal from elsewhere takes its time, and may not come at all, since machines limit how many they send.
+So after a refusal only an ACK says that the server is back; or, where none can be expected, tries that nobody refuses,
+spaced wider than that limit. Then the client starts gently, and its first datagrams are kept until nobody has refused
+any of them for a while.
+"""
+
+import math
+import random
+
+TRY_FIRST_SEC = 0.05  # before the next try at a server on this machine, or after an error of the socket; doubles
+TRY_LONGEST_SEC = 1.0  # so that a server, or a network, that comes back is noticed soon
+REFUSAL_SEC = 0.2  # the longest time until the refusal of a try arrives
+REMOTE_FIRST_SEC = 0.5  # before the next try after a refusal from another machine, which may send no more of them
+REMOTE_LONGEST_SEC = 2.0  # between two tries there
+SHARED_LONGEST_SEC = 16.0  # the same where other clients of this machine use up the refusals; it doubles up to this
+SPACED_SEC = 1.5  # between tries of which the silence counts: hosts refuse once a second (icmp_ratelimit)
+JITTER = 0.25  # of these times, so that the clients of a machine do not try at the same moment
+TRIES = 2  # unrefused in a row that say that the server is up
+SHARED_TRIES = 3  # the same where others use up the refusals
+UNHEARD_TRIES = 15  # the same while entries wait for an ACK: the server may not acknowledge their levels
+GENTLE_DATAGRAMS = (128, 512)  # sent at most in each step of a gentle start
+GENTLE_SEC = 2.0  # such a step; it is longer where others use up the refusals
+NEW_SEC = 3.0  # what is sent to a new address is in doubt for that time
+SHARED_DOUBT_SEC = 30.0  # the same after a gentle start where others use up the refusals
+COUNTED_SEC = 5.0  # a refusal may be for what was sent that long before
+SHARED_COUNTED_SEC = 30.0  # the same where others use up the refusals
+
+
+class Reach:
+    """Of one address at a time. Times are those of time.monotonic."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+        self.is_local = False  # the server is on this machine
+        self.was_taken = False  # something was acknowledged, or not refused where a refusal would have come
+        self.waiting_since = math.inf  # the oldest entry waits for its ACK
+        self.try_at = math.inf
+        self._is_overdue = False  # that entry was sent again
+        self._down_at = math.inf
+        self._verdict_at = math.inf  # if the last try is not refused until then, it may have arrived
+        self._doubt_until = -math.inf  # the address is new, or silence of others proved little
+        self._has_refused = False  # and nothing has proved since that the server is up
+        self._delay = TRY_FIRST_SEC
+        self._longest = REMOTE_LONGEST_SEC
+        self._tried_at = -math.inf
+        self._is_spaced = False  # the last try
+        self._unrefused = 0  # tries in a row of which the silence counts
+        self._is_shared = False  # others use up the refusals
+        self._step = len(GENTLE_DATAGRAMS)  # of a gentle start; this is beyond the last one
+        self._step_until = -math.inf
+        self._step_sent = 0
+
+    def waits(self, since: float, is_overdue: bool) -> None:
+        """Since when the oldest entry waits for its ACK, math.inf if none does, and whether it was sent again."""
+        self.waiting_since, self._is_overdue = since, is_overdue
+
+    @property
+    def trouble_since(self) -> float:
+        """Since when the server is down, or an entry waits; math.inf if all is well."""
+        return min(self.waiting_since, self._down_at)
+
+    @property
+    def is_trying(self) -> bool:
+        return self._verdict_at < math.inf
+
+    @property
+    def is_gentle(self) -> bool:
+        return self._step < len(GENTLE_DATAGRAMS)
+
+    def is_doubtful(self, now: float) -> bool:
+        """Whether what is sent may be lost without a refusal in time."""
+        return self.is_down or self.is_gentle or self._is_overdue or now < self._doubt_until
+
+    def connected(self, now: float, is_local: bool, is_same: bool) -> None:
+        """There is a new socket, to the same address or to another one, of which nothing is known."""
+        self.is_local = is_local
+        self._doubt_until = max(self._doubt_until, now + NEW_SEC)
+        if not is_same:
+            self._has_refused, self._unrefused = False, 0
+            self._step = len(GENTLE_DATAGRAMS)
+
+    def begin_try(self, now: float) -> None:
+        self._is_spaced = now - self._tried_at >= SPACED_SEC
+        self._tried_at = now
+        self.try_at = math.inf
+        self._verdict_at = now if self.is_local else now + REFUSAL_SEC
+
+    def settle(self, now: float) -> bool:
+        """Judges a try that was not refused in time, and the steps of a gentle start. Returns True if the server has
+        come up."""
+        if self.is_gentle and now >= self._step_until:
+            self._next_step(now)
+        if now < self._verdict_at:
+            return False
+        self._verdict_at = math.inf
+        if self.is_local or not self._has_refused:
+            return self._come_up()
+        self._unrefused += self._is_spaced
+        needed = UNHEARD_TRIES if self.waiting_since < math.inf else SHARED_TRIES if self._is_shared else TRIES
+        if self._unrefused >= needed:
+            self._step = -1
+            self._next_step(now)
+            return self._come_up()
+        self._delay = max(self._delay, SPACED_SEC)
+        self._try_later(now)
+        return False
+
+    def refused(self, now: float) -> None:
+        """The network reported that nothing listens there."""
+        self._has_refused = True
+        if self._unrefused or self.is_gentle:  # this is where a silence before it came from
+            self._is_shared = True
+            self._longest = min(self._longest * 2, SHARED_LONGEST_SEC)
+        self._unrefused, self._step = 0, len(GENTLE_DATAGRAMS)
+        if not self.is_down or self.is_trying:  # otherwise it is for a datagram that was sent before
+            self.failed(now)
+
+    def failed(self, now: float) -> None:
+        """A datagram was not sent, or in vain."""
+        if self.is_down:
+            self._delay *= 2
+        else:
+            self.is_down, self._down_at = True, now
+            self._delay = REMOTE_FIRST_SEC if self._has_refused and not self.is_local else TRY_FIRST_SEC
+        self._try_later(now)
+
+    def heard(self) -> bool:
+        """The server has acknowledged an entry. Returns True if it has come up by that."""
+        self._is_shared, self._longest = False, REMOTE_LONGEST_SEC
+        self._has_refused, self._unrefused = False, 0
+        self._step, self._doubt_until = len(GENTLE_DATAGRAMS), -math.inf
+        self.was_taken = True
+        return self.is_down and self._come_up()
+
+    def send_at(self, now: float) -> float:
+        """When the next datagram may be sent: `now`, or the time to ask again."""
+        return self._step_until if self.is_gentle and self._step_sent >= GENTLE_DATAGRAMS[self._step] else now
+
+    @property
+    def counted_sec(self) -> float:
+        """How long before a refusal what was sent may have been refused."""
+        return SHARED_COUNTED_SEC if self._is_shared else COUNTED_SEC
+
+    def sent(self) -> None:
+        self._step_sent += 1
+
+    def next_at(self) -> float:
+        """When there is something to do."""
+        return min(self.try_at, self._verdict_at, self._step_until if self.is_gentle else math.inf)
+
+    def _try_later(self, now: float) -> None:
+        if self.is_local or not self._has_refused:
+            longest = TRY_LONGEST_SEC
+        else:
+            longest = REMOTE_LONGEST_SEC if self.waiting_since < math.inf else self._longest
+        self._delay = min(self._delay, longest)
+        jitter = random.uniform(1, 1 + JITTER) if self._delay >= SPACED_SEC else 1
+        self.try_at = now + self._delay * jitter
+        self._verdict_at = math.inf
+
+    def _next_step(self, now: float) -> None:
+        self._step += 1
+        self._step_sent = 0
+        self._step_until = now + (self._longest if self._is_shared else GENTLE_SEC)
+        if not self.is_gentle:
+            self.was_taken = True
+            self._has_refused = False
+            if self._is_shared:
+                self._doubt_until = now + SHARED_DOUBT_SEC
+
+    def _come_up(self) -> bool:
+        self.is_down, self._down_at = False, math.inf
+        self.try_at = self._verdict_at = math.inf
+        self._delay = TRY_FIRST_SEC
+        return True
