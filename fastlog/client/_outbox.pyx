@@ -77,7 +77,7 @@ cdef class Outbox:
         self.items = []
         self.levels = USUAL_SPELLINGS
         for i in range(len(LEVELS)):
-            self.is_priority[i] = LEVELS[i] in options.priority_levels
+            self.is_priority[i] = self.is_chosen[i] = LEVELS[i] in options.priority_levels
         for i in range(2):
             self.lanes[i] = Lane(0, 0, options.queue_entries, options.queue_bytes)
         self.host, self.app = options.host_field, options.app_field
@@ -127,6 +127,7 @@ cdef class Outbox:
                         return 0
         except Exception:
             self.dropped_of[level] += 1
+            self.refused_count += 1
             return 0
         return self.take_copy(entry, kind, forks)
 
@@ -149,6 +150,7 @@ cdef class Outbox:
             self.add(level, presence_in(copy.entry), body, forks)
         except BaseException as error:
             self.dropped_of[level] += 1
+            self.refused_count += 1
             if not isinstance(error, Exception):
                 raise
         return 0
@@ -176,6 +178,7 @@ cdef class Outbox:
         """Whether an entry is dropped, and counted, because the outbox is closed or its lane is full."""
         if self.closed or is_full(&self.lanes[self.is_priority[level]]):
             self.dropped_of[level] += 1
+            self.refused_count += 1
             return True
         return False
 
@@ -267,7 +270,8 @@ cdef class Outbox:
             self.lanes[i].entries = self.lanes[i].bytes = 0
         for i in range(8):
             self.dropped_of[i] = 0
-        self.accepted_count = self.shortened_count = 0
+            self.is_priority[i] = self.is_chosen[i]
+        self.accepted_count = self.refused_count = self.shortened_count = 0
         self.wakeup.shut()
         return True
 
@@ -330,6 +334,23 @@ cdef class Outbox:
             self.dropped_of[item.level] += 1
         self.release(items)
 
+    def set_priority(self, unsigned int level, bint priority):
+        """Whether later entries of a level are priority entries. `level` is an index in entry.LEVELS."""
+        self.is_priority[level] = priority
+
+    def make_ordinary(self, list items not None):
+        """Moves priority items to the ordinary lane, whatever its limits are. They are sent once."""
+        cdef Item item
+        cdef Py_ssize_t size
+        for item in items:
+            if item.priority:
+                size = PyBytes_GET_SIZE(item.body)
+                item.priority = False
+                self.lanes[1].entries -= 1
+                self.lanes[1].bytes -= size
+                self.lanes[0].entries += 1
+                self.lanes[0].bytes += size
+
     def pack(self, list items not None, Py_ssize_t start, uint64_t sequence, Py_ssize_t limit_bytes, int64_t most,
              int64_t most_priority):
         """A Datagram of the items from `start` on, the first of them numbered `sequence`.
@@ -341,7 +362,7 @@ cdef class Outbox:
         cdef Py_ssize_t at = start, end = min(len(items), start + most)
         cdef Datagram datagram = Datagram.__new__(Datagram)
         cdef Item item
-        datagram.ordinary, datagram.priority = [], []
+        datagram.ordinary, datagram.priority, datagram.once = [], [], []
         while at < end:
             item = <Item>items[at]
             needed = PyBytes_GET_SIZE(item.body) + fixed + 1
@@ -357,6 +378,8 @@ cdef class Outbox:
                 most_priority -= 1
             else:
                 datagram.ordinary.append(item)
+                if self.is_chosen[item.level]:
+                    datagram.once.append((sequence, item.level))
             size += added
             sequence += 1
             at += 1
@@ -401,6 +424,11 @@ cdef class Outbox:
     def has_room(self):
         """Both lanes are at most half full."""
         return is_half_empty(&self.lanes[0]) and is_half_empty(&self.lanes[1])
+
+    @property
+    def calls(self):
+        """Entries that were offered, whether they were taken or dropped."""
+        return self.accepted_count + self.refused_count
 
     @property
     def accepted(self):

@@ -10,6 +10,7 @@ class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
     queued_bytes: int
     unacknowledged: int  # priority entries that were sent and wait for their ACK
     sent: int  # entries handed to the network, each counted once; without those replayed from a spill file
+    sent_unacknowledged: int  # priority entries sent once, since the server does not acknowledge their level
     sent_bytes: int  # in datagrams, retransmissions included
     datagrams: int
     acknowledged: int  # priority entries that are on the server's disk, including replayed ones

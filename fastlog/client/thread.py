@@ -130,19 +130,19 @@ class ClientThread:
         return _is_true(holds)
 
     def flush(self, timeout: float, may_end_early: bool = False) -> bool:
-        """Waits until all entries taken so far are finished. Returns False if they are not, or one was given up. It may
-        end early if in its whole life the client got nothing but refusals."""
+        """Waits until all entries taken so far are finished. Returns False if they are not, or a priority entry was not
+        acknowledged. It may end early if in its whole life the client got nothing but refusals."""
         self.outbox.begin_anew()
         number = self.outbox.accepted
         if not number:
             return True
         worker = self.worker()
-        given_up = worker.counts.given_up
+        unconfirmed = worker.unconfirmed
         self.wait_until(
             lambda: worker.is_finished(number) or (may_end_early and worker.nothing_listens),
             timeout,
         )
-        return _is_true(lambda: worker.is_finished(number)) and worker.counts.given_up == given_up
+        return _is_true(lambda: worker.is_finished(number) and worker.is_confirmed(unconfirmed))
 
     def flush_while_it_advances(self, timeout: float) -> None:
         """Waits until all entries taken so far are finished, but not for a server that is away or does not answer."""
