@@ -40,7 +40,8 @@ LONGEST_BACKOFF_SEC = 60.0  # of one entry: "now and then" for whoever reads the
 DOUBLINGS_MAX = 20  # more would exceed the longest back-off anyway
 DUE_SPARE = SEQUENCE_WINDOW  # times that do not count any more are kept up to that number, which costs less
 
-LOSS_WEIGHT = 1 / 64  # of the newest acknowledged entry in the measured loss
+LOSS_WEIGHT_OF_LATE = 1 / 64  # of the newest acknowledged entry in the measured loss
+LOSS_WEIGHT = 1 / (4 * SEQUENCE_WINDOW)  # the same in the one over several windows
 LOSS_MAX = 0.8  # a network that loses more is as good as silent
 TRIES_UNHEARD = 2.0  # of an entry, before any was measured: half is lost
 
@@ -82,12 +83,15 @@ class Loss:
     """How much the network loses, measured on entries that were acknowledged: those that never are say nothing."""
 
     def __init__(self) -> None:
-        self._tries = TRIES_UNHEARD  # of an entry until its ACK, smoothed
+        # Of an entry until its ACK, on average: of late, and over several windows. In a window the ACKs of entries
+        # that were sent once come first, and for a while it looks as if nothing were lost.
+        self._tries_of_late = self._tries = TRIES_UNHEARD
         self._weight = 1.0
 
     def measured(self, tries: int) -> None:
         self._weight = max(self._weight / (1 + self._weight), LOSS_WEIGHT)
         self._tries += (tries - self._tries) * self._weight
+        self._tries_of_late += (tries - self._tries_of_late) * max(self._weight, LOSS_WEIGHT_OF_LATE)
 
     @property
     def quick_tries(self) -> int:
@@ -101,7 +105,7 @@ class Loss:
 
     def _tries_until(self, chance: float) -> int:
         """How many tries in a row the network loses with that chance."""
-        lost = min(1 - 1 / self._tries, LOSS_MAX)
+        lost = min(1 - 1 / max(self._tries, self._tries_of_late), LOSS_MAX)
         return math.ceil(math.log(chance) / math.log(lost)) if lost > 0 else 0
 
 

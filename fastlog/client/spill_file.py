@@ -39,6 +39,10 @@ _VERSION = re.compile(re.escape(_MAGIC) + rb'([0-9]{1,9})"')
 _CURSOR = re.compile(rb'"acknowledged_bytes": *([0-9]{1,19}),')
 _SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is that of the client
 
+# The files that this process has open. When a program closes all descriptors, their locks are gone, and another client
+# of the same program could take them.
+_in_use: set[tuple[int, int]] = set()
+
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # follows no link, and waits for nobody
 _USE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -85,6 +89,7 @@ class SpillFile:
         self.next_sequence = first_sequence()
         self._descriptor = Descriptor(fd)
         self._identity = _identity(os.fstat(fd))
+        _in_use.add(self._identity)
         self._has_rest = False  # behind `size` there is a part of what could not be written whole
         self._cursor = cursor
         self._read = cursor  # up to where the file is read
@@ -114,7 +119,7 @@ class SpillFile:
         if identity is None:
             return None
         try:
-            if _is_locked(fd, path, identity):
+            if identity not in _in_use and _is_locked(fd, path, identity):
                 size = os.fstat(fd).st_size
                 return cls(path, fd, size, _cursor(fd, size))
         except BaseException:
@@ -126,6 +131,10 @@ class SpillFile:
     @property
     def is_empty(self) -> bool:
         return self.size == HEADER_BYTES
+
+    @property
+    def is_read(self) -> bool:
+        return not self._pieces and self._read >= self.size
 
     @property
     def position(self) -> int:
@@ -173,6 +182,7 @@ class SpillFile:
 
     def close(self) -> None:
         """Closes the file and leaves it for the next program. In a child after a fork, the parent keeps the lock."""
+        _in_use.discard(self._identity)
         with suppress(OSError):
             self._descriptor.close()
 

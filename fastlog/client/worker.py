@@ -40,7 +40,7 @@ class Worker:
         self._queue = SendQueue(options, outbox, self._unacknowledged)
         # With a spill file nothing is given up.
         self._unheard = Unheard(options.give_up_sec if options.spill is None else math.inf)
-        self._spill = None if options.spill is None else Spill(options.spill, outbox.line, connect)
+        self._spill = None if options.spill is None else Spill(options.spill, options.pack, outbox.line, connect)
         self._has_begun = False
         self._pack_delay_sec = options.pack_delay_sec
         self._delivery = Delivery(options, outbox, self._unacknowledged, self._queue, self._unheard)
@@ -104,8 +104,9 @@ class Worker:
 
     @property
     def problem(self) -> str:
-        spill_problem = self._spill.problem if self._spill else ""
-        return spill_problem or self._unheard.problem or self._peer.problem(monotonic())
+        spill = self._spill
+        problem = (spill and spill.problem) or self._unheard.problem or self._peer.problem(monotonic())
+        return problem or (spill.note if spill else "")
 
     @property
     def unconfirmed(self) -> int:
@@ -182,9 +183,7 @@ class Worker:
         if self._spill:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
-            replayed = self._spill.counts.replayed
-            self._spill.turn(now, peer.link.address if peer.link else None, not peer.is_down)
-            if self._spill.counts.replayed > replayed:
+            if self._spill.turn(now, peer.link, not peer.is_down):
                 self._react(peer.heard(-math.inf, now), now)
 
     def _try(self, now: float) -> None:
@@ -202,11 +201,12 @@ class Worker:
 
     def _waiting(self) -> tuple[float, bool]:
         """Since when the oldest entry waits for its ACK, and whether it was sent again."""
-        parts = [self._unacknowledged]
-        if self._spill and self._spill.replay:
-            parts.append(self._spill.replay.unacknowledged)
-        oldest = [part.oldest() for part in parts if part.pending]
-        return min((sent.first_at for sent in oldest), default=math.inf), any(sent.times > 1 for sent in oldest)
+        since, is_overdue = math.inf, False
+        if self._unacknowledged.pending:
+            oldest = self._unacknowledged.oldest()
+            since, is_overdue = oldest.first_at, oldest.times > 1
+        replay = self._spill.replay if self._spill else None
+        return (min(since, replay.waits_since), is_overdue or replay.is_overdue) if replay else (since, is_overdue)
 
     def _note_sleep(self, now: float) -> None:
         """A machine, a container or a process may be stopped for any time. The ACKs that came meanwhile are read

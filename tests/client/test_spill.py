@@ -10,11 +10,13 @@ import sys
 import pytest
 
 from fastlog import Client
-from fastlog.client import spill
+from fastlog.client import spill, spill_directory
+from fastlog.client.replay import CURSOR_ENTRIES
 from fastlog.client.spill_file import HEADER_BYTES, SpillFile
 from fastlog.errors import ConfigError
+from fastlog.limits import SEQUENCE_WINDOW
 from tests.helpers.bad_network import BadNetwork
-from tests.helpers.running import PATIENCE_SEC, eventually, run_python
+from tests.helpers.running import PATIENCE_SEC, eventually, run_fastlog, run_python
 from tests.helpers.small_disk import only_root
 
 
@@ -64,8 +66,9 @@ def nobody():
 @pytest.fixture
 def quick_looks(monkeypatch):
     """Clients look at the directory and try the disk again and again."""
-    for name in ("LOOK_SEC", "LOOK_TROUBLE_SEC", "AGAIN_SEC"):
-        monkeypatch.setattr(spill, name, 0.05)
+    monkeypatch.setattr(spill, "AGAIN_SEC", 0.05)
+    for name in ("LOOK_SEC", "LOOK_TROUBLE_SEC"):
+        monkeypatch.setattr(spill_directory, name, 0.05)
 
 
 def run_program(text: str, *arguments: object) -> None:
@@ -196,7 +199,7 @@ def test_lines_that_are_no_entries_cost_no_other_and_are_set_aside(start, client
     [aside] = eventually(lambda: spill_files(tmp_path), lambda files: [f.suffix for f in files] == [".aside"])
     stats = heir.stats()
     assert (stats.replayed, stats.set_aside) == (5, 3)
-    assert stats.problem == f"3 entries set aside in {aside}: not whole"
+    assert stats.problem == f"3 entries not acknowledged, kept in {aside}"
     assert aside.read_bytes()[HEADER_BYTES:] == b"\n".join([*foreign[1:], b""])
     server.stop()
     assert messages(server) == [f"whole {n}" for n in range(5)]
@@ -336,6 +339,20 @@ def test_a_disk_that_refuses_is_told_and_entries_stay_in_memory(start, client, t
     assert patient.stats().acknowledged == 2
 
 
+def test_the_files_of_a_path_have_a_limit(client, tmp_path, nobody, monkeypatch, quick_looks):
+    """All of them together, also those of others. Beyond it, entries wait in memory."""
+    monkeypatch.setattr(spill, "SPILL_MAX_BYTES", 100_000)
+    spill_file(tmp_path, [poison(n) for n in range(1, 4)])
+    patient = client(nobody, spill=tmp_path / "spill")
+    for number in range(200):
+        patient.send("ERROR", str(number), text="x" * 1000)
+        patient.flush(0.001)
+    stats = eventually(patient.stats, lambda stats: stats.problem.endswith("limit of 100000 bytes"))
+    assert 0 < stats.spilled < 200
+    assert stats.spilled + stats.queued == 200
+    assert sum(path.stat().st_size for path in spill_files(tmp_path)) < 100_000 + 200_000
+
+
 @only_root
 def test_a_full_disk_is_told_and_entries_stay_in_memory(start, client, small_disk, tmp_path, nobody, quick_looks):
     """Nothing that could not be written whole is left in the file. The trouble is over when there is room again."""
@@ -394,6 +411,7 @@ def test_a_file_whose_program_is_killed_later_is_found(start, client, tmp_path, 
 
 HOLD_A_FILE = """
 import sys
+from fastlog.client.replay import CURSOR_ENTRIES
 from fastlog.client.spill_file import SpillFile
 file = SpillFile.create(sys.argv[1])
 file.append([b'{"sequence":7,"level":"ERROR","message":"m"}'])
@@ -402,28 +420,206 @@ sys.stdin.read()
 """
 
 
-def test_descriptors_that_were_closed_are_not_written_to(start, tmp_path, nobody):
-    """A program closes all descriptors, as daemons do, and opens files of its own. The spill file is opened anew."""
-    program = """
-        from fastlog.client.spill_file import SpillFile
-        file = SpillFile.create(sys.argv[1])
-        file.append([b"one"])
-        os.closerange(3, 100)
-        mine = [os.open(f"{sys.argv[2]}/mine{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
-        file.append([b"two"])
-        file.acknowledged(file.size)
-        os.closerange(3, 100)
-        mine = [os.open(f"{sys.argv[2]}/mine{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
-        assert [piece.line for piece in iter(file.next, None)] == [b"one", b"two"]
-        os.closerange(3, 100)
-        mine = [os.open(f"{sys.argv[2]}/mine{n}", os.O_RDWR | os.O_CREAT) for n in range(20)]
-        file.close()
-        for fd in mine: os.fstat(fd)
-        """.replace("\n        ", "\n")
-    run_program(program, tmp_path / "spill", tmp_path)
-    assert all(path.read_bytes() == b"" for path in tmp_path.glob("mine*"))
-    [left] = spill_files(tmp_path)
-    assert left.read_bytes().splitlines()[1:] == [b"one", b"two"]
+DAEMON = """
+import os, sys
+from fastlog import Client
+client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
+def eventually(holds):
+    while not holds(client.stats()): os.sched_yield()
+def close_all():
+    os.closerange(3, 100)
+    return [os.open(f"{sys.argv[2]}.mine{n}", os.O_RDWR | os.O_CREAT) for n in range(30)]
+for part in range(3):
+    for number in range(500): client.send("ERROR", f"{part} {number}")
+    eventually(lambda stats: stats.spilled + stats.unacknowledged == (part + 1) * 500)
+    mine = close_all()
+print(flush=True)
+sys.stdin.readline()
+eventually(lambda stats: stats.replayed)
+mine = close_all()
+assert client.flush(30), client.stats()
+client.close()
+for fd in mine: os.fstat(fd)
+assert client.stats().acknowledged == 1500
+"""
+
+
+def test_a_program_that_closes_all_descriptors_loses_nothing(start, tmp_path, nobody):
+    """As one that becomes a daemon does, in an outage and in the replay. Its own files get the numbers."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", DAEMON, str(nobody), str(tmp_path / "spill")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with program:
+        assert program.stdout.readline()
+        server = start(SERVER_PORT=str(nobody))
+        program.communicate(b"\n", timeout=PATIENCE_SEC)
+    assert program.returncode == 0
+    assert [path.stat().st_size for path in tmp_path.glob("*mine*")] == [0] * 30
+    assert not [path for path in spill_files(tmp_path) if "mine" not in path.name]
+    server.stop()
+    assert sorted(messages(server)) == sorted(f"{part} {number}" for part in range(3) for number in range(500))
+
+
+# An entry that the server never acknowledges
+
+SMALL = {"BUFFER_SIZE": "8192"}
+
+
+def lines(numbers, level="ERROR", first=1000) -> list[bytes]:
+    """Entries as a client sends them."""
+    return [
+        b'{"timestamp":"t","sequence":%d,"level":"%s","message":"%d"}' % (first + n, level.encode(), n) for n in numbers
+    ]
+
+
+def poison(sequence: int) -> bytes:
+    return b'{"timestamp":"t","sequence":%d,"level":"ERROR","message":"%s"}' % (sequence, b"x" * 20_000)
+
+
+@pytest.mark.parametrize("places", [[0], [100], [0, 1, 2], range(0, 101, 10)])
+def test_an_entry_that_is_never_acknowledged_stops_no_other(start, client, tmp_path, places):
+    """It is kept in a file that nobody sends again, and told."""
+    written = lines(range(101))
+    for place in places:
+        written[place] = poison(1000 + place)
+    spill_file(tmp_path, written)
+    server = start(**SMALL)
+    heir = client(server, spill=tmp_path / "spill")
+    [aside] = eventually(lambda: spill_files(tmp_path), lambda files: [file.suffix for file in files] == [".aside"])
+    stats = heir.stats()
+    assert (stats.replayed, stats.set_aside, stats.given_up) == (101 - len(places), len(places), 0)
+    count = "1 entry" if len(places) == 1 else f"{len(places)} entries"
+    assert stats.problem == f"{count} not acknowledged, kept in {aside}"
+    assert sorted(aside.read_bytes()[HEADER_BYTES:].splitlines()) == sorted(poison(1000 + place) for place in places)
+    heir.send("ERROR", "next")
+    assert heir.flush(PATIENCE_SEC)
+    heir.close()
+    later = client(server, spill=tmp_path / "spill")
+    later.send("ERROR", "later")
+    assert later.flush(PATIENCE_SEC)
+    assert spill_files(tmp_path) == [aside]
+    server.stop()
+    expected = [str(n) for n in range(101) if n not in places]
+    assert sorted(messages(server)) == sorted([*expected, "next", "later"])
+
+
+def test_what_was_set_aside_can_be_sent_with_fastlog_send(start, client, tmp_path):
+    """To a server that takes it: the header is an entry, too."""
+    spill_file(tmp_path, [*lines(range(3)), poison(1003)])
+    server = start(**SMALL)
+    client(server, spill=tmp_path / "spill")
+    [aside] = eventually(lambda: spill_files(tmp_path), lambda files: [file.suffix for file in files] == [".aside"])
+    server.stop()
+    server = start()
+    options = ["send", "--json", "--server", "127.0.0.1", "--port", str(server.port)]
+    done = run_fastlog(*options, cwd=tmp_path, stdin=aside.read_bytes())
+    assert done.returncode == 0, done.stderr
+    server.stop()
+    header, sent = entries(server)[-2:]
+    assert (header["level"], header["message"]) == ("DEBUG", "fastlog spill file, version 1")
+    assert (sent["timestamp"], sent["level"], sent["message"]) == ("t", "ERROR", "x" * 20_000)
+
+
+def test_files_set_aside_have_a_limit(start, client, tmp_path, monkeypatch):
+    """Beyond it, entries are given up, counted and told."""
+    monkeypatch.setattr(spill, "ASIDE_MAX_BYTES", 45_000)
+    spill_file(tmp_path, [poison(1000), *lines(range(1, 10)), *map(poison, range(1010, 1020))])
+    server = start(**SMALL)
+    heir = client(server, spill=tmp_path / "spill")
+    stats = eventually(heir.stats, lambda stats: stats.set_aside + stats.given_up == 11)
+    assert (stats.set_aside, stats.given_up) == (2, 9)
+    assert stats.problem.startswith(f"9 entries not acknowledged and given up: {tmp_path}/spill.*.aside have reached")
+    [aside] = eventually(lambda: spill_files(tmp_path), lambda files: len(files) == 1)
+    assert 40_000 < aside.stat().st_size < 45_000
+
+
+@only_root
+def test_a_full_disk_keeps_nothing_that_waits_to_be_set_aside_from_the_others(
+    start, client, small_disk, tmp_path, quick_looks
+):
+    spill_file(small_disk, [poison(1000), *lines(range(1, 100))])
+    (small_disk / "others").write_bytes(bytes(os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+    server = start(**SMALL)
+    heir = client(server, spill=small_disk / "spill")
+    eventually(heir.stats, lambda stats: "No space left" in stats.problem)
+    assert eventually(heir.stats, lambda stats: stats.replayed == 99).set_aside == 0
+    (small_disk / "others").unlink()
+    eventually(heir.stats, lambda stats: stats.set_aside == 1)
+    eventually(heir.stats, lambda stats: "not acknowledged, kept in" in stats.problem)
+
+
+# A long replay
+
+
+def test_a_replay_that_is_interrupted_repeats_little(start, tmp_path, client):
+    """The program is killed in the middle, again and again. What it repeats is far less than the server recognises."""
+    number = 20_000
+    spill_file(tmp_path, lines(range(number)))
+    server = start()
+    for part in (0.3, 0.6):
+        with subprocess.Popen([sys.executable, "-c", REPLAY, str(server.port), str(tmp_path / "spill")]) as program:
+            eventually(server.stats, lambda stats: stats["stored"] > number * part)  # noqa: B023
+            program.kill()
+    stored = server.stats()["stored"]
+    heir = client(server, spill=tmp_path / "spill")
+    heir.send("ERROR", "after")
+    assert heir.flush(PATIENCE_SEC)
+    assert heir.stats().replayed <= number - stored + CURSOR_ENTRIES + SEQUENCE_WINDOW
+    assert spill_files(tmp_path) == []
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    assert sorted(messages(server)) == sorted([*map(str, range(number)), "after", "after the others"])
+
+
+REPLAY = """
+import sys
+from fastlog import Client
+client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
+sys.stdin.read()
+while True: client.flush(60)
+"""
+
+
+def test_a_replay_leaves_the_receive_buffer_to_others(start, client, tmp_path):
+    """On this machine the kernel knows how full the server's buffer is."""
+    spill_file(tmp_path, lines(range(20_000)))
+    server = start(RCVBUF_SIZE="65536")
+    heir = client(server, spill=tmp_path / "spill")
+    heir.send("ERROR", "m")
+    assert heir.flush(PATIENCE_SEC)
+    stats = account(server)
+    assert (stats["losses"]["kernel_drops"], stats["losses"]["sequence_gaps"]) == (0, 0)
+    assert heir.stats().replayed == 20_000
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_new_entries_do_not_wait_for_a_replay(start, client, tmp_path, pack):
+    spill_file(tmp_path, lines(range(50_000)))
+    server = start()
+    heir = client(server, spill=tmp_path / "spill", pack=pack)
+    eventually(heir.stats, lambda stats: stats.replayed)
+    for _ in range(10):
+        before = heir.stats().acknowledged - heir.stats().replayed
+        heir.send("ERROR", "new")
+        eventually(heir.stats, lambda stats: stats.acknowledged - stats.replayed > before)  # noqa: B023
+    assert heir.stats().replayed < 50_000
+
+
+def test_sequences_of_any_order_make_no_gaps(start, client, tmp_path):
+    """In a file of entries that were sent, sequences go down, over more than the server can follow. A file may have
+    several parts, and the first of them is acknowledged."""
+    numbers = [*range(3000, 4000), *range(90_000, 80_000, -7), *range(50_000, 50_100), *range(60_000, 60_010, 2)]
+    path = spill_file(tmp_path, lines(numbers))
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    eventually(path.exists, lambda exists: not exists)
+    assert heir.stats().replayed == len(numbers)
+    assert heir.stats().set_aside == 0
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    assert sorted(messages(server)[:-1]) == sorted(map(str, numbers))
 
 
 def test_spill_files_of_a_running_program_are_left_alone(start, client, tmp_path, nobody):
