@@ -60,6 +60,8 @@ cdef class Outbox:
     # What the client's thread does: one of the states in _outbox.pyx. Which thread it is; 0 before it runs.
     cdef int state
     cdef unsigned long thread
+    # It is one that only does the work for a while, since there is no thread.
+    cdef bint is_visited
     # The process whose entries these are: see forks in _native.pxd.
     cdef int forks
     # Starts the thread, and is what it runs.

@@ -45,6 +45,9 @@ cpdef enum:
     # The most that the timestamp, the sequence and the brackets take, in bytes.
     ADDED_MAX_BYTES = 96
 
+# After an error that the thread itself could not handle, before another one is started.
+cdef double FAILED_SEC = 1.0
+
 cdef object encode = python_encode
 cdef str TIMESTAMP = "timestamp"
 cdef str HOST = "host"
@@ -101,7 +104,7 @@ cdef class Outbox:
         if self.forks != forks:
             self.begin_anew()
         self.take(entry, forks)
-        if self.state == NO_THREAD and self.items:
+        if (self.state == NO_THREAD or self.is_visited) and self.items:
             self.call_owner()
 
     cdef int take(self, dict entry, int forks) except -1:
@@ -166,7 +169,7 @@ cdef class Outbox:
             return False
         if not self.drops(index):
             self.add(index, present, body, self.forks)
-            if self.state == NO_THREAD and self.items:
+            if (self.state == NO_THREAD or self.is_visited) and self.items:
                 self.call_owner()
         return True
 
@@ -217,17 +220,21 @@ cdef class Outbox:
         self.state = NO_THREAD
         return False
 
-    def take_over(self):
+    def take_over(self, bint are_others_gone):
         """Makes the calling thread the one that works, until it calls `end`. Returns False if another one works."""
-        if self.state != NO_THREAD:
+        if self.state != NO_THREAD and (self.is_here or not are_others_gone):
             return False
-        self.state, self.thread = BUSY, _native.this_thread()
+        self.state, self.thread, self.is_visited = BUSY, _native.this_thread(), True
         return True
 
     def end(self):
         """The calling thread works no more."""
         if self.is_here:
-            self.state, self.thread = NO_THREAD, 0
+            self.state, self.thread, self.is_visited = NO_THREAD, 0, False
+
+    def disown(self):
+        """Nobody uses it any more."""
+        self.owner = None
 
     @property
     def is_here(self):
@@ -247,7 +254,7 @@ cdef class Outbox:
             if self.wakeup.wake_now():
                 self.state = BUSY
             elif self.state != BUSY:  # its descriptors are closed: it sleeps, and sees that another one works now
-                self.state, self.thread = NO_THREAD, 0
+                self.state, self.thread, self.is_visited = NO_THREAD, 0, False
 
     cdef int call_owner(self) except -1:
         try:
@@ -264,7 +271,7 @@ cdef class Outbox:
         if self.forks == _native.forks:
             return False
         self.forks = _native.forks
-        self.state, self.thread = NO_THREAD, 0
+        self.state, self.thread, self.is_visited = NO_THREAD, 0, False
         self.items = nothing
         for i in range(2):
             self.lanes[i].entries = self.lanes[i].bytes = 0
@@ -465,8 +472,8 @@ cdef void run(void *argument) noexcept with gil:
     outbox.thread = _native.this_thread()
     try:
         outbox.owner.run()
-    except BaseException:
-        pass
+    except BaseException:  # it reports its errors, and begins again: there is no memory even for that
+        _native.pause(FAILED_SEC)
     outbox.end()
     if outbox.state == NO_THREAD and outbox.items:  # put when it was about to end
         try:

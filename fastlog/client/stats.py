@@ -20,7 +20,8 @@ class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]  # never sent, by level: a lane was full, the client was closed, or its time was over
     shortened: int  # entries that were cut to fit in a datagram
     refused: int  # times that the network reported that nothing listens there
-    lost: int  # datagrams among them that were not sent again
+    lost: int  # datagrams of ordinary entries that were too large, refused, or may have been: this many at most
+    lost_entries: int  # the ordinary entries in them
     spilled: int  # priority entries written to a spill file
     replayed: int  # acknowledged priority entries from spill files, also of earlier programs
     set_aside: int  # priority entries that the server never acknowledged, kept in a file that nobody sends again

@@ -100,7 +100,7 @@ class Worker:
     @property
     def losses(self) -> int:
         """Entries that were not delivered."""
-        return self.counts.given_up + sum(self._outbox.dropped.values())
+        return self.counts.given_up + sum(self._outbox.dropped.values()) + self._peer.flight.lost_entries
 
     @property
     def problem(self) -> str:
@@ -146,6 +146,7 @@ class Worker:
             shortened=outbox.shortened,
             refused=peer.counts.refused,
             lost=peer.flight.lost,
+            lost_entries=peer.flight.lost_entries,
             spilled=spill.spilled,
             replayed=spill.replayed,
             set_aside=spill.set_aside,
@@ -265,7 +266,7 @@ class Worker:
         for _ in range(datagrams):
             if peer.link is None:
                 return
-            gentle_at = peer.reach.send_at(now)
+            gentle_at = peer.reach.gentle.send_at(now)
             if gentle_at > now:
                 self._send_at = gentle_at
                 return

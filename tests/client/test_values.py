@@ -19,26 +19,36 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlog._parse import scan
-from fastlog.client._outbox import Outbox
+from fastlog.client._outbox import Item, Outbox
 from fastlog.client.options import checked_options
-from fastlog.client.wakeup import Wakeup
 from fastlog.entry import ALIASES, LEVELS, decode
 from tests.helpers.running import run_python
+
+
+class Owner:
+    """Has no thread."""
+
+    def attend(self) -> None:
+        pass
 
 
 @pytest.fixture
 def outbox():
     """An outbox whose entries nobody fetches but the test."""
-    wakeup = Wakeup()
-    yield Outbox(checked_options(priority_levels=("ERROR", "CRITICAL")), wakeup)
-    wakeup.close()
+    return Outbox(checked_options(), Owner())
+
+
+def fetched(outbox: Outbox) -> list[Item]:
+    items: list[Item] = []
+    outbox.fetch(items)
+    outbox.release(items)
+    return items
 
 
 def put(outbox: Outbox, entry: dict) -> dict:
     """The one entry that a call adds."""
     outbox.put(entry)
-    [item] = outbox.fetch()
-    outbox.release([item])
+    [item] = fetched(outbox)
     assert outbox.dropped == {}
     [(reason, level, *_)] = scan(outbox.line(item, 1))
     assert (reason, level) == (None, LEVELS[item.level])
@@ -84,7 +94,7 @@ def test_a_container_changes_while_another_value_is_read(outbox, wrap):
     live: set = set()
     live |= {Clearing(live), *range(100)}
     outbox.put({"level": "INFO", "message": "m", "x": wrap(live)})
-    assert len(outbox.fetch()) == 3
+    assert len(fetched(outbox)) == 3
     assert outbox.dropped == {}
 
 
@@ -105,7 +115,7 @@ def test_an_object_that_logs_itself_is_sent_once_for_each_call(outbox):
 
     entry["x"] = [Clearing([], log)]
     outbox.put(entry)
-    assert len(outbox.fetch()) == 6
+    assert len(fetched(outbox)) == 6
     assert outbox.dropped == {}
 
 
@@ -234,14 +244,13 @@ def test_an_interruption_by_the_user_is_passed_on_and_the_entry_counted(outbox):
     with pytest.raises(KeyboardInterrupt):
         outbox.put({"level": "ERROR", "message": "m", "x": Clearing([], interrupt)})
     assert outbox.dropped == {"ERROR": 1}
-    assert outbox.fetch() == []
+    assert fetched(outbox) == []
 
 
 HAMMER = """
 import faulthandler, gc, random, sys, threading, time
 from fastlog.client._outbox import Outbox
 from fastlog.client.options import checked_options
-from fastlog.client.wakeup import Wakeup
 faulthandler.enable()
 sys.setswitchinterval(1e-5)
 gc.set_threshold(5)
@@ -270,7 +279,9 @@ def churn(seed):
             if len(inner["deep"]) > 100: inner["deep"] = []
         except (IndexError, RuntimeError): pass
 
-outbox = Outbox(checked_options(queue_entries=10**7, queue_bytes=1 << 30), Wakeup())
+class Owner:
+    def attend(self): pass
+outbox = Outbox(checked_options(queue_entries=10**7, queue_bytes=1 << 30), Owner())
 for seed in range(3):
     threading.Thread(target=churn, args=(seed,), daemon=True).start()
 until, calls, taken = time.monotonic() + float(sys.argv[1]), 0, 0
@@ -284,7 +295,8 @@ while time.monotonic() < until:
     ):
         outbox.put(entry)
         calls += 1
-    items = outbox.fetch()
+    items = []
+    outbox.fetch(items)
     outbox.release(items)
     taken += len(items)
 is_over.set()
@@ -319,7 +331,7 @@ class Order:
 
 
 @attrs.define
-class Item:
+class Article:
     name: str
     _secret: str = "s"
 
@@ -369,7 +381,7 @@ FORMS = [
     (Colour.POINT, [1, 2]),
     (Text.A, "a"),
     (Order(1, [OBJECT]), {"number": 1, "lines": ["namespace(a=1)"], "_note": "n"}),
-    (Item("pen"), {"name": "pen"}),
+    (Article("pen"), {"name": "pen"}),
     (Tagged(OBJECT), {"type": "t", "firstName": "namespace(a=1)"}),
     (Tagged(1, [Tagged(2)]), {"type": "t", "firstName": 1, "rest": [{"type": "t", "firstName": 2}]}),
     (collections.namedtuple("Point", "x y")(1, OBJECT), [1, "namespace(a=1)"]),
@@ -455,7 +467,7 @@ def test_a_huge_value_costs_bounded_work(outbox, name):
     """Seconds before; the limit is generous, since the machine may be busy."""
     value = HUGE[name]()
     assert timed(lambda: outbox.put({"level": "INFO", "message": "m", "x": value, "order": 7})) < 1
-    [item] = outbox.fetch()
+    [item] = fetched(outbox)
     entry = json.loads(item.body)
     assert (entry["message"], entry["order"]) == ("m", 7)
     assert "left out" in str(entry)
@@ -465,7 +477,7 @@ def test_a_huge_value_costs_bounded_work(outbox, name):
 def test_an_entry_of_a_million_fields_says_how_many_were_left_out(outbox):
     entry = {**{f"field {number}": number for number in range(10**6)}, "level": "ERROR", "message": "last"}
     assert timed(lambda: outbox.put(entry)) < 1
-    [item] = outbox.fetch()
+    [item] = fetched(outbox)
     entry = json.loads(item.body)
     assert (entry["level"], entry["message"], entry["truncated"]) == ("ERROR", "last", True)
     kept = sum(name.startswith("field ") for name in entry)
@@ -475,7 +487,7 @@ def test_an_entry_of_a_million_fields_says_how_many_were_left_out(outbox):
 
 def test_a_huge_text_keeps_both_ends_and_says_what_is_missing(outbox):
     outbox.put({"level": "INFO", "message": "m", "x": f"first{'x' * 10**7}last"})
-    [item] = outbox.fetch()
+    [item] = fetched(outbox)
     entry = json.loads(item.body)
     head, count, tail = entry["x"].split(" … ")
     assert (head[:6], tail[-5:]) == ("firstx", "xlast")
@@ -517,10 +529,9 @@ KNOWN = {"timestamp": VALUE, "app": VALUE, "host": VALUE, "sequence": VALUE}
 )
 @pytest.mark.filterwarnings("ignore:fastlog does not know the level")
 def test_the_server_takes_whatever_the_client_takes(known, others, room):
-    wakeup = Wakeup()
-    outbox = Outbox(checked_options(hostname="h", datagram_bytes=room and room + 200), wakeup)
+    outbox = Outbox(checked_options(hostname="h", datagram_bytes=room and room + 200), Owner())
     outbox.put({**known, **others})
-    [item] = outbox.fetch()
+    [item] = fetched(outbox)
     assert outbox.dropped == {}
     line = outbox.line(item, 2**64 - 1)
     [piece] = decode(line)
@@ -528,4 +539,3 @@ def test_the_server_takes_whatever_the_client_takes(known, others, room):
     assert found[:3] == (piece.reason, piece.level, piece.sequence) == (None, LEVELS[item.level], 2**64 - 1)
     assert b"\n" not in line
     assert item.priority == (LEVELS[item.level] in ("ERROR", "CRITICAL"))
-    wakeup.close()
