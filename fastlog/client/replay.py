@@ -73,8 +73,10 @@ class Replay:
         self._witness: tuple[int, bytes] | None = None  # the entry that was acknowledged last
         self._saved = counts.replayed  # when the file was told how far it is acknowledged
 
-    def turn(self, now: float, may_begin: bool) -> bool:
-        """Does the work that is due. Returns True when all of the file is acknowledged or set aside."""
+    def turn(self, now: float, may_begin: bool, new: Unacknowledged) -> bool:
+        """Does the work that is due. `new` are the client's new entries, which go to the same server. Returns True when
+        all of the file is acknowledged or set aside."""
+        self._unacknowledged.learn_from(new)
         self.is_blocked = False
         self.next_at = math.inf
         self._receive(now)
@@ -134,7 +136,7 @@ class Replay:
         unacknowledged = self._unacknowledged
         if not self._due:
             due = unacknowledged.due(now)
-            self._due.extend([self._question()] if due and unacknowledged.silent else due)
+            self._due.extend([self._question(now)] if due and unacknowledged.silent else due)
         for _ in range(min(len(self._due), DATAGRAMS_PER_TURN)):
             sent = self._due[0]
             if unacknowledged.pending.get(sent.sequence) is sent:
@@ -155,12 +157,15 @@ class Replay:
         if self._witness and self._witness[0] not in self._unacknowledged.pending and self._send(self._witness[1], now):
             self._unacknowledged.add(*self._witness, math.nextafter(now, math.inf))  # later than the suspect
 
-    def _question(self) -> Sent:
+    def _question(self, now: float) -> Sent:
         """What a silent server is asked with: the highest sequence, since a server without memory counts none before
-        the first one as lost; but now and then another, since it may not take that one."""
+        the first one as lost. Now and then it is another, since the server may not take that one, and from another
+        socket, since the network may have forgotten this one."""
         pending = self._unacknowledged.pending
         self._asked += 1
         number, rest = divmod(self._asked, ASK_ANOTHER)
+        if rest == 0:
+            self.reconnect(now)
         highest_first = sorted(pending, reverse=True)
         return pending[highest_first[0 if rest else number % len(highest_first)]]
 

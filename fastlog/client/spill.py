@@ -16,6 +16,7 @@ from fastlog.addresses import Address
 from fastlog.client._outbox import Item
 from fastlog.client.link import Link
 from fastlog.client.replay import Replay, SpillCounts
+from fastlog.client.retransmit import Unacknowledged
 from fastlog.client.spill_directory import SpillDirectory
 from fastlog.client.spill_file import ASIDE, LostFileError, SpillFile
 
@@ -114,9 +115,9 @@ class Spill:
             )
         return True
 
-    def turn(self, now: float, link: Link | None, may_begin: bool) -> bool:
-        """Replays the files that wait, one after the other, to the server of that link. Returns True if the server has
-        acknowledged something."""
+    def turn(self, now: float, link: Link | None, may_begin: bool, new: Unacknowledged) -> bool:
+        """Replays the files that wait, one after the other, to the server of that link, beside new entries. Returns
+        True if the server has acknowledged something."""
         if now >= self._directory.look_at:
             self._look(now)
         has_heard = False
@@ -126,7 +127,7 @@ class Spill:
                 break
             try:
                 replay = self._replay_of(file, link, now)
-                is_done = replay.turn(now, may_begin)
+                is_done = replay.turn(now, may_begin, new)
                 has_heard = has_heard or replay.has_heard
                 if not is_done:
                     break

@@ -111,7 +111,8 @@ class Worker:
     @property
     def unconfirmed(self) -> int:
         """Priority entries that are out without an ACK."""
-        return self.counts.given_up + self._unheard.sent_once
+        spill = self._spill.counts if self._spill else SpillCounts()
+        return self.counts.given_up + self._unheard.sent_once + spill.set_aside + spill.given_up
 
     def is_confirmed(self, unconfirmed: int) -> bool:
         """Whether no priority entry is out without an ACK, but those that were before."""
@@ -184,7 +185,7 @@ class Worker:
         if self._spill:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
-            if self._spill.turn(now, peer.link, not peer.is_down):
+            if self._spill.turn(now, peer.link, not peer.is_down, unacknowledged):
                 self._react(peer.heard(-math.inf, now), now)
 
     def _try(self, now: float) -> None:

@@ -1,5 +1,6 @@
 """Spill files against the real server: nothing is lost, nothing is stored twice, and no other file is touched."""
 
+import errno
 import json
 import os
 import signal
@@ -505,6 +506,36 @@ def test_an_entry_that_is_never_acknowledged_stops_no_other(start, client, tmp_p
     assert sorted(messages(server)) == sorted([*expected, "next", "later"])
 
 
+def test_flush_reports_what_was_set_aside(start, client, tmp_path):
+    spill_file(tmp_path, [*lines(range(5)), poison(1005)])
+    server = start(**SMALL)
+    heir = client(server, spill=tmp_path / "spill")
+    heir.send("ERROR", "m")
+    assert not heir.flush(PATIENCE_SEC)
+    assert heir.stats().set_aside == 1
+    heir.send("ERROR", "next")
+    assert heir.flush(PATIENCE_SEC)
+
+
+def test_a_file_of_which_the_server_acknowledges_nothing_is_set_aside(start, client, tmp_path):
+    """All entries of the file are of a level that the server does not acknowledge; it does acknowledge new ones."""
+    spill_file(tmp_path, lines(range(1), "WARNING"))
+    server = start()
+    heir = client(server, spill=tmp_path / "spill")
+    number = iter(range(1_000_000))
+
+    def stats():
+        heir.send("ERROR", str(next(number)))
+        heir.flush(0.2)
+        return heir.stats()
+
+    eventually(stats, lambda stats: stats.set_aside == 1)
+    assert heir.stats().replayed == 0
+    server.stop()
+    stored = [entry for entry in entries(server) if entry["level"] == "WARNING"]
+    assert len(stored) < 15
+
+
 def test_what_was_set_aside_can_be_sent_with_fastlog_send(start, client, tmp_path):
     """To a server that takes it: the header is an entry, too."""
     spill_file(tmp_path, [*lines(range(3)), poison(1003)])
@@ -548,6 +579,50 @@ def test_a_full_disk_keeps_nothing_that_waits_to_be_set_aside_from_the_others(
     (small_disk / "others").unlink()
     eventually(heir.stats, lambda stats: stats.set_aside == 1)
     eventually(heir.stats, lambda stats: "not acknowledged, kept in" in stats.problem)
+
+
+# Files that cannot be read, servers that come and go
+
+
+def test_a_file_that_cannot_be_read_to_its_end_costs_no_other(start, client, faulty_disk, quick_looks):
+    """It is reported, left, and sent when it can be read again."""
+    bad = spill_file(faulty_disk.directory, lines(range(20_000)))
+    good = spill_file(faulty_disk.directory, lines(range(100), first=10**6))
+    with bad.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.read(HEADER_BYTES)
+    faulty_disk.fail("read", errno.EIO, bad.name)
+    server = start()
+    heir = client(server, spill=faulty_disk.directory / "spill")
+    eventually(heir.stats, lambda stats: stats.problem == f"cannot use {bad}: Input/output error")
+    eventually(good.exists, lambda exists: not exists)
+    faulty_disk.mend("read")
+    eventually(heir.stats, lambda stats: stats.replayed >= 20_100)
+    eventually(lambda: spill_files(faulty_disk.directory), lambda files: not files)
+    server.stop()
+    assert len(entries(server)) == 20_100
+
+
+@pytest.mark.parametrize("step", [1, -7])
+def test_a_server_that_restarts_in_the_middle_of_a_replay_counts_no_loss(start, client, tmp_path, step):
+    """It has lost its memory of the sequences, and takes the first one that it sees as the start."""
+    number = 30_000
+    spill_file(tmp_path, lines(range(500_000, 500_000 + number * step, step)))
+    server = start()
+    port = str(server.port)
+    heir = client(server, spill=tmp_path / "spill")
+    for _ in range(2):
+        eventually(server.stats, lambda stats: stats["stored"] > 2000)
+        server.signal(signal.SIGKILL)
+        server.wait()
+        assert spill_files(tmp_path)
+        server = start(SERVER_PORT=port)
+    eventually(lambda: spill_files(tmp_path), lambda files: not files)
+    stats = heir.stats()
+    assert (stats.replayed, stats.set_aside) == (number, 0)
+    assert account(server)["losses"]["sequence_gaps"] == 0
+    server.stop()
+    assert len(messages(server)) == number + 1
 
 
 # A long replay

@@ -215,3 +215,27 @@ def test_retransmissions_share_datagrams_up_to_a_size():
     assert list(lost.retransmit(lost.pending.values(), 9, 10.0)) == [b"aaaa\nbbbb", b"c" * 20, b"d\ne"]
     assert lost.retransmitted == 5
     assert {sent.sent_at for sent in lost.pending.values()} == {10.0}
+
+
+def test_the_acks_that_come_first_in_a_window_do_not_hide_what_is_lost():
+    """Those of entries that were sent once. Of entries that are lost six times by chance none is hopeless."""
+    loss = Loss()
+    window = [1] * 655 + [2] * 236 + [3] * 85 + [4] * 30 + [5] * 11 + [6] * 4
+    for tries in window * 3 + [1] * 655:
+        loss.measured(tries)
+    assert loss.hopeless_tries > 10
+
+
+def test_what_another_socket_hears_counts():
+    other, replay = Unacknowledged(), Unacknowledged()
+    other.add(1, b"a", 0.0)
+    replay.add(7, b"b", 0.0)
+    assert other.acknowledge(1, 0.1)
+    for number in range(1, HOPELESS_TRIES + 2):
+        other.add(number, b"a", number + 0.5)
+        assert other.acknowledge(number, number + 0.6)
+        assert replay.hopeless() == []
+        replay.learn_from(other)
+        replay.sent_again(list(replay.pending.values()), float(number + 1))
+    assert [sent.sequence for sent in replay.hopeless()] == [7]
+    assert replay.timeout.round_trip == pytest.approx(0.1)
