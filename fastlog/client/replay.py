@@ -18,7 +18,7 @@ from contextlib import suppress
 import msgspec
 
 from fastlog.client.link import Link
-from fastlog.client.retransmit import Sent, Unacknowledged
+from fastlog.client.retransmit import HOPELESS_CHANCE, LOSS_MAX, Loss, Sent, Unacknowledged
 from fastlog.client.spill_file import Piece, SpillFile
 from fastlog.limits import SEQUENCE_WINDOW
 
@@ -36,7 +36,31 @@ class SpillCounts(msgspec.Struct):
     replayed: int = 0  # entries of files that the server acknowledged
     retransmitted: int = 0
     set_aside: int = 0  # entries, and lines that are none, in files that nobody sends again
-    given_up: int = 0  # the same, for which these files have no room
+    abandoned: int = 0  # the same, for which these files have no room
+
+
+class ReplayLoss(Loss):
+    """How much the network loses. In a window, the ACKs of entries that were sent once come first, and for a while it
+    looks as if nothing were lost. So the whole replay counts as well: what is set aside in error is not sent again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.new = Loss()  # what is known from the client's new entries
+        self._acknowledged = 0
+        self._tries_in_all = 0
+
+    def measured(self, tries: int) -> None:
+        super().measured(tries)
+        self._acknowledged += 1
+        self._tries_in_all += tries
+
+    @property
+    def hopeless_tries(self) -> int:
+        if self._acknowledged == 0:
+            return self.new.hopeless_tries
+        lost = min(1 - self._acknowledged / self._tries_in_all, LOSS_MAX)
+        in_all = math.ceil(math.log(HOPELESS_CHANCE) / math.log(lost)) if lost > 0 else 0
+        return max(super().hopeless_tries, in_all)
 
 
 class Replay:
@@ -63,6 +87,7 @@ class Replay:
         self._counts = counts
         self._set_aside = set_aside
         self._unacknowledged = Unacknowledged()
+        self._unacknowledged.loss = self._loss = ReplayLoss()
         self._starts: dict[int, int] = {}  # where the entries begin that are neither acknowledged nor set aside
         self._next: Piece | None = None  # read, and to be sent when it may be
         self._batch: list[tuple[int, bytes]] = []  # to be sent next, in one datagram
@@ -77,6 +102,7 @@ class Replay:
         """Does the work that is due. `new` are the client's new entries, which go to the same server. Returns True when
         all of the file is acknowledged or set aside."""
         self._unacknowledged.learn_from(new)
+        self._loss.new = new.loss
         self.is_blocked = False
         self.next_at = math.inf
         self._receive(now)

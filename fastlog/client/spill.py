@@ -64,6 +64,10 @@ class Spill:
             return min(self._directory.look_at, self.replay.next_at)
         return -math.inf if self._directory.has_left and self._taken is None else self._directory.look_at
 
+    def begin(self, takes_over: bool) -> None:
+        """`takes_over`: files that programs have left are looked for, at once and from time to time."""
+        self._directory.look_at = -math.inf if takes_over else math.inf
+
     def add(self, items: list[Item]) -> bool:
         """Writes entries that were never sent. Returns False if the disk takes none of them."""
         if monotonic() < self._again_at:
@@ -108,9 +112,9 @@ class Spill:
         self._directory.bytes += size
         counts.set_aside += len(fitting)
         if len(fitting) < len(lines):
-            counts.given_up += len(lines) - len(fitting)
+            counts.abandoned += len(lines) - len(fitting)
             self.note = (
-                f"{_entries(counts.given_up)} not acknowledged and given up: {self._prefix}.*{ASIDE} have reached their"
+                f"{_entries(counts.abandoned)} not acknowledged and lost: {self._prefix}.*{ASIDE} have reached their"
                 f" limit of {ASIDE_MAX_BYTES} bytes"
             )
         return True

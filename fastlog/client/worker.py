@@ -48,8 +48,13 @@ class Worker:
         self._awake_until = math.inf  # if a turn begins later, the thread did not run meanwhile
         self._send_at = math.inf  # when new entries may be sent again
 
-    def begin(self) -> None:
-        """To be called before the first turn, and before the first one after `finish`."""
+    def begin(self, takes_over: bool = True) -> None:
+        """To be called before the first turn, and before the first one after `finish`. Spill files that others left are
+        not taken over at the end of the program, when not even modules are whole."""
+        if self._has_begun:
+            return
+        if self._spill:
+            self._spill.begin(takes_over)
         self._has_begun = True
 
     def recover(self) -> None:
@@ -112,7 +117,7 @@ class Worker:
     def unconfirmed(self) -> int:
         """Priority entries that are out without an ACK."""
         spill = self._spill.counts if self._spill else SpillCounts()
-        return self.counts.given_up + self._unheard.sent_once + spill.set_aside + spill.given_up
+        return self.counts.given_up + self._unheard.sent_once + spill.set_aside + spill.abandoned
 
     def is_confirmed(self, unconfirmed: int) -> bool:
         """Whether no priority entry is out without an ACK, but those that were before."""
@@ -129,30 +134,39 @@ class Worker:
         )
 
     def stats(self, problem: str) -> ClientStats:
-        outbox, peer, unacknowledged = self._outbox, self._peer, self._unacknowledged
+        outbox, peer, unacknowledged, unheard = self._outbox, self._peer, self._unacknowledged, self._unheard
         spill = self._spill.counts if self._spill else SpillCounts()
         round_trip = unacknowledged.timeout.round_trip
+        # Entries that are finished are read before the calls: what changes meanwhile still counts as queued.
+        counts, once = self.counts, self.counts.acknowledged_once
+        acknowledged, sent_once = counts.acknowledged + once, self._queue.sent_once - once
+        given_up = counts.given_up
+        spilled, replayed = spill.spilled + counts.set_aside, spill.replayed
+        calls, dropped = outbox.account
         return ClientStats(
-            queued=sum(outbox.entries),
+            calls=calls,
+            queued=calls - sum(dropped.values()) - sent_once - acknowledged - given_up - spilled,
             queued_bytes=sum(outbox.bytes),
-            unacknowledged=len(unacknowledged.pending) + len(self._unheard.aside),
+            unacknowledged=len(unacknowledged.pending) + len(unheard.aside),
             sent=self._queue.sent,
+            sent_once=sent_once,
+            sent_unacknowledged=unheard.sent_once,
             sent_bytes=peer.counts.sent_bytes,
             datagrams=peer.counts.datagrams,
-            acknowledged=self.counts.acknowledged + spill.replayed,
-            retransmitted=unacknowledged.retransmitted + self._unheard.retransmitted + spill.retransmitted,
-            given_up=self.counts.given_up + spill.given_up,
-            given_up_first=tuple(self.counts.given_up_first),
-            dropped=outbox.dropped,
+            acknowledged=acknowledged + replayed,
+            retransmitted=unacknowledged.retransmitted + unheard.retransmitted + spill.retransmitted,
+            given_up=given_up,
+            given_up_first=tuple(counts.given_up_first),
+            dropped=dropped,
             shortened=outbox.shortened,
             refused=peer.counts.refused,
             lost=peer.flight.lost,
             lost_entries=peer.flight.lost_entries,
-            spilled=spill.spilled,
-            replayed=spill.replayed,
+            spilled=spilled,
+            replayed=replayed,
             set_aside=spill.set_aside,
+            abandoned=spill.abandoned,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            sent_unacknowledged=self._unheard.sent_once,
             problem=problem or self.problem,
         )
 
@@ -164,7 +178,6 @@ class Worker:
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
-        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
@@ -174,6 +187,8 @@ class Worker:
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
             if unacknowledged.silent and now >= unacknowledged.next_at:
+                if not unacknowledged.heard:
+                    self._delivery.is_asked_again(peer.link.has_taken_all(), now)
                 self._send(now, 1)  # a new entry asks a silent server as well as an old one
             unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
             self._delivery.pass_over(now, self._spill.set_aside if self._spill else None)
@@ -187,6 +202,7 @@ class Worker:
                 self._queue.hand_over_priority(self._spill.add)
             if self._spill.turn(now, peer.link, not peer.is_down, unacknowledged):
                 self._react(peer.heard(-math.inf, now), now)
+        peer.reach.waits(*self._waiting())
 
     def _try(self, now: float) -> None:
         """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""

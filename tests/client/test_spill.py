@@ -490,7 +490,7 @@ def test_an_entry_that_is_never_acknowledged_stops_no_other(start, client, tmp_p
     heir = client(server, spill=tmp_path / "spill")
     [aside] = eventually(lambda: spill_files(tmp_path), lambda files: [file.suffix for file in files] == [".aside"])
     stats = heir.stats()
-    assert (stats.replayed, stats.set_aside, stats.given_up) == (101 - len(places), len(places), 0)
+    assert (stats.replayed, stats.set_aside, stats.abandoned) == (101 - len(places), len(places), 0)
     count = "1 entry" if len(places) == 1 else f"{len(places)} entries"
     assert stats.problem == f"{count} not acknowledged, kept in {aside}"
     assert sorted(aside.read_bytes()[HEADER_BYTES:].splitlines()) == sorted(poison(1000 + place) for place in places)
@@ -554,14 +554,14 @@ def test_what_was_set_aside_can_be_sent_with_fastlog_send(start, client, tmp_pat
 
 
 def test_files_set_aside_have_a_limit(start, client, tmp_path, monkeypatch):
-    """Beyond it, entries are given up, counted and told."""
+    """Beyond it, entries are lost, counted and told."""
     monkeypatch.setattr(spill, "ASIDE_MAX_BYTES", 45_000)
     spill_file(tmp_path, [poison(1000), *lines(range(1, 10)), *map(poison, range(1010, 1020))])
     server = start(**SMALL)
     heir = client(server, spill=tmp_path / "spill")
-    stats = eventually(heir.stats, lambda stats: stats.set_aside + stats.given_up == 11)
-    assert (stats.set_aside, stats.given_up) == (2, 9)
-    assert stats.problem.startswith(f"9 entries not acknowledged and given up: {tmp_path}/spill.*.aside have reached")
+    stats = eventually(heir.stats, lambda stats: stats.set_aside + stats.abandoned == 11)
+    assert (stats.set_aside, stats.abandoned) == (2, 9)
+    assert stats.problem.startswith(f"9 entries not acknowledged and lost: {tmp_path}/spill.*.aside have reached")
     [aside] = eventually(lambda: spill_files(tmp_path), lambda files: len(files) == 1)
     assert 40_000 < aside.stat().st_size < 45_000
 
