@@ -312,9 +312,7 @@ class Run:
             frame = frame.f_back
         elif event != "c_call":
             return
-        if frame and frame.f_code.co_filename.startswith(CLIENT) and not frame.f_code.co_filename.endswith(
-            "thread.py"
-        ):
+        if frame and frame.f_code.co_filename.startswith(CLIENT) and not frame.f_code.co_filename.endswith("thread.py"):
             self._fails_in -= 1
             if self._fails_in == 0:
                 sys.setprofile(None)

@@ -32,7 +32,9 @@ class Entry:
         self.is_gone = False  # it was in the memory of a program that was killed, or in a file that is gone
 
     def __repr__(self) -> str:
-        return f"e{self.number} ({self.level}, handed over {self.handed} times, stored {sum(self.stored.values())} times)"
+        return (
+            f"e{self.number} ({self.level}, handed over {self.handed} times, stored {sum(self.stored.values())} times)"
+        )
 
 
 class Oracle:

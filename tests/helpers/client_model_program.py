@@ -109,9 +109,7 @@ class ModelThread(ClientThread):
 class Program:
     """One process, with one client. `parent`: it is the child of that one, which has ended, and has its memory."""
 
-    def __init__(
-        self, number: int, options: ClientOptions, network: Network, parent: "Program | None" = None
-    ) -> None:
+    def __init__(self, number: int, options: ClientOptions, network: Network, parent: "Program | None" = None) -> None:
         self.pid = 1000 + number
         self.options = options
         self.fds: set[int] = set()  # files that it has open
