@@ -4,7 +4,7 @@
 - `client.py`, `options.py`, `stats.py`: what programs call
 - `encode.py`, `_plain.pyx`, `level_names.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
-- `thread.py`, `worker.py`: that thread; its turn
+- `thread.py`, `waiting.py`, `worker.py`: that thread; who waits for it; its turn
 - `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage
 - `unheard.py`, `delivery.py`: entries and levels that the server does not acknowledge; what becomes of entries sent
 - `peer.py`, `reach.py`, `flight.py`: the server: its socket; up or down; what a refusal may be for
