@@ -17,6 +17,7 @@ from functools import partial
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
+LAST_SEC = 0.5  # in all for what is logged after that, if a server answers
 LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
 
@@ -54,7 +55,9 @@ def _after_fork_in_child() -> None:
     _waiting.clear()
     _told.clear()
     for thread in _all():
-        thread.begin_anew()
+        thread.outbox.begin_anew()
+        if thread.is_in_use:
+            thread.worker()  # closes what the parent has open
 
 
 def _is_multiprocessing_child() -> bool:
@@ -102,6 +105,8 @@ def _at_exit() -> None:
     for thread in threads:
         thread.pause(max(0.0, until - time.monotonic()))
     _finish(threads)
+    if any(thread.is_in_use and not thread.worker().is_away for thread in threads):
+        end_of_program.until = max(end_of_program.until, time.monotonic() + LAST_SEC)
 
 
 def _finish(threads: list[ClientThread]) -> None:

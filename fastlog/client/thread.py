@@ -71,13 +71,9 @@ class ClientThread:
                     abandoned.abandon()
         return found
 
-    def begin_anew(self) -> None:
-        """In a child after a fork."""
-        if self._workers:
-            self._waiters.forget()
-            self.worker()
-        else:
-            self.outbox.begin_anew()
+    @property
+    def is_in_use(self) -> bool:
+        return bool(self._workers)
 
     # For other threads
 
@@ -136,7 +132,7 @@ class ClientThread:
         done = self.flush(timeout, may_end_early=True)
         self._is_closing = True
         self._end_thread(END_SEC)
-        if self._workers:
+        if self.is_in_use:
             self.finish()
         return done
 
@@ -169,7 +165,7 @@ class ClientThread:
             return
         if not is_done(self):
             self.attend()
-        elif not self._workers or self.finish():
+        elif not self.is_in_use or self.finish():
             self.outbox.disown()
 
     # The thread

@@ -61,10 +61,6 @@ class Waiters:
         for waiter in list(self._waiting):
             waiter.release()
 
-    def forget(self) -> None:
-        """In a child after a fork: those threads are not in this process."""
-        self._waiting.clear()
-
 
 class Trouble:
     """The latest error."""
