@@ -1,12 +1,15 @@
 """Host names, ports and addresses: looked up, taken apart, and written as text."""
 
 import socket
+import threading
 from typing import Any
 
-from fastlog.errors import FastlogError
+from fastlog.errors import FastlogError, say
 
 # (family, address) as the socket module takes them
 Address = tuple[int, Any]
+
+WAIT_SHOWN_SEC = 1.0  # until the user is told that the system's resolver does not answer
 
 # A server that listens on all addresses is reached from its own machine at this one.
 LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -38,6 +41,34 @@ def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
         reason = error.strerror if isinstance(error, OSError) else "not a valid host name"
         raise AddressError(host, reason) from error
     return [(int(family), address) for family, _, _, _, address in found]
+
+
+def resolve_within(host: str, port: int, seconds: float) -> list[Address]:
+    """As `resolve`, for a command that ends by itself: it does not wait for the system's resolver for longer than that.
+    Raises AddressError."""
+    found: list[Address] = []
+    errors: list[AddressError] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(resolve(host, port))
+        except AddressError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=look_up, name="fastlog look-up", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads
+        return resolve(host, port)
+    thread.join(min(WAIT_SHOWN_SEC, seconds))
+    if thread.is_alive() and seconds > WAIT_SHOWN_SEC:
+        say(f"waiting for the address of {host!r}")
+        thread.join(seconds - WAIT_SHOWN_SEC)
+    if errors:
+        raise errors[0]
+    if not found:
+        raise AddressError(host, f"the name service did not answer within {seconds:g} s")
+    return found
 
 
 def is_numeric(host: str) -> bool:

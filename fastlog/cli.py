@@ -14,7 +14,15 @@ import msgspec
 
 from fastlog.config import Settings, in_force
 from fastlog.early import take_signals
-from fastlog.errors import ConfigError, FastlogError, StandardError, escape_unencodable, messages, say
+from fastlog.errors import (
+    ConfigError,
+    FastlogError,
+    StandardError,
+    escape_unencodable,
+    messages,
+    say,
+    wait_for_reader,
+)
 from fastlog.flags import SERVE, SYSTEM_LOG_DIR, make_parser
 from fastlog.setting_sources import (
     DEFAULT,
@@ -49,7 +57,7 @@ def main(words: list[str] | None = None) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     take_signals()
-    messages.wait_at_most(0)
+    messages.never_wait()
     sys.stderr = StandardError()
     sources = [_flags(options), Source("environment", os.environ, plain_names=True)]
     if options.env_file or (os.path.isfile(DEFAULT_ENV_FILE) and not options.no_env_file):
@@ -69,6 +77,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Runs a command other than `serve`, with the settings that it uses."""
+    wait_for_reader()
     given = vars(options)
     if "check" in given:
         options.check(options)

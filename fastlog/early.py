@@ -21,6 +21,8 @@ IGNORED_SIGNALS = (
     *(_signal.SIGPROF, _signal.SIGIO, _signal.SIGSTKFLT, *range(_signal.SIGRTMIN, _signal.SIGRTMAX + 1)),
 )
 
+closed_at_start: set[int] = set()  # descriptors that were closed, and are /dev/null now
+
 
 def prepare_command() -> None:
     """Does nothing in a program that is not the command."""
@@ -39,6 +41,7 @@ def open_standard_descriptors() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest descriptor that is free, which is `fd`
+            closed_at_start.add(fd)
             os.set_inheritable(fd, True)
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False, encoding="utf-8")
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False, encoding="utf-8")

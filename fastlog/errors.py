@@ -32,9 +32,9 @@ class Messages:
     """Lines on standard error, each under the program's name.
 
     Printing never fails, in any thread: a full disk under standard error, or nobody who reads it, must not end the
-    program. A command waits for who reads its messages, as any program does, unless it calls `wait_at_most`: what
-    cannot be printed in time, since a pipe is full or a terminal is stopped, is counted from then on, and the next line
-    says how much it is. The server waits for no time at all.
+    program. A command waits for who reads its messages, as any program does, unless it calls `wait_at_most`, or
+    `never_wait` as the server does: what cannot be printed in time, since a pipe is full or a terminal is stopped, is
+    counted from then on, and the next line says how much it is.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,9 @@ class Messages:
         self._cut = False  # the last line was printed in part
         self._fd = 2
         self._wait_ms: float | None = None  # until a line can be printed; None: for ever
+
+    def never_wait(self) -> None:
+        self.wait_at_most(0)
 
     def wait_at_most(self, seconds: float) -> None:
         """For a line, from now on. The lines after one that could not be printed wait for no time."""
@@ -105,6 +108,18 @@ def escape_unencodable() -> None:
     """Makes standard output write characters that its encoding lacks as escapes, rather than raise an error."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def wait_for_reader() -> None:
+    """Makes standard output wait until it is read, where another program has made the description that both share
+    non-blocking: what does not fit in a pipe would be lost. The other program keeps its description as it is."""
+    with contextlib.suppress(OSError):  # a socket cannot be opened a second time
+        if os.get_blocking(1):
+            return
+        own = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        os.set_blocking(own, True)
+        os.dup2(own, 1)
+        os.close(own)
 
 
 def discard_output() -> None:

@@ -7,6 +7,7 @@
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
 - `thread.py`, `worker.py`: that thread; its turn
 - `send_queue.py`, `retransmit.py`, `spill.py`: new entries; sent ones that wait for their ACK; files for an outage
+- `unheard.py`, `delivery.py`: entries and levels that the server does not acknowledge; what becomes of entries sent
 - `peer.py`, `reach.py`, `flight.py`: the server: its socket; up or down; what a refusal may be for
 - `route.py`, `lookup.py`: when to move to another socket or address; the addresses of the server's name
 - `link.py`, `sock_diag.py`: the socket and its ACKs; the receive buffer of a server on the same machine

@@ -28,3 +28,5 @@ cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexc
 
 # What identifies the calling thread: never 0.
 cdef unsigned long this_thread() noexcept
+
+cpdef void pause(double seconds) noexcept

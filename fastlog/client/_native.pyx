@@ -79,7 +79,7 @@ cdef unsigned long this_thread() noexcept:
     return PyThread_get_thread_ident()
 
 
-def pause(double seconds):
+cpdef void pause(double seconds) noexcept:
     """Sleeps, without the interpreter and without letting other greenlets run: for the client's own thread."""
     cdef int timeout_ms = <int>(min(seconds, WAIT_MAX_SEC) * 1000)
     with nogil:

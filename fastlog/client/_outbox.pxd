@@ -30,6 +30,8 @@ cdef class Datagram:
     cdef readonly list ordinary
     # Its priority entries: (sequence, the entry as it is sent, item).
     cdef readonly list priority
+    # Those of its ordinary items that have one of the client's priority levels all the same: (sequence, level).
+    cdef readonly list once
 
 # What one of the two lanes holds in memory, until the client's thread releases it, and its limits.
 cdef struct Lane:
@@ -48,17 +50,21 @@ cdef class Outbox:
     # The names of the constant fields, and `,"name":value` of each. The bytes of all fields that are added.
     cdef tuple names, constants
     cdef int64_t added_bytes
-    # By index of the level.
+    # By index of the level: whether its entries are priority entries, now and as the client was made.
     cdef bint is_priority[8]
+    cdef bint is_chosen[8]
     cdef uint64_t dropped_of[8]
     # 0 is the ordinary lane, 1 the priority lane.
     cdef Lane lanes[2]
     # The longest body that fits in a datagram, in bytes.
     cdef int64_t body_max
-    cdef uint64_t accepted_count, shortened_count
+    # Entries ever taken; those dropped instead; those shortened.
+    cdef uint64_t accepted_count, refused_count, shortened_count
     # What the client's thread does: one of the states in _outbox.pyx. Which thread it is; 0 before it runs.
     cdef int state
     cdef unsigned long thread
+    # It is one that only does the work for a while, since there is no thread.
+    cdef bint is_visited
     # The process whose entries these are: see forks in _native.pxd.
     cdef int forks
     # Starts the thread, and is what it runs.

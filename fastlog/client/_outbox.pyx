@@ -49,6 +49,9 @@ cpdef enum:
     # The most that the timestamp, the sequence and the brackets take, in bytes.
     ADDED_MAX_BYTES = 96
 
+# After an error that the thread itself could not handle, before another one is started.
+cdef double FAILED_SEC = 1.0
+
 cdef object encode = python_encode
 cdef object decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 cdef str TIMESTAMP = "timestamp"
@@ -82,7 +85,7 @@ cdef class Outbox:
         self.items = []
         self.levels = USUAL_SPELLINGS
         for i in range(len(LEVELS)):
-            self.is_priority[i] = LEVELS[i] in options.priority_levels
+            self.is_priority[i] = self.is_chosen[i] = LEVELS[i] in options.priority_levels
         for i in range(2):
             self.lanes[i] = Lane(0, 0, options.queue_entries, options.queue_bytes)
         self.host, self.app = options.host_field, options.app_field
@@ -109,7 +112,7 @@ cdef class Outbox:
         if self.forks != forks:
             self.begin_anew()
         self.take(entry, forks)
-        if self.state == NO_THREAD and self.items:
+        if (self.state == NO_THREAD or self.is_visited) and self.items:
             self.call_owner()
 
     cdef int take(self, dict entry, int forks) except -1:
@@ -135,6 +138,7 @@ cdef class Outbox:
                         return 0
         except Exception:
             self.dropped_of[level] += 1
+            self.refused_count += 1
             return 0
         return self.take_copy(entry, kind, forks)
 
@@ -157,6 +161,7 @@ cdef class Outbox:
             self.add(level, presence_in(copy.entry) | self.constants_in(copy.entry), body, forks)
         except BaseException as error:
             self.dropped_of[level] += 1
+            self.refused_count += 1
             if not isinstance(error, Exception):
                 raise
         return 0
@@ -174,7 +179,7 @@ cdef class Outbox:
             if self.names:
                 present |= self.constants_in(decode_names(body))
             self.add(index, present, body, self.forks)
-            if self.state == NO_THREAD and self.items:
+            if (self.state == NO_THREAD or self.is_visited) and self.items:
                 self.call_owner()
         return True
 
@@ -195,6 +200,7 @@ cdef class Outbox:
         """Whether an entry is dropped, and counted, because the outbox is closed or its lane is full."""
         if self.closed or is_full(&self.lanes[self.is_priority[level]]):
             self.dropped_of[level] += 1
+            self.refused_count += 1
             return True
         return False
 
@@ -233,17 +239,21 @@ cdef class Outbox:
         self.state = NO_THREAD
         return False
 
-    def take_over(self):
+    def take_over(self, bint are_others_gone):
         """Makes the calling thread the one that works, until it calls `end`. Returns False if another one works."""
-        if self.state != NO_THREAD:
+        if self.state != NO_THREAD and (self.is_here or not are_others_gone):
             return False
-        self.state, self.thread = BUSY, _native.this_thread()
+        self.state, self.thread, self.is_visited = BUSY, _native.this_thread(), True
         return True
 
     def end(self):
         """The calling thread works no more."""
         if self.is_here:
-            self.state, self.thread = NO_THREAD, 0
+            self.state, self.thread, self.is_visited = NO_THREAD, 0, False
+
+    def disown(self):
+        """Nobody uses it any more."""
+        self.owner = None
 
     @property
     def is_here(self):
@@ -263,7 +273,7 @@ cdef class Outbox:
             if self.wakeup.wake_now():
                 self.state = BUSY
             elif self.state != BUSY:  # its descriptors are closed: it sleeps, and sees that another one works now
-                self.state, self.thread = NO_THREAD, 0
+                self.state, self.thread, self.is_visited = NO_THREAD, 0, False
 
     cdef int call_owner(self) except -1:
         try:
@@ -280,13 +290,14 @@ cdef class Outbox:
         if self.forks == _native.forks:
             return False
         self.forks = _native.forks
-        self.state, self.thread = NO_THREAD, 0
+        self.state, self.thread, self.is_visited = NO_THREAD, 0, False
         self.items = nothing
         for i in range(2):
             self.lanes[i].entries = self.lanes[i].bytes = 0
         for i in range(8):
             self.dropped_of[i] = 0
-        self.accepted_count = self.shortened_count = 0
+            self.is_priority[i] = self.is_chosen[i]
+        self.accepted_count = self.refused_count = self.shortened_count = 0
         self.wakeup.shut()
         return True
 
@@ -349,6 +360,23 @@ cdef class Outbox:
             self.dropped_of[item.level] += 1
         self.release(items)
 
+    def set_priority(self, unsigned int level, bint priority):
+        """Whether later entries of a level are priority entries. `level` is an index in entry.LEVELS."""
+        self.is_priority[level] = priority
+
+    def make_ordinary(self, list items not None):
+        """Moves priority items to the ordinary lane, whatever its limits are. They are sent once."""
+        cdef Item item
+        cdef Py_ssize_t size
+        for item in items:
+            if item.priority:
+                size = PyBytes_GET_SIZE(item.body)
+                item.priority = False
+                self.lanes[1].entries -= 1
+                self.lanes[1].bytes -= size
+                self.lanes[0].entries += 1
+                self.lanes[0].bytes += size
+
     def pack(self, list items not None, Py_ssize_t start, uint64_t sequence, Py_ssize_t limit_bytes, int64_t most,
              int64_t most_priority):
         """A Datagram of the items from `start` on, the first of them numbered `sequence`.
@@ -360,7 +388,7 @@ cdef class Outbox:
         cdef Py_ssize_t at = start, end = min(len(items), start + most)
         cdef Datagram datagram = Datagram.__new__(Datagram)
         cdef Item item
-        datagram.ordinary, datagram.priority = [], []
+        datagram.ordinary, datagram.priority, datagram.once = [], [], []
         while at < end:
             item = <Item>items[at]
             needed = PyBytes_GET_SIZE(item.body) + fixed + 1
@@ -376,6 +404,8 @@ cdef class Outbox:
                 most_priority -= 1
             else:
                 datagram.ordinary.append(item)
+                if self.is_chosen[item.level]:
+                    datagram.once.append((sequence, item.level))
             size += added
             sequence += 1
             at += 1
@@ -427,6 +457,12 @@ cdef class Outbox:
         return is_half_empty(&self.lanes[0]) and is_half_empty(&self.lanes[1])
 
     @property
+    def account(self):
+        """Entries that were offered, and those of them that were dropped, by the names of their levels."""
+        dropped = self.dropped
+        return self.accepted_count + self.refused_count, dropped
+
+    @property
     def accepted(self):
         """Entries ever taken; the next one has this number."""
         return self.accepted_count
@@ -461,8 +497,8 @@ cdef void run(void *argument) noexcept with gil:
     outbox.thread = _native.this_thread()
     try:
         outbox.owner.run()
-    except BaseException:
-        pass
+    except BaseException:  # it reports its errors, and begins again: there is no memory even for that
+        _native.pause(FAILED_SEC)
     outbox.end()
     if outbox.state == NO_THREAD and outbox.items:  # put when it was about to end
         try:

@@ -129,6 +129,7 @@ class Client(LevelMethods):
         """Waits until both lanes are at most half full: for programs that may wait, such as one that reads a pipe.
         Returns False if `timeout` seconds were not enough, or the client is closed."""
         outbox = self._outbox
+        outbox.begin_anew()
         if not outbox.has_room:
             self._thread.wait_until(lambda: outbox.has_room or outbox.is_closed, timeout)
         return outbox.has_room

@@ -40,7 +40,7 @@ def _forget(number: int, _: object) -> None:
 def leave(thread: ClientThread) -> None:
     """Nobody holds the client any more: it sends what it has, and ends."""
     thread.outbox.close()
-    thread.leave()
+    thread.leave(is_dropped=True)
     if not thread.outbox.has_thread and not thread.is_done:
         _waiting.add(thread)
 
@@ -94,9 +94,7 @@ def _expect_end_of_billiard() -> None:
 
 
 def _at_exit() -> None:
-    if not end_of_program.has_begun:
-        end_of_program.until = time.monotonic() + EXIT_SEC
-        end_of_program.has_begun = True
+    _begin_end()
     threads = _all()
     for thread in threads:
         thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
@@ -104,7 +102,7 @@ def _at_exit() -> None:
     lost: dict[str, Lost] = {}
     for thread in threads:
         thread.pause(max(0.0, until - time.monotonic()))
-        for server, (entries, reason) in thread.finish_if_over().items():
+        for server, (entries, reason) in thread.finish_if_over(max(0.0, until - time.monotonic())).items():
             lost[server] = Lost(entries + (lost[server].entries if server in lost else 0), reason)
     _tell(lost)
 
@@ -116,16 +114,31 @@ def _tell(lost: dict[str, Lost]) -> None:
             _told.add(server)
             with contextlib.suppress(Exception):
                 messages = Messages()
-                messages.never_wait()
+                messages.wait_at_most(0)
                 count = "1 log entry was" if entries == 1 else f"{entries} log entries were"
                 messages.say(f"{count} not delivered: {reason or f'{server} does not answer'}")
 
 
-end_of_program.expect = _expect_end_of_billiard
-end_of_program.tell = _tell
-os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_at_exit)
-# Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment: there, a
-# child of multiprocessing delivers only what it flushes itself.
-if hasattr(threading, "_register_atexit"):
-    threading._register_atexit(_before_threads_end)
+def _begin_end() -> None:
+    if not end_of_program.has_begun:
+        end_of_program.until = time.monotonic() + EXIT_SEC
+        end_of_program.has_begun = True
+
+
+def _watch() -> None:
+    end_of_program.expect = _expect_end_of_billiard
+    end_of_program.tell = _tell
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+    atexit.register(_at_exit)
+    try:
+        # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:
+        # there, a child of multiprocessing delivers only what it flushes itself.
+        threading._register_atexit(_before_threads_end)  # type: ignore[attr-defined]
+    except AttributeError:
+        pass
+    except RuntimeError:  # the program ends, and has not logged before; `atexit` may call no more functions
+        if threading.current_thread() is threading.main_thread():
+            _begin_end()
+
+
+_watch()

@@ -127,7 +127,7 @@ class Peer:
         if self.reach.is_local:
             if came_up:
                 self.flight.arrived(math.inf)
-        elif not (self.is_down or self.reach.is_gentle):
+        elif not (self.is_down or self.reach.gentle.is_on):
             self.flight.trust(now - KEPT_SEC if self.reach.is_doubtful(now) else math.inf)
         return Event.CAME_UP if came_up else None
 
@@ -145,7 +145,7 @@ class Peer:
         """Sends one datagram, with that many ordinary entries. Returns False if it was not sent."""
         if not self._hand_over(data, entries, now):
             return False
-        self.reach.sent()
+        self.reach.gentle.sent()
         if self.reach.is_local:
             self.flight.arrived(math.inf)  # the one before was not refused
             self.flight.keep(Kept(data, entries, now))

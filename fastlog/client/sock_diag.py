@@ -10,7 +10,7 @@ import socket
 import struct
 
 from fastlog.client.descriptor import Descriptor, close_socket
-from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_MOST_BYTES
+from fastlog.limits import OVERHEAD_MOST_BYTES
 
 FULL_FIRST_SEC = 0.001  # until a full buffer is looked at again; doubles
 FULL_LONGEST_SEC = 0.02  # the longest time between two looks: the server's thread is asleep, or it hangs
@@ -56,7 +56,7 @@ class ReceiveBuffer:
         """When a datagram of `size` bytes may be sent: `now`, or the time to ask again. Who gets `now` sends it."""
         cost = _cost(size)
         if self._credit < cost:
-            room = self._room()
+            room = self._room(cost)
             if room is None:
                 return now
             self._credit = room
@@ -68,6 +68,11 @@ class ReceiveBuffer:
         self._credit -= cost
         return now
 
+    def is_empty(self) -> bool:
+        """Whether the server has taken all that was sent to it, as far as the kernel knows."""
+        memory = self._memory()
+        return memory is not None and memory[0] == 0
+
     def close(self) -> None:
         if self._socket:
             close_socket(self._socket, self._descriptor)
@@ -77,17 +82,26 @@ class ReceiveBuffer:
         """Whether the descriptor, if there is one, still belongs to it."""
         return self._socket is None or self._descriptor.is_ours()
 
-    def _room(self) -> int | None:
+    def _room(self, cost: int) -> int | None:
         """Bytes, as `_cost` counts them, that fit without filling more than half of the buffer: the other half is for
-        other senders. None if nothing is known: there is no such socket, or no answer."""
+        other senders. An empty buffer takes any one datagram, also of that cost. None if nothing is known: there is no
+        such socket, or no answer."""
+        memory = self._memory()
+        if memory is None:
+            return None
+        used, size = memory
+        if not used:
+            return max(size // 4, cost)
+        return max(0, size // 2 - used) // 2
+
+    def _memory(self) -> tuple[int, int] | None:
+        """Bytes in the buffer, and its size."""
         answer = self._answer()
         at = INET_DIAG_MESSAGE_BYTES
         while at + _MEMINFO.size <= len(answer):
             length, kind, used, size = _MEMINFO.unpack_from(answer, at)
             if kind == INET_DIAG_SKMEMINFO:
-                if not used:
-                    return max(int(size) // 4, _cost(DATAGRAM_MAX_BYTES))  # an empty buffer takes any one datagram
-                return max(0, int(size) // 2 - int(used)) // 2
+                return int(used), int(size)
             at += max(4, (length + 3) & ~3)
         return None
 

@@ -13,6 +13,8 @@ import math
 import threading
 import types
 from collections.abc import Callable
+from functools import partial
+from sys import is_finalizing
 from time import monotonic
 from typing import NamedTuple
 
@@ -59,6 +61,7 @@ class ClientThread:
         self._workers: dict[int, Worker] = {}  # by the generation of the outbox; only the newest one is used
         self._waiters: dict[threading.Event, Callable[[], bool]] = {}  # each is set when its condition holds
         self._is_leaving = False  # ends when everything is sent
+        self._is_dropped = False  # nobody can put anything any more
         self._is_closing = False  # ends now, and gives up what is left
         self._is_pausing = False  # ends now, and leaves everything as it is
         self._leave_at = math.inf
@@ -74,6 +77,7 @@ class ClientThread:
         found = self._workers.get(generation)
         if found is None:
             made = Worker(self._options, self.outbox)
+            self._is_pausing = False  # it was the parent that ended
             found = self._workers.setdefault(generation, made)
             for other in self._workers.keys() - {generation}:
                 abandoned = self._workers.pop(other, None)
@@ -99,8 +103,15 @@ class ClientThread:
     def attend(self) -> None:
         """Sees that somebody works: called when there is work and no thread of this process."""
         if end_of_program.has_begun:
-            self._work_here(lambda: self.worker().is_finished(self.outbox.accepted), end_of_program.until)
-            end_of_program.tell(self.finish_if_over())
+            number, worker = self.outbox.accepted, self.worker()
+
+            def is_over() -> bool:
+                return worker.is_finished(number) or worker.nothing_listens
+
+            self._work_here(is_over, end_of_program.until)
+            if not _is_true(is_over):  # another thread of the program does the work
+                self.wait_until(is_over, None)
+            end_of_program.tell(self.finish_if_over(0.0))
         elif monotonic() >= self._start_at:
             end_of_program.expect()
             if not self.outbox.start():
@@ -118,7 +129,7 @@ class ClientThread:
             while not (self.outbox.is_here or _is_true(holds) or monotonic() >= until):
                 if not self.outbox.has_thread and not end_of_program.has_begun:
                     self.attend()
-                if not self.outbox.has_thread:
+                if not self.outbox.has_thread or is_finalizing():
                     self._work_here(holds, until)
                     continue
                 self.outbox.wake_thread()
@@ -130,19 +141,19 @@ class ClientThread:
         return _is_true(holds)
 
     def flush(self, timeout: float, may_end_early: bool = False) -> bool:
-        """Waits until all entries taken so far are finished. Returns False if they are not, or one was given up. It may
-        end early if in its whole life the client got nothing but refusals."""
+        """Waits until all entries taken so far are finished. Returns False if they are not, or a priority entry was not
+        acknowledged. It may end early if in its whole life the client got nothing but refusals."""
         self.outbox.begin_anew()
         number = self.outbox.accepted
         if not number:
             return True
         worker = self.worker()
-        given_up = worker.counts.given_up
+        unconfirmed = worker.unconfirmed
         self.wait_until(
             lambda: worker.is_finished(number) or (may_end_early and worker.nothing_listens),
             timeout,
         )
-        return _is_true(lambda: worker.is_finished(number)) and worker.counts.given_up == given_up
+        return _is_true(lambda: worker.is_finished(number) and worker.is_confirmed(unconfirmed))
 
     def flush_while_it_advances(self, timeout: float) -> None:
         """Waits until all entries taken so far are finished, but not for a server that is away or does not answer."""
@@ -151,13 +162,16 @@ class ClientThread:
         if not number:
             return
         worker = self.worker()
+
+        def is_enough(before: int) -> bool:
+            return worker.is_away or worker.progress != before or worker.is_finished(number)
+
         until = monotonic() + timeout
         before = -1
         while worker.progress != before and monotonic() < until:
             before = worker.progress
-            wait = min(STALL_SEC, until - monotonic())
-            self.wait_until(lambda: worker.is_finished(number) or worker.is_away or worker.progress != before, wait)
-            if _is_true(lambda: worker.is_finished(number)) or worker.is_away:
+            self.wait_until(partial(is_enough, before), min(STALL_SEC, until - monotonic()))
+            if worker.is_away or _is_true(lambda: worker.is_finished(number)):
                 break
 
     def close(self, timeout: float) -> bool:
@@ -166,19 +180,22 @@ class ClientThread:
         done = self.flush(timeout, may_end_early=True)
         self._is_closing = True
         self._end_thread(END_SEC)
-        if self._workers and self.outbox.take_over():
+        if self._workers and self._take_over():
             try:
                 self.worker().finish()
             finally:
-                self.outbox.end()
+                self._end()
         return done
 
-    def leave(self) -> None:
+    def leave(self, is_dropped: bool = False) -> None:
         """Nobody uses the client any more: the thread ends when everything is sent, or after LEAVING_SEC. An entry that
-        comes all the same begins it anew."""
+        comes all the same begins it anew, unless the client itself is gone."""
         self._is_leaving = True
+        self._is_dropped = is_dropped
         self._leave_at = min(self._leave_at, monotonic() + LEAVING_SEC)
         self.outbox.wake_thread()
+        if is_dropped and not self.outbox.has_thread and self.is_done:
+            self.outbox.disown()
 
     def stats(self) -> ClientStats:
         problem = self._problem if monotonic() - self._problem_at < PROBLEM_SEC else ""
@@ -191,10 +208,13 @@ class ClientThread:
         self._is_pausing = True
         self._end_thread(timeout)
 
-    def finish_if_over(self) -> dict[str, Lost]:
+    def finish_if_over(self, timeout: float) -> dict[str, Lost]:
         """When the time is over, what is left goes to the spill file, or is given up. Returns that, by server."""
-        if self.is_done or not self.outbox.take_over():
+        if self.is_done:
             return {}
+        self._end_thread(timeout)
+        if not self._take_over():
+            return {self.server: Lost(sum(self.outbox.entries), "the client's thread hangs")}
         try:
             worker = self.worker()
             problem, before = worker.problem, worker.losses
@@ -202,7 +222,7 @@ class ClientThread:
             lost = worker.losses - before
             return {self.server: Lost(lost, problem)} if lost else {}
         finally:
-            self.outbox.end()
+            self._end()
 
     # The thread
 
@@ -212,6 +232,8 @@ class ClientThread:
                 pass
         finally:
             self._end()
+            if self._is_dropped:
+                self.outbox.disown()
 
     def _work(self) -> bool:
         """Returns False if an error has ended it before its time."""
@@ -252,10 +274,10 @@ class ClientThread:
 
     def _work_here(self, is_enough: Callable[[], bool], until: float) -> None:
         """Does the work of the thread in the calling one."""
-        if not self.outbox.take_over():
+        if not self._take_over():
             return
         try:
-            self.worker().begin()
+            self.worker().begin(takes_over=not end_of_program.has_begun)
             while True:
                 try:
                     self._drive(self.worker(), is_enough, until)
@@ -281,8 +303,12 @@ class ClientThread:
             self.worker().recover()
         until = monotonic() + self._pause_sec
         self._pause_sec = min(self._pause_sec * 2, PAUSE_LONGEST_SEC)
-        while monotonic() < until and not self._is_to_end():
+        while monotonic() < until and not (self._is_closing or self._is_pausing):
             pause(PAUSE_PART_SEC)
+
+    def _take_over(self) -> bool:
+        # When the interpreter is taken apart, no other thread runs any more, whatever it was about.
+        return self.outbox.take_over(is_finalizing())
 
     def _end_thread(self, timeout: float) -> None:
         if self.outbox.is_here:

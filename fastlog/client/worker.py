@@ -12,26 +12,20 @@ import math
 from functools import partial
 from time import monotonic
 
-import msgspec
-
 from fastlog.client._native import READ, WRITE
 from fastlog.client._outbox import LINGERING, SLEEPING, Outbox
+from fastlog.client.delivery import Delivery
 from fastlog.client.link import Link
 from fastlog.client.options import ClientOptions
 from fastlog.client.peer import Event, Peer
-from fastlog.client.retransmit import Sent, Unacknowledged, items_of
+from fastlog.client.retransmit import SHORTEST_TIMEOUT_SEC, Sent, Unacknowledged, datagram_of, items_of, packed
 from fastlog.client.send_queue import SendQueue
 from fastlog.client.spill import Spill, SpillCounts
 from fastlog.client.stats import ClientStats
+from fastlog.client.unheard import Unheard
 
+SLEEP_SEC = 1.0  # a thread that does not run for longer was stopped; a busy machine delays it less
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
-SHOWN_MAX = 20  # entries given up that are kept for ClientStats
-
-
-class Counts(msgspec.Struct):
-    acknowledged: int = 0
-    given_up: int = 0
-    given_up_first: list[bytes] = []
 
 
 class Worker:
@@ -44,40 +38,42 @@ class Worker:
         self._peer = Peer(options, self._connect, outbox.wake_thread)
         self._unacknowledged = Unacknowledged()
         self._queue = SendQueue(options, outbox, self._unacknowledged)
+        # With a spill file nothing is given up.
+        self._unheard = Unheard(options.give_up_sec if options.spill is None else math.inf)
         self._spill = self._make_spill()
         self._has_begun = False
         self._pack_delay_sec = options.pack_delay_sec
-        self._give_up_sec = options.give_up_sec
-        self.counts = Counts()
+        self._delivery = Delivery(options, outbox, self._unacknowledged, self._queue, self._unheard)
+        self.counts = self._delivery.counts
+        self._awake_until = math.inf  # if a turn begins later, the thread did not run meanwhile
         self._send_at = math.inf  # when new entries may be sent again
 
-    def begin(self) -> None:
-        """To be called before the first turn, and before the first one after `finish`."""
+    def begin(self, takes_over: bool = True) -> None:
+        """To be called before the first turn, and before the first one after `finish`. Spill files that others left are
+        not taken over at the end of the program, when not even modules are whole."""
         if self._has_begun:
             return
         spill = self._make_spill()
         if self._spill and spill:
             spill.counts = self._spill.counts
             self._spill = spill
-            spill.take_over()
+            if takes_over:
+                spill.take_over()
         self._has_begun = True
 
     def recover(self) -> None:
         """After an error in the middle of a turn: opens what the client sends through anew. What it holds stays."""
         self._peer.reopen()
-        self._outbox.recount(self._queue.items + items_of(self._unacknowledged.pending.values()))
+        sent = [*self._unacknowledged.pending.values(), *self._unheard.aside.values()]
+        self._outbox.recount(self._queue.items + items_of(sent))
 
     def finish(self) -> None:
         """Keeps on disk what a spill file may keep, counts the rest as given up or dropped, and closes everything."""
         self._queue.fetch()
         if self._spill and self._has_begun:
-            unacknowledged = list(self._unacknowledged.pending.values())[::-1]
-            if unacknowledged and self._spill.keep([sent.line for sent in unacknowledged]):
-                self._outbox.release(items_of(unacknowledged))
-                self._unacknowledged.pending.clear()
+            self._delivery.keep(self._spill.keep)
             self._queue.hand_over_priority(self._spill.add)
-        self._give_up(list(self._unacknowledged.pending.values()))
-        self._unacknowledged.pending.clear()
+        self._delivery.end(getattr(self._spill, "set_aside", None))
         self._queue.drop()
         self._peer.give_up()
         self.abandon()
@@ -110,14 +106,25 @@ class Worker:
     @property
     def losses(self) -> int:
         """Entries that were not delivered."""
-        return self.counts.given_up + sum(self._outbox.dropped.values())
+        return self.counts.given_up + sum(self._outbox.dropped.values()) + self._peer.flight.lost_entries
 
     @property
     def problem(self) -> str:
-        return (self._spill.problem if self._spill else "") or self._peer.problem(monotonic())
+        spill_problem = self._spill.problem if self._spill else ""
+        return spill_problem or self._unheard.problem or self._peer.problem(monotonic())
+
+    @property
+    def unconfirmed(self) -> int:
+        """Priority entries that are out without an ACK."""
+        return self.counts.given_up + self._unheard.sent_once
+
+    def is_confirmed(self, unconfirmed: int) -> bool:
+        """Whether no priority entry is out without an ACK, but those that were before."""
+        return self.unconfirmed <= unconfirmed and not self._unheard.aside
 
     def is_finished(self, number: int) -> bool:
-        """Whether all entries before that number are out: sent, acknowledged or given up, and none is on disk."""
+        """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;
+        and none is on disk."""
         return (
             self._queue.is_past(number)
             and self._unacknowledged.is_past(number)
@@ -126,50 +133,68 @@ class Worker:
         )
 
     def stats(self, problem: str) -> ClientStats:
-        outbox, peer, unacknowledged = self._outbox, self._peer, self._unacknowledged
+        outbox, peer, unacknowledged, unheard = self._outbox, self._peer, self._unacknowledged, self._unheard
         spill = self._spill.counts if self._spill else SpillCounts()
         round_trip = unacknowledged.timeout.round_trip
+        # Entries that are finished are read before the calls: what changes meanwhile still counts as queued.
+        counts, once = self.counts, self.counts.acknowledged_once
+        acknowledged, sent_once = counts.acknowledged + once, self._queue.sent_once - once
+        given_up = counts.given_up
+        spilled, replayed = spill.spilled + counts.set_aside, spill.replayed
+        calls, dropped = outbox.account
         return ClientStats(
-            queued=sum(outbox.entries),
+            calls=calls,
+            queued=calls - sum(dropped.values()) - sent_once - acknowledged - given_up - spilled,
             queued_bytes=sum(outbox.bytes),
-            unacknowledged=len(unacknowledged.pending),
+            unacknowledged=len(unacknowledged.pending) + len(unheard.aside),
             sent=self._queue.sent,
+            sent_once=sent_once,
+            sent_unacknowledged=unheard.sent_once,
             sent_bytes=peer.counts.sent_bytes,
             datagrams=peer.counts.datagrams,
-            acknowledged=self.counts.acknowledged + spill.replayed,
-            retransmitted=unacknowledged.retransmitted + spill.retransmitted,
-            given_up=self.counts.given_up,
-            given_up_first=tuple(self.counts.given_up_first),
-            dropped=outbox.dropped,
+            acknowledged=acknowledged + replayed,
+            retransmitted=unacknowledged.retransmitted + unheard.retransmitted + spill.retransmitted,
+            given_up=given_up,
+            given_up_first=tuple(counts.given_up_first),
+            dropped=dropped,
             shortened=outbox.shortened,
             refused=peer.counts.refused,
             lost=peer.flight.lost,
-            spilled=spill.spilled,
-            replayed=spill.replayed,
+            lost_entries=peer.flight.lost_entries,
+            spilled=spilled,
+            replayed=replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
             problem=problem or self.problem,
         )
 
     def turn(self, now: float) -> None:
         peer, unacknowledged = self._peer, self._unacknowledged
+        self._note_sleep(now)
         peer.is_blocked = False
         self._send_at = math.inf
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
-        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
         if peer.is_down and now >= peer.reach.try_at:
             self._try(now)
+        if self._spill is None:  # before entries are due, since one that is tried again has another time-out
+            self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
-            peer.retransmit(unacknowledged.retransmit(unacknowledged.due(now), peer.pack_bytes, now), now)
+            if unacknowledged.silent and now >= unacknowledged.next_at:
+                if not unacknowledged.heard:
+                    self._delivery.is_asked_again(peer.link.has_taken_all(), now)
+                self._send(now, 1)  # a new entry asks a silent server as well as an old one
+            unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
+            self._delivery.pass_over(now, getattr(self._spill, "set_aside", None))
+            self._try_aside(now)
+            if self._spill is None:
+                self._queue.relieve()
             self._send(now, DATAGRAMS_PER_TURN)
             self._receive(now)
-        if self._spill is None:
-            self._give_up(unacknowledged.give_up(now - self._give_up_sec))
-        else:
+        if self._spill:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
             if peer.link:
@@ -177,6 +202,7 @@ class Worker:
                 self._spill.turn(now, peer.link.address, not peer.is_down)
                 if self._spill.counts.replayed > replayed:
                     self._react(peer.heard(-math.inf, now), now)
+        peer.reach.waits(*self._waiting())
 
     def _try(self, now: float) -> None:
         """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""
@@ -185,7 +211,7 @@ class Worker:
         if not peer.reach.is_trying:
             return
         if unacknowledged.pending and not (peer.refused and peer.reach.is_local):
-            peer.retransmit(unacknowledged.retransmit([unacknowledged.newest()], peer.pack_bytes, now), now)
+            self._retransmit([unacknowledged.newest()], now)
         else:
             self._send(now, 1)
         self._receive(now)  # a server on this machine has refused it by now, or never will
@@ -199,6 +225,14 @@ class Worker:
         oldest = [part.oldest() for part in parts if part.pending]
         return min((sent.first_at for sent in oldest), default=math.inf), any(sent.times > 1 for sent in oldest)
 
+    def _note_sleep(self, now: float) -> None:
+        """A machine, a container or a process may be stopped for any time. The ACKs that came meanwhile are read
+        before anything is given up."""
+        late = now - self._awake_until
+        if late > SLEEP_SEC:
+            self._delivery.slept(late)
+        self._awake_until = now
+
     def _react(self, event: Event | None, now: float) -> None:
         """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
@@ -210,12 +244,40 @@ class Worker:
                 self._spill.renew(now, self._peer.link.address)
 
     def _receive(self, now: float) -> None:
-        found = [self._unacknowledged.acknowledge(sequence, now) for sequence in self._peer.receive(now)]
-        acknowledged = [sent for sent in found if sent]
-        if acknowledged:
-            self._react(self._peer.heard(max(sent.first_at for sent in acknowledged), now), now)
-        self._outbox.release(items_of(acknowledged))
-        self.counts.acknowledged += len(acknowledged)
+        heard_at = self._delivery.take_acks(self._peer.receive(now), now)
+        if heard_at is not None:
+            self._react(self._peer.heard(heard_at, now), now)
+
+    def _retransmit(self, due: list[Sent], now: float) -> tuple[list[Sent], float]:
+        """Sends entries again, as far as the socket and a server on this machine have room for them. Returns the rest,
+        and when there may be room."""
+        peer = self._peer
+        was_down = peer.is_down
+        groups = list(packed(due, peer.pack_bytes))
+        room_at, sent = now, 0
+        for group in groups[:DATAGRAMS_PER_TURN]:
+            datagram = datagram_of(group)
+            room_at = now if peer.link is None else peer.link.room_at(len(datagram), now)
+            if room_at > now:
+                break
+            peer.retransmit((datagram,), now)
+            if peer.link is None or peer.is_blocked or (peer.is_down and not was_down):
+                room_at = now + SHORTEST_TIMEOUT_SEC
+                break
+            self._unacknowledged.sent_again(group, now)
+            sent += 1
+        return [each for group in groups[sent:] for each in group], room_at
+
+    def _try_aside(self, now: float) -> None:
+        """Sends an entry again that the server passes over."""
+        sent = self._unheard.due(now)
+        if sent and self._peer.link:
+            room_at = self._peer.link.room_at(len(sent.line), now)
+            if room_at > now:
+                self._unheard.next_at = room_at
+                return
+            self._peer.retransmit((sent.line,), now)
+            self._unheard.sent_again(sent, now)
 
     def _send(self, now: float, datagrams: int) -> None:
         """Sends refused datagrams and then new entries, as far as they may go now."""
@@ -223,7 +285,7 @@ class Worker:
         for _ in range(datagrams):
             if peer.link is None:
                 return
-            gentle_at = peer.reach.send_at(now)
+            gentle_at = peer.reach.gentle.send_at(now)
             if gentle_at > now:
                 self._send_at = gentle_at
                 return
@@ -243,29 +305,24 @@ class Worker:
             if not peer.send(datagram.data, len(datagram.ordinary), now):
                 return
             self._queue.sent_now(datagram, now)
+            if datagram.once:
+                self._unheard.sent_ordinary(datagram.once)
         self._send_at = now
-
-    def _give_up(self, sent: list[Sent]) -> None:
-        counts = self.counts
-        self._outbox.release(items_of(sent))
-        counts.given_up += len(sent)
-        counts.given_up_first += [each.line for each in sent[: SHOWN_MAX - len(counts.given_up_first)]]
 
     def wait(self, until: float) -> None:
         """Until something can be done. While entries come, ordinary ones gather for the next turn and wake nobody."""
         unacknowledged, peer, queue = self._unacknowledged, self._peer, self._queue
         times = [until, self._send_at, peer.next_at(unacknowledged.silent)]
-        if not peer.is_down:
-            times.append(unacknowledged.next_at)
-        if self._spill:
-            times.append(self._spill.next_at)
-        elif unacknowledged.pending:
-            times.append(unacknowledged.oldest().first_at + self._give_up_sec)
+        if peer.link and not peer.is_down:
+            times += [unacknowledged.next_at, self._unheard.next_at]
+        times.append(self._spill.next_at if self._spill else self._delivery.next_at)
         now = monotonic()
+        self._note_sleep(now)
         gathering_until = queue.sent_at + self._pack_delay_sec
         if now < gathering_until:
             times.append(gathering_until)
         wait = min(times) - now
+        self._awake_until = now + max(0.0, wait)
         state = LINGERING if now < gathering_until or not queue.is_empty else SLEEPING
         if wait > 0 and not self._outbox.rest(state):
             wait = 0.0

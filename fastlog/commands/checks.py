@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fastlog.addresses import AddressError, resolve
+from fastlog.addresses import AddressError, resolve_within
 from fastlog.client.client import Client
 from fastlog.commands.bound_sockets import BoundSocket, tcp_listeners
 from fastlog.commands.directories import (
@@ -41,6 +41,7 @@ FULL_BYTES = MB  # a disk with less free space counts as full
 SYNCS = 5  # are timed; the median counts
 SLOW_SYNC_SEC = 0.05  # a longer wait for an ACK is one that a person notices
 ANSWER_SEC = 3.0  # the longest wait for an ACK: time for two retransmissions
+LOOKUP_SEC = 5.0  # the longest wait for the name service: as long as the system's resolver waits for one server
 GRAIN_SEC = 0.0002  # the resolution at which an answer is timed
 PROBE_NAME = f".fastlog-doctor.{os.getpid()}"  # one that another doctor left behind is not in the way
 IN_MEMORY = ("tmpfs", "ramfs")
@@ -319,7 +320,7 @@ def check_answer(host: str, settings: Settings) -> Finding:
     port = settings.server_port
     levels = settings.priority_levels or ("ERROR",)
     try:
-        resolve(host, port)
+        resolve_within(host, port, LOOKUP_SEC)
     except AddressError as error:
         return Finding("answer", "problem", str(error), f"getent hosts {shlex.quote(host)}")
     client = Client(host, port, priority_levels=levels, send_buffer=settings.sndbuf_size, give_up_sec=ANSWER_SEC)

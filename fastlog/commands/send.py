@@ -7,19 +7,19 @@ import random
 import signal
 import stat
 import sys
-import threading
 
 import msgspec
 
-from fastlog.addresses import Address, AddressError, resolve
+from fastlog.addresses import AddressError, resolve_within
 from fastlog.client.client import Client
 from fastlog.client.lines import guess_level, json_entry, read_lines
 from fastlog.client.link import Link
 from fastlog.client.stats import ClientStats
-from fastlog.commands.delivery import PATIENCE_SEC, WAIT_SHOWN_SEC, Delivery
+from fastlog.commands.delivery import PATIENCE_SEC, Delivery
 from fastlog.commands.levels import parse_level
 from fastlog.commands.signals import EndingSignals, SecondSignalError
 from fastlog.config import Settings
+from fastlog.early import closed_at_start
 from fastlog.errors import FastlogError, messages, say
 
 QUEUE_ENTRIES = 20_000  # held in memory; when half of them are, standard input is not read
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _standard_input() -> int:
     """The descriptor of standard input. Raises FastlogError."""
-    if sys.stdin is None:
+    if sys.stdin is None or 0 in closed_at_start:
         raise FastlogError("standard input is closed, and there is no MESSAGE")
     source = sys.stdin.fileno()
     if fcntl.fcntl(source, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
@@ -95,41 +95,23 @@ def _standard_input() -> int:
 
 def _find_server(host: str, settings: Settings, timeout_sec: float) -> None:
     """Fails at once where the client would keep looking for the server. Raises AddressError."""
-    found: list[Address] = []
-    errors: list[AddressError] = []
-
-    def look_up() -> None:
-        try:
-            found.extend(resolve(host, settings.server_port))
-        except AddressError as error:
-            errors.append(error)
-
-    # The system's resolver may take as long as it likes, and cannot be interrupted.
-    thread = threading.Thread(target=look_up, name="fastlog look-up", daemon=True)
-    thread.start()
-    patience_sec = timeout_sec + PATIENCE_SEC
-    thread.join(min(WAIT_SHOWN_SEC, patience_sec))
-    if thread.is_alive() and patience_sec > WAIT_SHOWN_SEC:
-        say(f"waiting for the address of {host!r}")
-        thread.join(patience_sec - WAIT_SHOWN_SEC)
-    if errors:
-        raise errors[0]
-    if not found:
-        raise AddressError(host, f"its name was looked up for {timeout_sec:g} s, without an answer")
+    address = resolve_within(host, settings.server_port, max(timeout_sec, PATIENCE_SEC))[0]
     try:
-        Link(found[0], settings.sndbuf_size).close()
+        Link(address, settings.sndbuf_size).close()
     except OSError as error:
         raise AddressError(host, error.strerror) from error
 
 
 def _send_samples(client: Client, delivery: Delivery, count: int, interval_sec: float, has_app: bool) -> bool:
-    """Returns False if it has sent fewer, because nothing moves, or a signal came."""
+    """Sends until a signal comes. Returns False if it has sent fewer because the server takes none."""
     for number in range(count):
-        if number and interval_sec and not delivery.pause(interval_sec):
-            return False
+        if number and interval_sec:
+            delivery.pause(interval_sec)
         if number % LINES_PER_LOOK == 0 and not delivery.make_room():
             say(f"{count - number} samples were not made, since the server takes none")
             return False
+        if delivery.is_ending:
+            break
         level, message = random.choices(SAMPLES, SAMPLE_WEIGHTS)[0]
         delivery.entries += 1
         client.send(level, message, **({} if has_app else {"app": "sample"}))
@@ -142,6 +124,7 @@ class _Lines:
     def __init__(self, client: Client, delivery: Delivery, level: str, is_json: bool, guess: bool) -> None:
         self._client, self._delivery = client, delivery
         self._level, self._is_json, self._guess = level, is_json, guess
+        self._is_file = False  # standard input is a file
         self._plain = 0  # lines that should be JSON entries and are not
         self._shortened = 0
 
@@ -149,15 +132,15 @@ class _Lines:
         """Sends until the end of the input, or a signal. Returns False if the input could not be read to its end."""
         if os.isatty(source):
             say("reading lines from standard input; Ctrl-D ends it")
-        is_file = stat.S_ISREG(os.fstat(source).st_mode)
+        self._is_file = stat.S_ISREG(os.fstat(source).st_mode)
         is_whole = True
         try:
-            for lines in read_lines(source, self._delivery.wait_for_input):
+            for lines in read_lines(source, self._wait_for_input):
                 self._send_all(lines)
-                if not self._delivery.make_room() and is_file:
-                    say("the rest of standard input was not read, since the server takes nothing")
-                    is_whole = False
-                    break
+                self._delivery.make_room()
+            if self._is_file and os.lseek(source, 0, os.SEEK_CUR) < os.fstat(source).st_size:
+                say("the rest of standard input was not read")
+                is_whole = False
         except OSError as error:
             say(f"cannot read standard input: {error.strerror}")
             is_whole = False
@@ -166,6 +149,11 @@ class _Lines:
         if self._plain:
             say(f"{self._plain} lines were not JSON objects with a message; sent as plain text")
         return is_whole
+
+    def _wait_for_input(self, source: int) -> bool:
+        """Returns False if no more is to be read: whoever writes to a pipe must not wait for the server for ever, but a
+        file can be sent again later."""
+        return not (self._is_file and self._delivery.is_stalled) and self._delivery.wait_for_input(source)
 
     def _send_all(self, lines: list[bytes]) -> None:
         delivery = self._delivery
@@ -212,7 +200,8 @@ def _report(stats: ClientStats, delivery: Delivery, server: str, reads: bool) ->
     not_sent = delivery.entries - stats.sent
     failed = bool(unacknowledged or stats.lost or not_sent)
     if stats.refused:
-        what = "entries sent then are lost. Is `fastlog serve` running there?" if failed else "entries waited for it"
+        lost = f"datagrams sent then are lost ({stats.lost}), with their entries. " if stats.lost else ""
+        what = f"{lost}Is `fastlog serve` running there?" if failed else "entries waited for it"
         say(f"nothing listened on {server} for a while: {what}")
     elif failed and stats.problem:
         say(stats.problem)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fastlog.addresses import AddressError, local_address, resolve
+from fastlog.addresses import AddressError, local_address, resolve_within
 from fastlog.config import describe
 from fastlog.errors import FastlogError, say
 from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Sender
@@ -26,6 +26,7 @@ START_SEC = 0.02  # from the start of the threads to the first entry, so that al
 LATE_SHARE, LATE_SEC = 0.1, 0.1  # how much longer a paced run may last, to catch up with its pace
 LOOK_SEC = 0.1  # between two looks at the counters
 ACK_BUFFER_BYTES = 4 << 20  # SO_RCVBUF of a client: ACKs come in groups of thousands
+LOOKUP_LEAST_SEC = 1.0  # the least time for the name service, whatever --timeout says
 SETTLE_SEC = 10.0  # the longest wait, after the last ACK, until the server has emptied its receive buffer
 FLUSH_PATIENCE_SEC = 30.0  # a server that flushes later than this is not waited for; the report shows what it buffers
 ENDLESS = 1 << 62  # entries of a run that ends by the clock
@@ -311,7 +312,7 @@ def _latency(usec: list[int]) -> Latency:
 
 def _connect(target: Target) -> socket.socket:
     """Raises AddressError if the name does not resolve or its address cannot be reached from here."""
-    family, address = resolve(target.host, target.port)[0]
+    family, address = resolve_within(target.host, target.port, max(target.give_up_sec, LOOKUP_LEAST_SEC))[0]
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:

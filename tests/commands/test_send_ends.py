@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -15,7 +16,11 @@ import termios
 import tty
 
 import pytest
+from msgspec import structs
 
+from fastlog import Client
+from fastlog.commands import delivery
+from fastlog.commands.signals import EndingSignals
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, eventually, run_fastlog
 
 NEVER_SEC = "600"  # a time-out that no test waits for
@@ -126,6 +131,19 @@ def test_of_a_file_that_nobody_takes_the_rest_is_not_read(request, tmp_path, whe
     assert counts(done.stderr.decode())[0] < 200_000
 
 
+def test_an_ordinary_entry_that_gets_through_does_not_prolong_the_wait_for_those_that_do_not(start, tmp_path):
+    """A server that acknowledges no ERROR takes the others at any time."""
+    server = start(PRIORITY_LEVELS="CRITICAL")
+    lines = b"ERROR: failed\nfine\n" * 40_000
+    done = run_fastlog(
+        "send", "--guess-level", "--port", str(server.port), "--timeout", "0.5", cwd=tmp_path, stdin=lines
+    )  # fmt: skip
+    assert done.returncode == 1
+    read, sent, acknowledged, unacknowledged, not_sent = counts(done.stderr)
+    assert (read, sent + not_sent, acknowledged) == (80_000, 80_000, 0)
+    assert unacknowledged > 0
+
+
 @pytest.mark.parametrize("where", ["free_port", "silent_port"])
 @pytest.mark.parametrize("what", [["a message", "--level", "ERROR"], ["--samples", "200000"]])
 def test_a_message_and_samples_that_nobody_takes_end(request, tmp_path, where, what):
@@ -223,6 +241,7 @@ def test_a_second_signal_ends_the_wait_and_the_account_is_given(free_port, sendi
     program = sending(free_port, "--level", "ERROR", "--timeout", NEVER_SEC)
     program.write(LINES)
     program.process.send_signal(signal.SIGTERM)
+    program.wait_for_message(b"SIGTERM: delivering what was read, for up to 600 s; a second signal ends that")
     program.wait_for_message(b"waiting for 127.0.0.1 port ")
     program.process.send_signal(signal.SIGTERM)
     code, said = program.wait()
@@ -254,12 +273,98 @@ def test_a_signal_that_the_caller_ignores_stays_ignored(start, sending):
     assert [entry["message"] for entry in server.entries()] == ["before", "after"]
 
 
+def test_of_a_file_that_was_not_read_to_its_end_a_signal_leaves_the_rest(start, tmp_path, closing):
+    """So that `fastlog send < FILE && rm FILE` does not remove what was not sent."""
+    server = start()
+    file = tmp_path / "input"
+    file.write_bytes((b"x" * 200 + b"\n") * 200_000)
+    with file.open("rb") as source, server.stopped():
+        process = subprocess.Popen(
+            [*FASTLOG, "send", "--port", str(server.port), "--timeout", NEVER_SEC],
+            stdin=source, stderr=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT,
+        )  # fmt: skip
+        said = process.stderr.readline()
+        assert b"waiting for 127.0.0.1 port " in said
+        process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=PATIENCE_SEC)
+    assert process.returncode == 1
+    assert b"the rest of standard input was not read" in said
+    read, sent, *_ = counts(said.decode())
+    assert read == sent == len(server.entries()) < 200_000
+
+
+def test_a_terminal_that_goes_away_ends_it(start, tmp_path):
+    server = start()
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*FASTLOG, "send", "--port", str(server.port)],
+        stdin=theirs, stderr=subprocess.PIPE, cwd=tmp_path, env=BASE_ENVIRONMENT, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, b"typed\n")
+    eventually(lambda: server.stats()["total_received"], lambda received: received == 1)
+    os.close(ours)
+    _, said = process.communicate(timeout=PATIENCE_SEC)
+    assert (process.returncode, counts(said.decode())) == (0, (1, 1, 0, 0, 0))
+
+
+class Clock:
+    """In place of the module `time`; each look takes as long as it is told, and after the last one all is done."""
+
+    def __init__(self, looks):
+        self.now = 0.0
+        self._looks = iter(looks)
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, _seconds):
+        pass
+
+    def look(self, _seconds):
+        took = next(self._looks, None)
+        self.now += took or 0
+        return took is None
+
+
+class MovingClient:
+    """One of its entries is acknowledged whenever somebody looks."""
+
+    def __init__(self):
+        with Client() as client:
+            self._stats = client.stats()
+
+    def stats(self):
+        self._stats = structs.replace(self._stats, queued=1, acknowledged=self._stats.acknowledged + 1)
+        return self._stats
+
+
+def test_the_time_for_which_the_program_was_stopped_does_not_count(monkeypatch, closing):
+    """As by Ctrl-Z. Otherwise it would give up before the client could do anything."""
+    clock = Clock([0.1, 100.0, 0.1])
+    monkeypatch.setattr(delivery, "time", clock)
+    waiting = delivery.Delivery(closing(Client()), "a server", timeout_sec=1, signals=EndingSignals())
+    assert waiting._wait(clock.look, since=0)
+
+
+@pytest.mark.parametrize("number", [None, signal.SIGTERM])
+def test_progress_prolongs_the_wait_but_for_one_after_a_signal(monkeypatch, number):
+    clock = Clock([0.1] * 100)
+    monkeypatch.setattr(delivery, "time", clock)
+    signals = EndingSignals()
+    signals.came = number
+    waiting = delivery.Delivery(MovingClient(), "a server", timeout_sec=1, signals=signals)
+    assert waiting._wait(clock.look, since=0) is (number is None)
+    assert clock.now < 1.5 or number is None
+
+
 def test_a_signal_ends_samples_that_wait_for_their_interval(start, sending):
     server = start()
     program = sending(server.port, "--samples", "5", "--interval", NEVER_SEC)
     eventually(lambda: server.stats()["total_received"], lambda received: received == 1)
     program.process.send_signal(signal.SIGTERM)
-    assert program.wait()[0] == 1  # four samples were asked for and not made
+    assert program.wait()[0] == 0
     assert len(server.entries()) == 1
 
 
@@ -328,6 +433,52 @@ def test_an_input_open_for_writing_only_is_reported(free_port, tmp_path, kind):
     os.close(write)
     assert done.returncode == 1
     assert done.stderr == b"fastlog: cannot read standard input: it is open for writing only\n"
+
+
+def test_an_input_that_is_closed_is_reported(free_port, tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *FASTLOG, "send", "--port", str(free_port)], capture_output=True,
+        cwd=tmp_path, env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == b"fastlog: standard input is closed, and there is no MESSAGE\n"
+
+
+# Names
+
+
+@pytest.fixture
+def silent_name_service(tmp_path, closing):
+    """What a command begins with whose name service never answers."""
+    name_service = closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    address = f"127.53.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # others may run these tests at the same time
+    name_service.bind((address, 53))
+    settings = tmp_path / "resolv.conf"
+    settings.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(settings)]
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or (shutil.which("unshare") is None and os.environ.get("CI") != "true"),
+    reason="only root can replace the name service, and needs unshare for it; on Debian: apt install util-linux",
+)
+@pytest.mark.parametrize(
+    ("command", "reports"),
+    [
+        (["send", "a message", "--timeout", "1.5"], "fastlog: cannot find the server 'logs.example': the name service"),
+        (["loadtest", "--timeout", "1.5", "--dashboard", "http://127.0.0.1:9"], "fastlog: cannot find the server"),
+        (["doctor"], "cannot find the server 'logs.example': the name service did not answer within"),
+    ],
+)
+def test_a_name_service_that_never_answers_is_not_waited_for(silent_name_service, tmp_path, command, reports):
+    done = subprocess.run(
+        [*silent_name_service, *FASTLOG, *command, "--server", "logs.example"], stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, cwd=tmp_path, env=BASE_ENVIRONMENT, timeout=PATIENCE_SEC, check=False,
+    )  # fmt: skip
+    said = done.stdout.decode()
+    assert done.returncode == 1, said
+    assert "fastlog: waiting for the address of 'logs.example'\n" in said
+    assert reports in said
 
 
 # Messages that nobody reads

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import pytest
 
 from fastlog.logs.log_reader import BLOCK_BYTES, Follower
 from tests.helpers.entries import ERROR_7, INFO, entries, lines
-from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, run_fastlog
 
 FULL = (
     b'{"timestamp":"2026-11-24T07:00:00Z","sequence":7,"level":"warn","app":"shop","host":"node-1","message":"paid\\u0021 late",'
@@ -195,6 +196,21 @@ def test_following_ends_with_its_reader(tail, tmp_path):
     tailing.process.stdout.close()
     assert tailing.process.wait(PATIENCE_SEC) == 0
     assert tailing.process.stderr.read() == b""
+
+
+def test_an_output_that_does_not_block_gets_every_line(tmp_path):
+    (tmp_path / "server.log").write_bytes(lines([INFO] * 20_000))
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    process = subprocess.Popen(
+        [*FASTLOG, "tail", "--log-dir", ".", "--json", "-n", "all"], stdout=write, cwd=tmp_path, env=BASE_ENVIRONMENT
+    )
+    eventually(lambda: select.select([], [write], [], 0)[1], lambda room: not room)
+    assert not os.get_blocking(write)
+    os.close(write)
+    with os.fdopen(read, "rb") as output:
+        assert output.read() == lines([INFO] * 20_000)
+    assert process.wait(PATIENCE_SEC) == 0
 
 
 def test_conditions_hold_for_new_entries_too(tail, tmp_path):

@@ -1,11 +1,25 @@
-"""When entries are retransmitted: the numbers of RFC 6298, Karn's rule, and one at a time to a silent server."""
+"""When entries are retransmitted: the numbers of RFC 6298, Karn's rule, one at a time to a silent server, and a back-off
+and an end for each entry."""
 
 import math
 
 import pytest
 
-from fastlog.client.retransmit import SHORTEST_TIMEOUT_SEC, SILENT_AFTER, STEADY, Timeout, Unacknowledged
-from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, TIMEOUT_JITTER
+from fastlog.client.retransmit import (
+    CREDIT_FIRST,
+    CREDIT_LEAST,
+    CREDIT_PER_ACK,
+    HOPELESS_TRIES,
+    LONGEST_BACKOFF_SEC,
+    QUICK_TRIES,
+    SHORTEST_TIMEOUT_SEC,
+    SILENT_AFTER,
+    STEADY,
+    Loss,
+    Timeout,
+    Unacknowledged,
+)
+from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, SEQUENCE_WINDOW, TIMEOUT_JITTER
 
 
 def test_the_time_out_is_that_of_rfc_6298():
@@ -61,10 +75,10 @@ def test_time_outs_are_jittered_double_and_start_anew_with_an_ack():
 
 def test_many_time_outs_at_once_count_once():
     lost = Unacknowledged()
-    for sequence in range(100):
+    for sequence in range(CREDIT_FIRST // 2):
         lost.add(sequence, b"a", 0.0)
-    assert list(lost.retransmit(lost.due(1.0), 0, 1.0)) == [b"a"] * 100
-    assert list(lost.retransmit(lost.due(2.0), 0, 2.0)) == [b"a"] * 100
+    assert list(lost.retransmit(lost.due(1.0), 0, 1.0)) == [b"a"] * (CREDIT_FIRST // 2)
+    assert list(lost.retransmit(lost.due(2.0), 0, 2.0)) == [b"a"] * (CREDIT_FIRST // 2)
     assert not lost.silent
     assert lost.timeout.doublings == 0
 
@@ -85,15 +99,114 @@ def test_a_silent_server_is_asked_with_the_newest_entry_until_it_answers():
         assert list(silent.retransmit([sent], 0, now)) == [sent.line]
         assert silent.next_at <= now + LONGEST_TIMEOUT_SEC * (1 + TIMEOUT_JITTER)
     assert silent.acknowledge(9, now)
-    assert [sent.sequence for sent in silent.due(now)] == list(range(9))
+    assert [sent.sequence for sent in silent.due(now)] == list(range(CREDIT_LEAST))
 
 
-def test_entries_are_given_up_by_their_age():
+def test_a_server_that_comes_back_gets_the_entries_as_fast_as_it_acknowledges_them():
+    back = Unacknowledged()
+    for sequence in range(SEQUENCE_WINDOW):
+        back.add(sequence, b"a", 0.0)
+    back.fall_silent(1.0)
+    assert back.acknowledge(SEQUENCE_WINDOW - 1, 2.0)
+    found = back.due(2.0)
+    list(back.retransmit(found, 0, 2.0))
+    assert len(found) == CREDIT_LEAST
+    assert back.due(2.0) == []
+    for sent in found:
+        assert back.acknowledge(sent.sequence, 2.1)
+    assert len(back.due(2.1)) == CREDIT_LEAST * CREDIT_PER_ACK
+    assert len(back.due(2.1 + LONGEST_TIMEOUT_SEC)) == CREDIT_LEAST  # without any ACK meanwhile
+
+
+def passed_over(again: Unacknowledged, tries: int) -> float:
+    """Acknowledges ten entries after each try of the entry 0. Returns the time of the last try."""
+    again.add(0, b"a", 0.0)
+    now = 0.0
+    for sequence in range(1, 10 * tries, 10):
+        for later in range(sequence, sequence + 10):
+            again.add(later, b"b", now + 0.001)
+            again.acknowledge(later, now + 0.002)
+        now = max(now, again.next_at)
+        while not (due := again.due(now)):
+            now = again.next_at
+        assert list(again.retransmit(due, 0, now)) == [b"a"]
+    return now
+
+
+def test_an_entry_that_the_server_passes_over_has_a_back_off_of_its_own_and_is_hopeless_in_the_end():
+    again = Unacknowledged()
+    for sequence in range(1000, 1100):  # the network loses nothing
+        again.add(sequence, b"b", -1.0)
+        again.acknowledge(sequence, -0.999)
+    assert again.loss.quick_tries == QUICK_TRIES
+    assert again.loss.hopeless_tries == HOPELESS_TRIES
+    now = passed_over(again, HOPELESS_TRIES - 1)
+    assert again.hopeless() == []
+    assert again.next_at - now >= 4 * SHORTEST_TIMEOUT_SEC
+    again = Unacknowledged()
+    passed_over(again, 60)
+    [sent] = again.hopeless()
+    assert (sent.sequence, sent.times) == (0, 61)
+    assert not again.pending
+    assert again.stalled == 0
+    assert again.next_at == math.inf
+
+
+def test_the_back_off_of_an_entry_has_a_limit():
+    again = Unacknowledged()
+    now = passed_over(again, 60)
+    assert LONGEST_BACKOFF_SEC <= again._schedule.next_at - now <= LONGEST_BACKOFF_SEC * (1 + TIMEOUT_JITTER)
+
+
+def test_what_a_silent_server_did_not_acknowledge_is_not_hopeless():
+    silent = Unacknowledged()
+    silent.add(0, b"a", 0.0)
+    now = 0.0
+    for _ in range(100):
+        now = silent.next_at
+        list(silent.retransmit(silent.due(now), 0, now))
+    silent.add(1, b"b", now)
+    silent.acknowledge(1, now)
+    assert silent.hopeless() == []
+    [sent] = silent.due(now)
+    list(silent.retransmit([sent], 0, now))
+    assert silent.hopeless() == []
+    longest = SHORTEST_TIMEOUT_SEC * 2 ** (SILENT_AFTER + 1 - QUICK_TRIES) * (1 + TIMEOUT_JITTER)
+    assert silent.next_at - now <= longest  # its back-off is what it was before
+
+
+def test_where_much_is_lost_more_tries_are_quick_and_it_takes_more_of_them_to_be_hopeless():
+    loss = Loss()
+    for _ in range(100):
+        loss.measured(2)
+    assert (loss.quick_tries, loss.hopeless_tries) == (17, 24)
+    for _ in range(1000):
+        loss.measured(1)
+    assert (loss.quick_tries, loss.hopeless_tries) == (QUICK_TRIES, HOPELESS_TRIES)
+
+
+def test_times_of_acknowledged_entries_do_not_pile_up():
+    busy = Unacknowledged()
+    for sequence in range(100_000):
+        busy.add(sequence, b"a", 0.0)
+        busy.acknowledge(sequence, 0.001)
+        busy.due(0.001)
+    assert len(busy._schedule._times) <= 2 * SEQUENCE_WINDOW
+
+
+def test_entries_are_given_up_by_their_age_when_they_were_tried_again_and_had_time_for_an_ack():
     old = Unacknowledged()
     for sequence in range(10):
         old.add(sequence, b"a", float(sequence))
-    assert [sent.sequence for sent in old.give_up(4.0)] == [0, 1, 2, 3, 4]
+    given_up, again = old.overdue(4.0, 100.0, may_try=True)
+    assert given_up == []
+    assert [sent.sequence for sent in again] == [0, 1, 2, 3, 4]
+    old.sent_again(again, 100.0)
+    assert old.overdue(4.0, 100.0 + FIRST_TIMEOUT_SEC - 0.01, may_try=True) == ([], [])
+    assert old.overdue(4.0, 100.0 + FIRST_TIMEOUT_SEC, may_try=True) == (again, [])
     assert list(old.pending) == [5, 6, 7, 8, 9]
+    given_up, again = old.overdue(5.0, 100.0, may_try=False)
+    assert ([sent.sequence for sent in given_up], again) == ([5], [])
 
 
 def test_retransmissions_share_datagrams_up_to_a_size():

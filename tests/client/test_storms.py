@@ -1,0 +1,158 @@
+"""Entries, or levels, that the server does not acknowledge: they are not sent again and again, nothing waits for them,
+and the client says so. And a client that was stopped for a while."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from fastlog import Client
+from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, eventually
+
+WITH_WARNING = ("WARNING", "ERROR", "CRITICAL")
+TOO_LONG = "x" * 20_000  # for a server with this setting
+SHORT_BUFFER = {"BUFFER_SIZE": "8192"}
+
+
+@pytest.fixture
+def client(closing):
+    """A client of a server."""
+
+    class Closing:
+        def __init__(self, made: Client) -> None:
+            self._made = made
+
+        def close(self) -> None:
+            """Does not wait for the entries that a test leaves."""
+            self._made.close(0)
+
+    def make(server, **options) -> Client:
+        made = Client(port=server.port, **options)
+        closing(Closing(made))
+        return made
+
+    return make
+
+
+def received(server) -> int:
+    """Entries that reached the server, repetitions included."""
+    return server.stats()["total_received"]
+
+
+def messages(server) -> list[str]:
+    return [json.loads(line)["message"] for line in server.whole_log().splitlines()]
+
+
+def send_both(sender: Client, level: str, number: int, other: str) -> None:
+    """Entries of a level, and after every tenth one of another."""
+    for i in range(number):
+        sender.send(level, f"{level} {i}")
+        if i % 10 == 9:
+            sender.send(other, f"{other} {i}")
+            eventually(sender.stats, lambda stats: stats.acknowledged > i // 10)  # noqa: B023
+
+
+def test_a_level_that_the_server_does_not_acknowledge_is_noticed_said_and_not_repeated(start, client):
+    server = start()
+    sender = client(server, priority_levels=WITH_WARNING)
+    send_both(sender, "WARNING", 3000, "ERROR")
+    stats = eventually(sender.stats, lambda stats: stats.sent == 3300)
+    assert "does not acknowledge WARNING" in stats.problem
+    assert "PRIORITY_LEVELS" in stats.problem
+    assert stats.acknowledged == 300
+    assert stats.sent_unacknowledged > 2500
+    assert stats.sent_unacknowledged + stats.unacknowledged == 3000
+    eventually(lambda: received(server), lambda number: number >= 3300)
+    assert received(server) < 3300 * 1.2
+    server.stop()
+    assert set(messages(server)) >= {f"WARNING {i}" for i in range(3000)}
+
+
+def test_a_level_that_is_acknowledged_again_is_kept_and_repeated_again(start, client):
+    server = start(PRIORITY_LEVELS="CRITICAL")
+    sender = client(server)
+
+    def send_and_read():
+        sender.send("ERROR", "not acknowledged")
+        sender.send("CRITICAL", "acknowledged")
+        return sender.stats()
+
+    stats = eventually(send_and_read, lambda stats: "does not acknowledge ERROR" in stats.problem)
+    server.stop()
+    start(SERVER_PORT=str(server.port))
+    sender.send("ERROR", "asks")
+    eventually(sender.stats, lambda stats: not stats.problem)
+    assert sender.flush(PATIENCE_SEC)
+    stats = eventually(sender.stats, lambda stats: stats.unacknowledged == 0)
+    assert stats.given_up == 0
+
+
+@pytest.mark.parametrize("number", [1, 2000])
+def test_entries_that_the_server_never_takes_hold_up_no_other(start, client, number):
+    server = start(**SHORT_BUFFER)
+    sender = client(server, queue_bytes=1 << 27)
+    sender.send("ERROR", "first")
+    assert sender.flush()
+    for _ in range(number):
+        sender.send("ERROR", TOO_LONG)
+    for i in range(1, 50):
+        sender.send("ERROR", str(i))
+        eventually(sender.stats, lambda stats: stats.acknowledged > i)  # noqa: B023
+    stats = sender.stats()
+    assert stats.sent_bytes < 15 * number * len(TOO_LONG)
+
+
+def test_a_server_on_this_machine_that_acknowledges_nothing_holds_up_nothing(start, client):
+    server = start(PRIORITY_LEVELS="NONE")
+    sender = client(server, window=16)
+    for i in range(1000):
+        sender.send("ERROR", str(i))
+    stats = eventually(sender.stats, lambda stats: "does not acknowledge ERROR" in stats.problem)
+    stats = eventually(sender.stats, lambda stats: stats.sent == 1000)
+    assert stats.acknowledged == 0
+    assert not sender.flush(0.1)
+    eventually(lambda: received(server), lambda number: number >= 1000)
+    assert received(server) < 1200
+    server.stop()
+    assert set(messages(server)) == set(map(str, range(1000)))
+
+
+STOPPED = """
+import sys
+from fastlog import Client
+client = Client(port=int(sys.argv[1]), give_up_sec=2)
+for number in range(50): client.send("ERROR", str(number))
+client.flush(0.1)
+print("sent", flush=True)
+sys.stdin.readline()
+client.flush(0.1)
+print(client.stats().given_up, flush=True)
+client.flush(20)
+print(client.stats().acknowledged, client.stats().given_up, flush=True)
+"""
+
+
+def test_time_in_which_the_program_was_stopped_gives_up_nothing(start, closing):
+    """The server, too, runs again only after the program."""
+    server = start()
+    with server.stopped():
+        program = subprocess.Popen(
+            [sys.executable, "-c", STOPPED, str(server.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=BASE_ENVIRONMENT,
+            text=True,
+        )
+        with program:
+            assert program.stdout.readline() == "sent\n"
+            program.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)  # it is to be stopped for longer than give_up_sec
+            program.send_signal(signal.SIGCONT)
+            program.stdin.write("\n")
+            program.stdin.flush()
+            assert program.stdout.readline() == "0\n"
+            server.signal(signal.SIGCONT)
+            assert program.stdout.readline() == "50 0\n"
