@@ -120,18 +120,18 @@ def test_groups_in_groups_and_chains_in_groups():
     assert "left out" in text_of_large(ExceptionGroup("groups", [ExceptionGroup("inner", [chain(50)] * 50)] * 50))
 
 
-class Unspeakable(Exception):
+class UnspeakableError(Exception):
     def __str__(self):
         raise RuntimeError
 
 
 def test_large_exceptions_that_fail_to_be_printed():
     error = chain(100)
-    error.__cause__ = Unspeakable()
+    error.__cause__ = UnspeakableError()
     error.__cause__.__cause__ = chain(100)
-    error.__cause__.__notes__ = ["a note", Unspeakable(), *["x"] * 1000]
+    error.__cause__.__notes__ = ["a note", UnspeakableError(), *["x"] * 1000]
     text = text_of_large(error)
-    assert "Unspeakable: str() raised RuntimeError" in text
+    assert "UnspeakableError: str() raised RuntimeError" in text
     assert "a note\n" in text
 
 
