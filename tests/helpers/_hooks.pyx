@@ -8,6 +8,7 @@ from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
+from fastlog.client cimport _native
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
@@ -47,6 +48,11 @@ def seen_before(lines):
         if not was_there:
             stored.add(hash, 0)
     return found
+
+
+def count_fork():
+    """To clients, this process is the child of a fork from now on."""
+    _native.forks += 1
 
 
 def let_pass(Intake intake not None, uint64_t ms):

@@ -7,7 +7,6 @@ steps, each with a seed of its own, so steps can be left out of a run that faile
     python -m tests.helpers.model --first 0 --runs 1000
 """
 
-import argparse
 import contextlib
 import ctypes
 import gc
@@ -15,10 +14,8 @@ import math
 import os
 import select
 import shutil
-import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -37,17 +34,15 @@ from tests.helpers.model_names import NAME
 from tests.helpers.model_oracle import Entry, Oracle, check_account
 from tests.helpers.model_outside import Outside
 from tests.helpers.model_steps import STEPS, WEIGHTS
+from tests.helpers.random_runs import Step, main
 
 SENDERS = 2
 FEWEST, MOST = 8, 30  # steps of a run
 STARTS = 5  # one reports an error of the disk that nobody saw before, and the next one works
 ROUNDS = 25  # in which everything is stored and acknowledged at the end
 ROUNDS_ALONE = 2  # of these, in which it is without another repetition
-PROGRESS = 10_000  # runs after which a line is printed
 M_MMAP_THRESHOLD = -3  # for mallopt
 ACK_PREFIX = len(b'{"ack":true,"sequence":')
-
-Step = tuple[Callable[["Run"], None], int]  # and a seed for it
 
 
 class Rig:
@@ -95,6 +90,9 @@ class Rig:
             with contextlib.suppress(BlockingIOError):
                 while True:
                     each.recv(1 << 16, socket.MSG_DONTWAIT)
+
+    def make_run(self, seed: int, trace: list[str] | None = None) -> "Run":
+        return Run(self, seed, trace)
 
     def close(self) -> None:
         for module, name, value in reversed(self._undo):
@@ -368,64 +366,9 @@ class Run:
         raise AssertionError("not everything is acknowledged in the end")
 
 
-def why_it_fails(rig: Rig, seed: int, steps: list[Step] | None = None, trace: list[str] | None = None) -> str | None:
-    """Runs a seed, or these steps of it. Returns the traceback if it failed."""
-    run = Run(rig, seed, trace)
-    try:
-        run.run(steps)
-    except Exception:
-        return traceback.format_exc()
-    return None
-
-
-def shrunk(rig: Rig, seed: int) -> list[Step]:
-    """As few of the seed's steps as still fail."""
-    steps = Run(rig, seed).steps
-    size = len(steps) // 2
-    while size:
-        at = 0
-        while at < len(steps):
-            fewer = steps[:at] + steps[at + size :]
-            if why_it_fails(rig, seed, fewer):
-                steps = fewer
-            else:
-                at += size
-        size //= 2
-    return steps
-
-
-def report(rig: Rig, seed: int) -> str:
-    """The shortest run that still fails, step by step, and how it fails."""
-    trace: list[str] = []
-    why = why_it_fails(rig, seed, shrunk(rig, seed), trace)
-    return "\n".join([f"seed {seed}:", *trace, why or "it does not fail again"])
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--runs", type=int, default=1000)
-    parser.add_argument("--most", type=int, default=3, help="end after so many failures")
-    options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    rig = Rig(Path(f"/dev/shm/fastlog-model-{os.getpid()}"))
-    began = monotonic()
-    done = failed = 0
-    try:
-        for seed in range(options.first, options.first + options.runs):
-            done += 1
-            if done % PROGRESS == 0:
-                print(f"{done} runs, up to seed {seed}", flush=True)
-            if why_it_fails(rig, seed):
-                failed += 1
-                print(report(rig, seed), flush=True)
-                if failed == options.most:
-                    break
-    finally:
-        rig.close()
-    print(f"{done} runs in {monotonic() - began:.1f} s, {failed} failed")
-    return 1 if failed else 0
+def make_rig() -> Rig:
+    return Rig(Path(f"/dev/shm/fastlog-model-{os.getpid()}"))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(make_rig))

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.model import Rig, report, why_it_fails
+from tests.helpers.model import Rig
+from tests.helpers.random_runs import report, why_it_fails
 
 RUNS = int(os.environ.get("FASTLOG_MODEL_RUNS", "2000"))
 FIRST = int(os.environ.get("FASTLOG_MODEL_FIRST", "0"))  # seeds are numbers from here on

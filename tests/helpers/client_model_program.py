@@ -1,0 +1,245 @@
+"""A program that logs, in a random run of the client: the real client, worked by hand in virtual time.
+
+No thread is started. Where the client's thread would wait, virtual time passes; so the thread's whole work is done in
+the calls that wait for it (`ClientThread._work_here`), which is also what the client does where threads cannot start.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fastlog.client._native import WRITE
+from fastlog.client._outbox import Outbox
+from fastlog.client.options import ClientOptions
+from fastlog.client.stats import ClientStats
+from fastlog.client.thread import ClientThread, end_of_program
+from tests.helpers._hooks import count_fork
+from tests.helpers.client_model_network import Network
+from tests.helpers.client_model_oracle import Entry
+
+TURN_SEC = 1e-5  # that a turn takes
+SPIN_TURNS = 20_000  # in a virtual second: nothing that a run does needs so many
+SPIN_SEC = 1.0
+
+
+class Broken(BaseException):
+    """What the client must never do. It is no Exception, which the client would catch."""
+
+
+class ModelWakeup:
+    """In place of the pipe: lets virtual time pass."""
+
+    is_open = True
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._is_woken = False
+        self._turns = 0
+        self._counted_from = network.clock.now
+
+    def open(self) -> None:
+        pass
+
+    close = shut = open
+
+    def wake(self) -> bool:
+        self._is_woken = True
+        return True
+
+    def wait(self, others: list[tuple[int, int]], seconds: float) -> None:
+        network, clock = self._network, self._network.clock
+        found = {own.fileno(): own for own in network.sockets}
+        waited = [(found.get(fd), events) for fd, events in others]
+
+        def is_ready() -> bool:
+            return self._is_woken or any(
+                own is None or own.is_readable or (events & WRITE and clock.now >= network.blocked_until)
+                for own, events in waited
+            )
+
+        self._count()
+        clock.now += TURN_SEC
+        clock.run_until(clock.now + seconds, is_ready)
+        self._is_woken = False
+
+    def _count(self) -> None:
+        now = self._network.clock.now
+        if now - self._counted_from > SPIN_SEC:
+            self._counted_from, self._turns = now, 0
+        self._turns += 1
+        if self._turns > SPIN_TURNS:
+            raise Broken(f"{self._turns} turns within {SPIN_SEC} s")
+
+
+class ModelOutbox:
+    """The real outbox, which starts no thread."""
+
+    def __init__(self, network: Network, options: ClientOptions, owner: ClientThread) -> None:
+        self._outbox = Outbox(options, owner)
+        self.wakeup = ModelWakeup(network)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outbox, name)
+
+    def start(self) -> bool:
+        return False
+
+    def wake_thread(self) -> None:
+        self.wakeup.wake()
+
+
+class ModelThread(ClientThread):
+    """`may_fail`: an error was injected, which the client may report."""
+
+    may_fail = False
+
+    def attend(self) -> None:
+        if end_of_program.has_begun:
+            super().attend()
+
+    def _note(self, problem: str) -> None:
+        error = sys.exc_info()[1]
+        if error is not None and not self.may_fail:
+            raise Broken(f"an error in the client's thread: {error!r}") from error
+        super()._note(problem)
+
+
+class Program:
+    """One process, with one client. `parent`: it is the child of that one, which has ended, and has its memory."""
+
+    def __init__(
+        self, number: int, options: ClientOptions, network: Network, parent: "Program | None" = None
+    ) -> None:
+        self.pid = 1000 + number
+        self.options = options
+        self.fds: set[int] = set()  # files that it has open
+        self.spill_files: set[object] = set()  # those of them that its client knows to be in use
+        self.entries: list[Entry] = []  # that its client took, by their numbers in the outbox
+        self.dropped = 0  # calls
+        self.is_alive = True
+        self.has_worked = False
+        self.has_failed = False  # an error was injected, so that some figures may be wrong
+        self.victims: list[int] = []  # descriptors that were the client's, and are other files now
+        self.thread = parent.thread if parent else ModelThread(options)
+        self._network = network
+        self._last: tuple[ClientStats, int] | None = None  # of a program that has ended
+
+    @property
+    def clock(self):
+        return self._network.clock
+
+    @property
+    def outbox(self) -> ModelOutbox:
+        return self.thread.outbox
+
+    @property
+    def stats(self) -> ClientStats:
+        return self._last[0] if self._last else self.thread.stats()
+
+    @property
+    def told(self) -> int:
+        """Priority entries that it gave up or dropped after it had taken them, by its own figures."""
+        return self.stats.given_up + self.late_drops + getattr(self.stats, "sent_unacknowledged", 0)
+
+    @property
+    def late_drops(self) -> int:
+        return self._last[1] if self._last else sum(self.outbox.dropped.values()) - self.dropped
+
+    def held(self) -> set[int]:
+        """The numbers of the entries that it has in memory."""
+        if not self.is_alive:
+            return set()
+        worker = self.thread.worker()
+        queue = worker._queue
+        sent = [*worker._unacknowledged.pending.values()]
+        if hasattr(worker, "_unheard"):
+            sent += worker._unheard.aside.values()
+        items = queue.items + [each.item for each in sent]
+        return {item.number for item in items} | set(range(queue._fetched, self.outbox.accepted))
+
+    def put(self, entry: Entry, fields: dict[str, object]) -> None:
+        outbox = self.outbox
+        accepted, dropped = outbox.accepted, sum(outbox.dropped.values())
+        outbox.put(fields)
+        taken, refused = outbox.accepted - accepted, sum(outbox.dropped.values()) - dropped
+        # At the end of the program an entry that was taken may be dropped in the same call.
+        is_once = taken + refused == 1 or (taken == 1 and end_of_program.has_begun)
+        assert is_once, f"a call is counted {taken} times as taken, {refused} times as dropped"
+        if taken:
+            entry.is_taken = True
+            entry.index = accepted
+            self.entries.append(entry)
+        else:
+            self.dropped += 1
+
+    def work(self, seconds: float, is_enough: Callable[[], bool] = lambda: False) -> None:
+        """The client's thread works for so long. It is not started before the first entry."""
+        until = self.clock.now + seconds
+        if self.outbox.accepted or self.has_worked:
+            self.has_worked = True
+            self.thread._work_here(lambda: self.clock.now >= until or is_enough(), until)
+        if self.clock.now < until and not is_enough():
+            self.clock.run_until(until)
+
+    def close(self, timeout: float) -> bool:
+        done = self.thread.close(timeout)
+        self.ends()
+        return done
+
+    def exit(self) -> None:
+        """The program ends, as `lifecycle.py` has it; functions that are called later may still log."""
+        end_of_program.until, end_of_program.has_begun = self.clock.now + 2.0, True
+        self.thread.flush(2.0, may_end_early=True)
+        self.thread.pause(0.0)
+        self.thread.finish_if_over(0.0)
+
+    def exited(self) -> None:
+        """What it has open, the kernel closes."""
+        end_of_program.until, end_of_program.has_begun = float("inf"), False
+        self.ends()
+        self.kernel_closes()
+
+    def ends(self) -> None:
+        self._last = self.stats, self.late_drops
+        self.is_alive = False
+
+    def fork(self, number: int) -> "Program":
+        """The program forks and ends at once. Returns the child; call `begin_anew` in it."""
+        self.ends()
+        child = Program(number, self.options, self._network, self)
+        for own in self.sockets():
+            own.program = child
+        child.fds, self.fds = self.fds, set()
+        child.spill_files = set(self.spill_files)
+        child.victims, self.victims = self.victims, []
+        return child
+
+    def begin_anew(self, *, is_seen: bool) -> None:
+        """`is_seen`: it was forked by os.fork, and not in C."""
+        count_fork()
+        if is_seen:
+            self.thread.begin_anew()
+
+    def close_descriptors(self, victim: int) -> None:
+        """As a daemon does. Another file gets their numbers."""
+        numbers = [own.fileno() for own in self.sockets()] + list(self.fds)
+        self.fds.clear()
+        for fd in numbers:
+            os.dup2(victim, fd, inheritable=False)
+            self.victims.append(fd)
+
+    def sockets(self) -> list[Any]:
+        return [own for own in self._network.sockets if own.program is self]
+
+    def kernel_closes(self) -> None:
+        """The program is gone."""
+        for own in self.sockets():
+            fd = own.detach()
+            if fd not in self.victims:
+                os.close(fd)
+        for fd in self.fds:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        self.fds.clear()
