@@ -26,6 +26,7 @@ from typing import Any
 import fastlog.client
 from fastlog.client import lifecycle, link, lookup, sock_diag, thread
 from fastlog.client.options import ClientOptions
+from fastlog.client.worker import Worker
 from fastlog.server.listener import Listener
 from tests.helpers.client_model_disk import Died, InUse, ModelOs
 from tests.helpers.client_model_network import HERE, Clock, ModelNetlink, ModelSocket, Network
@@ -41,6 +42,7 @@ SETTLE_SEC = 1_500.0  # of virtual time: more than two of the longest waits that
 ELSEWHERE = ("10.9.0.1", "10.9.0.3")
 PRIORITY = ("ERROR", "CRITICAL")
 CLIENT = str(Path(fastlog.client.__file__).parent)
+TURN = Worker.turn.__code__
 
 
 class Rig:
@@ -297,29 +299,34 @@ class Run:
         self.note(f"        {self.program.pid}")
 
     def fail_at(self, calls: int) -> None:
-        """The next work of the client fails in the middle, when it makes its n-th call."""
+        """A turn of the client fails in the middle, when it makes its n-th call."""
+        if not self.program.thread._workers:
+            return
         self._fails_in = calls
         self.program.has_failed = self.program.thread.may_fail = self.oracle.may_repeat = True
-        if self.program.thread._workers:
-            sys.setprofile(self._profile)
-            try:
-                self.work(0.01)
-            finally:
-                sys.setprofile(None)
+        is_turn = False
 
-    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call":
-            frame = frame.f_back
-        elif event != "c_call":
-            return
-        if frame and frame.f_code.co_filename.startswith(CLIENT) and not frame.f_code.co_filename.endswith(
-            "thread.py"
-        ):
-            self._fails_in -= 1
-            if self._fails_in == 0:
-                sys.setprofile(None)
-                self.note(f"        fails in {frame.f_code.co_name}, line {frame.f_lineno}")
-                raise MemoryError
+        def profile(frame: FrameType, event: str, argument: Any) -> None:
+            nonlocal is_turn
+            is_turn = is_turn or frame.f_code is TURN
+            caller = frame.f_back if event == "call" else frame if event == "c_call" else None
+            if is_turn and caller and self._may_fail(caller) and frame.f_code.co_name[0] != "<":
+                self._fails_in -= 1
+                if self._fails_in == 0:
+                    sys.setprofile(None)
+                    self.note(f"        fails in {caller.f_code.co_name}, line {caller.f_lineno}")
+                    raise MemoryError
+
+        sys.setprofile(profile)
+        try:
+            self.work(0.01)
+        finally:
+            sys.setprofile(None)
+
+    @staticmethod
+    def _may_fail(caller: FrameType) -> bool:
+        name = caller.f_code.co_filename
+        return name.startswith(CLIENT) and not name.endswith("/thread.py")
 
     def close_descriptors(self) -> None:
         """As a daemon does; other files get their numbers."""

@@ -121,7 +121,7 @@ class Program:
         self.is_alive = True
         self.has_worked = False
         self.has_failed = False  # an error was injected, so that some figures may be wrong
-        self.victims: list[int] = []  # descriptors that were the client's, and are other files now
+        self.victims: set[int] = set()  # descriptors that were the client's, and are other files now
         self.thread = parent.thread if parent else ModelThread(options)
         self._network = network
         self._last: tuple[ClientStats, int] | None = None  # of a program that has ended
@@ -213,7 +213,7 @@ class Program:
             own.program = child
         child.fds, self.fds = self.fds, set()
         child.spill_files = set(self.spill_files)
-        child.victims, self.victims = self.victims, []
+        child.victims, self.victims = self.victims, set()
         return child
 
     def begin_anew(self, *, is_seen: bool) -> None:
@@ -224,11 +224,11 @@ class Program:
 
     def close_descriptors(self, victim: int) -> None:
         """As a daemon does. Another file gets their numbers."""
-        numbers = [own.fileno() for own in self.sockets()] + list(self.fds)
+        numbers = [own.fileno() for own in self.sockets()] + sorted(self.fds)
         self.fds.clear()
         for fd in numbers:
             os.dup2(victim, fd, inheritable=False)
-            self.victims.append(fd)
+            self.victims.add(fd)
 
     def sockets(self) -> list[Any]:
         return [own for own in self._network.sockets if own.program is self]
