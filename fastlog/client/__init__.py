@@ -1,7 +1,8 @@
 """The client: what programs log with. In reading order, from a log call to the socket:
 
-- `handler.py`, `_record.pyx`, `record_fields.py`, `integrations.py`: records of logging libraries as entries
-- `client.py`, `options.py`, `stats.py`: what programs call
+- `handler.py`, `_record.pyx`, `record_fields.py`, `tracebacks.py`, `integrations.py`: records of
+  logging libraries as entries
+- `client.py`, `level_methods.py`, `options.py`, `stats.py`: what programs call
 - `encode.py`, `_plain.pyx`, `level_names.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
 - `thread.py`, `worker.py`: that thread; its turn

@@ -47,6 +47,9 @@ cdef class Outbox:
     cdef dict levels
     # `,"host":"…"` and `,"app":"…"`, or empty.
     cdef bytes host, app
+    # The names of the constant fields, and `,"name":value` of each. The bytes of all fields that are added.
+    cdef tuple names, constants
+    cdef int64_t added_bytes
     # By index of the level: whether its entries are priority entries, now and as the client was made.
     cdef bint is_priority[8]
     cdef bint is_chosen[8]
@@ -73,6 +76,7 @@ cdef class Outbox:
     cdef uint8_t *buffer
 
     # -1 with what is no Exception set.
+    cdef unsigned int constants_in(self, dict entry) except? 0xffffffff
     cdef int take(self, dict entry, int forks) except -1
     cdef int take_copy(self, dict entry, Kind kind, int forks) except -1
     cdef unsigned int level_of(self, name) except? 255

@@ -8,6 +8,7 @@ NO_THREAD: int
 HAS_TIMESTAMP: int
 HAS_HOST: int
 HAS_APP: int
+FIRST_CONSTANT: int
 ADDED_MAX_BYTES: int
 
 class Item:
@@ -72,7 +73,7 @@ class Outbox:
     @property
     def has_room(self) -> bool: ...
     @property
-    def calls(self) -> int: ...
+    def account(self) -> tuple[int, dict[str, int]]: ...
     @property
     def accepted(self) -> int: ...
     @property

@@ -25,6 +25,8 @@ from fastlog.client cimport _native
 from fastlog.client._native cimport Wakeup
 from fastlog.client._plain cimport ODD, PLAIN, Kind, Known, PlainCopy, kind_of
 
+import msgspec
+
 from fastlog.client.encode import encode as python_encode
 from fastlog.client.level_names import USUAL_SPELLINGS, level_index, warn_of_unknown_level
 from fastlog.client.shorten import shorten
@@ -42,6 +44,8 @@ cpdef enum:
     HAS_TIMESTAMP = 1
     HAS_HOST = 2
     HAS_APP = 4
+    # The flags of constant fields follow, in their order.
+    FIRST_CONSTANT = 8
     # The most that the timestamp, the sequence and the brackets take, in bytes.
     ADDED_MAX_BYTES = 96
 
@@ -49,6 +53,7 @@ cpdef enum:
 cdef double FAILED_SEC = 1.0
 
 cdef object encode = python_encode
+cdef object decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 cdef str TIMESTAMP = "timestamp"
 cdef str HOST = "host"
 cdef str APP = "app"
@@ -85,7 +90,10 @@ cdef class Outbox:
             self.lanes[i] = Lane(0, 0, options.queue_entries, options.queue_bytes)
         self.host, self.app = options.host_field, options.app_field
         self.body_max = (options.datagram_bytes or DATAGRAM_MAX_BYTES) - ADDED_MAX_BYTES
-        self.body_max -= len(self.host) + len(self.app)
+        constants = options.encoded_fields
+        self.names, self.constants = tuple([name for name, _ in constants]), tuple([field for _, field in constants])
+        self.added_bytes = len(self.host) + len(self.app) + sum([len(field) for field in self.constants])
+        self.body_max -= self.added_bytes
         self.owner = owner
         self.wakeup = Wakeup()
         self.forks = _native.forks
@@ -126,7 +134,7 @@ cdef class Outbox:
                         return 0
                     body = encoded(entry) if kind == PLAIN else None
                     if body is not None and PyBytes_GET_SIZE(body) <= self.body_max:
-                        self.add(level, presence(&known), body, forks)
+                        self.add(level, presence(&known) | self.constants_in(entry), body, forks)
                         return 0
         except Exception:
             self.dropped_of[level] += 1
@@ -150,7 +158,7 @@ cdef class Outbox:
             if PyBytes_GET_SIZE(body) > self.body_max or copy.characters_left_out or copy.fields_left_out:
                 body = shorten(copy.entry, self.body_max, encode, copy)
                 self.shortened_count += 1
-            self.add(level, presence_in(copy.entry), body, forks)
+            self.add(level, presence_in(copy.entry) | self.constants_in(copy.entry), body, forks)
         except BaseException as error:
             self.dropped_of[level] += 1
             self.refused_count += 1
@@ -168,6 +176,8 @@ cdef class Outbox:
         if PyBytes_GET_SIZE(body) > self.body_max:
             return False
         if not self.drops(index):
+            if self.names:
+                present |= self.constants_in(decode_names(body))
             self.add(index, present, body, self.forks)
             if (self.state == NO_THREAD or self.is_visited) and self.items:
                 self.call_owner()
@@ -176,6 +186,15 @@ cdef class Outbox:
     cdef unsigned int level_of(self, name) except? 255:
         cdef object found = self.levels.get(name)
         return level_index(name) if found is None else found
+
+    cdef unsigned int constants_in(self, dict entry) except? 0xffffffff:
+        """Which constant fields the entry has itself: their bits in `present`. Runs no Python code."""
+        cdef unsigned int present = 0, bit = FIRST_CONSTANT
+        for name in self.names:
+            if name in entry:
+                present |= bit
+            bit <<= 1
+        return present
 
     cdef bint drops(self, unsigned int level) noexcept:
         """Whether an entry is dropped, and counted, because the outbox is closed or its lane is full."""
@@ -365,7 +384,7 @@ cdef class Outbox:
         It takes at most `limit_bytes`, unless one entry alone takes more; at most `most` entries, and at most
         `most_priority` priority entries among them.
         """
-        cdef Py_ssize_t size = 0, added, needed, fixed = ADDED_MAX_BYTES + len(self.host) + len(self.app)
+        cdef Py_ssize_t size = 0, added, needed, fixed = ADDED_MAX_BYTES + self.added_bytes
         cdef Py_ssize_t at = start, end = min(len(items), start + most)
         cdef Datagram datagram = Datagram.__new__(Datagram)
         cdef Item item
@@ -402,6 +421,7 @@ cdef class Outbox:
     cdef size_t write(self, Item item, uint64_t sequence, uint8_t *to) noexcept:
         cdef char *p = <char *>to
         cdef Py_ssize_t inner = PyBytes_GET_SIZE(item.body) - 2
+        cdef unsigned int bit = FIRST_CONSTANT
         if item.present & HAS_TIMESTAMP:
             p += snprintf(p, ADDED_MAX_BYTES, b'{"sequence":%llu,', <unsigned long long>sequence)
         else:
@@ -414,6 +434,10 @@ cdef class Outbox:
             p = append(p, self.host)
         if not item.present & HAS_APP:
             p = append(p, self.app)
+        for field in self.constants:
+            if not item.present & bit:
+                p = append(p, <bytes>field)
+            bit <<= 1
         p[0] = b"}"
         return p + 1 - <char *>to
 
@@ -433,9 +457,10 @@ cdef class Outbox:
         return is_half_empty(&self.lanes[0]) and is_half_empty(&self.lanes[1])
 
     @property
-    def calls(self):
-        """Entries that were offered, whether they were taken or dropped."""
-        return self.accepted_count + self.refused_count
+    def account(self):
+        """Entries that were offered, and those of them that were dropped, by the names of their levels."""
+        dropped = self.dropped
+        return self.accepted_count + self.refused_count, dropped
 
     @property
     def accepted(self):

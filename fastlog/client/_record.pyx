@@ -5,6 +5,7 @@ There is no lock, and no state but the second that was written last, which is ch
 """
 
 from cpython.dict cimport PyDict_Next, PyDict_Size
+from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport floor
@@ -17,7 +18,7 @@ from fastlog._clock cimport SECOND_BYTES, SecondText, second_text
 import logging
 from time import time
 
-from fastlog.client.level_names import level_of_number
+from fastlog.client.level_names import level_of_record
 from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted
 
 cdef enum:
@@ -41,17 +42,16 @@ last_second.second = -1
 def entry_of(record, tuple fields not None):
     """The entry for a record, without the fields that the client adds. `fields` has pairs: the name of a field, and the
     name of the record's attribute for it; an attribute that is missing or None makes no field.
-
-    Raises an error only if the record has no `levelno`, or one that is not a number.
     """
     cdef dict attributes = record.__dict__
-    cdef object level = LEVELS.get(attributes["levelno"])
+    cdef object number = attributes.get("levelno")
+    cdef object level = LEVELS.get(number) if type(number) is int else None
     cdef object name = attributes.get("levelname", level)
     cdef object message = attributes.get("msg"), args = attributes.get("args")
     cdef dict entry = {}
     cdef object value
     entry["timestamp"] = timestamp(attributes.get("created"))
-    entry["level"] = level_of_number(attributes["levelno"]) if level is None else level
+    entry["level"] = level_of_record(number, name) if level is None else level
     entry["message"] = ""
     if name is not level and name != level:
         entry["level_name"] = name
@@ -75,33 +75,42 @@ def entry_of(record, tuple fields not None):
 
 
 cdef int add_extras(dict entry, dict attributes) except -1:
-    cdef list rest = None
+    cdef list rest = []
     cdef Py_ssize_t at = 0, number = 0, known = len(ATTRIBUTES)
     cdef PyObject *found
-    cdef PyObject *value
-    # Nothing in the loop runs Python code that could change the attributes: keys are compared as plain strings.
-    while PyDict_Next(attributes, &at, &found, &value):
+    cdef PyObject *inner
+    # Nothing in the loop runs Python code that could change the attributes, nor allocates what could start the garbage
+    # collector, which may run any: keys are compared as plain strings, and `rest` has keys and values in turn.
+    while PyDict_Next(attributes, &at, &found, &inner):
         key = <object>found
+        value = <object>inner
         number += 1
         if number <= known and key is <object>ATTRIBUTES[number - 1]:
             continue
         if type(key) is str:
             if key in NO_EXTRAS:
                 continue
-            if type(<object>value) is not bytes and key not in entry and key not in NOT_FREE:
-                entry[key] = <object>value
+            if type(value) is not bytes and key not in entry and key not in NOT_FREE:
+                entry[key] = value
                 continue
-        if rest is None:
-            rest = []
-        rest.append((key, <object>value))
-    if rest is not None:
-        add_fields(entry, rest)
+        PyList_Append(rest, key)
+        PyList_Append(rest, value)
+    if rest:
+        add_fields(entry, zip(rest[::2], rest[1::2]))
     return 0
+
+
+cdef double seconds_of(created) noexcept:
+    """The number of a record that a program made itself: an integer, a Decimal, one of numpy; -1 if there is none."""
+    try:
+        return -1.0 if created is None else float(created)
+    except Exception:
+        return -1.0
 
 
 cdef str timestamp(created):
     """Seconds since 1970 as RFC 3339 writes them, with microseconds; the present time if `created` is not a time."""
-    cdef double seconds = created if type(created) is float else -1.0
+    cdef double seconds = created if type(created) is float else seconds_of(created)
     cdef char text[40]
     cdef time_t second
     cdef int64_t usec

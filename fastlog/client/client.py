@@ -10,6 +10,7 @@ documentation for users.
 
 import os
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakSet, finalize
@@ -17,6 +18,7 @@ from weakref import WeakSet, finalize
 from msgspec import structs
 
 from fastlog.client.encode import text_of
+from fastlog.client.level_methods import LevelMethods
 from fastlog.client.lifecycle import leave, look_after
 from fastlog.client.options import (
     DEFAULT_HOST,
@@ -32,8 +34,10 @@ from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_B
 
 CLOSE_SEC = 5.0  # long enough for a server that was just restarted
 
+FIELDS_READ_MAX = 100_000  # of a mapping that may have no end; no datagram holds as many
 
-class Client:
+
+class Client(LevelMethods):
     """Sends entries to one server. A client makes no connection and looks up no name before the first entry, so it can
     be made while the server or the name service is down. Clients may be used by several threads, in signal handlers and
     from asyncio. Numbers may be given as text, such as a variable of the environment.
@@ -52,6 +56,9 @@ class Client:
     - `pack`: several entries may share a datagram; they are gathered for at most `pack_delay_sec`.
     - `datagram_bytes`: the largest datagram. By default, entries are packed up to the size that the path carries in one
       piece, and a single longer one goes in several pieces, up to 65,507 bytes. Longer entries are shortened.
+    - `fields`: constant fields, such as `{"env": "prod"}`, of the entries that have no field of that name. They are
+      encoded once.
+    - `enable`: False for a client that ignores what it is given: it has no thread and no socket, and counts nothing.
 
     Raises ConfigError, which is a ValueError, for a wrong argument. A copy is the client itself."""
 
@@ -62,7 +69,7 @@ class Client:
         *,
         app: str | None = None,
         hostname: str | None = None,
-        priority_levels: Iterable[str] = DEFAULT_PRIORITY_LEVELS,
+        priority_levels: Iterable[str | int] = DEFAULT_PRIORITY_LEVELS,
         send_buffer: int = DEFAULT_SEND_BUFFER_BYTES,
         queue_entries: int = QUEUE_ENTRIES,
         queue_bytes: int = QUEUE_BYTES,
@@ -72,6 +79,8 @@ class Client:
         pack: bool = True,
         pack_delay_sec: float = PACK_DELAY_SEC,
         datagram_bytes: int | None = None,
+        fields: Mapping[str, object] | None = None,
+        enable: bool | str = True,
     ) -> None:
         self._options = checked_options(
             host=host,
@@ -88,20 +97,23 @@ class Client:
             pack=pack,
             pack_delay_sec=pack_delay_sec,
             datagram_bytes=datagram_bytes,
+            fields=fields,
+            enable=enable,
         )
         self._thread = ClientThread(self._options)
         self._outbox = self._thread.outbox
-        self._put = self._outbox.put
+        self._put = self._outbox.put if self._options.enable else _ignore  # type: ignore[method-assign] # one call less
         look_after(self._thread)
         clients.add(self)
         self._finalizer = finalize(self, leave, self._thread)
         self._finalizer.atexit = False
-        if self._options.spill is not None:  # what an earlier program left is sent even if this one logs nothing
-            self._thread.attend()
+        if self._options.enable and self._options.spill is not None:
+            self._thread.attend()  # what an earlier program left is sent even if this one logs nothing
 
-    def send(self, level: str, message: str, **fields: object) -> None:
-        """Takes one entry. Never blocks and never raises, whatever the network and the values are: a value that JSON
-        cannot express is sent as its `str`. The values are read before `send` returns."""
+    def send(self, /, level: str | int, message: object, **fields: object) -> None:
+        """Takes one entry. `level` is a name in any case, or a number of `logging`. Never blocks and never raises,
+        whatever the network and the values are: a value that JSON cannot express is sent as its `str`. The values are
+        read before `send` returns."""
         self._put({"level": level, "message": message, **fields})
 
     def send_entry(self, entry: Mapping[str, object]) -> None:
@@ -111,7 +123,7 @@ class Client:
 
     def send_encoded(self, level: str, present: int, body: bytes) -> bool:
         """Takes one entry that is JSON already: see Outbox.put_encoded."""
-        return self._outbox.put_encoded(level, present, body)
+        return not self._options.enable or self._outbox.put_encoded(level, present, body)
 
     def wait_for_room(self, timeout: float | None = None) -> bool:
         """Waits until both lanes are at most half full: for programs that may wait, such as one that reads a pipe.
@@ -162,8 +174,16 @@ def _remade(options: dict[str, Any]) -> Client:
     return Client(**options)
 
 
+def _ignore(entry: dict[str, object]) -> None:
+    """What a client that is not enabled does with an entry."""
+
+
 def _as_dict(entry: Mapping[str, object]) -> dict[str, object]:
     try:
-        return dict(entry)
+        if isinstance(entry, dict):
+            return dict(entry)
+        if isinstance(entry, Mapping):
+            return {name: entry[name] for name in islice(entry, FIELDS_READ_MAX)}
+        return dict(islice(entry, FIELDS_READ_MAX))  # of pairs
     except Exception:  # not a mapping after all; its text is the message
         return {"message": text_of(entry)}

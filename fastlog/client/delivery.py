@@ -16,7 +16,7 @@ from fastlog.client.unheard import Unheard
 
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
 LOOK_SEC = 0.1  # between two looks at entries whose time is over, while they cannot be tried again
-TAKEN_ASKS = 3  # a server on this machine that took so many asks and answered none acknowledges nothing
+TAKEN_ASKS = 2  # a server on this machine that took so many asks and answered none acknowledges nothing
 
 
 SetAside = Callable[[list[bytes]], bool]  # takes entries as they were sent; False if the disk refuses
@@ -24,7 +24,7 @@ SetAside = Callable[[list[bytes]], bool]  # takes entries as they were sent; Fal
 
 class Counts(msgspec.Struct):
     acknowledged: int = 0
-    acknowledged_once: int = 0  # of these, entries that were sent as ordinary ones
+    acknowledged_once: int = 0  # entries that were sent as ordinary ones
     given_up: int = 0
     set_aside: int = 0
     given_up_first: list[bytes] = []
@@ -62,7 +62,7 @@ class Delivery:
                 levels.add(level)
                 of_once += 1
         self._outbox.release(items_of(acknowledged))
-        self.counts.acknowledged += len(acknowledged) + of_once
+        self.counts.acknowledged += len(acknowledged)
         self.counts.acknowledged_once += of_once
         if unheard.is_watching:
             levels |= {sent.item.level for sent in acknowledged if sent.item}
@@ -83,10 +83,10 @@ class Delivery:
             self._queue.make_ordinary(level)
         self._set_aside(found, now, set_aside)
 
-    def asked(self, is_taken: bool, now: float) -> None:
-        """A silent server that is on this machine was asked before. `is_taken`: it has emptied its receive buffer. If
-        it has never acknowledged anything, and takes what it is sent, it acknowledges none of these levels."""
-        self._taken = self._taken + 1 if is_taken and not self._unacknowledged.heard else 0
+    def is_asked_again(self, is_taken: bool, now: float) -> None:
+        """A server that has never acknowledged anything is about to be asked again. `is_taken`: it is on this machine,
+        and has emptied its receive buffer. If it takes what it is sent, it acknowledges none of these levels."""
+        self._taken = self._taken + 1 if is_taken else 0
         if self._taken >= TAKEN_ASKS:
             self._taken = 0
             for level in {sent.item.level for sent in self._unacknowledged.pending.values() if sent.item}:

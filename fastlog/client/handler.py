@@ -4,15 +4,19 @@ The handler turns a record into an entry and hands it to the client, which never
 signal handler may log while another record is handled, and a program may fork at any moment.
 """
 
+import inspect
 import logging
+import operator
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastlog.client._record import entry_of
 from fastlog.client.client import Client
-from fastlog.client.options import DEFAULT_HOST
+from fastlog.client.level_names import known_spelling
+from fastlog.client.options import DEFAULT_HOST, GIVE_UP_SEC, PACK_DELAY_SEC, QUEUE_BYTES, QUEUE_ENTRIES
 from fastlog.client.record_fields import select_fields
-from fastlog.limits import DEFAULT_PORT
+from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES, SEQUENCE_WINDOW
 
 # The fields that a handler can take from a record, and the record's attributes.
 RECORD_FIELDS = {
@@ -33,10 +37,13 @@ FLUSH_SEC = 5.0  # the longest wait for entries under way; service managers allo
 class Handler(logging.Handler):
     """Sends each record as an entry. `emit` returns at once and raises nothing.
 
-    `fields` are the names in RECORD_FIELDS to take from every record. `client_options` are those of `fastlog.Client`.
-    Instead of them, `host` and `port`, an existing `client` can be given, which the handler does not close. Raises
-    ConfigError for an unknown name in `fields` or a wrong option, and TypeError for options beside a client.
-    """
+    - `level`: as in `logging`, or any name of a level that fastlog knows, in any case.
+    - `fields`: the names in RECORD_FIELDS to take from every record.
+    - `extra`: constant fields, such as `{"env": "prod"}`, of the entries that have no field of that name.
+    - `client`: an existing client, which the handler does not close, instead of `host`, `port` and the other options.
+
+    All other options are those of `fastlog.Client`. Raises ConfigError for an unknown name in `fields` or a wrong
+    option, and TypeError for options beside a client."""
 
     def __init__(
         self,
@@ -45,16 +52,37 @@ class Handler(logging.Handler):
         *,
         level: int | str = logging.NOTSET,
         fields: Iterable[str] = ("logger", "file", "line"),
+        extra: Mapping[str, object] | None = None,
         client: Client | None = None,
-        **client_options: Any,
+        app: str | None = None,
+        hostname: str | None = None,
+        priority_levels: Iterable[str | int] = DEFAULT_PRIORITY_LEVELS,
+        send_buffer: int = DEFAULT_SEND_BUFFER_BYTES,
+        queue_entries: int = QUEUE_ENTRIES,
+        queue_bytes: int = QUEUE_BYTES,
+        window: int = SEQUENCE_WINDOW,
+        give_up_sec: float = GIVE_UP_SEC,
+        spill: str | os.PathLike[str] | None = None,
+        pack: bool = True,
+        pack_delay_sec: float = PACK_DELAY_SEC,
+        datagram_bytes: int | None = None,
+        enable: bool | str = True,
     ) -> None:
+        given = locals()
+        options = {name: given[name] for name in _CLIENT_OPTIONS}
         self._fields = select_fields(fields, RECORD_FIELDS)
-        if client is not None and client_options:
-            raise TypeError(f"pass these to the client itself: {', '.join(client_options)}")
+        if client is not None:
+            beside = [name for name, default in _CLIENT_OPTIONS.items() if options[name] != default]
+            beside += ["extra"] if extra else []
+            if beside:
+                raise TypeError(f"pass these to the client itself: {', '.join(beside)}")
         self._owns_client = client is None
-        self.client = Client(host, port, **client_options) if client is None else client
+        self.client = Client(host, port, fields=extra, **options) if client is None else client
         self._send = self.client.send_entry
-        super().__init__(level)  # from here on, logging knows the handler, and closes it at exit
+        super().__init__(_threshold(level))  # from here on, logging knows the handler, and closes it at exit
+
+    def setLevel(self, level: int | str) -> None:  # noqa: N802 (its name in logging)
+        super().setLevel(_threshold(level))
 
     def createLock(self) -> None:  # noqa: N802 (its name in logging)
         """Makes no lock: there is nothing to lock."""
@@ -88,6 +116,29 @@ class Handler(logging.Handler):
         if self._owns_client:
             self.client._thread.leave()
         super().close()
+
+
+# The options that a handler passes on to its client, and their defaults.
+_CLIENT_OPTIONS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(Client).parameters.items()
+    if name not in ("host", "port", "fields")
+}
+
+
+def _threshold(level: object) -> Any:
+    """A level as `logging` takes it. What is no level is left to `logging`, which raises."""
+    if isinstance(level, str):
+        name = str.__str__(level).strip()
+        numbers = logging.getLevelNamesMapping()
+        if name.isdecimal():  # as from the environment; a number of logging here, not one of the protocol
+            return int(name)
+        known = next((known for known in (name, name.upper(), known_spelling(level)) if known in numbers), None)
+        return level if known is None else numbers[known]
+    try:
+        return operator.index(level)  # type: ignore[arg-type] # an int, a member of an IntEnum, one of numpy's
+    except TypeError:
+        return known_spelling(level) or level
 
 
 class Logger(logging.Logger):

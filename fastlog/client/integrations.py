@@ -3,14 +3,12 @@ raises an error because of a logged value."""
 
 from collections.abc import Callable, Iterable, MutableMapping
 from datetime import UTC
-from sys import exc_info
 from typing import TYPE_CHECKING, Any
 
 from fastlog.client.client import Client
 from fastlog.client.encode import text_of
-from fastlog.client.level_names import level_of_number
-from fastlog.client.record_fields import add_exception, add_exception_text, add_fields, select_fields
-from fastlog.entry import level_of
+from fastlog.client.level_names import known_spelling, level_of_number, warn_of_unknown_level
+from fastlog.client.record_fields import add_exception, add_exception_text, add_fields, exc_info_of, select_fields
 
 if TYPE_CHECKING:
     import loguru
@@ -82,22 +80,19 @@ def loguru_sink(
 
 
 def _event_entry(method: str, event: dict[str, Any]) -> dict[str, object]:
-    named = text_of(event.pop("level", method))
-    level = level_of(_METHODS.get(named, named))
-    entry: dict[str, object] = {"level": "INFO" if level == "OTHER" else level}
+    given = event.pop("level", method)
+    named = text_of(given)
+    level = _METHODS.get(named) or known_spelling(given)
+    level = None if level == "OTHER" else level
+    entry: dict[str, object] = {"level": level or "INFO"}
     entry["message"] = text_of(event.pop("event", ""))
-    if level == "OTHER":
+    if level is None:
+        warn_of_unknown_level(named, "INFO")
         entry["level_name"] = named
     timestamp = event.get("timestamp")
     if isinstance(timestamp, str) and timestamp.endswith("Z"):
         entry["timestamp"] = event.pop("timestamp")
-    error = event.pop("exc_info", None)
-    if isinstance(error, BaseException):
-        add_exception(entry, (type(error), error, error.__traceback__))
-    elif isinstance(error, tuple) and len(error) == 3:
-        add_exception(entry, error)
-    elif error:
-        add_exception(entry, exc_info())
+    add_exception(entry, exc_info_of(event.pop("exc_info", None)))
     if isinstance(event.get("exception"), str) and "traceback" not in entry:
         add_exception_text(entry, event.pop("exception"))
     add_fields(entry, event.items())

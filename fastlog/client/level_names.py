@@ -15,6 +15,7 @@ from fastlog.entry import ALIASES, LEVELS, known_level
 
 DEFAULT_LEVEL = "INFO"  # for entries without a level
 OTHER = "OTHER"
+LEVEL_MAX_CHARACTERS = 100  # of a `level` field: names of levels are short
 WARNED_MAX_SPELLINGS = 100  # a program that makes up its levels is told about the first ones
 SHOWN_MAX_CHARACTERS = 40  # of an unknown level in a warning, and compared with those that fastlog knows
 GUESSED_FROM_CHARACTERS = 3  # shorter aliases resemble too much
@@ -38,11 +39,19 @@ def level_of_number(number: float) -> str:
     return "DEBUG"
 
 
+def level_of_record(number: object, name: object) -> str:
+    """The contract's level of a record that a program made itself, whatever its `levelno` and `levelname` are."""
+    try:
+        return level_of_number(float(number))  # type: ignore[arg-type]
+    except Exception:
+        return known_spelling(name) or DEFAULT_LEVEL
+
+
 def level_text(level: object) -> str:
     """The `level` field for what a caller passed: the server takes it for the level that is meant. Raises nothing."""
-    if type(level) is not str:
-        return _known(level) or text_of(level)
-    return level if known_level(level) else _known(level) or text_of(level)
+    if type(level) is str and len(level) <= LEVEL_MAX_CHARACTERS and known_level(level):
+        return level
+    return _known(level) or text_of(level)[:LEVEL_MAX_CHARACTERS]
 
 
 def known_spelling(level: object) -> str | None:
@@ -55,7 +64,7 @@ def level_index(text: str) -> int:
     return LEVELS.index(known_level(text) or OTHER)
 
 
-def warn_of_unknown_level(text: str) -> None:
+def warn_of_unknown_level(text: str, stored_as: str = OTHER) -> None:
     """Says once for each spelling that entries of an unknown level are not acknowledged. Raises nothing, even where
     warnings are errors."""
     spelling = text[:SHOWN_MAX_CHARACTERS]
@@ -66,9 +75,9 @@ def warn_of_unknown_level(text: str) -> None:
         found = difflib.get_close_matches(spelling.upper(), _PROBABLE, n=1)
         guess = f" Did you mean {found[0]!r}?" if found else ""
         warnings.warn(
-            f"fastlog does not know the level {spelling!r}: its entries are stored as level OTHER, and the server does "
+            f"fastlog does not know the level {spelling!r}: its entries are stored as {stored_as}, and the server does "
             f"not acknowledge them.{guess}",
-            stacklevel=_frames_of_fastlog() + 1,
+            stacklevel=_frames_of_fastlog(),
         )
     except Exception:  # noqa: S110 - a log call raises nothing
         pass
@@ -88,8 +97,8 @@ def _known(level: object) -> str | None:
 
 def _known_form(level: object) -> str | None:
     if isinstance(level, str | bytes):
-        text = text_of(level).strip()
-        return text if known_level(text) else None
+        text = text_of(level[:LEVEL_MAX_CHARACTERS]).strip()
+        return text if known_level(text) and len(level) <= LEVEL_MAX_CHARACTERS else None
     if isinstance(level, bool):
         return None
     if isinstance(level, float):

@@ -114,7 +114,7 @@ def _tell(lost: dict[str, Lost]) -> None:
             _told.add(server)
             with contextlib.suppress(Exception):
                 messages = Messages()
-                messages.never_wait()
+                messages.wait_at_most(0)
                 count = "1 log entry was" if entries == 1 else f"{entries} log entries were"
                 messages.say(f"{count} not delivered: {reason or f'{server} does not answer'}")
 

@@ -119,6 +119,10 @@ class Link:
         """When a datagram of `size` bytes may be sent: `now`, unless a server on this machine has no room for it."""
         return self._server_buffer.room_at(size, now) if self._server_buffer else now
 
+    def has_taken_all(self) -> bool:
+        """Whether a server on this machine is known to have taken all that was sent to it."""
+        return self._server_buffer is not None and self._server_buffer.is_empty()
+
     def acks(self) -> tuple[list[int], list[OSError]]:
         """The sequences acknowledged since the last call, and the network's answers to earlier datagrams."""
         found: list[int] = []

@@ -3,14 +3,18 @@
 import os
 import socket
 from collections.abc import Iterable
+from numbers import Real
 from typing import Annotated, Any
 
 import msgspec
 
 from fastlog.addresses import ascii_name
 from fastlog.client._outbox import ADDED_MAX_BYTES
+from fastlog.client._plain import PlainCopy
 from fastlog.client.encode import encode, text_of
-from fastlog.entry import LEVELS, known_level
+from fastlog.client.level_names import known_spelling
+from fastlog.client.record_fields import RESERVED
+from fastlog.entry import LEVELS
 from fastlog.errors import ConfigError
 from fastlog.limits import (
     DATAGRAM_MAX_BYTES,
@@ -27,6 +31,8 @@ PACK_DELAY_SEC = 0.005  # nobody reads a log faster
 GIVE_UP_SEC = 300.0  # a restart of the server takes less; memory is bounded anyway
 
 NAME_MAX_BYTES = 1_000  # `app` or `hostname` as JSON: every entry carries them
+FIELDS_MAX = 24  # constant ones: each has a bit in `Item.present`
+FIELDS_MAX_BYTES = 8_000  # of constant fields as JSON: every entry carries them
 BODY_MIN_BYTES = 512  # in a datagram, besides the fields that are added: a shortened entry has to fit
 
 
@@ -35,7 +41,10 @@ def _option(allowed: str, **limits: Any) -> msgspec.Meta:
 
 
 _Name = Annotated[str | None, _option("a string")]
+_Flag = Annotated[bool, _option("true or false")]
 _Count = Annotated[int, _option("a whole number from 1", ge=1)]
+
+_TRUTHS = {"yes": "true", "on": "true", "no": "false", "off": "false"}  # as in variables of the environment
 
 
 class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,9 +63,11 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     )
     give_up_sec: Annotated[float, _option("a number of seconds from 0", ge=0)] = GIVE_UP_SEC
     spill: Annotated[str | None, _option("a path")] = None
-    pack: Annotated[bool, _option("true or false")] = True
+    pack: _Flag = True
     pack_delay_sec: Annotated[float, _option("a number of seconds from 0 to 1", ge=0, le=1)] = PACK_DELAY_SEC
     datagram_bytes: Annotated[int | None, _option("a whole number")] = None
+    fields: Annotated[dict[str, Any] | None, _option("a mapping of names to values")] = None
+    enable: _Flag = True
 
     @property
     def host_field(self) -> bytes:
@@ -68,6 +79,13 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
         """`,"app":"…"`, or nothing."""
         return b',"app":' + encode(text_of(self.app)) if self.app else b""
 
+    @property
+    def encoded_fields(self) -> list[tuple[str, bytes]]:
+        """The names of the constant fields, and `,"name":value` of each."""
+        copy = PlainCopy({"level": "INFO", "message": "", **(self.fields or {})})
+        copy.write()
+        return [(name, b"," + encode({name: copy.entry[name]})[1:-1]) for name in list(copy.entry)[2:]]
+
 
 def checked_options(**given: object) -> ClientOptions:
     """The options from the arguments of a caller. Numbers may be text, such as a variable of the environment. Raises
@@ -78,11 +96,29 @@ def checked_options(**given: object) -> ClientOptions:
         size = len(field.partition(b":")[2])
         if size > NAME_MAX_BYTES:
             raise ConfigError(f"{name} has {size} bytes as JSON: must be at most {NAME_MAX_BYTES}")
-    least = BODY_MIN_BYTES + ADDED_MAX_BYTES + len(options.host_field) + len(options.app_field)
+    constant_bytes = _constant_bytes(options)
+    least = BODY_MIN_BYTES + ADDED_MAX_BYTES + len(options.host_field) + len(options.app_field) + constant_bytes
     largest = options.datagram_bytes
     if largest is not None and not least <= largest <= DATAGRAM_MAX_BYTES:
         raise ConfigError(f"datagram_bytes is {largest}: must be from {least} to {DATAGRAM_MAX_BYTES}")
     return options
+
+
+def _constant_bytes(options: ClientOptions) -> int:
+    """The bytes of the constant fields. Raises ConfigError if an entry cannot have them."""
+    encoded = options.encoded_fields
+    for name, _ in encoded:
+        if name in RESERVED:
+            other = {"host": "hostname", "app": "app"}.get(name)
+            hint = f"; there is the option {other}" if other else ""
+            raise ConfigError(f"fields has {name!r}, which fastlog itself writes{hint}")
+    size = sum(len(field) for _, field in encoded)
+    if len(encoded) > FIELDS_MAX or size > FIELDS_MAX_BYTES:
+        raise ConfigError(
+            f"fields has {len(encoded)} fields of {size} bytes as JSON: "
+            f"must be at most {FIELDS_MAX} of {FIELDS_MAX_BYTES} bytes in all"
+        )
+    return size
 
 
 def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
@@ -93,21 +129,28 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
             value = _levels(value)
         elif field.name == "spill" and value is not None:
             value = os.path.abspath(os.fspath(value))
+        elif field.name == "fields" and value is not None:
+            return {text_of(name): inner for name, inner in dict(value).items()}
+        elif field.type == _Flag and isinstance(value, str):
+            value = _TRUTHS.get(value.strip().lower(), value)
         converted = msgspec.convert(value, field.type, strict=False)
         # "nan" is a number to msgspec, and no limit holds against it
         if converted == converted:
             return converted
-    except (AttributeError, TypeError, UnicodeError, msgspec.ValidationError):
+    except (AttributeError, TypeError, ValueError, msgspec.ValidationError):
         pass
     allowed = field.type.__metadata__[0].extra["allowed"]
     raise ConfigError(f"{field.name} is {value!r}: must be {allowed}")
 
 
-def _levels(names: Iterable[str] | str) -> tuple[str, ...]:
-    """The levels of a list, or of a text with commas between them; aliases resolved. Raises ConfigError."""
+def _levels(names: Iterable[object] | str) -> tuple[str, ...]:
+    """The levels of a list, or of a text with commas between them, in any form that a log call takes. Raises
+    ConfigError."""
     levels: list[str] = []
-    for name in names.split(",") if isinstance(names, str) else names:
-        level = known_level(name.strip())
+    for name in str.__str__(names).split(",") if isinstance(names, str) else names:
+        # A number has to be one of logging's own: of any other, nobody can say which level is meant.
+        is_other_number = isinstance(name, Real) and name not in (10, 20, 30, 40, 50)
+        level = None if is_other_number else known_spelling(name)
         if level is None:
             raise ConfigError(f"priority_levels has {name!r}: must be a list of {', '.join(LEVELS)}")
         levels.append(level)

@@ -16,17 +16,17 @@ TRY_LONGEST_SEC = 1.0  # so that a server, or a network, that comes back is noti
 REFUSAL_SEC = 0.2  # the longest time until the refusal of a try arrives
 REMOTE_FIRST_SEC = 0.5  # before the next try after a refusal from another machine, which may send no more of them
 REMOTE_LONGEST_SEC = 2.0  # between two tries there
-SHARED_LONGEST_SEC = 16.0  # the same where other clients of this machine use up the refusals; it doubles up to this
+SHARED_LONGEST_SEC = 4.0  # the same where other clients of this machine use up the refusals
 SPACED_SEC = 1.5  # between tries of which the silence counts: hosts refuse once a second (icmp_ratelimit)
 JITTER = 0.25  # of these times, so that the clients of a machine do not try at the same moment
 TRIES = 2  # unrefused in a row that say that the server is up
-SHARED_TRIES = 3  # the same where others use up the refusals
+SHARED_TRIES = 4  # the same where others use up the refusals
 UNHEARD_TRIES = 15  # the same while entries wait for an ACK: the server may not acknowledge their levels
 GENTLE_DATAGRAMS = (128, 512)  # sent at most in each step of a gentle start
 GENTLE_SEC = 2.0  # such a step; it is longer where others use up the refusals
 NEW_SEC = 0.05  # what is sent to a new address is in doubt for that time: a refusal from nearby has arrived by then
 SHARED_DOUBT_SEC = 30.0  # the same after a gentle start where others use up the refusals
-COUNTED_SEC = 5.0  # a refusal may be for what was sent that long before
+COUNTED_SEC = 10.0  # a refusal may be for what was sent that long before
 SHARED_COUNTED_SEC = 30.0  # the same where others use up the refusals
 
 
@@ -76,7 +76,6 @@ class Reach:
         self._doubt_until = -math.inf  # the address is new, or silence of others proved little
         self._has_refused = False  # and nothing has proved since that the server is up
         self._delay = TRY_FIRST_SEC
-        self._longest = REMOTE_LONGEST_SEC
         self._sent_at = -math.inf  # the last try, or what was refused before the first one
         self._is_spaced = False  # the last try
         self._unrefused = 0  # tries in a row of which the silence counts
@@ -139,7 +138,6 @@ class Reach:
         self._has_refused = True
         if self._unrefused or self.gentle.is_on:  # this is where a silence before it came from
             self._is_shared = True
-            self._longest = min(self._longest * 2, SHARED_LONGEST_SEC)
         self._unrefused = 0
         self.gentle.stop()
         if not self.is_down or self.is_trying:  # otherwise it is for a datagram that was sent before
@@ -156,7 +154,7 @@ class Reach:
 
     def heard(self) -> bool:
         """The server has acknowledged an entry. Returns True if it has come up by that."""
-        self._is_shared, self._longest = False, REMOTE_LONGEST_SEC
+        self._is_shared = False
         self._has_refused, self._unrefused = False, 0
         self._doubt_until = -math.inf
         self.gentle.stop()
@@ -175,8 +173,10 @@ class Reach:
     def _try_later(self, now: float) -> None:
         if self.is_local or not self._has_refused:
             longest = TRY_LONGEST_SEC
+        elif self._is_shared and self.waiting_since == math.inf:
+            longest = SHARED_LONGEST_SEC
         else:
-            longest = REMOTE_LONGEST_SEC if self.waiting_since < math.inf else self._longest
+            longest = REMOTE_LONGEST_SEC
         self._delay = min(self._delay, longest)
         jitter = random.uniform(1, 1 + JITTER) if self._delay >= SPACED_SEC else 1
         self.try_at = now + self._delay * jitter
@@ -192,7 +192,7 @@ class Reach:
 
     @property
     def _step_sec(self) -> float:
-        return self._longest if self._is_shared else GENTLE_SEC
+        return SHARED_LONGEST_SEC if self._is_shared else GENTLE_SEC
 
     def _come_up(self) -> bool:
         self.is_down, self._down_at = False, math.inf

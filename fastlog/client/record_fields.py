@@ -5,13 +5,14 @@ raise no errors, whatever objects a program logs.
 """
 
 import re
-import traceback
+import sys
 from collections.abc import Iterable, Mapping
 from logging import LogRecord
 from types import TracebackType
 from typing import TypeVar
 
 from fastlog.client.encode import text_of
+from fastlog.client.tracebacks import class_name, format_exception
 from fastlog.errors import ConfigError
 
 # Names that only fastlog writes: those of the contract, those that `shorten` adds, and those for a failed log call.
@@ -30,6 +31,8 @@ RESERVED = frozenset(
         "fields_left_out",
     )
 )
+
+ARGUMENTS_MAX = 100  # of a log call whose arguments do not fit: no message has so many places
 
 _HEADER = "Traceback (most recent call last):\n"
 _STACK_HEADER = "\nStack (most recent call last):\n"
@@ -62,17 +65,26 @@ def add_fields(entry: dict[str, object], fields: Iterable[tuple[object, object]]
         entry[name] = text_of(value) if type(value) is bytes else value
 
 
+def exc_info_of(given: object) -> ExcInfo:
+    """What a caller passes as `exc_info`: an exception, `sys.exc_info()`, or True for the one that is being handled."""
+    if isinstance(given, BaseException):
+        return type(given), given, given.__traceback__
+    if isinstance(given, tuple) and len(given) == 3:
+        return given
+    return sys.exc_info() if given else (None, None, None)
+
+
 def add_exception(entry: dict[str, object], exc_info: ExcInfo) -> None:
     """Adds `exc_type`, `exc_message` and `traceback`, as far as they are known, if there is an exception."""
     kind, error, trace = exc_info
     if not isinstance(kind, type):
         return
-    entry["exc_type"] = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    entry["exc_type"] = class_name(kind)
     if error is None:  # it could not be pickled for a queue
         return
     entry["exc_message"] = text_of(error)
     try:
-        entry["traceback"] = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n")
+        entry["traceback"] = format_exception(kind, error, trace).rstrip("\n")
     except Exception as failure:
         entry["traceback"] = f"<not formatted: {type(failure).__name__}: {text_of(failure)}>"
 
@@ -98,7 +110,7 @@ def add_unformatted(entry: dict[str, object], record: LogRecord, error: Exceptio
     entry["message"] = text_of(record.msg)
     entry["format_error"] = f"{type(error).__name__}: {text_of(error)}"
     arguments = record.args if isinstance(record.args, tuple) else (record.args,)
-    entry["args"] = [text_of(argument) for argument in arguments]
+    entry["args"] = [text_of(argument) for argument in arguments[:ARGUMENTS_MAX]]
 
 
 def add_exceptions(entry: dict[str, object], record: LogRecord) -> None:

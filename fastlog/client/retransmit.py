@@ -33,15 +33,16 @@ STEADY = 2  # time-outs in a row without any ACK before they double: the last en
 SILENT_AFTER = 6  # time-outs in a row without any ACK: entries that were lost by chance have come through by then
 
 QUICK_TRIES = 4  # before an entry's own wait doubles; more where the network loses much
-QUICK_CHANCE = 1e-4  # of entries that need more than the quick tries: for them some seconds of delay do no harm
+QUICK_CHANCE = 1e-5  # of entries that need more than the quick tries: for them some seconds of delay do no harm
 HOPELESS_TRIES = 6  # passed over so often, an entry is hopeless; more where the network loses much
-HOPELESS_CHANCE = 1e-6  # of entries that the network loses so often by chance
+HOPELESS_CHANCE = 1e-7  # of entries that the network loses so often by chance
 LONGEST_BACKOFF_SEC = 60.0  # of one entry: "now and then" for whoever reads the server's log
 DOUBLINGS_MAX = 20  # more would exceed the longest back-off anyway
-DUE_SPARE = SEQUENCE_WINDOW  # times that do not count any more are kept up to that number, which costs less
+SCHEDULE_SPARE = SEQUENCE_WINDOW  # times that do not count any more are kept up to that number, which costs less
 
 LOSS_WEIGHT = 1 / 64  # of the newest acknowledged entry in the measured loss
 LOSS_MAX = 0.8  # a network that loses more is as good as silent
+TRIES_LEAST = 1.001  # of an entry, smoothed: fewer are as good as one
 TRIES_UNHEARD = 2.0  # of an entry, before any was measured: half is lost
 
 CREDIT_FIRST = 32  # retransmissions, in entries, before any ACK
@@ -56,8 +57,10 @@ class Timeout:
     def __init__(self) -> None:
         self.round_trip: float | None = None  # smoothed
         self.doublings = 0
+        self.in_a_row = 0  # time-outs without an ACK
         self._variation = 0.0
         self._base = FIRST_TIMEOUT_SEC
+        self._noted_at = -math.inf
 
     @property
     def seconds(self) -> float:
@@ -73,6 +76,17 @@ class Timeout:
         timeout = self.round_trip + max(GRANULARITY_SEC, 4 * self._variation)
         self._base = min(max(timeout, SHORTEST_TIMEOUT_SEC), LONGEST_TIMEOUT_SEC)
 
+    def note(self, sent_at: float, now: float) -> None:
+        """An entry that was sent at that time has had no ACK in time. Many that were sent together count once."""
+        if sent_at >= self._noted_at:
+            self._noted_at = now
+            self.in_a_row += 1
+            if self.in_a_row > STEADY:
+                self.ran_out()
+
+    def heard(self) -> None:
+        self.doublings = self.in_a_row = 0
+
     def ran_out(self) -> None:
         if self.seconds < LONGEST_TIMEOUT_SEC:
             self.doublings += 1
@@ -82,12 +96,23 @@ class Loss:
     """How much the network loses, measured on entries that were acknowledged: those that never are say nothing."""
 
     def __init__(self) -> None:
+        self.is_any = True  # something is lost, as far as is known
         self._tries = TRIES_UNHEARD  # of an entry until its ACK, smoothed
         self._weight = 1.0
 
     def measured(self, tries: int) -> None:
         self._weight = max(self._weight / (1 + self._weight), LOSS_WEIGHT)
         self._tries += (tries - self._tries) * self._weight
+        self.is_any = self._tries > TRIES_LEAST
+
+    def wait(self, times: int, timeout_sec: float) -> float:
+        """How long an entry that was sent so often waits for its ACK."""
+        in_vain = times - self.quick_tries if times > QUICK_TRIES else 0
+        return (
+            min(timeout_sec * float(2 ** min(in_vain, DOUBLINGS_MAX)), LONGEST_BACKOFF_SEC)
+            if in_vain > 0
+            else timeout_sec
+        )
 
     @property
     def quick_tries(self) -> int:
@@ -142,6 +167,62 @@ def datagram_of(group: Iterable[Sent]) -> bytes:
     return b"\n".join([sent.line for sent in group])
 
 
+class Schedule:
+    """When entries are due. Those that are due wait here until they may be sent; then the oldest goes first."""
+
+    def __init__(self) -> None:
+        self.overdue: list[int] = []  # a heap of sequences
+        self._times: list[tuple[float, int]] = []  # a heap of times and sequences; some do not count any more
+
+    @property
+    def next_at(self) -> float:
+        return self._times[0][0] if self._times else math.inf
+
+    def set(self, sent: Sent, at: float) -> None:
+        sent.due_at = at
+        heapq.heappush(self._times, (at, sent.sequence))
+
+    def set_all(self, pending: dict[int, Sent], at: float) -> None:
+        self.forget()
+        for sent in pending.values():
+            sent.due_at = at
+        self._gather(pending)
+
+    def forget(self) -> None:
+        self._times.clear()
+        self.overdue.clear()
+
+    def tidy(self, pending: dict[int, Sent]) -> None:
+        """Throws out times that do not count any more, if there are many."""
+        if len(self._times) > 2 * len(pending) + SCHEDULE_SPARE:
+            self._gather(pending)
+
+    def pass_time(self, pending: dict[int, Sent], now: float) -> list[Sent]:
+        """The entries that have become due."""
+        found = []
+        while self._times and self._times[0][0] <= now:
+            at, sequence = heapq.heappop(self._times)
+            sent = pending.get(sequence)
+            if sent is not None and sent.due_at == at:
+                sent.due_at = math.inf
+                heapq.heappush(self.overdue, sequence)
+                found.append(sent)
+        return found
+
+    def take(self, pending: dict[int, Sent], most: int) -> list[Sent]:
+        """Entries that are due. They are to be set again."""
+        found: list[Sent] = []
+        while self.overdue and len(found) < most:
+            sent = pending.get(heapq.heappop(self.overdue))
+            if sent is not None and sent.due_at == math.inf:
+                found.append(sent)
+        return found
+
+    def _gather(self, pending: dict[int, Sent]) -> None:
+        self._times = [(sent.due_at, sequence) for sequence, sent in pending.items()]
+        heapq.heapify(self._times)
+
+
 class Unacknowledged:
     """The unacknowledged entries of one socket, in the order in which they were sent."""
 
@@ -154,10 +235,7 @@ class Unacknowledged:
         self.silent = False
         self.next_at = math.inf  # something may be due then, not before
         self.retransmitted = 0  # entries
-        self._due: list[tuple[float, int]] = []  # a heap of times and sequences; some do not count any more
-        self._overdue: list[int] = []  # a heap of the sequences that are due and wait for credit: the oldest goes first
-        self._ran_out_at = -math.inf
-        self._ran_out = 0  # time-outs in a row without an ACK
+        self._schedule = Schedule()
         self._heard_at = -math.inf  # the last time at which an entry was sent that is acknowledged
         self._hopeless: dict[int, Sent] = {}
         self._credit = CREDIT_FIRST
@@ -186,20 +264,23 @@ class Unacknowledged:
         if sent is None:
             return None
         self.stalled -= sent.is_stalled
-        self._hopeless.pop(sequence, None)
+        if self._hopeless:
+            self._hopeless.pop(sequence, None)
         if sent.times == 1:
             self.timeout.measured(now - sent.sent_at)
-        self.loss.measured(sent.times)
+        if sent.times > 1 or self.loss.is_any:
+            self.loss.measured(sent.times)
         self.has_heard(sent.first_at, now)
         return sent
 
     def has_heard(self, sent_at: float, now: float) -> None:
         """The server has acknowledged an entry, of this class or not, that was sent at that time or later."""
         self._heard_at = max(self._heard_at, sent_at)
-        self._credit = min(self._credit + CREDIT_PER_ACK, CREDIT_MAX)
-        if self._overdue:
-            self.next_at = min(self.next_at, now)
-        self.timeout.doublings = self._ran_out = 0
+        if self._credit < CREDIT_MAX:
+            self._credit += CREDIT_PER_ACK
+        if self._schedule.overdue and now < self.next_at:
+            self.next_at = now
+        self.timeout.heard()
         self.heard = True
         if self.silent:
             self.silent = False
@@ -207,9 +288,11 @@ class Unacknowledged:
 
     def due(self, now: float) -> list[Sent]:
         """The entries to retransmit now. Give those that were not sent after all to `put_back`."""
+        schedule = self._schedule
         if not self.pending:
-            self._forget_times()
+            schedule.forget()
             self.next_at = math.inf
+        schedule.tidy(self.pending)
         if now < self.next_at:
             return []
         if self.silent:
@@ -218,22 +301,12 @@ class Unacknowledged:
         if self._credit < CREDIT_LEAST and now >= self._credit_at:
             self._credit = CREDIT_LEAST
             self._credit_at = now + self.timeout.seconds
-        while self._due and self._due[0][0] <= now:
-            at, sequence = heapq.heappop(self._due)
-            sent = self.pending.get(sequence)
-            if sent is not None and sent.due_at == at:
-                heapq.heappush(self._overdue, sequence)
-                self._note_time_out(sent, now)
-        found: list[Sent] = []
-        while self._overdue and self._credit > len(found):
-            sent = self.pending.get(heapq.heappop(self._overdue))
-            if sent is not None and sent.due_at <= now:
-                found.append(sent)
+        for sent in schedule.pass_time(self.pending, now):
+            self.timeout.note(sent.sent_at, now)
+        found = schedule.take(self.pending, self._credit)
         self._credit -= len(found)
-        self.next_at = self._due[0][0] if self._due else math.inf
-        if self._overdue:
-            self.next_at = min(self.next_at, self._credit_at)
-        if self._ran_out >= SILENT_AFTER:
+        self.next_at = min(schedule.next_at, self._credit_at) if schedule.overdue else schedule.next_at
+        if self.timeout.in_a_row >= SILENT_AFTER:
             self.fall_silent(now)
             return self.due(now) if found else []
         return found
@@ -253,6 +326,9 @@ class Unacknowledged:
             sent.sent_at = now
             if not self.silent or sent.times == 1:  # to ask a silent server says nothing about the entry
                 sent.times += 1
+            if sent.times > QUICK_TRIES and not sent.is_stalled and sent.times > self.loss.quick_tries:
+                sent.is_stalled = True
+                self.stalled += 1
             self._set_due(sent, now)
             self.retransmitted += 1
 
@@ -260,7 +336,7 @@ class Unacknowledged:
         """Due entries that were not sent are due at that time."""
         for sent in due:
             if not self.silent:
-                self._push(sent, at)
+                self._schedule.set(sent, at)
                 self._credit += 1
             self.next_at = at if self.silent else min(self.next_at, at)
 
@@ -276,7 +352,7 @@ class Unacknowledged:
         for sent in found:
             self._hopeless.pop(sent.sequence, None)
         if not self.pending:
-            self._forget_times()
+            self._schedule.forget()
             self.next_at = math.inf
         return found
 
@@ -284,13 +360,14 @@ class Unacknowledged:
         """Takes out the entries of those levels. If no other is left, the server is not silent: it was not asked."""
         found = self.take([sent for sent in self.pending.values() if sent.item and sent.item.level in levels])
         if not self.pending:
-            self.silent, self._ran_out, self.timeout.doublings = False, 0, 0
+            self.silent = False
+            self.timeout.heard()
         return found
 
     def fall_silent(self, now: float, wait: float = 0.0) -> None:
         """The server does not answer: from now on only the newest entry is retransmitted, until it does."""
         self.silent = True
-        self._forget_times()
+        self._schedule.forget()
         self._credit = CREDIT_LEAST
         for sent in self.pending.values():
             sent.is_stalled = True
@@ -301,11 +378,7 @@ class Unacknowledged:
         """All entries are due now, as far as there is credit."""
         self._credit = min(self._credit, CREDIT_LEAST)
         self._credit_at = now + self.timeout.seconds
-        for sent in self.pending.values():
-            sent.due_at = now
-        self._forget_times()
-        self._due = [(now, sequence) for sequence in self.pending]
-        heapq.heapify(self._due)
+        self._schedule.set_all(self.pending, now)
         self.next_at = now if self.pending else math.inf
 
     def overdue(self, first_before: float, now: float, may_try: bool) -> tuple[list[Sent], list[Sent]]:
@@ -329,33 +402,13 @@ class Unacknowledged:
             sent.sent_at += seconds
         self._heard_at += seconds
 
-    def _note_time_out(self, sent: Sent, now: float) -> None:
-        if sent.sent_at >= self._ran_out_at:  # sent after the time-out that doubled it last
-            self._ran_out_at = now
-            self._ran_out += 1
-            if self._ran_out > STEADY:
-                self.timeout.ran_out()
-
     def _set_due(self, sent: Sent, now: float) -> None:
-        if self.silent:
-            self.next_at = now + self.timeout.seconds * random.uniform(1, 1 + TIMEOUT_JITTER)
-            return
-        in_vain = sent.times - self.loss.quick_tries if sent.times > QUICK_TRIES else 0
-        if in_vain > 0 and not sent.is_stalled:
-            sent.is_stalled = True
-            self.stalled += 1
-        wait = min(self.timeout.seconds * float(2 ** min(max(in_vain, 0), DOUBLINGS_MAX)), LONGEST_BACKOFF_SEC)
+        wait = self.timeout.seconds
+        if sent.times > QUICK_TRIES and not self.silent:
+            wait = self.loss.wait(sent.times, wait)
         at = now + wait * random.uniform(1, 1 + TIMEOUT_JITTER)
-        self._push(sent, at)
+        if self.silent:
+            self.next_at = at
+            return
+        self._schedule.set(sent, at)
         self.next_at = min(self.next_at, at)
-
-    def _forget_times(self) -> None:
-        self._due.clear()
-        self._overdue.clear()
-
-    def _push(self, sent: Sent, at: float) -> None:
-        if len(self._due) > 2 * len(self.pending) + DUE_SPARE:  # of acknowledged ones with long waits
-            self._due = [(each.due_at, each.sequence) for each in self.pending.values()]
-            heapq.heapify(self._due)
-        sent.due_at = at
-        heapq.heappush(self._due, (at, sent.sequence))

@@ -184,11 +184,15 @@ class SendQueue:
 
     def _held_back(self, now: float) -> tuple[int, float]:
         """How many entries may be sent before one is too far ahead of the oldest unacknowledged entry; and until when
-        that entry holds back others."""
-        if not self._unacknowledged.pending:
+        that entry holds back others. One that has done so for its time holds nothing, but those after it still do if
+        the server answers."""
+        unacknowledged = self._unacknowledged
+        if not unacknowledged.pending:
             return SEQUENCE_WINDOW, -math.inf
-        oldest = self._unacknowledged.oldest()
-        until = oldest.first_at + (HOLD_SEC if self._unacknowledged.heard else HOLD_UNHEARD_SEC)
+        oldest = unacknowledged.oldest()
+        if unacknowledged.heard and not unacknowledged.silent:
+            oldest = next((sent for sent in unacknowledged.pending.values() if sent.first_at + HOLD_SEC > now), oldest)
+        until = oldest.first_at + (HOLD_SEC if unacknowledged.heard else HOLD_UNHEARD_SEC)
         return (oldest.sequence + SEQUENCE_WINDOW - self._sequence if now < until else SEQUENCE_WINDOW), until
 
     def _let_ordinary_pass(self) -> None:

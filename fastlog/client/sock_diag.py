@@ -68,6 +68,11 @@ class ReceiveBuffer:
         self._credit -= cost
         return now
 
+    def is_empty(self) -> bool:
+        """Whether the server has taken all that was sent to it, as far as the kernel knows."""
+        memory = self._memory()
+        return memory is not None and memory[0] == 0
+
     def close(self) -> None:
         if self._socket:
             close_socket(self._socket, self._descriptor)
@@ -81,14 +86,22 @@ class ReceiveBuffer:
         """Bytes, as `_cost` counts them, that fit without filling more than half of the buffer: the other half is for
         other senders. An empty buffer takes any one datagram, also of that cost. None if nothing is known: there is no
         such socket, or no answer."""
+        memory = self._memory()
+        if memory is None:
+            return None
+        used, size = memory
+        if not used:
+            return max(size // 4, cost)
+        return max(0, size // 2 - used) // 2
+
+    def _memory(self) -> tuple[int, int] | None:
+        """Bytes in the buffer, and its size."""
         answer = self._answer()
         at = INET_DIAG_MESSAGE_BYTES
         while at + _MEMINFO.size <= len(answer):
             length, kind, used, size = _MEMINFO.unpack_from(answer, at)
             if kind == INET_DIAG_SKMEMINFO:
-                if not used:
-                    return max(int(size) // 4, cost)
-                return max(0, int(size) // 2 - int(used)) // 2
+                return int(used), int(size)
             at += max(4, (length + 3) & ~3)
         return None
 

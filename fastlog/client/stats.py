@@ -4,12 +4,17 @@ import msgspec
 
 
 class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What has happened to the entries so far."""
+    """What has happened to the entries so far. Each entry is in one place, at any moment:
 
+    calls = queued + sum(dropped.values()) + sent_once + (acknowledged - replayed) + given_up + spilled
+    """
+
+    calls: int  # entries that the program logged
     queued: int  # entries in memory, including those that wait for their ACK
     queued_bytes: int
     unacknowledged: int  # priority entries that were sent and wait for their ACK
     sent: int  # entries handed to the network, each counted once; without those replayed from a spill file
+    sent_once: int  # entries among them that are not sent again: ordinary ones, and sent_unacknowledged
     sent_unacknowledged: int  # priority entries sent once, since the server does not acknowledge their level
     sent_bytes: int  # in datagrams, retransmissions included
     datagrams: int

@@ -104,7 +104,13 @@ class ClientThread:
         """Sees that somebody works: called when there is work and no thread of this process."""
         if end_of_program.has_begun:
             number, worker = self.outbox.accepted, self.worker()
-            self._work_here(lambda: worker.is_finished(number) or worker.nothing_listens, end_of_program.until)
+
+            def is_over() -> bool:
+                return worker.is_finished(number) or worker.nothing_listens
+
+            self._work_here(is_over, end_of_program.until)
+            if not _is_true(is_over):  # another thread of the program does the work
+                self.wait_until(is_over, None)
             end_of_program.tell(self.finish_if_over(0.0))
         elif monotonic() >= self._start_at:
             end_of_program.expect()
@@ -123,7 +129,7 @@ class ClientThread:
             while not (self.outbox.is_here or _is_true(holds) or monotonic() >= until):
                 if not self.outbox.has_thread and not end_of_program.has_begun:
                     self.attend()
-                if not self.outbox.has_thread:
+                if not self.outbox.has_thread or is_finalizing():
                     self._work_here(holds, until)
                     continue
                 self.outbox.wake_thread()
@@ -271,7 +277,7 @@ class ClientThread:
         if not self._take_over():
             return
         try:
-            self.worker().begin()
+            self.worker().begin(takes_over=not end_of_program.has_begun)
             while True:
                 try:
                     self._drive(self.worker(), is_enough, until)

@@ -48,15 +48,17 @@ class Worker:
         self._awake_until = math.inf  # if a turn begins later, the thread did not run meanwhile
         self._send_at = math.inf  # when new entries may be sent again
 
-    def begin(self) -> None:
-        """To be called before the first turn, and before the first one after `finish`."""
+    def begin(self, takes_over: bool = True) -> None:
+        """To be called before the first turn, and before the first one after `finish`. Spill files that others left are
+        not taken over at the end of the program, when not even modules are whole."""
         if self._has_begun:
             return
         spill = self._make_spill()
         if self._spill and spill:
             spill.counts = self._spill.counts
             self._spill = spill
-            spill.take_over()
+            if takes_over:
+                spill.take_over()
         self._has_begun = True
 
     def recover(self) -> None:
@@ -131,29 +133,37 @@ class Worker:
         )
 
     def stats(self, problem: str) -> ClientStats:
-        outbox, peer, unacknowledged = self._outbox, self._peer, self._unacknowledged
+        outbox, peer, unacknowledged, unheard = self._outbox, self._peer, self._unacknowledged, self._unheard
         spill = self._spill.counts if self._spill else SpillCounts()
         round_trip = unacknowledged.timeout.round_trip
+        # Entries that are finished are read before the calls: what changes meanwhile still counts as queued.
+        counts, once = self.counts, self.counts.acknowledged_once
+        acknowledged, sent_once = counts.acknowledged + once, self._queue.sent_once - once
+        given_up = counts.given_up
+        spilled, replayed = spill.spilled + counts.set_aside, spill.replayed
+        calls, dropped = outbox.account
         return ClientStats(
-            queued=sum(outbox.entries),
+            calls=calls,
+            queued=calls - sum(dropped.values()) - sent_once - acknowledged - given_up - spilled,
             queued_bytes=sum(outbox.bytes),
-            unacknowledged=len(unacknowledged.pending) + len(self._unheard.aside),
+            unacknowledged=len(unacknowledged.pending) + len(unheard.aside),
             sent=self._queue.sent,
+            sent_once=sent_once,
+            sent_unacknowledged=unheard.sent_once,
             sent_bytes=peer.counts.sent_bytes,
             datagrams=peer.counts.datagrams,
-            acknowledged=self.counts.acknowledged + spill.replayed,
-            retransmitted=unacknowledged.retransmitted + self._unheard.retransmitted + spill.retransmitted,
-            given_up=self.counts.given_up,
-            given_up_first=tuple(self.counts.given_up_first),
-            dropped=outbox.dropped,
+            acknowledged=acknowledged + replayed,
+            retransmitted=unacknowledged.retransmitted + unheard.retransmitted + spill.retransmitted,
+            given_up=given_up,
+            given_up_first=tuple(counts.given_up_first),
+            dropped=dropped,
             shortened=outbox.shortened,
             refused=peer.counts.refused,
             lost=peer.flight.lost,
             lost_entries=peer.flight.lost_entries,
-            spilled=spill.spilled,
-            replayed=spill.replayed,
+            spilled=spilled,
+            replayed=replayed,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
-            sent_unacknowledged=self._unheard.sent_once,
             problem=problem or self.problem,
         )
 
@@ -165,7 +175,6 @@ class Worker:
         if peer.link and not peer.link.is_ours():
             peer.reopen()
         self._queue.fetch()
-        peer.reach.waits(*self._waiting())
         self._react(peer.look_up(now, unacknowledged.silent), now)
         self._receive(now)
         self._react(peer.settle(now), now)
@@ -175,6 +184,8 @@ class Worker:
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
             if unacknowledged.silent and now >= unacknowledged.next_at:
+                if not unacknowledged.heard:
+                    self._delivery.is_asked_again(peer.link.has_taken_all(), now)
                 self._send(now, 1)  # a new entry asks a silent server as well as an old one
             unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
             self._delivery.pass_over(now, getattr(self._spill, "set_aside", None))
@@ -191,6 +202,7 @@ class Worker:
                 self._spill.turn(now, peer.link.address, not peer.is_down)
                 if self._spill.counts.replayed > replayed:
                     self._react(peer.heard(-math.inf, now), now)
+        peer.reach.waits(*self._waiting())
 
     def _try(self, now: float) -> None:
         """Tries with one datagram whether the server is up again. Best is one that brings an ACK."""

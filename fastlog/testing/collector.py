@@ -103,7 +103,7 @@ class Collector(EntryLog):
     def lossy(self, share: float, *, seed: int = 0) -> Iterator[None]:
         """That share of the datagrams is lost meanwhile, and the same share of the ACKs. `seed` makes it repeatable.
 
-        with collector.lossy(0.5):
+        with collector.lossy(0.3):
             client.send("ERROR", "is sent again until it arrives")
         """
         if not 0 <= share <= 1:

@@ -9,12 +9,19 @@ from tests.helpers.python_programs import run_program, stored
 C_FORK = """
 import ctypes
 from pathlib import Path
-def are_asleep():
-    "All other threads wait in `poll`. A fork that Python does not see while another thread waits for the GIL hangs."
+def sleeping():
+    "How often each of the other threads has slept; None if one is awake."
     threads = [thread for thread in Path("/proc/self/task").iterdir() if thread.name != str(os.getpid())]
-    return all((thread / "wchan").read_text().startswith("poll") for thread in threads)
+    try:
+        if all((thread / "wchan").read_text().startswith("poll") for thread in threads):
+            return [(thread / "status").read_text().partition("ctxt_switches")[2] for thread in threads]
+    except OSError: pass  # it has just ended
 def c_fork():
-    while not are_asleep(): time.sleep(0)
+    "Waits until all other threads sleep. Python hangs in the child if one of them waited for the GIL at the fork."
+    since, slept = time.monotonic(), None
+    while slept is None or time.monotonic() < since + 0.02:
+        now = sleeping()
+        if now is None or now != slept: since, slept = time.monotonic(), now
     return ctypes.PyDLL(None).fork()  # it keeps the GIL, and calls none of Python's hooks
 def in_child(work, fork=c_fork):
     "Runs `work` in a child; its error is one of the program."

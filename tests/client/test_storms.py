@@ -1,12 +1,16 @@
-"""One entry, or one level, that the server does not acknowledge: it is not sent again and again, nothing waits for it,
-and the client says so."""
+"""Entries, or levels, that the server does not acknowledge: they are not sent again and again, nothing waits for them,
+and the client says so. And a client that was stopped for a while."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from fastlog import Client
-from tests.helpers.running import PATIENCE_SEC, eventually
+from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, eventually
 
 WITH_WARNING = ("WARNING", "ERROR", "CRITICAL")
 TOO_LONG = "x" * 20_000  # for a server with this setting
@@ -99,3 +103,56 @@ def test_entries_that_the_server_never_takes_hold_up_no_other(start, client, num
         eventually(sender.stats, lambda stats: stats.acknowledged > i)  # noqa: B023
     stats = sender.stats()
     assert stats.sent_bytes < 15 * number * len(TOO_LONG)
+
+
+def test_a_server_on_this_machine_that_acknowledges_nothing_holds_up_nothing(start, client):
+    server = start(PRIORITY_LEVELS="NONE")
+    sender = client(server, window=16)
+    for i in range(1000):
+        sender.send("ERROR", str(i))
+    stats = eventually(sender.stats, lambda stats: "does not acknowledge ERROR" in stats.problem)
+    stats = eventually(sender.stats, lambda stats: stats.sent == 1000)
+    assert stats.acknowledged == 0
+    assert not sender.flush(0.1)
+    eventually(lambda: received(server), lambda number: number >= 1000)
+    assert received(server) < 1200
+    server.stop()
+    assert set(messages(server)) == set(map(str, range(1000)))
+
+
+STOPPED = """
+import sys
+from fastlog import Client
+client = Client(port=int(sys.argv[1]), give_up_sec=2)
+for number in range(50): client.send("ERROR", str(number))
+client.flush(0.1)
+print("sent", flush=True)
+sys.stdin.readline()
+client.flush(0.1)
+print(client.stats().given_up, flush=True)
+client.flush(20)
+print(client.stats().acknowledged, client.stats().given_up, flush=True)
+"""
+
+
+def test_time_in_which_the_program_was_stopped_gives_up_nothing(start, closing):
+    """The server, too, runs again only after the program."""
+    server = start()
+    with server.stopped():
+        program = subprocess.Popen(
+            [sys.executable, "-c", STOPPED, str(server.port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=BASE_ENVIRONMENT,
+            text=True,
+        )
+        with program:
+            assert program.stdout.readline() == "sent\n"
+            program.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)  # it is to be stopped for longer than give_up_sec
+            program.send_signal(signal.SIGCONT)
+            program.stdin.write("\n")
+            program.stdin.flush()
+            assert program.stdout.readline() == "0\n"
+            server.signal(signal.SIGCONT)
+            assert program.stdout.readline() == "50 0\n"

@@ -451,9 +451,10 @@ def test_an_input_that_is_closed_is_reported(free_port, tmp_path):
 def silent_name_service(tmp_path, closing):
     """What a command begins with whose name service never answers."""
     name_service = closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    name_service.bind(("127.53.53.53", 53))
+    address = f"127.53.{os.getpid() // 256 % 256}.{os.getpid() % 256}"  # others may run these tests at the same time
+    name_service.bind((address, 53))
     settings = tmp_path / "resolv.conf"
-    settings.write_text("nameserver 127.53.53.53\noptions timeout:30 attempts:5\n")
+    settings.write_text(f"nameserver {address}\noptions timeout:30 attempts:5\n")
     return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(settings)]
 
 

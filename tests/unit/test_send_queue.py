@@ -127,6 +127,18 @@ def test_nothing_runs_further_ahead_of_an_unacknowledged_entry_than_the_window_o
     assert len(ahead.send_all(now=HOLD_UNHEARD_SEC)) == SEQUENCE_WINDOW + 1
 
 
+def test_an_entry_that_has_held_back_others_for_its_time_takes_no_protection_from_those_after_it():
+    lost = Sending(queue_entries=5_000)
+    lost.put("HEARD")
+    lost.send()
+    lost.unacknowledged.acknowledge(next(iter(lost.unacknowledged.pending)), 0.0)
+    lost.put("LOST", *["ordinary"] * 900)
+    lost.send_all(now=0.0)
+    lost.put("LATER", *["ordinary"] * 2_000)
+    lost.send_all(now=5.0)
+    assert len(lost.send_all(now=HOLD_SEC)) == 901  # up to a window after the later one
+
+
 def test_an_entry_is_held_back_for_longer_once_the_server_acknowledges():
     heard = Sending(window=1)
     heard.put("A", "B", "C")

@@ -1,0 +1,18 @@
+"""A WSGI application that sets up its logging when it is loaded, and logs five errors for each request."""
+
+import logging
+import os
+
+import fastlog
+
+logging.basicConfig(level="INFO", handlers=[fastlog.Handler(port=os.environ["LOG_PORT"], fields=["process"])])
+logging.error("loaded by %d", os.getpid())
+# uWSGI without Python's hooks forks without Python's lock. A worker that is forked while a thread has it would hang.
+logging.getLogger().handlers[0].flush()
+
+
+def application(environment, start_response):
+    for number in range(5):
+        logging.error("%s %d", environment["PATH_INFO"], number)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [str(os.getpid()).encode()]
