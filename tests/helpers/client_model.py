@@ -24,13 +24,14 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import fastlog.client
+from fastlog.addresses import Address
 from fastlog.client import lifecycle, link, lookup, sock_diag, thread
 from fastlog.client.options import ClientOptions
 from fastlog.client.worker import Worker
 from fastlog.server.listener import Listener
 from tests.helpers.client_model_disk import Died, InUse, ModelOs
 from tests.helpers.client_model_network import HERE, Clock, ModelNetlink, ModelSocket, Network
-from tests.helpers.client_model_oracle import Entry, Oracle
+from tests.helpers.client_model_oracle import Oracle
 from tests.helpers.client_model_program import Broken, ModelOutbox, Program
 from tests.helpers.client_model_server import ModelServer
 from tests.helpers.client_model_steps import LEVELS, SIZES, STEPS, WEIGHTS
@@ -40,6 +41,7 @@ from tests.helpers.random_runs import Step, main
 FEWEST, MOST = 8, 40  # steps of a run
 SETTLE_SEC = 1_500.0  # of virtual time: more than two of the longest waits that the client has
 ELSEWHERE = ("10.9.0.1", "10.9.0.3")
+SPILLS = 0.0  # runs with a spill file
 PRIORITY = ("ERROR", "CRITICAL")
 CLIENT = str(Path(fastlog.client.__file__).parent)
 TURN = Worker.turn.__code__
@@ -66,9 +68,9 @@ class Rig:
                 self.patch(module, "os", self.disk)
         for module in (link, sock_diag):
             self.patch(module, "socket", sockets)
-        self.patch(lookup, "resolve", lambda *given: self.run.network.addresses(*given))
+        self.patch(lookup, "resolve", self._addresses)
         self.patch(lookup, "is_numeric", lambda host: True)  # no thread is needed
-        self.patch(thread, "pause", lambda seconds: self.run.clock.sleep(seconds))
+        self.patch(thread, "pause", self._pause)
         self.patch(lifecycle.end_of_program, "tell", lambda lost: None)  # on standard error
         for module in [each for name, each in sys.modules.items() if name == "fastlog.client.spill_file"]:
             self.patch(module, "_in_use", InUse(self.disk))
@@ -92,6 +94,12 @@ class Rig:
         self.listener.close()
         shutil.rmtree(self.base, ignore_errors=True)
         gc.unfreeze()
+
+    def _addresses(self, host: str, port: int) -> list[Address]:
+        return self.run.network.addresses(host, port)
+
+    def _pause(self, seconds: float) -> None:
+        self.run.clock.sleep(seconds)
 
     def _socket(self, family: int, *_: object) -> ModelSocket:
         return self.run.make_socket(family)
@@ -118,7 +126,7 @@ class Run:
             queue_bytes=rng.choice((16 << 20, 16 << 20, 4_000)),
             window=rng.choice((1023, 1023, 4)),
             give_up_sec=rng.choice((300.0, 300.0, 5.0, 0.0)),
-            spill=f"{self.directory}/s" if rng.random() < 0.6 else None,
+            spill=f"{self.directory}/s" if rng.random() < SPILLS else None,
             pack=rng.random() < 0.8,
             datagram_bytes=rng.choice((None, None, 1_000)),
         )
@@ -270,9 +278,10 @@ class Run:
         self.work(SETTLE_SEC, lambda: program.thread.is_done)
         self.oracle.check()
         assert program.thread.is_done, f"not everything is delivered: {program.stats}"
-        self.work(thread.PROBLEM_SEC + 1)
-        self.put(program, "ERROR", 0)
-        self.work(1.0)
+        for _ in range(2):
+            for level in PRIORITY:
+                self.put(program, level, 0)
+            self.work(thread.PROBLEM_SEC + 1)
         assert not program.stats.problem, f"a problem remains: {program.stats.problem}"
         assert program.close(5.0), f"not everything is delivered at the end: {program.stats}"
         self.check_closed(program)
