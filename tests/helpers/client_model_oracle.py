@@ -147,7 +147,9 @@ class Oracle:
         if program.has_failed:
             return
         ordinary = sum(1 for entry in own if entry.handed and not entry.is_priority)
-        assert stats.sent_once == ordinary + stats.sent_unacknowledged, f"{ordinary} ordinary entries were sent: {stats}"
+        assert stats.sent_once == ordinary + stats.sent_unacknowledged, (
+            f"{ordinary} ordinary entries were sent: {stats}"
+        )
         left = stats.sent_once + (stats.acknowledged - stats.replayed) + stats.given_up + stats.spilled
         places = stats.queued + sum(stats.dropped.values()) + left
         assert stats.calls == places, f"{stats.calls} calls, but {places} entries have a place: {stats}"
