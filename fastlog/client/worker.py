@@ -200,7 +200,7 @@ class Worker:
         if self._spill:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
-            if self._spill.turn(now, peer.link, not peer.is_down, unacknowledged):
+            if self._spill.turn(now, peer.link, peer.reach.may_be_up, unacknowledged):
                 self._react(peer.heard(-math.inf, now), now)
         peer.reach.waits(*self._waiting())
 
@@ -212,7 +212,7 @@ class Worker:
             return
         if unacknowledged.pending and not (peer.refused and peer.reach.is_local):
             self._retransmit([unacknowledged.newest()], now)
-        else:
+        elif peer.reach.is_local or peer.reach.waiting_since == math.inf:  # otherwise an entry of a spill file tries
             self._send(now, 1)
         self._receive(now)  # a server on this machine has refused it by now, or never will
         self._react(peer.settle(now), now)
