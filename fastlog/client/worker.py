@@ -240,6 +240,7 @@ class Worker:
             self._unacknowledged.hurry(now)
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
             self._unacknowledged.fall_silent(now)
+            self._delivery.is_asked_again(is_taken=False, now=now)  # what came to the old socket was not read
 
     def _receive(self, now: float) -> None:
         heard_at = self._delivery.take_acks(self._peer.receive(now), now)
