@@ -210,6 +210,8 @@ class Spill:
         if self.replay:
             return self.replay.file
         self._taken = self._taken or self._directory.take_over()
+        if self._directory.is_unsure:
+            self._directory.look_soon(monotonic())
         return self._taken or self._written
 
     def _replay_of(self, file: SpillFile, link: Link, now: float) -> Replay:
@@ -240,6 +242,7 @@ class Spill:
     def _leave(self, file: SpillFile, error: OSError) -> None:
         """Leaves a file that cannot be used. A later look finds it again."""
         self._directory.problem = f"cannot use {file.path}: {error.strerror}"
+        self._directory.is_unsure = not isinstance(error, LostFileError)
         self._directory.look_soon(monotonic())
         self._forget(file)
         file.close()
