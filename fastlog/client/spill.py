@@ -48,6 +48,7 @@ class Spill:
         self._again_at = -math.inf  # a disk that refused is tried again
         self._problem = ""  # until a write succeeds, or nothing has to be written any more
         self._has_failed = False  # to write, since the last look
+        self._has_way = False  # there is a link to the server
 
     @property
     def problem(self) -> str:
@@ -61,7 +62,7 @@ class Spill:
     def next_at(self) -> float:
         """When `turn` has something to do again, if nothing arrives before."""
         if self.replay:
-            return min(self._directory.look_at, self.replay.next_at)
+            return min(self._directory.look_at, self.replay.next_at if self._has_way else math.inf)
         return -math.inf if self._directory.has_left and self._taken is None else self._directory.look_at
 
     def begin(self, takes_over: bool) -> None:
@@ -125,6 +126,7 @@ class Spill:
         if now >= self._directory.look_at:
             self._look(now)
         has_heard = False
+        self._has_way = link is not None
         for _ in range(FILES_PER_TURN):
             file = self._next_file()
             if link is None or file is None or not (self.replay or may_begin):
