@@ -29,6 +29,7 @@ CONNECT_AGAIN_SEC = 1.0  # after the system had no socket
 ASIDE_AGAIN_SEC = 1.0  # after the disk refused what is to be set aside
 PROBE_TRIES = 2  # of the first entry without an answer, before the next one is tried as well
 SUSPECT_TRIES = 3  # of an entry, before the witness is asked whether the server answers at all
+SUSPECT_SEC = 0.25  # between two of its tries from then on: the file waits for the verdict
 ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another
 
 
@@ -172,8 +173,10 @@ class Replay:
                 unacknowledged.sent_again([sent], now)
                 self.is_overdue = True
                 self._counts.retransmitted += 1
-                if sent.times > SUSPECT_TRIES:
+                if sent.times > SUSPECT_TRIES and self._witness:
                     self._ask_witness(now)
+                    if not unacknowledged.silent:
+                        unacknowledged.put_back([sent], now + SUSPECT_SEC)
             self._due.popleft()
         if self._due:
             self.next_at = now

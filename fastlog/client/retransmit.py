@@ -344,7 +344,7 @@ class Unacknowledged:
             if not self.silent:
                 self._schedule.set(sent, at)
                 self._credit += 1
-            self.next_at = min(self.next_at, at)
+            self.next_at = at if self.silent else min(self.next_at, at)
 
     def hopeless(self) -> list[Sent]:
         """Takes out the entries that the server has passed over again and again."""

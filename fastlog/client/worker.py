@@ -23,7 +23,7 @@ from fastlog.client.retransmit import SHORTEST_TIMEOUT_SEC, Sent, Unacknowledged
 from fastlog.client.send_queue import SendQueue
 from fastlog.client.spill import Spill
 from fastlog.client.stats import ClientStats
-from fastlog.client.unheard import Unheard
+from fastlog.client.unheard import PACE_SEC, Unheard
 
 SLEEP_SEC = 1.0  # a thread that does not run for longer was stopped; a busy machine delays it less
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
@@ -183,6 +183,7 @@ class Worker:
         self._react(peer.settle(now), now)
         if peer.is_down and now >= peer.reach.try_at:
             self._try(now)
+        self._try_aside(now)
         if self._spill is None:  # before entries are due, since one that is tried again has another time-out
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
@@ -192,7 +193,6 @@ class Worker:
                 self._send(now, 1)  # a new entry asks a silent server as well as an old one
             unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
             self._delivery.pass_over(now, self._spill.set_aside if self._spill else None)
-            self._try_aside(now)
             if self._spill is None:
                 self._queue.relieve()
             self._send(now, DATAGRAMS_PER_TURN)
@@ -267,15 +267,19 @@ class Worker:
         return [each for group in groups[sent:] for each in group], room_at
 
     def _try_aside(self, now: float) -> None:
-        """Sends an entry again that the server passes over."""
-        sent = self._unheard.due(now)
-        if sent and self._peer.link:
-            room_at = self._peer.link.room_at(len(sent.line), now)
-            if room_at > now:
-                self._unheard.next_at = room_at
-                return
-            self._peer.retransmit((sent.line,), now)
-            self._unheard.sent_again(sent, now)
+        """Sends an entry again that the server passes over, and gives up those whose time is over."""
+        peer, unheard = self._peer, self._unheard
+        sent = unheard.due(now)
+        self._delivery.give_up(unheard.overdue())
+        if sent is None:
+            return
+        can_send = peer.link and not peer.is_down
+        room_at = peer.link.room_at(len(sent.line), now) if peer.link and can_send else now + PACE_SEC
+        if room_at > now:
+            unheard.next_at = room_at
+            return
+        peer.retransmit((sent.line,), now)
+        unheard.sent_again(sent, now)
 
     def _send(self, now: float, datagrams: int) -> None:
         """Sends refused datagrams and then new entries, as far as they may go now."""
@@ -310,9 +314,9 @@ class Worker:
     def wait(self, until: float) -> None:
         """Until something can be done. While entries come, ordinary ones gather for the next turn and wake nobody."""
         unacknowledged, peer, queue = self._unacknowledged, self._peer, self._queue
-        times = [until, self._send_at, peer.next_at(unacknowledged.silent)]
+        times = [until, self._send_at, peer.next_at(unacknowledged.silent), self._unheard.next_at]
         if peer.link and not peer.is_down:
-            times += [unacknowledged.next_at, self._unheard.next_at]
+            times.append(unacknowledged.next_at)
         times.append(self._spill.next_at if self._spill else self._delivery.next_at)
         now = monotonic()
         self._note_sleep(now)
