@@ -341,10 +341,12 @@ class Unacknowledged:
     def put_back(self, due: Iterable[Sent], at: float) -> None:
         """Due entries that were not sent are due at that time."""
         for sent in due:
-            if not self.silent:
+            if self.silent:
+                self.next_at = at
+            else:
                 self._schedule.set(sent, at)
                 self._credit += 1
-            self.next_at = min(self.next_at, at)
+                self.next_at = min(self.next_at, at)
 
     def hopeless(self) -> list[Sent]:
         """Takes out the entries that the server has passed over again and again."""

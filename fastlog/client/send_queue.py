@@ -191,9 +191,10 @@ class SendQueue:
             return SEQUENCE_WINDOW, -math.inf
         oldest = unacknowledged.oldest()
         if unacknowledged.heard and not unacknowledged.silent:
-            since = now - HOLD_SEC
-            fresh = (each for each in unacknowledged.pending.values() if each.first_at > since and not each.is_stalled)
-            oldest = next(fresh, oldest)
+            for sent in unacknowledged.pending.values():
+                if sent.first_at + HOLD_SEC > now and not sent.is_stalled:
+                    oldest = sent
+                    break
         until = oldest.first_at + (HOLD_SEC if unacknowledged.heard else HOLD_UNHEARD_SEC)
         return (oldest.sequence + SEQUENCE_WINDOW - self._sequence if now < until else SEQUENCE_WINDOW), until
 

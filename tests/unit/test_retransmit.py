@@ -102,6 +102,22 @@ def test_a_silent_server_is_asked_with_the_newest_entry_until_it_answers():
     assert [sent.sequence for sent in silent.due(now)] == list(range(CREDIT_LEAST))
 
 
+def test_an_entry_that_finds_no_room_is_due_when_there_may_be_some():
+    full = Unacknowledged()
+    for sequence in range(10):
+        full.add(sequence, b"a", 0.0)
+    due = full.due(1.0)
+    list(full.retransmit(due[:4], 0, 1.0))
+    full.put_back(due[4:], 1.01)
+    assert full.next_at == 1.01
+    assert full.due(1.01) == due[4:]
+    full.fall_silent(2.0)
+    [asked] = full.due(2.0)
+    full.put_back([asked], 2.01)
+    assert full.next_at == 2.01
+    assert full.due(2.01) == [asked]
+
+
 def test_a_server_that_comes_back_gets_the_entries_as_fast_as_it_acknowledges_them():
     back = Unacknowledged()
     for sequence in range(SEQUENCE_WINDOW):
