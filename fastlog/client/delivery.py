@@ -66,6 +66,8 @@ class Delivery:
         self.counts.acknowledged_once += of_once
         if unheard.is_watching:
             levels |= {sent.item.level for sent in acknowledged if sent.item}
+            if levels:
+                levels |= unheard.assumed
             for level in levels:
                 if unheard.has_heard(level, now):
                     self._outbox.set_priority(level, True)
@@ -91,6 +93,7 @@ class Delivery:
             self._taken = 0
             for level in {sent.item.level for sent in self._unacknowledged.pending.values() if sent.item}:
                 self._unheard.is_unheard(level, now)
+                self._unheard.assumed.add(level)
                 self._queue.make_ordinary(level)
             self._set_aside([], now, None)
 
