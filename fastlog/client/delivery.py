@@ -47,23 +47,24 @@ class Delivery:
 
     def take_acks(self, sequences: list[int], now: float) -> float | None:
         """Returns when the latest of the acknowledged entries was sent first, or None if no ACK was for an entry."""
-        unacknowledged, unheard = self._unacknowledged, self._unheard
-        acknowledged = []
+        unacknowledged, unheard, counts = self._unacknowledged, self._unheard, self.counts
+        acknowledged: list[Sent] = []
         levels = set()
-        of_once = 0
         for sequence in sequences:
             sent = unacknowledged.acknowledge(sequence, now)
             if sent is None and (sent := unheard.acknowledge(sequence)):
+                counts.acknowledged += 1
                 unacknowledged.has_heard(sent.first_at, now)
+            elif sent:
+                counts.acknowledged += 1
             if sent:
                 acknowledged.append(sent)
             elif (level := unheard.acknowledge_once(sequence)) is not None:
+                counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)
                 levels.add(level)
-                of_once += 1
         self._outbox.release(items_of(acknowledged))
-        self.counts.acknowledged += len(acknowledged)
-        self.counts.acknowledged_once += of_once
+        has_once = bool(levels)
         if unheard.is_watching:
             levels |= {sent.item.level for sent in acknowledged if sent.item}
             if levels:
@@ -72,7 +73,7 @@ class Delivery:
                 if unheard.has_heard(level, now):
                     self._outbox.set_priority(level, True)
         if not acknowledged:
-            return -math.inf if of_once else None
+            return -math.inf if has_once else None
         return max(sent.first_at for sent in acknowledged)
 
     def pass_over(self, now: float, set_aside: SetAside | None) -> None:

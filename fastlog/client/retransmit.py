@@ -260,17 +260,18 @@ class Unacknowledged:
 
     def acknowledge(self, sequence: int, now: float) -> Sent | None:
         """The entry, unless it was acknowledged before."""
-        sent = self.pending.pop(sequence, None)
+        sent = self.pending.get(sequence)
         if sent is None:
             return None
-        self.stalled -= sent.is_stalled
-        if self._hopeless:
-            self._hopeless.pop(sequence, None)
         if sent.times == 1:
             self.timeout.measured(now - sent.sent_at)
         if sent.times > 1 or self.loss.is_any:
             self.loss.measured(sent.times)
         self.has_heard(sent.first_at, now)
+        if self._hopeless:
+            self._hopeless.pop(sequence, None)
+        self.stalled -= sent.is_stalled
+        del self.pending[sequence]  # the last step: an error before it loses nothing
         return sent
 
     def has_heard(self, sent_at: float, now: float) -> None:
