@@ -5,7 +5,7 @@
 - `client.py`, `level_methods.py`, `options.py`, `stats.py`: what programs call
 - `encode.py`, `_plain.pyx`, `level_names.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
-- `thread.py`, `worker.py`: that thread; its turn
+- `thread.py`, `waiting.py`, `worker.py`: that thread; who waits for it; its turn
 - `send_queue.py`, `retransmit.py`: new entries; sent ones that wait for their ACK
 - `unheard.py`, `delivery.py`: entries and levels that the server does not acknowledge; what becomes of entries sent
 - `spill.py`, `spill_directory.py`, `spill_file.py`, `replay.py`: entries on disk for an outage; the files that programs

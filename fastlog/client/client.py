@@ -146,7 +146,7 @@ class Client(LevelMethods):
         return self._thread.close(timeout)
 
     def stats(self) -> ClientStats:
-        return self._thread.stats()
+        return self._thread.worker().stats(self._thread.trouble.text)
 
     def __enter__(self) -> Self:
         return self

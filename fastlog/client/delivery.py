@@ -52,13 +52,13 @@ class Delivery:
         levels = set()
         for sequence in sequences:
             sent = unacknowledged.acknowledge(sequence, now)
-            if sent is None and (sent := unheard.acknowledge(sequence)):
-                counts.acknowledged += 1
-                unacknowledged.has_heard(sent.first_at, now)
-            elif sent:
-                counts.acknowledged += 1
+            is_pending = sent is not None
+            sent = sent or unheard.acknowledge(sequence)
             if sent:
+                counts.acknowledged += 1
                 acknowledged.append(sent)
+                if not is_pending:
+                    unacknowledged.has_heard(sent.first_at, now)
             elif (level := unheard.acknowledge_once(sequence)) is not None:
                 counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)

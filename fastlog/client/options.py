@@ -107,12 +107,12 @@ def checked_options(**given: object) -> ClientOptions:
 
 def _constant_bytes(options: ClientOptions) -> int:
     """The bytes of the constant fields. Raises ConfigError if an entry cannot have them."""
-    encoded = options.encoded_fields
-    for name, _ in encoded:
+    for name in options.fields or {}:
         if name in RESERVED:
             other = {"host": "hostname", "app": "app"}.get(name)
             hint = f"; there is the option {other}" if other else ""
             raise ConfigError(f"fields has {name!r}, which fastlog itself writes{hint}")
+    encoded = options.encoded_fields
     size = sum(len(field) for _, field in encoded)
     if len(encoded) > FIELDS_MAX or size > FIELDS_MAX_BYTES:
         raise ConfigError(

@@ -174,6 +174,15 @@ def test_the_back_off_of_an_entry_has_a_limit():
     assert LONGEST_BACKOFF_SEC <= again._schedule.next_at - now <= LONGEST_BACKOFF_SEC * (1 + TIMEOUT_JITTER)
 
 
+def test_a_silent_server_that_cannot_be_asked_now_is_asked_later():
+    silent = Unacknowledged()
+    silent.add(0, b"a", 0.0)
+    silent.fall_silent(1.0)
+    silent.put_back(silent.due(1.0), 1.5)  # no room
+    assert silent.next_at == 1.5
+    assert silent.due(1.4) == []
+
+
 def test_what_a_silent_server_did_not_acknowledge_is_not_hopeless():
     silent = Unacknowledged()
     silent.add(0, b"a", 0.0)
