@@ -318,12 +318,6 @@ class Unacknowledged:
             return self.due(now) if found else []
         return found
 
-    def retransmit(self, due: Iterable[Sent], limit_bytes: int, now: float) -> Iterator[bytes]:
-        """Datagrams of the due entries, to be sent now, with the bytes of the first sending."""
-        for group in packed(due, limit_bytes):
-            yield datagram_of(group)
-            self.sent_again(group, now)
-
     def sent_again(self, group: Iterable[Sent], now: float) -> None:
         for sent in group:
             if sent.sent_at < self._heard_at:
