@@ -72,7 +72,7 @@ def _before_threads_end() -> None:
     if not _is_multiprocessing_child():
         return
     try:
-        threading.Thread(target=_after_other_threads, name="fastlog end").start()
+        threading.Thread(target=_after_other_threads, name="fastlog end", daemon=False).start()
     except RuntimeError:  # no more threads
         _at_exit()
 
