@@ -143,6 +143,9 @@ kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 model: $(VENV)/dev  ## compare MODEL_RUNS random runs of the server's core with what it promises, from the seed MODEL_FIRST on
 	FASTLOG_MODEL_RUNS=$(MODEL_RUNS) FASTLOG_MODEL_FIRST=$(MODEL_FIRST) $(BIN)/pytest tests/unit/test_model.py -n auto --timeout 0
 
+client-model: $(VENV)/dev  ## the same for the client, through lossy networks, full disks, forks, crashes and restarts
+	FASTLOG_MODEL_RUNS=$(MODEL_RUNS) FASTLOG_MODEL_FIRST=$(MODEL_FIRST) $(BIN)/pytest tests/unit/test_client_model.py -n auto --timeout 0
+
 mutants: $(VENV)/dev  ## make small errors in copies of the server, which the tests must find; MUTANTS="storage ledger" chooses
 	$(BIN)/python -m tests.mutants.run $(MUTANTS)
 
@@ -186,5 +189,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
-        test test-pythons lint format docs dist fuzz fuzz-native kill model mutants \
+        test test-pythons lint format docs dist fuzz fuzz-native kill model client-model mutants \
         bench bench-peers bench-start performance

@@ -84,7 +84,8 @@ class Peer:
     def next_at(self, is_silent: bool) -> float:
         """When there is something to do, if nothing comes before. `is_silent`: the server acknowledges nothing."""
         is_trouble = self.link is None or self.is_down or is_silent
-        return min(self._route.next_at(is_trouble, self.reach.trouble_since), self.reach.next_at())
+        since = self.reach.trouble_since if self.link else math.inf  # without a socket, the next try makes one
+        return min(self._route.next_at(is_trouble, since), self.reach.next_at())
 
     def look_up(self, now: float, is_silent: bool) -> Event | None:
         """Looks up the name when it is time, and moves to another socket if there is a reason."""

@@ -286,6 +286,12 @@ class Unacknowledged:
             self.silent = False
             self.hurry(now)
 
+    def learn_from(self, other: "Unacknowledged") -> None:
+        """What is known of another socket to the same server counts here, too."""
+        self._heard_at = max(self._heard_at, other._heard_at)
+        if self.timeout.round_trip is None and other.timeout.round_trip is not None:
+            self.timeout.measured(other.timeout.round_trip)
+
     def due(self, now: float) -> list[Sent]:
         """The entries to retransmit now. Give those that were not sent after all to `put_back`."""
         schedule = self._schedule
@@ -338,7 +344,7 @@ class Unacknowledged:
             if not self.silent:
                 self._schedule.set(sent, at)
                 self._credit += 1
-            self.next_at = min(self.next_at, at)
+            self.next_at = at if self.silent else min(self.next_at, at)
 
     def hopeless(self) -> list[Sent]:
         """Takes out the entries that the server has passed over again and again."""

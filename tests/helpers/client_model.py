@@ -24,12 +24,14 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 import fastlog.client
+from fastlog.addresses import Address
 from fastlog.client import lifecycle, link, lookup, sock_diag, thread
 from fastlog.client.options import ClientOptions
+from fastlog.client.worker import Worker
 from fastlog.server.listener import Listener
 from tests.helpers.client_model_disk import Died, InUse, ModelOs
 from tests.helpers.client_model_network import HERE, Clock, ModelNetlink, ModelSocket, Network
-from tests.helpers.client_model_oracle import Entry, Oracle
+from tests.helpers.client_model_oracle import Oracle
 from tests.helpers.client_model_program import Broken, ModelOutbox, Program
 from tests.helpers.client_model_server import ModelServer
 from tests.helpers.client_model_steps import LEVELS, SIZES, STEPS, WEIGHTS
@@ -39,8 +41,10 @@ from tests.helpers.random_runs import Step, main
 FEWEST, MOST = 8, 40  # steps of a run
 SETTLE_SEC = 1_500.0  # of virtual time: more than two of the longest waits that the client has
 ELSEWHERE = ("10.9.0.1", "10.9.0.3")
+SPILLS = 0.0  # runs with a spill file
 PRIORITY = ("ERROR", "CRITICAL")
 CLIENT = str(Path(fastlog.client.__file__).parent)
+TURN = Worker.turn.__code__
 
 
 class Rig:
@@ -64,9 +68,9 @@ class Rig:
                 self.patch(module, "os", self.disk)
         for module in (link, sock_diag):
             self.patch(module, "socket", sockets)
-        self.patch(lookup, "resolve", lambda *given: self.run.network.addresses(*given))
+        self.patch(lookup, "resolve", self._addresses)
         self.patch(lookup, "is_numeric", lambda host: True)  # no thread is needed
-        self.patch(thread, "pause", lambda seconds: self.run.clock.sleep(seconds))
+        self.patch(thread, "pause", self._pause)
         self.patch(lifecycle.end_of_program, "tell", lambda lost: None)  # on standard error
         for module in [each for name, each in sys.modules.items() if name == "fastlog.client.spill_file"]:
             self.patch(module, "_in_use", InUse(self.disk))
@@ -90,6 +94,12 @@ class Rig:
         self.listener.close()
         shutil.rmtree(self.base, ignore_errors=True)
         gc.unfreeze()
+
+    def _addresses(self, host: str, port: int) -> list[Address]:
+        return self.run.network.addresses(host, port)
+
+    def _pause(self, seconds: float) -> None:
+        self.run.clock.sleep(seconds)
 
     def _socket(self, family: int, *_: object) -> ModelSocket:
         return self.run.make_socket(family)
@@ -116,7 +126,7 @@ class Run:
             queue_bytes=rng.choice((16 << 20, 16 << 20, 4_000)),
             window=rng.choice((1023, 1023, 4)),
             give_up_sec=rng.choice((300.0, 300.0, 5.0, 0.0)),
-            spill=f"{self.directory}/s" if rng.random() < 0.6 else None,
+            spill=f"{self.directory}/s" if rng.random() < SPILLS else None,
             pack=rng.random() < 0.8,
             datagram_bytes=rng.choice((None, None, 1_000)),
         )
@@ -268,9 +278,10 @@ class Run:
         self.work(SETTLE_SEC, lambda: program.thread.is_done)
         self.oracle.check()
         assert program.thread.is_done, f"not everything is delivered: {program.stats}"
-        self.work(thread.PROBLEM_SEC + 1)
-        self.put(program, "ERROR", 0)
-        self.work(1.0)
+        for _ in range(2):
+            for level in PRIORITY:
+                self.put(program, level, 0)
+            self.work(thread.PROBLEM_SEC + 1)
         assert not program.stats.problem, f"a problem remains: {program.stats.problem}"
         assert program.close(5.0), f"not everything is delivered at the end: {program.stats}"
         self.check_closed(program)
@@ -297,29 +308,34 @@ class Run:
         self.note(f"        {self.program.pid}")
 
     def fail_at(self, calls: int) -> None:
-        """The next work of the client fails in the middle, when it makes its n-th call."""
+        """A turn of the client fails in the middle, when it makes its n-th call."""
+        if not self.program.thread._workers:
+            return
         self._fails_in = calls
         self.program.has_failed = self.program.thread.may_fail = self.oracle.may_repeat = True
-        if self.program.thread._workers:
-            sys.setprofile(self._profile)
-            try:
-                self.work(0.01)
-            finally:
-                sys.setprofile(None)
+        is_turn = False
 
-    def _profile(self, frame: FrameType, event: str, argument: Any) -> None:
-        if event == "call":
-            frame = frame.f_back
-        elif event != "c_call":
-            return
-        if frame and frame.f_code.co_filename.startswith(CLIENT) and not frame.f_code.co_filename.endswith(
-            "thread.py"
-        ):
-            self._fails_in -= 1
-            if self._fails_in == 0:
-                sys.setprofile(None)
-                self.note(f"        fails in {frame.f_code.co_name}, line {frame.f_lineno}")
-                raise MemoryError
+        def profile(frame: FrameType, event: str, argument: Any) -> None:
+            nonlocal is_turn
+            is_turn = is_turn or frame.f_code is TURN
+            caller = frame.f_back if event == "call" else frame if event == "c_call" else None
+            if is_turn and caller and self._may_fail(caller) and frame.f_code.co_name[0] != "<":
+                self._fails_in -= 1
+                if self._fails_in == 0:
+                    sys.setprofile(None)
+                    self.note(f"        fails in {caller.f_code.co_name}, line {caller.f_lineno}")
+                    raise MemoryError
+
+        sys.setprofile(profile)
+        try:
+            self.work(0.01)
+        finally:
+            sys.setprofile(None)
+
+    @staticmethod
+    def _may_fail(caller: FrameType) -> bool:
+        name = caller.f_code.co_filename
+        return name.startswith(CLIENT) and not name.endswith("/thread.py")
 
     def close_descriptors(self) -> None:
         """As a daemon does; other files get their numbers."""

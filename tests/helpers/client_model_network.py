@@ -95,7 +95,7 @@ class Network:
         self.largest = 65_507  # datagram that this machine sends
         self.blocked_until = -math.inf
 
-    def addresses(self, host: str, port: int, flags: int = 0) -> list[Address]:
+    def addresses(self, host: str, port: int) -> list[Address]:
         """In place of getaddrinfo."""
         if not self.has_names:
             raise AddressError(host, "temporary failure in name resolution")

@@ -32,7 +32,9 @@ class Entry:
         self.is_gone = False  # it was in the memory of a program that was killed, or in a file that is gone
 
     def __repr__(self) -> str:
-        return f"e{self.number} ({self.level}, handed over {self.handed} times, stored {sum(self.stored.values())} times)"
+        return (
+            f"e{self.number} ({self.level}, handed over {self.handed} times, stored {sum(self.stored.values())} times)"
+        )
 
 
 class Oracle:
@@ -137,6 +139,7 @@ class Oracle:
             return
         stats, outbox = program.stats, program.outbox
         assert outbox.accepted == len(program.entries)
+        assert stats.calls == program.calls
         assert stats.queued == len(held), f"{stats.queued} entries queued, but {len(held)} in memory"
         own = program.entries
         stored = sum(1 for entry in own if entry.is_priority and entry.stored)
@@ -144,15 +147,17 @@ class Oracle:
         if program.has_failed:
             return
         ordinary = sum(1 for entry in own if entry.handed and not entry.is_priority)
-        ordinary += getattr(stats, "sent_unacknowledged", 0)
-        released = stats.acknowledged - stats.replayed + stats.given_up + stats.spilled + ordinary + program.late_drops
-        assert stats.queued + released == outbox.accepted, (
-            f"{outbox.accepted} taken, but {stats.queued} queued and {released} released: {stats}"
+        assert stats.sent_once == ordinary + stats.sent_unacknowledged, (
+            f"{ordinary} ordinary entries were sent: {stats}"
         )
+        left = stats.sent_once + (stats.acknowledged - stats.replayed) + stats.given_up + stats.spilled
+        places = stats.queued + sum(stats.dropped.values()) + left
+        assert stats.calls == places, f"{stats.calls} calls, but {places} entries have a place: {stats}"
 
     def _parsed(self, line: bytes) -> tuple[Entry, int]:
         """The entry in a line, and its sequence. Raises AssertionError for something that nobody logged."""
         number, sequence = _NUMBER.search(line), _SEQUENCE.search(line)
-        assert number and sequence, f"not an entry of a program: {line[:200]!r}"
+        assert number, f"not an entry of a program: {line[:200]!r}"
+        assert sequence, f"not an entry of a program: {line[:200]!r}"
         assert int(number[1]) < len(self.entries), f"nobody logged this: {line[:200]!r}"
         return self.entries[int(number[1])], int(sequence[1])

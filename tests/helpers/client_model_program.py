@@ -42,7 +42,11 @@ class ModelWakeup:
     def open(self) -> None:
         pass
 
-    close = shut = open
+    def close(self) -> None:
+        pass
+
+    def shut(self) -> None:
+        pass
 
     def wake(self) -> bool:
         self._is_woken = True
@@ -109,19 +113,18 @@ class ModelThread(ClientThread):
 class Program:
     """One process, with one client. `parent`: it is the child of that one, which has ended, and has its memory."""
 
-    def __init__(
-        self, number: int, options: ClientOptions, network: Network, parent: "Program | None" = None
-    ) -> None:
+    def __init__(self, number: int, options: ClientOptions, network: Network, parent: "Program | None" = None) -> None:
         self.pid = 1000 + number
         self.options = options
         self.fds: set[int] = set()  # files that it has open
         self.spill_files: set[object] = set()  # those of them that its client knows to be in use
         self.entries: list[Entry] = []  # that its client took, by their numbers in the outbox
-        self.dropped = 0  # calls
+        self.calls = 0
+        self.dropped = 0  # of them
         self.is_alive = True
         self.has_worked = False
         self.has_failed = False  # an error was injected, so that some figures may be wrong
-        self.victims: list[int] = []  # descriptors that were the client's, and are other files now
+        self.victims: set[int] = set()  # descriptors that were the client's, and are other files now
         self.thread = parent.thread if parent else ModelThread(options)
         self._network = network
         self._last: tuple[ClientStats, int] | None = None  # of a program that has ended
@@ -141,7 +144,7 @@ class Program:
     @property
     def told(self) -> int:
         """Priority entries that it gave up or dropped after it had taken them, by its own figures."""
-        return self.stats.given_up + self.late_drops + getattr(self.stats, "sent_unacknowledged", 0)
+        return self.stats.given_up + self.late_drops + self.stats.sent_unacknowledged
 
     @property
     def late_drops(self) -> int:
@@ -153,9 +156,8 @@ class Program:
             return set()
         worker = self.thread.worker()
         queue = worker._queue
-        sent = [*worker._unacknowledged.pending.values()]
-        if hasattr(worker, "_unheard"):
-            sent += worker._unheard.aside.values()
+        unheard = worker._unheard
+        sent = [*worker._unacknowledged.pending.values(), *unheard.aside.values(), *unheard._overdue]
         items = queue.items + [each.item for each in sent]
         return {item.number for item in items} | set(range(queue._fetched, self.outbox.accepted))
 
@@ -163,6 +165,7 @@ class Program:
         outbox = self.outbox
         accepted, dropped = outbox.accepted, sum(outbox.dropped.values())
         outbox.put(fields)
+        self.calls += 1
         taken, refused = outbox.accepted - accepted, sum(outbox.dropped.values()) - dropped
         # At the end of the program an entry that was taken may be dropped in the same call.
         is_once = taken + refused == 1 or (taken == 1 and end_of_program.has_begun)
@@ -213,7 +216,7 @@ class Program:
             own.program = child
         child.fds, self.fds = self.fds, set()
         child.spill_files = set(self.spill_files)
-        child.victims, self.victims = self.victims, []
+        child.victims, self.victims = self.victims, set()
         return child
 
     def begin_anew(self, *, is_seen: bool) -> None:
@@ -224,11 +227,11 @@ class Program:
 
     def close_descriptors(self, victim: int) -> None:
         """As a daemon does. Another file gets their numbers."""
-        numbers = [own.fileno() for own in self.sockets()] + list(self.fds)
+        numbers = [own.fileno() for own in self.sockets()] + sorted(self.fds)
         self.fds.clear()
         for fd in numbers:
             os.dup2(victim, fd, inheritable=False)
-            self.victims.append(fd)
+            self.victims.add(fd)
 
     def sockets(self) -> list[Any]:
         return [own for own in self._network.sockets if own.program is self]

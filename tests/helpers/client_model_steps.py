@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.helpers.client_model_disk import Died
-from tests.helpers.client_model_network import HERE
 from tests.helpers.client_model_server import KINDS
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ def close(run: "Run") -> None:
     run.ended()
 
 
-def exit(run: "Run") -> None:
+def end(run: "Run") -> None:
     run.program.exit()
     try:
         for _ in range(run.rng.randrange(3)):
@@ -209,7 +208,7 @@ CHANCES: dict[Callable[["Run"], None], int] = {
     disk_heals: 5,
     take_directory: 2,
     close: 2,
-    exit: 2,
+    end: 2,
     kill: 3,
     fork: 2,
     start_another: 2,
@@ -218,5 +217,3 @@ CHANCES: dict[Callable[["Run"], None], int] = {
     close_descriptors: 1,
 }
 STEPS, WEIGHTS = list(CHANCES), list(CHANCES.values())
-
-__all__ = ["HERE", "STEPS", "WEIGHTS"]

@@ -99,6 +99,19 @@ def test_a_refusal_on_this_machine_is_for_the_last_datagram_which_is_sent_first_
     assert not peer.only_refusals
 
 
+def test_without_a_socket_nothing_is_to_be_done_before_the_next_try():
+    peer = connected(is_local=False)
+    refuse(peer, 0.0)
+    now = QUIET_SEC
+    assert peer.begin_try(now) is None
+    refuse(peer, now)
+    peer.reopen()  # as after an error, or when the program has closed all descriptors
+    now += REFUSAL_SEC
+    assert now < peer.reach.try_at
+    assert peer.look_up(now, False) is None
+    assert peer.next_at(False) > now
+
+
 def test_only_the_ack_of_an_entry_means_that_the_server_is_up():
     peer = connected(is_local=False)
     refuse(peer, 0.0)

@@ -158,6 +158,15 @@ def test_the_back_off_of_an_entry_has_a_limit():
     assert LONGEST_BACKOFF_SEC <= again._schedule.next_at - now <= LONGEST_BACKOFF_SEC * (1 + TIMEOUT_JITTER)
 
 
+def test_a_silent_server_that_cannot_be_asked_now_is_asked_later():
+    silent = Unacknowledged()
+    silent.add(0, b"a", 0.0)
+    silent.fall_silent(1.0)
+    silent.put_back(silent.due(1.0), 1.5)  # no room
+    assert silent.next_at == 1.5
+    assert silent.due(1.4) == []
+
+
 def test_what_a_silent_server_did_not_acknowledge_is_not_hopeless():
     silent = Unacknowledged()
     silent.add(0, b"a", 0.0)
@@ -216,3 +225,18 @@ def test_retransmissions_share_datagrams_up_to_a_size():
     assert list(lost.retransmit(lost.pending.values(), 9, 10.0)) == [b"aaaa\nbbbb", b"c" * 20, b"d\ne"]
     assert lost.retransmitted == 5
     assert {sent.sent_at for sent in lost.pending.values()} == {10.0}
+
+
+def test_what_another_socket_hears_counts():
+    other, replay = Unacknowledged(), Unacknowledged()
+    other.add(1, b"a", 0.0)
+    replay.add(7, b"b", 0.0)
+    assert other.acknowledge(1, 0.1)
+    for number in range(1, replay.loss.hopeless_tries + 1):
+        assert replay.hopeless() == []
+        other.add(number, b"a", number + 0.5)
+        assert other.acknowledge(number, number + 0.6)
+        replay.learn_from(other)
+        replay.sent_again(list(replay.pending.values()), float(number + 1))
+    assert [sent.sequence for sent in replay.hopeless()] == [7]
+    assert replay.timeout.round_trip == pytest.approx(0.1)
