@@ -97,6 +97,10 @@ class Oracle:
                     self.entries[int(match[1])].was_in_file = True
         return waiting, aside
 
+    @property
+    def has_aside(self) -> bool:
+        return any(path.name.endswith(ASIDE) for directory in self._directories for path in directory.glob("*"))
+
     def check(self) -> None:
         """Every priority entry is stored, in a file, in memory, or told; and the figures agree with that."""
         in_files = set().union(*self.files())

@@ -198,9 +198,12 @@ class Program:
         self.thread.pause(0.0)
         self.thread.finish_if_over(0.0)
 
+    def no_end(self) -> None:
+        """For the other programs."""
+        end_of_program.until, end_of_program.has_begun = float("inf"), False
+
     def exited(self) -> None:
         """What it has open, the kernel closes."""
-        end_of_program.until, end_of_program.has_begun = float("inf"), False
         self.ends()
         self.kernel_closes()
 

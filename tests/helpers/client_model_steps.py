@@ -150,12 +150,13 @@ def close(run: "Run") -> None:
 
 
 def end(run: "Run") -> None:
-    run.program.exit()
     try:
+        run.program.exit()
         for _ in range(run.rng.randrange(3)):
             run.put(run.program)
     finally:
-        run.program.exited()
+        run.program.no_end()
+    run.program.exited()
     run.ended()
 
 
