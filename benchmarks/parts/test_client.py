@@ -9,6 +9,10 @@ import logging.handlers
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
 
 import graypy
 import pygelf
@@ -115,3 +119,45 @@ def test_client_with_a_full_queue(measure):
     measure(burst, count=CALLS, rounds=200, unit="call")
     assert client.stats().dropped == {"ERROR": 201 * CALLS}
     client.close(0)
+
+
+@dataclass
+class Order:
+    number: int
+    customer: str
+
+
+class Session:
+    def __str__(self) -> str:
+        return "session 17"
+
+
+VALUES = {
+    "strings": "north",
+    "datetime": datetime(2026, 11, 24, 7, tzinfo=UTC),
+    "UUID": UUID(int=1093),
+    "Decimal": Decimal("19.90"),
+    "ten dicts": [{"number": number, "name": f"article {number}"} for number in range(10)],
+    "object": Session(),
+    "dataclass": Order(1093, "anna"),
+    "set": {1, 2, 3},
+}
+
+
+@pytest.mark.benchmark(group="values")
+@pytest.mark.parametrize("name", VALUES)
+def test_values(measure, port, name):
+    """What a value costs that is not one of JSON's own: some are copied before they are encoded."""
+    value = VALUES[name]
+    with Client(port=port) as client:
+        send = client.send
+
+        def burst():
+            for _ in range(CALLS):
+                send("INFO", "order 1093 kept as pending", user="anna", value=value)
+
+        def empty() -> None:
+            assert client.flush()
+
+        measure(burst, count=CALLS, rounds=50, unit="call", setup=empty)
+        assert client.stats().dropped == {}

@@ -394,13 +394,20 @@ cdef class PlainCopy:
         return plain
 
     cdef object any_mapping(self, value, int depth):
-        cdef list flat = []
+        """Read while it is copied, since only its own code reads it; it may have no end."""
+        cdef dict plain = {}
+        cdef Py_ssize_t number = 0, size = len(value)
         if depth <= 0:
-            return too_deep(type(value), len(value))
-        for key, inner in islice(value.items(), self.most()):
-            flat.append(key)
-            flat.append(inner)
-        return self.mapping(flat, max(<Py_ssize_t>len(value), len(flat) // 2), depth)
+            return too_deep(type(value), size)
+        for key, inner in value.items():
+            if self.room <= 0:
+                plain["…"] = f"{max(size - number, 1)} fields left out"
+                break
+            name = self.key(key)
+            self.room -= len(name)
+            plain[name] = self.plain(inner, depth - 1)
+            number += 1
+        return plain
 
     cdef object fields_of(self, list names, value, int depth):
         """The fields of a dataclass, or of one that attrs has made, as far as they are set."""

@@ -51,8 +51,8 @@ class Client(LevelMethods):
       entries are dropped and counted; priority entries are dropped only if their own lane is full.
     - `window`: priority entries that may be unacknowledged at once.
     - `give_up_sec`: how long a priority entry is retransmitted. With a spill file it is never given up.
-    - `spill`: path of files that keep priority entries while the server does not answer: `<spill>.*`. The next client
-      with that path sends the entries that are left in them.
+    - `spill`: path of files that keep priority entries while the server does not answer, or a directory for them. The
+      next client with that path sends the entries that are left in them.
     - `pack`: several entries may share a datagram; they are gathered for at most `pack_delay_sec`.
     - `datagram_bytes`: the largest datagram. By default, entries are packed up to the size that the path carries in one
       piece, and a single longer one goes in several pieces, up to 65,507 bytes. Longer entries are shortened.
@@ -146,7 +146,7 @@ class Client(LevelMethods):
         return self._thread.close(timeout)
 
     def stats(self) -> ClientStats:
-        return self._thread.stats()
+        return self._thread.worker().stats(self._thread.trouble.text)
 
     def __enter__(self) -> Self:
         return self

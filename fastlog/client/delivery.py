@@ -99,7 +99,6 @@ class Delivery:
         unacknowledged = self._unacknowledged
         given_up, again = unacknowledged.overdue(now - self._give_up_sec, now, may_try)
         self.give_up(given_up)
-        self.give_up(self._unheard.overdue())
         self.next_at = math.inf
         if unacknowledged.pending:
             oldest = unacknowledged.oldest()

@@ -85,7 +85,7 @@ class Flight:
 
     def lose(self, datagrams: list[Kept]) -> None:
         """Counts datagrams that are not sent again."""
-        self.lost += len(datagrams)
+        self.lost += sum(kept.entries > 0 for kept in datagrams)
         self.lost_entries += sum(kept.entries for kept in datagrams)
 
     def lose_last(self) -> None:

@@ -9,6 +9,8 @@ import logging
 import operator
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
+from time import monotonic
 from typing import Any
 
 from fastlog.client._record import entry_of
@@ -16,6 +18,8 @@ from fastlog.client.client import Client
 from fastlog.client.level_names import known_spelling
 from fastlog.client.options import DEFAULT_HOST, GIVE_UP_SEC, PACK_DELAY_SEC, QUEUE_BYTES, QUEUE_ENTRIES
 from fastlog.client.record_fields import select_fields
+from fastlog.client.thread import ClientThread
+from fastlog.client.waiting import is_true
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES, SEQUENCE_WINDOW
 
 # The fields that a handler can take from a record, and the record's attributes.
@@ -31,6 +35,7 @@ RECORD_FIELDS = {
     "thread_id": "thread",
     "task": "taskName",
 }
+STALL_SEC = 0.3  # without an ACK, a handler is not waited for any longer: it may be one of several, under a lock
 FLUSH_SEC = 5.0  # the longest wait for entries under way; service managers allow more
 
 
@@ -108,7 +113,7 @@ class Handler(logging.Handler):
     def flush(self) -> None:
         """Waits until everything is sent and the priority entries are acknowledged, FLUSH_SEC seconds at the most. A
         server that is away or does not answer is not waited for: logging calls this under its lock."""
-        self.client._thread.flush_while_it_advances(FLUSH_SEC)
+        _flush_while_it_advances(self.client._thread, FLUSH_SEC)
 
     def close(self) -> None:
         """Lets the client go if the handler made it, and does not wait: what the client has is delivered in the
@@ -116,6 +121,26 @@ class Handler(logging.Handler):
         if self._owns_client:
             self.client._thread.leave()
         super().close()
+
+
+def _flush_while_it_advances(thread: ClientThread, timeout: float) -> None:
+    """Waits until all entries taken so far are finished, but not for a server that is away or does not answer."""
+    thread.outbox.begin_anew()
+    number = thread.outbox.accepted
+    if not number:
+        return
+    worker = thread.worker()
+
+    def is_enough(before: int) -> bool:
+        return worker.is_away or worker.progress != before or worker.is_finished(number)
+
+    until = monotonic() + timeout
+    before = -1
+    while worker.progress != before and monotonic() < until:
+        before = worker.progress
+        thread.wait_until(partial(is_enough, before), min(STALL_SEC, until - monotonic()))
+        if worker.is_away or is_true(lambda: worker.is_finished(number)):
+            break
 
 
 # The options that a handler passes on to its client, and their defaults.

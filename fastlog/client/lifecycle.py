@@ -14,9 +14,10 @@ import time
 import weakref
 from functools import partial
 
-from fastlog.client.thread import END_SEC, ClientThread, Lost, end_of_program
+from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
+LAST_SEC = 0.5  # in all for what is logged after that, if a server answers
 LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
 
@@ -41,7 +42,7 @@ def leave(thread: ClientThread) -> None:
     """Nobody holds the client any more: it sends what it has, and ends."""
     thread.outbox.close()
     thread.leave(is_dropped=True)
-    if not thread.outbox.has_thread and not thread.is_done:
+    if not thread.outbox.has_thread and not is_done(thread):
         _waiting.add(thread)
 
 
@@ -54,7 +55,9 @@ def _after_fork_in_child() -> None:
     _waiting.clear()
     _told.clear()
     for thread in _all():
-        thread.begin_anew()
+        thread.outbox.begin_anew()
+        if thread.is_in_use:
+            thread.worker()  # closes what the parent has open
 
 
 def _is_multiprocessing_child() -> bool:
@@ -69,7 +72,7 @@ def _before_threads_end() -> None:
     if not _is_multiprocessing_child():
         return
     try:
-        threading.Thread(target=_after_other_threads, name="fastlog end").start()
+        threading.Thread(target=_after_other_threads, name="fastlog end", daemon=False).start()
     except RuntimeError:  # no more threads
         _at_exit()
 
@@ -99,24 +102,39 @@ def _at_exit() -> None:
     for thread in threads:
         thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
     until = time.monotonic() + END_SEC
-    lost: dict[str, Lost] = {}
     for thread in threads:
         thread.pause(max(0.0, until - time.monotonic()))
-        for server, (entries, reason) in thread.finish_if_over(max(0.0, until - time.monotonic())).items():
-            lost[server] = Lost(entries + (lost[server].entries if server in lost else 0), reason)
-    _tell(lost)
+    _finish(threads)
+    if any(thread.is_in_use and not thread.worker().is_away for thread in threads):
+        end_of_program.until = max(end_of_program.until, time.monotonic() + LAST_SEC)
 
 
-def _tell(lost: dict[str, Lost]) -> None:
-    """Says once for each server what was not delivered: nobody will read the figures any more."""
-    for server, (entries, reason) in lost.items():
-        if server not in _told and sys.__stderr__ is not None and not sys.__stderr__.closed:
-            _told.add(server)
-            with contextlib.suppress(Exception):
-                messages = Messages()
-                messages.wait_at_most(0)
-                count = "1 log entry was" if entries == 1 else f"{entries} log entries were"
-                messages.say(f"{count} not delivered: {reason or f'{server} does not answer'}")
+def _finish(threads: list[ClientThread]) -> None:
+    """The time is over: what is left goes to the spill file, or is given up. That is said once for each server, since
+    nobody will read the figures any more."""
+    lost: dict[str, int] = {}
+    reasons: dict[str, str] = {}
+    for thread in threads:
+        if is_done(thread):
+            continue
+        worker = thread.worker()
+        reason, before = worker.problem or f"{thread.server} does not answer", worker.losses
+        entries = worker.losses - before if thread.finish() else sum(thread.outbox.entries)
+        if entries:
+            lost[thread.server] = lost.get(thread.server, 0) + entries
+            reasons[thread.server] = reason
+    for server in lost.keys() - _told:
+        _told.add(server)
+        count = "1 log entry was" if lost[server] == 1 else f"{lost[server]} log entries were"
+        _say(f"{count} not delivered: {reasons[server]}")
+
+
+def _say(text: str) -> None:
+    if sys.__stderr__ is not None and not sys.__stderr__.closed:
+        with contextlib.suppress(Exception):
+            messages = Messages()
+            messages.wait_at_most(0)
+            messages.say(text)
 
 
 def _begin_end() -> None:
@@ -127,7 +145,7 @@ def _begin_end() -> None:
 
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
-    end_of_program.tell = _tell
+    end_of_program.finish = lambda thread: _finish([thread])
     os.register_at_fork(after_in_child=_after_fork_in_child)
     atexit.register(_at_exit)
     try:

@@ -80,6 +80,10 @@ class Link:
             self.close()
             raise
 
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):  # otherwise the socket could not be made
+            self.close()
+
     def is_ours(self) -> bool:
         """Whether the descriptors still belong to this link: a program may close all of its descriptors."""
         return self._descriptor.is_ours() and (self._server_buffer is None or self._server_buffer.is_ours())

@@ -29,6 +29,7 @@ QUEUE_ENTRIES = 10_000  # in each lane: ten seconds of a program that logs 1,000
 QUEUE_BYTES = 16 << 20  # in each lane: what an application can spare while its log server is away
 PACK_DELAY_SEC = 0.005  # nobody reads a log faster
 GIVE_UP_SEC = 300.0  # a restart of the server takes less; memory is bounded anyway
+SPILL_NAME = "spill"  # of the files, if the path is a directory
 
 NAME_MAX_BYTES = 1_000  # `app` or `hostname` as JSON: every entry carries them
 FIELDS_MAX = 24  # constant ones: each has a bit in `Item.present`
@@ -106,12 +107,12 @@ def checked_options(**given: object) -> ClientOptions:
 
 def _constant_bytes(options: ClientOptions) -> int:
     """The bytes of the constant fields. Raises ConfigError if an entry cannot have them."""
-    encoded = options.encoded_fields
-    for name, _ in encoded:
+    for name in options.fields or {}:
         if name in RESERVED:
             other = {"host": "hostname", "app": "app"}.get(name)
             hint = f"; there is the option {other}" if other else ""
             raise ConfigError(f"fields has {name!r}, which fastlog itself writes{hint}")
+    encoded = options.encoded_fields
     size = sum(len(field) for _, field in encoded)
     if len(encoded) > FIELDS_MAX or size > FIELDS_MAX_BYTES:
         raise ConfigError(
@@ -128,7 +129,7 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
         elif field.name == "priority_levels":
             value = _levels(value)
         elif field.name == "spill" and value is not None:
-            value = os.path.abspath(os.fspath(value))
+            value = _spill_path(value)
         elif field.name == "fields" and value is not None:
             return {text_of(name): inner for name, inner in dict(value).items()}
         elif field.type == _Flag and isinstance(value, str):
@@ -137,10 +138,29 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
         # "nan" is a number to msgspec, and no limit holds against it
         if converted == converted:
             return converted
+    except ConfigError:  # it says more
+        raise
     except (AttributeError, TypeError, ValueError, msgspec.ValidationError):
         pass
     allowed = field.type.__metadata__[0].extra["allowed"]
     raise ConfigError(f"{field.name} is {value!r}: must be {allowed}")
+
+
+def _spill_path(value: str | os.PathLike[str]) -> str:
+    """What the names of the files begin with: the path itself, or `spill` in a directory. Raises ConfigError."""
+    path = os.fspath(value)
+    if not path.strip():
+        raise ConfigError(f"spill is {path!r}: must be a path, or None for no spill files")
+    if b"\0" in os.fsencode(path):
+        raise ConfigError(f"spill is {path!r}: a path has no null character")
+    if path.endswith("/") or os.path.isdir(path):
+        path = os.path.join(path, SPILL_NAME)
+    try:
+        return os.path.abspath(path)
+    except OSError as error:
+        raise ConfigError(
+            f"spill is {path!r}: there is no working directory ({error.strerror}); use a full path"
+        ) from error
 
 
 def _levels(names: Iterable[object] | str) -> tuple[str, ...]:

@@ -286,6 +286,12 @@ class Unacknowledged:
             self.silent = False
             self.hurry(now)
 
+    def learn_from(self, other: "Unacknowledged") -> None:
+        """What is known of another socket to the same server counts here, too."""
+        self._heard_at = max(self._heard_at, other._heard_at)
+        if self.timeout.round_trip is None and other.timeout.round_trip is not None:
+            self.timeout.measured(other.timeout.round_trip)
+
     def due(self, now: float) -> list[Sent]:
         """The entries to retransmit now. Give those that were not sent after all to `put_back`."""
         schedule = self._schedule

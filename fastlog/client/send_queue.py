@@ -95,7 +95,7 @@ class SendQueue:
         room = self._room(first.level, now) if first.priority else 1
         ahead, hold_until = self._held_back(now)
         if ahead <= 0 or room <= 0:
-            if now < hold_until:
+            if now < hold_until and not (ahead > 0 and self._unacknowledged.silent):
                 return hold_until
             self._let_ordinary_pass()
             return self.next(now, limit_bytes)
@@ -184,14 +184,16 @@ class SendQueue:
 
     def _held_back(self, now: float) -> tuple[int, float]:
         """How many entries may be sent before one is too far ahead of the oldest unacknowledged entry; and until when
-        that entry holds back others. One that has done so for its time holds nothing, but those after it still do if
-        the server answers."""
+        that entry holds back others. One that has done so for its time holds nothing. If the server answers, those
+        after it still do, unless they were tried in vain, too."""
         unacknowledged = self._unacknowledged
         if not unacknowledged.pending:
             return SEQUENCE_WINDOW, -math.inf
         oldest = unacknowledged.oldest()
         if unacknowledged.heard and not unacknowledged.silent:
-            oldest = next((sent for sent in unacknowledged.pending.values() if sent.first_at + HOLD_SEC > now), oldest)
+            since = now - HOLD_SEC
+            fresh = (each for each in unacknowledged.pending.values() if each.first_at > since and not each.is_stalled)
+            oldest = next(fresh, oldest)
         until = oldest.first_at + (HOLD_SEC if unacknowledged.heard else HOLD_UNHEARD_SEC)
         return (oldest.sequence + SEQUENCE_WINDOW - self._sequence if now < until else SEQUENCE_WINDOW), until
 

@@ -1,291 +1,258 @@
-"""Files that keep priority entries while the server does not answer, and their replay.
+"""Priority entries on disk while the server does not answer: the files that a client writes, those that programs left
+behind, and what the disk refuses.
 
-A file holds entries as they are sent, one in each line. To the server, a file is a sender of its own, with a socket and
-a sequence without gaps, so that the server counts no loss. When all of its entries are acknowledged, it is removed. A
-lock shows that a program uses the file. The next program with the same path takes over the files of one that is gone,
-and sends them from the beginning. Since the bytes are the same, the server stores nothing twice.
+When all entries of a file are acknowledged, it is removed. The next program with the same path takes over the files of
+one that is gone, each when its replay comes. Since the bytes are the same, the server stores nothing twice. What cannot
+be delivered is set aside, in a file that no program sends again by itself.
 """
 
-import fcntl
-import glob
 import math
-import os
-import re
-from collections import deque
 from collections.abc import Callable
-
-import msgspec
+from contextlib import suppress
+from itertools import accumulate
+from time import monotonic
 
 from fastlog.addresses import Address
 from fastlog.client._outbox import Item
 from fastlog.client.link import Link
+from fastlog.client.replay import Replay, SpillCounts
 from fastlog.client.retransmit import Unacknowledged
-from fastlog.client.send_queue import first_sequence
-from fastlog.limits import SEQUENCE_WINDOW
+from fastlog.client.spill_directory import SpillDirectory
+from fastlog.client.spill_file import ASIDE, LostFileError, SpillFile
 
-SPILL_MAX_BYTES = 1 << 30  # in one file: a day at 12 kB/s of priority entries; beyond that, entries wait in memory
-READ_BYTES = 1 << 18  # a file is read in parts of this size
-
-_SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line is that of the client
-
-
-class SpillFile:
-    """One file under a lock. Methods raise OSError when the disk refuses."""
-
-    def __init__(self, path: str, fd: int, size: int) -> None:
-        self.path = path
-        self.next_sequence = first_sequence()
-        self._fd = fd
-        self._size = size  # bytes, in whole lines
-        self._read = 0
-        self._lines: list[bytes] = []  # read and not taken yet, the last one first
-
-    @classmethod
-    def create(cls, prefix: str) -> "SpillFile":
-        path = f"{prefix}.{os.getpid()}-{os.urandom(4).hex()}"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return cls(path, fd, 0)
-
-    @classmethod
-    def left_behind(cls, prefix: str) -> "tuple[list[SpillFile], OSError | None]":
-        """Takes over the files of programs that are gone, the oldest first. Also returns the error of a file that
-        cannot be opened."""
-        found = []
-        problem = None
-        for path in glob.glob(glob.escape(prefix) + ".*"):
-            try:
-                fd = os.open(path, os.O_RDWR | os.O_APPEND)
-            except FileNotFoundError:  # another program has just sent all of it
-                continue
-            except OSError as error:
-                problem = error
-                continue
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:  # a program uses it
-                os.close(fd)
-                continue
-            status = os.fstat(fd)
-            if status.st_nlink == 0:
-                os.close(fd)
-            else:
-                found.append((status.st_mtime_ns, cls(path, fd, status.st_size)))
-        return [file for _, file in sorted(found, key=lambda pair: pair[0])], problem
-
-    def has_room(self) -> bool:
-        return self._size < SPILL_MAX_BYTES
-
-    def append(self, lines: list[bytes]) -> None:
-        """Appends all of the lines or none."""
-        data = b"\n".join(lines) + b"\n"
-        written = 0
-        try:
-            while written < len(data):
-                written += os.write(self._fd, data[written:])
-        except OSError:
-            os.ftruncate(self._fd, self._size)
-            raise
-        self._size += len(data)
-
-    def next(self) -> tuple[int, bytes] | None:
-        """The sequence of the next entry, and the entry; None if there are no more at present."""
-        while True:
-            if not self._lines and not self._read_more():
-                return None
-            line = self._lines.pop()
-            match = _SEQUENCE.search(line)
-            if match:
-                return int(match[1]), line
-
-    def remove(self) -> None:
-        os.unlink(self.path)
-        self.close()
-
-    def close(self) -> None:
-        """Closes the file and leaves it for the next program. In a child after a fork, the parent keeps the lock."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _read_more(self) -> bool:
-        size = READ_BYTES
-        while self._read < self._size:
-            data = os.pread(self._fd, size, self._read)
-            end = data.rfind(b"\n") + 1
-            if end:
-                self._read += end
-                self._lines = data[: end - 1].split(b"\n")[::-1]
-                return True
-            if len(data) < size:  # a program ended in the middle of a line
-                break
-            size *= 2
-        return False
-
-
-class Replay:
-    """Sends one file until all of it is acknowledged, beside the client's new entries."""
-
-    def __init__(self, file: SpillFile, link: Link) -> None:
-        self.file = file
-        self.link = link
-        self.unacknowledged = Unacknowledged()
-        self.is_blocked = False  # the socket takes no more at present
-        self._next: tuple[int, bytes] | None = None
-
-    def turn(self, now: float, may_begin: bool, counts: "SpillCounts") -> bool:
-        """Does the work that is due. Returns True when all of the file is acknowledged."""
-        unacknowledged = self.unacknowledged
-        self.is_blocked = False
-        acks, refusals = self.link.acks()
-        for sequence in acks:
-            counts.replayed += unacknowledged.acknowledge(sequence, now) is not None
-        if refusals and unacknowledged.pending and not unacknowledged.silent:
-            unacknowledged.fall_silent(now, unacknowledged.timeout.seconds)
-        due = unacknowledged.due(now)
-        for datagram in unacknowledged.retransmit(due, 0, now):
-            self._send(datagram)
-        counts.retransmitted += len(due)
-        # The first entry goes alone until it is acknowledged, so that it is the first one that the server sees.
-        window = SEQUENCE_WINDOW if unacknowledged.heard else 1
-        while may_begin and not unacknowledged.silent and len(unacknowledged.pending) < window:
-            self._next = self._next or self.file.next()
-            if self._next is None:
-                return not unacknowledged.pending
-            sequence, line = self._next
-            if unacknowledged.pending and sequence - unacknowledged.oldest().sequence >= SEQUENCE_WINDOW:
-                break  # the server would count the oldest one as lost
-            if not self._send(line):
-                break
-            unacknowledged.add(sequence, line, now)
-            self._next = None
-        return False
-
-    def close(self) -> None:
-        self.link.close()
-
-    def _send(self, line: bytes) -> bool:
-        try:
-            self.link.socket.send(line)
-        except BlockingIOError:
-            self.is_blocked = True
-            return False
-        except OSError:  # the network is down, or an earlier datagram was refused: this one is retransmitted anyway
-            return True
-        return True
-
-
-class SpillCounts(msgspec.Struct):
-    spilled: int = 0  # entries written to files
-    replayed: int = 0  # entries of files that the server acknowledged
-    retransmitted: int = 0
+SPILL_MAX_BYTES = 1 << 30  # all files of a path: a day at 12 kB/s of priority entries; more of them wait in memory
+ASIDE_MAX_BYTES = 64 << 20  # of them, the files set aside: nobody reads more; further entries are given up
+AGAIN_SEC = 1.0  # between two tries of a disk that refuses
+FILES_PER_TURN = 16  # finished before other work has its turn
 
 
 class Spill:
-    """The files of one client: the one that is written, and those that wait for their replay. Raises nothing: `problem`
-    has the latest error of the disk. `line(item, sequence)` gives an entry as it is sent; `connect` makes a Link."""
+    """The files of one client. Raises nothing: `problem` has the trouble with the disk, and `note` what was set aside.
+    `line(item, sequence)` gives an entry as it is sent; `connect` makes a Link. Times are those of time.monotonic."""
 
-    def __init__(self, prefix: str, line: Callable[[Item, int], bytes], connect: Callable[[Address], Link]) -> None:
+    def __init__(
+        self, prefix: str, pack: bool, line: Callable[[Item, int], bytes], connect: Callable[[Address], Link]
+    ) -> None:
         self.counts = SpillCounts()
-        self.problem = ""
         self.replay: Replay | None = None
+        self.note = ""
         self._prefix = prefix
+        self._pack = pack
         self._line = line
         self._connect = connect
+        self._server: Link | None = None  # that of new entries
+        self._directory = SpillDirectory(prefix)
         self._written: SpillFile | None = None
-        self._waiting: deque[SpillFile] = deque()
+        self._aside: SpillFile | None = None
+        self._taken: SpillFile | None = None  # left by another program
+        self._again_at = -math.inf  # a disk that refused is tried again
+        self._problem = ""  # until a write succeeds, or nothing has to be written any more
+        self._has_failed = False  # to write, since the last look
 
-    def take_over(self) -> None:
-        """Takes the files that other programs left behind, to replay them."""
-        files, error = SpillFile.left_behind(self._prefix)
-        self._waiting.extend(files)
-        if error:
-            self.problem = f"cannot take over {error.filename}: {error.strerror}"
+    @property
+    def problem(self) -> str:
+        return self._problem or self._directory.problem
 
     @property
     def is_empty(self) -> bool:
-        return self._written is None and self.replay is None and not self._waiting
+        return self._directory.is_empty and not (self.replay or self._written or self._taken)
 
     @property
     def next_at(self) -> float:
         """When `turn` has something to do again, if nothing arrives before."""
-        return self.replay.unacknowledged.next_at if self.replay else math.inf
+        if self.replay:
+            return min(self._directory.look_at, self.replay.next_at)
+        return -math.inf if self._directory.has_left and self._taken is None else self._directory.look_at
+
+    def begin(self, takes_over: bool) -> None:
+        """`takes_over`: files that programs have left are looked for, at once and from time to time."""
+        self._directory.look_at = -math.inf if takes_over else math.inf
 
     def add(self, items: list[Item]) -> bool:
         """Writes entries that were never sent. Returns False if the disk takes none of them."""
-        file = self._written
-        try:
-            if file is None:
-                file = SpillFile.create(self._prefix)
-                self._waiting.append(file)
-                self._written = file
-            if not file.has_room():
-                self.problem = f"{file.path} has reached its limit of {SPILL_MAX_BYTES} bytes"
-                return False
-            file.append([self._line(item, file.next_sequence + i) for i, item in enumerate(items)])
-        except OSError as error:
-            self.problem = f"cannot write to {self._prefix}: {error.strerror}"
+        if monotonic() < self._again_at:
             return False
-        file.next_sequence += len(items)
-        self.counts.spilled += len(items)
+
+        def lines(file: SpillFile) -> list[bytes]:
+            return [self._line(item, file.next_sequence + i) for i, item in enumerate(items)]
+
+        if not self._write(lines):
+            return False
+        if self._written:
+            self._written.next_sequence += len(items)
         return True
 
     def keep(self, lines: list[bytes]) -> bool:
-        """Writes entries that were sent, for the next program. They get a file of their own, since their sequences have
-        gaps. The newest goes first: a server that has not seen this sender counts none before it as lost."""
-        try:
-            file = SpillFile.create(self._prefix)
-            try:
-                file.append(lines)
-            finally:
-                file.close()
-        except OSError as error:
-            self.problem = f"cannot write to {self._prefix}: {error.strerror}"
+        """Writes entries that were sent, the newest first: their sequences go down, with gaps. A server that has not
+        seen this sender counts none before the first one as lost."""
+        return self._write(lambda file: lines)
+
+    def set_aside(self, lines: list[bytes]) -> bool:
+        """Takes entries that the server does not acknowledge, so that they are sent no more. They go to a file, or are
+        given up where that has no room. Returns False if the disk refuses."""
+        if monotonic() < self._again_at:
             return False
-        self.counts.spilled += len(lines)
+        room = ASIDE_MAX_BYTES - self._directory.aside_bytes
+        ends = accumulate(len(line) + 1 for line in lines)
+        fitting = [line for line, end in zip(lines, ends, strict=True) if end <= room]
+        counts = self.counts
+        try:
+            if fitting:
+                self._aside = self._aside or SpillFile.create(self._prefix, ASIDE)
+                self._aside.append(fitting)
+                told = _entries(counts.set_aside + len(fitting))
+                self.note = f"{told} not acknowledged, kept in {self._aside.path}"
+        except OSError as error:
+            self._drop(self._aside)
+            self._aside = None
+            self._refused(error)
+            return False
+        size = sum(len(line) + 1 for line in fitting)
+        self._directory.aside_bytes += size
+        self._directory.bytes += size
+        counts.set_aside += len(fitting)
+        if len(fitting) < len(lines):
+            counts.abandoned += len(lines) - len(fitting)
+            self.note = (
+                f"{_entries(counts.abandoned)} not acknowledged and lost: {self._prefix}.*{ASIDE} have reached their"
+                f" limit of {ASIDE_MAX_BYTES} bytes"
+            )
         return True
 
-    def turn(self, now: float, address: Address, may_begin: bool) -> None:
-        """Replays the files that wait, one after the other, to the server at that address."""
-        try:
-            if self.replay and self.replay.link.address != address:
-                link = self._connect(address)
-                self.replay.close()
-                self.replay.link = link
-                self.replay.unacknowledged.fall_silent(now)
-            while self.replay or (self._waiting and may_begin):
-                self.replay = self.replay or Replay(self._waiting[0], self._connect(address))
-                if not self.replay.turn(now, may_begin, self.counts):
-                    break
-                self.replay.close()
-                self.replay = None
-                self._remove(self._waiting.popleft())
-        except OSError as error:
-            self.problem = f"cannot replay {self._prefix}: {error.strerror}"
-
-    def renew(self, now: float, address: Address) -> None:
-        """The client has a new socket to the server, so the replay needs one, too."""
-        if self.replay:
+    def turn(self, now: float, link: Link | None, may_begin: bool, new: Unacknowledged) -> bool:
+        """Replays the files that wait, one after the other, to the server of that link, beside new entries. Returns
+        True if the server has acknowledged something."""
+        if now >= self._directory.look_at:
+            self._look(now)
+        has_heard = False
+        for _ in range(FILES_PER_TURN):
+            file = self._next_file()
+            if link is None or file is None or not (self.replay or may_begin):
+                break
             try:
-                link = self._connect(address)
-            except OSError:  # the present one stays until the client moves again
-                return
-            self.replay.close()
-            self.replay.link = link
-            self.replay.unacknowledged.fall_silent(now)
+                replay = self._replay_of(file, link, now)
+                is_done = replay.turn(now, may_begin, new)
+                has_heard = has_heard or replay.has_heard
+                if not is_done:
+                    break
+                self._finish(file)
+            except OSError as error:
+                self._leave(file, error)
+        return has_heard
 
-    def _remove(self, file: SpillFile) -> None:
-        if file is self._written:
-            self._written = None
-        try:
-            file.remove()
-        except OSError as error:
-            self.problem = f"cannot remove {file.path}: {error.strerror}"
-            file.close()
+    def end(self) -> None:
+        """The program ends: what is written now is the last."""
+        self._again_at = -math.inf
+        if self.replay:
+            self.replay.save()
 
     def close(self) -> None:
-        """Leaves the files for the next program, or, in a child after a fork, for the parent."""
+        """Leaves the files for the next program, or, in a child after a fork, for the parent. The next turn looks for
+        them again."""
         if self.replay:
             self.replay.close()
-        for file in self._waiting:
+        for file in (self._written, self._taken, self._aside):
+            if file:
+                file.close()
+        self.replay = self._written = self._taken = self._aside = None
+        self._directory.forget()
+
+    def _write(self, lines: Callable[[SpillFile], list[bytes]]) -> bool:
+        if self._directory.bytes >= SPILL_MAX_BYTES:
+            self._problem = f"{self._prefix}.* have reached their limit of {SPILL_MAX_BYTES} bytes"
+            self._has_failed = True
+            return False
+        for _ in range(2):  # if the file is lost, there is another one
+            try:
+                file = self._written = self._written or SpillFile.create(self._prefix)
+                found = lines(file)
+                file.append(found)
+            except LostFileError as error:
+                self._leave(file, error)
+            except OSError as error:
+                self._refused(error)
+                if self._written and self._written.is_empty and not self.replay:
+                    self._drop(self._written)
+                    self._written = None
+                return False
+            else:
+                self._directory.bytes += sum(map(len, found)) + len(found)
+                self.counts.spilled += len(found)
+                self._problem = ""
+                return True
+        return False
+
+    def _refused(self, error: OSError) -> None:
+        self._problem = f"cannot write to {self._prefix}: {error.strerror}"
+        self._has_failed = True
+        now = monotonic()
+        self._again_at = now + AGAIN_SEC
+        self._directory.look_soon(now)
+
+    def _drop(self, file: SpillFile | None) -> None:
+        """Closes a file, and removes it if it is empty."""
+        with suppress(OSError):
+            if file and file.is_empty:
+                file.remove()
+        if file:
             file.close()
+
+    def _look(self, now: float) -> None:
+        self._directory.look(now, {file.path for file in (self._written, self._taken, self._aside) if file})
+        if self._has_failed:
+            self._directory.look_soon(now)
+        else:
+            self._problem = ""
+        self._has_failed = False
+
+    def _next_file(self) -> SpillFile | None:
+        """The file to be replayed now: first those that others have left, the oldest first."""
+        if self.replay:
+            return self.replay.file
+        self._taken = self._taken or self._directory.take_over()
+        return self._taken or self._written
+
+    def _replay_of(self, file: SpillFile, link: Link, now: float) -> Replay:
+        is_new, self._server = link is not self._server, link  # the address of the server or of this host has changed
+        if self.replay is None:
+            self.replay = Replay(file, self._connect_to_server, self._pack, self.counts, self.set_aside)
+        elif is_new or not self.replay.link.is_ours():
+            self.replay.reconnect(now)
+        return self.replay
+
+    def _finish(self, file: SpillFile) -> None:
+        """All of the file is acknowledged or set aside."""
+        self._directory.bytes -= file.size
+        self._forget(file)
+        try:
+            with suppress(OSError):  # so that nothing is sent again if the file cannot be removed
+                file.acknowledged(file.size)
+            file.remove()
+        except (LostFileError, FileNotFoundError):  # somebody else has removed it
+            pass
+        except OSError as error:
+            self._directory.problem = f"cannot remove {file.path}: {error.strerror}"
+
+    def _connect_to_server(self) -> Link:
+        assert self._server is not None  # noqa: S101  # there is no replay without it
+        return self._connect(self._server.address)
+
+    def _leave(self, file: SpillFile, error: OSError) -> None:
+        """Leaves a file that cannot be used. A later look finds it again."""
+        self._directory.problem = f"cannot use {file.path}: {error.strerror}"
+        self._directory.look_soon(monotonic())
+        self._forget(file)
+        file.close()
+
+    def _forget(self, file: SpillFile) -> None:
+        if self.replay and self.replay.file is file:
+            self.replay.close()
+            self.replay = None
+        if self._written is file:
+            self._written = None
+        if self._taken is file:
+            self._taken = None
+
+
+def _entries(number: int) -> str:
+    return f"{number} {'entry' if number == 1 else 'entries'}"

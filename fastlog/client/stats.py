@@ -29,5 +29,7 @@ class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
     lost_entries: int  # the ordinary entries in them
     spilled: int  # priority entries written to a spill file
     replayed: int  # acknowledged priority entries from spill files, also of earlier programs
+    set_aside: int  # of the spilled ones, never acknowledged and kept in a file that nobody sends again by itself
+    abandoned: int  # of the spilled ones, never acknowledged and lost, since the files set aside had no room
     round_trip_ms: float | None  # from sending to the ACK, smoothed
     problem: str  # the latest trouble, or empty

@@ -18,11 +18,12 @@ from fastlog.client.delivery import Delivery
 from fastlog.client.link import Link
 from fastlog.client.options import ClientOptions
 from fastlog.client.peer import Event, Peer
+from fastlog.client.replay import SpillCounts
 from fastlog.client.retransmit import SHORTEST_TIMEOUT_SEC, Sent, Unacknowledged, datagram_of, items_of, packed
 from fastlog.client.send_queue import SendQueue
-from fastlog.client.spill import Spill, SpillCounts
+from fastlog.client.spill import Spill
 from fastlog.client.stats import ClientStats
-from fastlog.client.unheard import Unheard
+from fastlog.client.unheard import PACE_SEC, Unheard
 
 SLEEP_SEC = 1.0  # a thread that does not run for longer was stopped; a busy machine delays it less
 DATAGRAMS_PER_TURN = 64  # before the thread looks at ACKs and times again
@@ -32,15 +33,14 @@ class Worker:
     """Methods are for the thread that works, but for `stats` and what asks."""
 
     def __init__(self, options: ClientOptions, outbox: Outbox) -> None:
-        self._options = options
         self._outbox = outbox
-        self._connect = partial(Link, send_buffer=options.send_buffer)
-        self._peer = Peer(options, self._connect, outbox.wake_thread)
+        connect = partial(Link, send_buffer=options.send_buffer)
+        self._peer = Peer(options, connect, outbox.wake_thread)
         self._unacknowledged = Unacknowledged()
         self._queue = SendQueue(options, outbox, self._unacknowledged)
         # With a spill file nothing is given up.
         self._unheard = Unheard(options.give_up_sec if options.spill is None else math.inf)
-        self._spill = self._make_spill()
+        self._spill = None if options.spill is None else Spill(options.spill, options.pack, outbox.line, connect)
         self._has_begun = False
         self._pack_delay_sec = options.pack_delay_sec
         self._delivery = Delivery(options, outbox, self._unacknowledged, self._queue, self._unheard)
@@ -53,17 +53,15 @@ class Worker:
         not taken over at the end of the program, when not even modules are whole."""
         if self._has_begun:
             return
-        spill = self._make_spill()
-        if self._spill and spill:
-            spill.counts = self._spill.counts
-            self._spill = spill
-            if takes_over:
-                spill.take_over()
+        if self._spill:
+            self._spill.begin(takes_over)
         self._has_begun = True
 
     def recover(self) -> None:
         """After an error in the middle of a turn: opens what the client sends through anew. What it holds stays."""
         self._peer.reopen()
+        if self._spill:
+            self._spill.close()
         sent = [*self._unacknowledged.pending.values(), *self._unheard.aside.values()]
         self._outbox.recount(self._queue.items + items_of(sent))
 
@@ -71,9 +69,10 @@ class Worker:
         """Keeps on disk what a spill file may keep, counts the rest as given up or dropped, and closes everything."""
         self._queue.fetch()
         if self._spill and self._has_begun:
+            self._spill.end()
             self._delivery.keep(self._spill.keep)
             self._queue.hand_over_priority(self._spill.add)
-        self._delivery.end(getattr(self._spill, "set_aside", None))
+        self._delivery.end(self._spill.set_aside if self._spill else None)
         self._queue.drop()
         self._peer.give_up()
         self.abandon()
@@ -110,13 +109,15 @@ class Worker:
 
     @property
     def problem(self) -> str:
-        spill_problem = self._spill.problem if self._spill else ""
-        return spill_problem or self._unheard.problem or self._peer.problem(monotonic())
+        spill = self._spill
+        problem = (spill and spill.problem) or self._unheard.problem or self._peer.problem(monotonic())
+        return problem or (spill.note if spill else "")
 
     @property
     def unconfirmed(self) -> int:
         """Priority entries that are out without an ACK."""
-        return self.counts.given_up + self._unheard.sent_once
+        spill = self._spill.counts if self._spill else SpillCounts()
+        return self.counts.given_up + self._unheard.sent_once + spill.set_aside + spill.abandoned
 
     def is_confirmed(self, unconfirmed: int) -> bool:
         """Whether no priority entry is out without an ACK, but those that were before."""
@@ -163,6 +164,8 @@ class Worker:
             lost_entries=peer.flight.lost_entries,
             spilled=spilled,
             replayed=replayed,
+            set_aside=spill.set_aside,
+            abandoned=spill.abandoned,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
             problem=problem or self.problem,
         )
@@ -180,6 +183,7 @@ class Worker:
         self._react(peer.settle(now), now)
         if peer.is_down and now >= peer.reach.try_at:
             self._try(now)
+        self._try_aside(now)
         if self._spill is None:  # before entries are due, since one that is tried again has another time-out
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
@@ -188,8 +192,7 @@ class Worker:
                     self._delivery.is_asked_again(peer.link.has_taken_all(), now)
                 self._send(now, 1)  # a new entry asks a silent server as well as an old one
             unacknowledged.put_back(*self._retransmit(unacknowledged.due(now), now))
-            self._delivery.pass_over(now, getattr(self._spill, "set_aside", None))
-            self._try_aside(now)
+            self._delivery.pass_over(now, self._spill.set_aside if self._spill else None)
             if self._spill is None:
                 self._queue.relieve()
             self._send(now, DATAGRAMS_PER_TURN)
@@ -197,11 +200,8 @@ class Worker:
         if self._spill:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
-            if peer.link:
-                replayed = self._spill.counts.replayed
-                self._spill.turn(now, peer.link.address, not peer.is_down)
-                if self._spill.counts.replayed > replayed:
-                    self._react(peer.heard(-math.inf, now), now)
+            if self._spill.turn(now, peer.link, not peer.is_down, unacknowledged):
+                self._react(peer.heard(-math.inf, now), now)
         peer.reach.waits(*self._waiting())
 
     def _try(self, now: float) -> None:
@@ -219,11 +219,12 @@ class Worker:
 
     def _waiting(self) -> tuple[float, bool]:
         """Since when the oldest entry waits for its ACK, and whether it was sent again."""
-        parts = [self._unacknowledged]
-        if self._spill and self._spill.replay:
-            parts.append(self._spill.replay.unacknowledged)
-        oldest = [part.oldest() for part in parts if part.pending]
-        return min((sent.first_at for sent in oldest), default=math.inf), any(sent.times > 1 for sent in oldest)
+        since, is_overdue = math.inf, False
+        if self._unacknowledged.pending:
+            oldest = self._unacknowledged.oldest()
+            since, is_overdue = oldest.first_at, oldest.times > 1
+        replay = self._spill.replay if self._spill else None
+        return (min(since, replay.waits_since), is_overdue or replay.is_overdue) if replay else (since, is_overdue)
 
     def _note_sleep(self, now: float) -> None:
         """A machine, a container or a process may be stopped for any time. The ACKs that came meanwhile are read
@@ -237,11 +238,8 @@ class Worker:
         """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
-        elif event is Event.RECONNECTED:
-            if self._unacknowledged.pending:
-                self._unacknowledged.fall_silent(now)
-            if self._spill and self._peer.link:
-                self._spill.renew(now, self._peer.link.address)
+        elif event is Event.RECONNECTED and self._unacknowledged.pending:
+            self._unacknowledged.fall_silent(now)
 
     def _receive(self, now: float) -> None:
         heard_at = self._delivery.take_acks(self._peer.receive(now), now)
@@ -269,15 +267,19 @@ class Worker:
         return [each for group in groups[sent:] for each in group], room_at
 
     def _try_aside(self, now: float) -> None:
-        """Sends an entry again that the server passes over."""
-        sent = self._unheard.due(now)
-        if sent and self._peer.link:
-            room_at = self._peer.link.room_at(len(sent.line), now)
-            if room_at > now:
-                self._unheard.next_at = room_at
-                return
-            self._peer.retransmit((sent.line,), now)
-            self._unheard.sent_again(sent, now)
+        """Sends an entry again that the server passes over, and gives up those whose time is over."""
+        peer, unheard = self._peer, self._unheard
+        sent = unheard.due(now)
+        self._delivery.give_up(unheard.overdue())
+        if sent is None:
+            return
+        can_send = peer.link and not peer.is_down
+        room_at = peer.link.room_at(len(sent.line), now) if peer.link and can_send else now + PACE_SEC
+        if room_at > now:
+            unheard.next_at = room_at
+            return
+        peer.retransmit((sent.line,), now)
+        unheard.sent_again(sent, now)
 
     def _send(self, now: float, datagrams: int) -> None:
         """Sends refused datagrams and then new entries, as far as they may go now."""
@@ -312,9 +314,9 @@ class Worker:
     def wait(self, until: float) -> None:
         """Until something can be done. While entries come, ordinary ones gather for the next turn and wake nobody."""
         unacknowledged, peer, queue = self._unacknowledged, self._peer, self._queue
-        times = [until, self._send_at, peer.next_at(unacknowledged.silent)]
+        times = [until, self._send_at, peer.next_at(unacknowledged.silent), self._unheard.next_at]
         if peer.link and not peer.is_down:
-            times += [unacknowledged.next_at, self._unheard.next_at]
+            times.append(unacknowledged.next_at)
         times.append(self._spill.next_at if self._spill else self._delivery.next_at)
         now = monotonic()
         self._note_sleep(now)
@@ -334,7 +336,3 @@ class Worker:
             if part and part.link
         ]
         self._outbox.wakeup.wait(others, max(0.0, wait))
-
-    def _make_spill(self) -> Spill | None:
-        path = self._options.spill
-        return None if path is None else Spill(path, self._outbox.line, self._connect)

@@ -235,7 +235,9 @@ def test_daemon_threads_that_log_while_the_program_ends_disturb_nobody(start):
         + """
 attach()
 def work():
-    while True: log.info("busy")
+    while True:
+        log.info("busy")
+        time.sleep(0.0005)
 for _ in range(3): threading.Thread(target=work, daemon=True).start()
 log.error("first")
 """

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import traceback
 from datetime import UTC, datetime
+from decimal import Decimal
 
+import numpy
 import pytest
 
 import fastlog
@@ -108,6 +110,12 @@ def test_the_timestamp_is_that_of_the_record(created):
     made.created = created
     expected = datetime.fromtimestamp(created, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     assert entry_of(made, ())["timestamp"] == expected
+
+
+@pytest.mark.parametrize("created", [1_700_000_000, Decimal(1_700_000_000), numpy.float64(1.7e9), numpy.int64(1.7e9)])
+def test_the_time_of_a_record_that_a_program_made_itself(created):
+    made = logging.makeLogRecord({"msg": "m", "created": created})
+    assert entry_of(made, ())["timestamp"] == "2023-11-14T22:13:20.000000Z"
 
 
 @pytest.mark.parametrize("created", [float("nan"), float("inf"), 1e300, -1.0, "yesterday", None])

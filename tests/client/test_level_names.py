@@ -133,7 +133,7 @@ def test_warnings_are_bounded_and_never_errors():
         assert stored_level("EROR") == "OTHER"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        for number in range(1000):
+        for number in range(200):
             assert stored_level(f"made up {number}" + "x" * 10**6) == "OTHER"
         assert stored_level(None) == "OTHER"
     assert len(caught) <= level_names.WARNED_MAX_SPELLINGS

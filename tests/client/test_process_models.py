@@ -115,7 +115,9 @@ def test_a_daemon_whose_library_closes_all_files(server, tmp_path):
     ("library", "method", "what"),
     [
         *itertools.product(
-            ["multiprocessing"], ["fork", "spawn", "forkserver"], ["function", "threads", "executor", "pool", "futures"]
+            ["multiprocessing"],
+            ["fork", "spawn", "forkserver"],
+            ["function", "threads", "executor", "pool", "futures", "daemon"],
         ),
         ("billiard", "fork", "function"),  # it waits for no thread of a child
         ("billiard", "fork", "pool"),

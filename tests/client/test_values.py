@@ -248,7 +248,8 @@ def test_an_interruption_by_the_user_is_passed_on_and_the_entry_counted(outbox):
 
 
 HAMMER = """
-import faulthandler, gc, random, sys, threading, time
+import faulthandler, gc, logging, random, sys, threading, time
+from fastlog.client._record import entry_of
 from fastlog.client._outbox import Outbox
 from fastlog.client.options import checked_options
 faulthandler.enable()
@@ -262,6 +263,8 @@ class Peer:
     def __hash__(self):        return id(self)
 
 live_list, live_dict, live_set, live_bytes, inner = [], {}, set(), bytearray(b"x"), {"deep": []}
+record = logging.makeLogRecord({"msg": "m"})
+fresh = dict(vars(record))
 is_over = threading.Event()
 
 def churn(seed):
@@ -272,6 +275,9 @@ def churn(seed):
             live_dict[chance.random()] = Peer(); live_dict[str(chance.random())] = 1
             live_set.add(Peer()); live_set.add(chance.random())
             live_bytes.extend(b"y" * 100); inner["deep"].append(1)
+            record.__dict__[f"x{chance.randrange(50)}"] = Peer(); record.__dict__[Peer()] = b"bytes"
+            record.__dict__.pop(f"x{chance.randrange(50)}", None)
+            if len(record.__dict__) > 200: vars(record).clear(); vars(record).update(fresh)
             if len(live_list) > 200: del live_list[:150]
             if len(live_dict) > 100: live_dict.clear()
             if len(live_set) > 100: live_set.clear()
@@ -292,6 +298,7 @@ while time.monotonic() < until:
         {"level": "INFO", "message": "m", "a": inner, "b": [inner, live_list], "o": Peer()},
         {"level": 20, "message": live_list},
         live_dict | {"level": "INFO", "message": "m"},
+        entry_of(record, (("line", "lineno"),)),
     ):
         outbox.put(entry)
         calls += 1

@@ -91,6 +91,35 @@ def test_a_client_gets_over_a_change_of_the_network_and_loses_nothing(far_server
     assert stored(server) == Counter(ALL)
 
 
+ANOTHER_SOURCE = """
+import fastlog.client.route
+fastlog.client.route.PATH_SEC = 0.1
+def sources():
+    rows = [row.split() for row in open("/proc/self/net/udp").read().splitlines()[1:]]
+    return {row[1].partition(":")[0] for row in rows if row[2].endswith(":%04X" % int(sys.argv[1]))}
+client = Client("10.9.0.1", sys.argv[1])
+client.send("INFO", "before")
+assert client.flush(20)
+assert sources() == {"0900090A"}
+ip("addr", "add", "10.9.0.10/24", "dev", "cable0")
+ip("route", "add", "10.9.0.1", "dev", "cable0", "src", "10.9.0.10")
+sent = []
+eventually(lambda: sent.append(client.send("INFO", "meanwhile")) or sources() == {"0A00090A"})
+client.close()
+print(json.dumps([len(sent), client.stats().lost]))
+"""
+
+
+@needs_two_hosts
+def test_another_source_address_is_used_once_the_route_wants_it(far_server, program):
+    """As with a VPN that begins: nothing fails, and no entry waits for an ACK. Only the client can notice."""
+    server = far_server()
+    sent, lost = program(ANOTHER_SOURCE, server.port).ends()
+    assert lost == 0
+    server.stop()
+    assert stored(server) == Counter({"before": 1, "meanwhile": sent})
+
+
 @needs_two_hosts
 def test_a_server_on_this_machine_whose_address_moves_is_followed(far_server, two_hosts, closing):
     """The client runs on the server's host, and sends to an address that comes and goes."""

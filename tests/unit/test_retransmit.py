@@ -225,3 +225,18 @@ def test_retransmissions_share_datagrams_up_to_a_size():
     assert list(lost.retransmit(lost.pending.values(), 9, 10.0)) == [b"aaaa\nbbbb", b"c" * 20, b"d\ne"]
     assert lost.retransmitted == 5
     assert {sent.sent_at for sent in lost.pending.values()} == {10.0}
+
+
+def test_what_another_socket_hears_counts():
+    other, replay = Unacknowledged(), Unacknowledged()
+    other.add(1, b"a", 0.0)
+    replay.add(7, b"b", 0.0)
+    assert other.acknowledge(1, 0.1)
+    for number in range(1, replay.loss.hopeless_tries + 1):
+        assert replay.hopeless() == []
+        other.add(number, b"a", number + 0.5)
+        assert other.acknowledge(number, number + 0.6)
+        replay.learn_from(other)
+        replay.sent_again(list(replay.pending.values()), float(number + 1))
+    assert [sent.sequence for sent in replay.hopeless()] == [7]
+    assert replay.timeout.round_trip == pytest.approx(0.1)

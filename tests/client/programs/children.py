@@ -1,6 +1,6 @@
 """Children that log 500 errors: children.py LIBRARY METHOD WHAT PORT. The library is multiprocessing or billiard. WHAT
 says who logs: `function`, the child's function; `threads` and `executor`, threads of the child that outlive it; `pool`
-and `futures`, a pool of processes."""
+and `futures`, a pool of processes; `daemon`, children that a daemon thread starts, as `pool` does in the end."""
 
 import importlib
 import logging
@@ -65,8 +65,13 @@ if __name__ == "__main__":
             list(pool.map(run, range(CHILDREN)))
     else:
         children = [context.Process(target=run, args=(child,)) for child in range(CHILDREN)]
-        for child in children:
-            child.start()
+        if WHAT == "daemon":
+            starter = threading.Thread(target=lambda: [child.start() for child in children], daemon=True)
+            starter.start()
+            starter.join()
+        else:
+            for child in children:
+                child.start()
         for child in children:
             child.join()
         assert [child.exitcode for child in children] == [0] * CHILDREN
