@@ -57,12 +57,11 @@ class Spill:
     def is_empty(self) -> bool:
         return self._directory.is_empty and not (self.replay or self._written or self._taken)
 
-    @property
-    def next_at(self) -> float:
-        """When `turn` has something to do again, if nothing arrives before."""
-        if self.replay:
+    def next_at(self, has_link: bool) -> float:
+        """When `turn` has something to do again, if nothing arrives before. Without a link, nothing is replayed."""
+        if self.replay and has_link:
             return min(self._directory.look_at, self.replay.next_at)
-        return -math.inf if self._directory.has_left and self._taken is None else self._directory.look_at
+        return -math.inf if self._directory.has_left and not (self.replay or self._taken) else self._directory.look_at
 
     def begin(self, takes_over: bool) -> None:
         """`takes_over`: files that programs have left are looked for, at once and from time to time."""
