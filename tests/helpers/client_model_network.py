@@ -63,15 +63,16 @@ class Clock:
 
 
 class Network:
-    """`on_sent` gets each datagram that a socket has taken, and `on_lost` each that no server gets."""
+    """`on_sent` gets each datagram that a socket has taken, and `on_lost` each that no server gets
+    (`is_told`: the system reports it at once)."""
 
     def __init__(
         self,
         clock: Clock,
         rng: Random,
         server: ModelServer,
-        on_sent: Callable[[bytes], None],
-        on_lost: Callable[[bytes], None],
+        on_sent: Callable[[bytes, float], None],
+        on_lost: Callable[..., None],
     ) -> None:
         self.clock = clock
         self.rng = rng
@@ -106,11 +107,11 @@ class Network:
         if self.is_unreachable:
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         if len(datagram) > self.largest:
-            self.on_lost(datagram)
+            self.on_lost(datagram, is_told=True)
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if self.clock.now < self.blocked_until:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self.on_sent(datagram)
+        self.on_sent(datagram, self.clock.now)
         if own.wire is None:
             own.wire = self.server.wire()
             own.wire.own = own
@@ -150,7 +151,7 @@ class Network:
     def _arrives(self, own: "ModelSocket", wire: Wire, datagram: bytes) -> None:
         server = self.server
         if server.host != own.peer[0]:
-            self.on_lost(datagram)
+            self.on_lost(datagram, is_told=own.is_local)
             self._refuse(own)
         elif not server.arrives(wire, datagram):
             self.on_lost(datagram)

@@ -130,6 +130,7 @@ class Program:
         self.calls = 0
         self.dropped = 0  # of them
         self.is_alive = True
+        self.was_killed = False
         self.has_worked = False
         self.has_failed = False  # an error was injected, so that some figures may be wrong
         self.victims: set[int] = set()  # descriptors that were the client's, and are other files now
