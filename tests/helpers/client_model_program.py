@@ -231,7 +231,7 @@ class Program:
         for own in self.sockets():
             own.program = child
         child.fds, self.fds = self.fds, set()
-        child.spill_files = set(self.spill_files)
+        child.spill_files, child.has_failed = set(self.spill_files), self.has_failed
         child.victims, self.victims = self.victims, set()
         return child
 
