@@ -322,7 +322,7 @@ class Run:
             caller = frame.f_back if event == "call" else frame if event == "c_call" else None
             if is_turn and caller and may_fail(caller) and frame.f_code.co_name[0] != "<":
                 self._fails_in -= 1
-                if self._fails_in <= 0 and not is_finalizer(caller):
+                if self._fails_in <= 0 and not is_finalizer(frame):
                     sys.setprofile(None)
                     self.note(f"        fails in {caller.f_code.co_name}, line {caller.f_lineno}")
                     raise MemoryError

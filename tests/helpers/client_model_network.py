@@ -82,6 +82,7 @@ class Network:
         self.names: list[str] = []  # the addresses that the name has
         self.sockets: list[ModelSocket] = []  # all that were made and not closed
         self.heal()
+        self.own_address = "10.9.1.1"  # of this machine, where the server is elsewhere
         self._refuses_at = -math.inf
         self._is_server_due = False
 
@@ -104,7 +105,7 @@ class Network:
 
     def sends(self, own: "ModelSocket", datagram: bytes) -> int:
         own.check()
-        if self.is_unreachable:
+        if self.is_unreachable or not own.has_address:
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         if len(datagram) > self.largest:
             self.on_lost(datagram, is_told=True)
@@ -140,7 +141,7 @@ class Network:
                 self.on_lost(datagram)
         for wire, answer in self.server.run():
             own = wire.own
-            if own is None or own.wire is not wire:  # nobody knows that port any more
+            if own.wire is not wire or not own.has_address:  # nobody knows that port any more
                 continue
             if own.is_local:
                 own.inbox.append(answer)
@@ -178,6 +179,7 @@ class ModelSocket(socket.socket):
         super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
         self.network = network
         self.peer: tuple[str, int] = ("", 0)
+        self.own_address = HERE
         self.is_local = False
         self.is_refused = False
         self.inbox: list[bytes] = []
@@ -203,6 +205,11 @@ class ModelSocket(socket.socket):
         self.is_refused = True
 
     @property
+    def has_address(self) -> bool:
+        """This machine still has the address that it had when the socket was connected."""
+        return self.own_address in (HERE, self.network.own_address)
+
+    @property
     def is_readable(self) -> bool:
         return bool(self.inbox) or self.is_refused
 
@@ -211,6 +218,7 @@ class ModelSocket(socket.socket):
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         self.peer = address
         self.is_local = address[0] == HERE
+        self.own_address = HERE if self.is_local else self.network.own_address
 
     def setsockopt(self, *_: Any) -> None:
         pass
@@ -219,7 +227,7 @@ class ModelSocket(socket.socket):
         return 1500
 
     def getsockname(self) -> tuple[str, int]:
-        return (HERE if self.is_local else "10.9.0.2"), 40_000
+        return self.own_address, 40_000
 
     def getpeername(self) -> tuple[str, int]:
         return self.peer
