@@ -318,7 +318,7 @@ class Worker:
         times = [until, self._send_at, peer.next_at(unacknowledged.silent), self._unheard.next_at]
         if peer.link and not peer.is_down:
             times.append(unacknowledged.next_at)
-        times.append(self._spill.next_at(peer.link is not None) if self._spill else self._delivery.next_at)
+        times.append(self._spill.next_at if self._spill else self._delivery.next_at)
         now = monotonic()
         self._note_sleep(now)
         gathering_until = queue.sent_at + self._pack_delay_sec
