@@ -238,6 +238,7 @@ class Worker:
         """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
+            self._send_at = now  # unless this turn still sends
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
             self._unacknowledged.fall_silent(now)
             self._delivery.is_asked_again(is_taken=False, now=now)  # what came to the old socket was not read
