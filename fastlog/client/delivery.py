@@ -63,6 +63,8 @@ class Delivery:
                 counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)
                 levels.add(level)
+            else:
+                unacknowledged.timeout.was_needless(now)
         self._outbox.release(items_of(acknowledged))
         has_once = bool(levels)
         if unheard.is_watching:

@@ -246,6 +246,7 @@ class Worker:
     def _receive(self, now: float) -> None:
         heard_at = self._delivery.take_acks(self._peer.receive(now), now)
         if heard_at is not None:
+            self._send_at = now  # they may have made room; unless this turn still sends
             self._react(self._peer.heard(heard_at, now), now)
 
     def _retransmit(self, due: list[Sent], now: float) -> tuple[list[Sent], float]:

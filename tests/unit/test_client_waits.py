@@ -91,3 +91,12 @@ def fill(run):
 
 def test_a_stopped_server_that_has_no_room(live):
     live(HERE, start_server, log, server_stops, fill, wait, wait)
+
+
+def test_a_way_that_has_become_longer_for_good(live):
+    """The ACKs of entries that were sent again measure nothing."""
+
+    def newest_were_sent_once(run):
+        assert [entry.handed for entry in run.oracle.entries[-10:]] == [1] * 10
+
+    live(ELSEWHERE, start_server, *[log, moment] * 10, slow_answers, *[log, moment] * 30, newest_were_sent_once)
