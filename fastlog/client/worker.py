@@ -185,6 +185,7 @@ class Worker:
             self._try(now)
         self._try_aside(now)
         if self._spill is None:  # before entries are due, since one that is tried again has another time-out
+            self._delivery.make_room()
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
             if unacknowledged.silent and now >= unacknowledged.next_at:
