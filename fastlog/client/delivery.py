@@ -58,12 +58,15 @@ class Delivery:
             if sent:
                 counts.acknowledged += 1
                 acknowledged.append(sent)
+                if sent.item:
+                    level = sent.item.level
+                    unheard.heard_at[level] = max(sent.first_at, unheard.heard_at.get(level, -math.inf))
                 if not is_pending:
                     unacknowledged.has_heard(sent.first_at, now)
-            elif (level := unheard.acknowledge_once(sequence)) is not None:
+            elif (once := unheard.acknowledge_once(sequence)) is not None:
                 counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)
-                levels.add(level)
+                levels.add(once)
             else:
                 unacknowledged.timeout.was_needless(now)
         self._outbox.release(items_of(acknowledged))

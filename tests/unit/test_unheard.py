@@ -122,6 +122,19 @@ def test_an_ack_of_the_level_in_time_keeps_it():
     assert not level.unheard.levels
 
 
+def test_entries_that_are_too_long_say_nothing_of_their_level():
+    """Later entries of the level are acknowledged."""
+    level = Sending()
+    level.put("ERROR", 2 * LEVEL_AFTER)
+    level.send(0.0)
+    level.put("ERROR")
+    [(short, _)] = level.send(0.1)
+    level.delivery.take_acks([short], 0.2)
+    level.pass_over(1.0)
+    assert len(level.unheard.aside) == 2 * LEVEL_AFTER
+    assert not level.unheard.levels
+
+
 def test_the_ack_of_an_entry_that_was_sent_once_ends_it_at_once():
     level = Sending()
     level.put("WARNING", LEVEL_AFTER)
