@@ -176,10 +176,11 @@ def test_with_a_file_for_them_entries_that_are_passed_over_leave_the_memory():
     spilling.send(0.0)
     spilling.pass_over(1.0, lambda lines: False)
     assert (len(spilling.unheard.aside), spilling.delivery.counts.set_aside) == (2, 0)
+    spilling.delivery.pass_over(2.0, lambda lines: kept.extend(lines) or True)  # the disk takes them again
+    assert (len(kept), spilling.delivery.counts.set_aside) == (2, 2)
     spilling.put("ERROR")
     spilling.send(1.0)
-    spilling.pass_over(2.0, lambda lines: kept.extend(lines) or True)
-    assert (len(kept), spilling.delivery.counts.set_aside) == (1, 1)
+    spilling.pass_over(3.0, lambda lines: False)
     spilling.delivery.end(lambda lines: kept.extend(lines) or True)
     assert (len(kept), spilling.delivery.counts.set_aside, spilling.delivery.counts.given_up) == (3, 3, 0)
     assert spilling.outbox.entries == (0, 0)
