@@ -11,7 +11,7 @@ import msgspec
 from fastlog.client._outbox import Outbox
 from fastlog.client.options import ClientOptions
 from fastlog.client.retransmit import Sent, Unacknowledged, items_of
-from fastlog.client.send_queue import SendQueue
+from fastlog.client.send_queue import PRIORITY, SendQueue
 from fastlog.client.unheard import Unheard
 
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
@@ -122,7 +122,7 @@ class Delivery:
 
     def make_room(self) -> None:
         """Gives up entries that the server passes over, the oldest first, rather than have newer ones dropped."""
-        while self._unheard.aside and self._queue.is_lane_full_to(ASIDE_SHARE):
+        while self._unheard.aside and self._queue.is_lane_full_to(ASIDE_SHARE, PRIORITY):
             self.give_up(self._unheard.take([next(iter(self._unheard.aside.values()))]))
 
     def give_up(self, sent: list[Sent]) -> None:

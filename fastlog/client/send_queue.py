@@ -23,8 +23,10 @@ from fastlog.limits import SEQUENCE_WINDOW
 
 HOLD_SEC = 10.0  # how long an unacknowledged entry holds back entries that would be too far ahead of it
 FEW_HELD = 16  # entries that have held back others for their time: lost by chance; more show an outage
+HELD_SHARE = 1 / 2  # of the ordinary lane: when more waits, nothing is held back, since entries would be dropped soon
 HOLD_UNHEARD_SEC = 1.0  # the same while the server has acknowledged nothing: it may not acknowledge these levels at all
 NEARLY_FULL = 15 / 16  # of the priority lane: room for what comes until entries that wait have gone
+ORDINARY, PRIORITY = 0, 1  # the lanes
 LET_GO = 256  # overtaken entries in a turn, so that they are not sent all at once
 RESERVED_SHARE = 16  # of the window, a part that each priority level leaves to each higher one
 FIRST_SEQUENCE_BYTES = 6  # random bytes at the start of the sequence: 48 bits, which every JSON reader keeps
@@ -140,14 +142,14 @@ class SendQueue:
         longest are sent as ordinary ones: once. Otherwise newer ones would be dropped."""
         if not self._overtaken or self._unacknowledged.heard:
             return
-        if self.is_lane_full_to(NEARLY_FULL):
+        if self.is_lane_full_to(NEARLY_FULL, PRIORITY):
             level = min(self._overtaken, key=_rank)
             self._let_go(level, LET_GO)
 
-    def is_lane_full_to(self, share: float) -> bool:
-        """The priority lane, with what was sent and waits for its ACK."""
-        options, outbox = self._options, self._outbox
-        return outbox.entries[1] >= options.queue_entries * share or outbox.bytes[1] >= options.queue_bytes * share
+    def is_lane_full_to(self, share: float, lane: int) -> bool:
+        """That of the priority entries has those that were sent and wait for their ACK, too."""
+        options, entries, size = self._options, self._outbox.entries[lane], self._outbox.bytes[lane]
+        return entries >= options.queue_entries * share or size >= options.queue_bytes * share
 
     def hand_over_priority(self, take: Callable[[list[Item]], bool]) -> None:
         """Gives all priority items to `take`, and keeps them if it returns False."""
@@ -201,6 +203,8 @@ class SendQueue:
                     oldest = sent
                     break
         until = oldest.first_at + (HOLD_SEC if unacknowledged.heard else HOLD_UNHEARD_SEC)
+        if self.is_lane_full_to(HELD_SHARE, ORDINARY):
+            until = -math.inf
         return (oldest.sequence + SEQUENCE_WINDOW - self._sequence if now < until else SEQUENCE_WINDOW), until
 
     def _let_ordinary_pass(self) -> None:

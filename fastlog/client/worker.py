@@ -121,7 +121,12 @@ class Worker:
 
     def is_confirmed(self, unconfirmed: int) -> bool:
         """Whether no priority entry is out without an ACK, but those that were before."""
-        return self.unconfirmed <= unconfirmed and not self._unheard.aside
+        return self.unconfirmed <= unconfirmed and not self.has_aside
+
+    @property
+    def has_aside(self) -> bool:
+        """The client still holds priority entries that the server passes over. Nobody waits for them."""
+        return bool(self._unheard.aside)
 
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from fastlog import Client
-from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, eventually
+from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, eventually, run_python
 
 WITH_WARNING = ("WARNING", "ERROR", "CRITICAL")
 TOO_LONG = "x" * 20_000  # for a server with this setting
@@ -107,6 +107,26 @@ def test_an_entry_that_the_server_never_takes_is_tried_seldom_told_and_given_up(
     stats = eventually(sender.stats, lambda stats: stats.given_up == 1)
     assert (stats.problem, stats.queued, stats.retransmitted < 20) == ("", 0, True)
     assert TOO_LONG.encode() in stats.given_up_first[0]
+
+
+PASSED_OVER_AT_THE_END = """
+import sys, time
+from fastlog import Client
+
+client = Client(port=int(sys.argv[1]))
+client.send("ERROR", "x" * 20_000)
+while "but not 1 of up to" not in client.stats().problem:
+    client.send("ERROR", "m")
+    client.flush(0.1)
+"""
+
+
+def test_an_entry_that_the_server_passes_over_is_told_at_the_end_of_the_program(start):
+    server = start(**SHORT_BUFFER)
+    told = run_python(PASSED_OVER_AT_THE_END, server.port).stderr
+    assert told.startswith(
+        "fastlog: 1 log entry was not delivered: the server acknowledges later entries, but not 1 of"
+    )
 
 
 def test_a_window_full_of_entries_that_the_server_never_takes_holds_up_no_other(start, client):

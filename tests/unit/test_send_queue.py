@@ -127,6 +127,18 @@ def test_nothing_runs_further_ahead_of_an_unacknowledged_entry_than_the_window_o
     assert len(ahead.send_all(now=HOLD_UNHEARD_SEC)) == SEQUENCE_WINDOW + 1
 
 
+def test_nothing_is_held_back_until_it_is_dropped():
+    full = Sending(queue_entries=1_000)
+    full.put("LATE", *["ordinary"] * 999)
+    assert len(full.send_all()) == 1_000
+    full.put(*["ordinary"] * 450)
+    assert len(full.send_all()) == SEQUENCE_WINDOW - 1_000
+    assert full.send() == HOLD_UNHEARD_SEC
+    full.put(*["ordinary"] * 100)
+    assert full.send_all()
+    assert full.outbox.entries[0] < 500
+
+
 def test_an_entry_that_has_held_back_others_for_its_time_takes_no_protection_from_those_after_it():
     lost = Sending(queue_entries=5_000)
     lost.put("HEARD")
