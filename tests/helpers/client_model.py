@@ -45,7 +45,8 @@ ELSEWHERE = ("10.9.0.1", "10.9.0.3")
 SPILLS = 0.6  # runs with a spill file
 PRIORITY = ("ERROR", "CRITICAL")
 CLIENT = str(Path(fastlog.client.__file__).parent)
-TURN = Worker.turn.__code__
+# Where memory may run out: in these methods of the worker, and in what they call.
+FALLIBLE = {Worker.begin.__code__, Worker.turn.__code__, Worker.wait.__code__}
 
 
 class Rig:
@@ -310,17 +311,17 @@ class Run:
 
     def fail_at(self, calls: int) -> None:
         """A turn of the client fails in the middle, when it makes its n-th call."""
-        if not self.program.thread._workers:
+        if not self.program.outbox.accepted:
             return
         self._fails_in = calls
         self.program.has_failed = self.program.thread.trouble.may_come = self.oracle.may_repeat = True
-        is_turn = False
+        has_begun = False
 
         def profile(frame: FrameType, event: str, argument: Any) -> None:
-            nonlocal is_turn
-            is_turn = is_turn or frame.f_code is TURN
+            nonlocal has_begun
+            has_begun = has_begun or frame.f_code in FALLIBLE
             caller = frame.f_back if event == "call" else frame if event == "c_call" else None
-            if is_turn and caller and may_fail(caller) and frame.f_code.co_name[0] != "<":
+            if has_begun and caller and may_fail(caller) and frame.f_code.co_name[0] != "<":
                 self._fails_in -= 1
                 if self._fails_in <= 0 and not is_finalizer(frame):
                     sys.setprofile(None)
@@ -357,7 +358,7 @@ def may_fail(caller: FrameType) -> bool:
 
 def is_finalizer(frame: FrameType | None) -> bool:
     """Whether the garbage collector has called: an error there ends nothing."""
-    while frame and frame.f_code is not TURN:
+    while frame and frame.f_code not in FALLIBLE:
         if frame.f_code.co_name == "__del__":
             return True
         frame = frame.f_back

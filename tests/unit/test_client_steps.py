@@ -1,4 +1,4 @@
-"""The client works when something can be done, and not before: what random runs have found, step by step."""
+"""What random runs of the client have found, step by step: it spun, it was stuck, or an error came out of it."""
 
 import msgspec
 import pytest
@@ -91,3 +91,12 @@ def fill(run):
 
 def test_a_stopped_server_that_has_no_room(live):
     live(HERE, start_server, log, server_stops, fill, wait, wait)
+
+
+def memory_runs_out(run):
+    run.put(run.program, "ERROR", 0)
+    run.fail_at(1)
+
+
+def test_memory_that_runs_out_before_the_first_turn(live):
+    live(HERE, start_server, memory_runs_out, log)
