@@ -99,4 +99,4 @@ def memory_runs_out(run):
 
 
 def test_memory_that_runs_out_before_the_first_turn(live):
-    live(HERE, start_server, memory_runs_out, log)
+    live(HERE, start_server, memory_runs_out, log, spill=True)
