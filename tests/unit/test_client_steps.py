@@ -5,6 +5,7 @@ import pytest
 
 from tests.helpers.client_model import Rig
 from tests.helpers.client_model_network import HERE
+from tests.helpers.client_model_server import KINDS
 
 ELSEWHERE = "10.9.0.1"
 
@@ -100,3 +101,20 @@ def memory_runs_out(run):
 
 def test_memory_that_runs_out_before_the_first_turn(live):
     live(HERE, start_server, memory_runs_out, log, spill=True)
+
+
+def acknowledges_nothing(run):
+    run.server.start(run.hosts[0], KINDS.index(((), 65_536)), has_memory=True)
+
+
+def end_program(run):
+    run.program.exit()
+    run.program.no_end()
+    assert not run.program.held(), run.program.stats
+    run.program.exited()
+    run.ended()
+
+
+@pytest.mark.parametrize("spill", [False, True])
+def test_the_end_of_a_program_whose_server_does_not_acknowledge_the_level(live, spill):
+    live(HERE, acknowledges_nothing, log, log, wait, end_program, spill=spill, give_up_sec=300.0)
