@@ -3,9 +3,9 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.helpers.client_model_disk import Directory
 
 if TYPE_CHECKING:
     from tests.helpers.client_model_program import Program
@@ -45,15 +45,13 @@ class Entry:
 
 
 class Oracle:
-    """`directories`: where spill files may be."""
-
-    def __init__(self, directories: Iterable[Path]) -> None:
+    def __init__(self, spills: Directory) -> None:
         self.entries: list[Entry] = []
         self.open: dict[int, Entry] = {}  # priority entries that were taken and are not stored
         self.programs: list[Program] = []
         self.storm: Entry | None = None  # an entry that was sent too often
         self.may_repeat = False  # an error was injected: an entry may be sent again as another
-        self._directories = directories
+        self._spills = spills
 
     def new_entry(self, level: str, *, is_priority: bool) -> Entry:
         entry = Entry(len(self.entries), level, is_priority=is_priority)
@@ -101,7 +99,7 @@ class Oracle:
         """The entries in spill files, and in those that were set aside."""
         waiting: set[int] = set()
         aside: set[int] = set()
-        for path in [path for directory in self._directories for path in directory.glob("*")]:
+        for path in self._spills.files():
             found = aside if path.name.endswith(ASIDE) else waiting
             *lines, _ = path.read_bytes().split(b"\n")
             for line in lines:
@@ -113,7 +111,7 @@ class Oracle:
 
     @property
     def has_aside(self) -> bool:
-        return any(path.name.endswith(ASIDE) for directory in self._directories for path in directory.glob("*"))
+        return any(path.name.endswith(ASIDE) for path in self._spills.files())
 
     def check(self) -> None:
         """Every priority entry is stored, in a file, in memory, or told; and the figures agree with that."""

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from tests.helpers.client_model import Rig
+from tests.helpers.client_model_memory import run_out_of_memory
 from tests.helpers.client_model_network import HERE
 from tests.helpers.client_model_server import KINDS
 
@@ -18,7 +19,7 @@ def live(tmp_path):
     def live(host, *steps, **options):
         run = rig.make_run(0)
         run.hosts = (host,)
-        spill = f"{run.directory}/s" if options.pop("spill", False) else None
+        spill = f"{run.spills.path}/s" if options.pop("spill", False) else None
         run.options = msgspec.structs.replace(
             run.options, spill=spill, queue_entries=1000, queue_bytes=1 << 20, **options
         )
@@ -63,7 +64,7 @@ def slow_answers(run):
 
 
 def descriptors_close(run):
-    run.close_descriptors()
+    run.program.close_descriptors(run.rig.base / "victim")
 
 
 def wait(run):
@@ -96,7 +97,7 @@ def test_a_stopped_server_that_has_no_room(live):
 
 def memory_runs_out(run):
     run.put(run.program, "ERROR", 0)
-    run.fail_at(1)
+    run_out_of_memory(run, 1)
 
 
 def test_memory_that_runs_out_before_the_first_turn(live):
