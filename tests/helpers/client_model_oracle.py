@@ -15,8 +15,8 @@ _SEQUENCE = re.compile(rb'"sequence":([0-9]+),')
 
 # How often an entry may be sent: the first tries are quick, a server that refuses is asked about once a second, and a
 # replay asks now and then with an entry that is stored.
-SENDINGS_FIRST = 60
-SENDINGS_PER_SEC = 5.0
+SENDINGS_FIRST = 40
+SENDINGS_PER_SEC = 4.5
 ASIDE = ".aside"  # ends the names of spill files that are not replayed
 
 

@@ -20,9 +20,8 @@ def live(tmp_path):
         run = rig.make_run(0)
         run.hosts = (host,)
         spill = f"{run.spills.path}/s" if options.pop("spill", False) else None
-        run.options = msgspec.structs.replace(
-            run.options, spill=spill, queue_entries=1000, queue_bytes=1 << 20, **options
-        )
+        limits = {"queue_entries": 1000, "queue_bytes": 1 << 20}
+        run.options = msgspec.structs.replace(run.options, spill=spill, **(limits | options))
         run.run([(step, seed) for seed, step in enumerate(steps)])
 
     yield live
@@ -119,3 +118,17 @@ def end_program(run):
 @pytest.mark.parametrize("spill", [False, True])
 def test_the_end_of_a_program_whose_server_does_not_acknowledge_the_level(live, spill):
     live(HERE, acknowledges_nothing, log, log, wait, end_program, spill=spill, give_up_sec=300.0)
+
+
+def acknowledges_critical(run):
+    run.server.start(run.hosts[0], KINDS.index((("CRITICAL",), 65_536)), has_memory=True)
+
+
+def log_many(run):
+    for level in ["ERROR", "CRITICAL", "ERROR"] * 20:
+        run.put(run.program, level, 0)
+    run.work(0.01)
+
+
+def test_a_replay_does_not_ask_once_for_each_entry_that_the_server_passes_over(live):
+    live(HERE, acknowledges_critical, log_many, log_many, wait, spill=True, window=4, queue_bytes=4_000)
