@@ -30,7 +30,7 @@ ASIDE_AGAIN_SEC = 1.0  # after the disk refused what is to be set aside
 PROBE_TRIES = 2  # of the first entry without an answer, before the next one is tried as well
 SUSPECT_TRIES = 3  # of an entry, before the witness is asked whether the server answers at all
 SUSPECT_SEC = 0.25  # between two of its tries from then on: the file waits for the verdict
-ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another
+ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another as well
 
 
 class SpillCounts(msgspec.Struct):
@@ -168,7 +168,7 @@ class Replay:
         unacknowledged = self._unacknowledged
         if not self._due:
             due = unacknowledged.due(now)
-            self._due.extend([self._question(now)] if due and unacknowledged.silent else due)
+            self._due.extend(self._questions(now) if due and unacknowledged.silent else due)
         for _ in range(min(len(self._due), DATAGRAMS_PER_TURN)):
             sent = self._due[0]
             if unacknowledged.pending.get(sent.sequence) is sent:
@@ -195,17 +195,20 @@ class Replay:
             else:
                 self._ask_at = now + SUSPECT_SEC
 
-    def _question(self, now: float) -> Sent:
+    def _questions(self, now: float) -> list[Sent]:
         """What a silent server is asked with: the highest sequence, since a server without memory counts none before
-        the first one as lost. Now and then it is another, since the server may not take that one, and from another
-        socket, since the network may have forgotten this one."""
+        the first one as lost. Now and then another goes behind it, since the server may not take that one; and from
+        another socket, since the network may have forgotten this one."""
         pending = self._unacknowledged.pending
         self._asked += 1
         number, rest = divmod(self._asked, ASK_ANOTHER)
         if rest == 0:
             self.reconnect(now)
         highest_first = sorted(pending, reverse=True)
-        return pending[highest_first[0 if rest else number % len(highest_first)]]
+        chosen = highest_first[:1]
+        if rest == 0 and number % len(highest_first):
+            chosen.append(highest_first[number % len(highest_first)])
+        return [pending[sequence] for sequence in chosen]
 
     def _put_aside(self, hopeless: list[Sent], now: float) -> None:
         self._undeliverable |= {sent.sequence: sent.line for sent in hopeless if sent.sequence in self._starts}
