@@ -165,6 +165,7 @@ def child(kind):
     if kind == "thread": threading.Thread(target=work, args=("t", 20)).start()
     if kind == "executor":
         pool = ThreadPoolExecutor(1)
+        pool.submit(time.sleep, 0.3)
         for number in range(20): pool.submit(work, f"job {number}", 1)
     if kind == "chain":
         def start(left):
