@@ -239,6 +239,7 @@ class Worker:
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
+            self._delivery.is_asked_anew()
             self._unacknowledged.fall_silent(now)
 
     def _receive(self, now: float) -> None:
