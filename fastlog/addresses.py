@@ -1,5 +1,6 @@
 """Host names, ports and addresses: looked up, taken apart, and written as text."""
 
+import _socket
 import socket
 import threading
 from typing import Any
@@ -10,6 +11,9 @@ from fastlog.errors import FastlogError, say
 Address = tuple[int, Any]
 
 WAIT_SHOWN_SEC = 1.0  # until the user is told that the system's resolver does not answer
+
+# Libraries that put greenlets in the place of threads, and replace parts of the socket module for them.
+GREENLET_LIBRARIES = ("gevent", "eventlet")
 
 # A server that listens on all addresses is reached from its own machine at this one.
 LOOPBACK_OF_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -31,12 +35,19 @@ def ascii_name(host: str) -> str:
     return host if host.isascii() else host.encode("idna").decode()
 
 
+def unless_green(found: Any, original: Any) -> Any:
+    """What the socket module has, or what it had before a library replaced it for greenlets: that would make an event
+    loop in the client's thread, and may import modules there while the program imports them, too."""
+    library = (getattr(found, "__module__", None) or "").partition(".")[0]
+    return original if library in GREENLET_LIBRARIES else found
+
+
 def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
     """The addresses of a name for UDP, in the system's order. Waits as long as the system's resolver does. `flags` are
     those of getaddrinfo. Raises AddressError."""
     try:
         name = ascii_name(host).encode()  # bytes are passed on as they are
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
+        found = unless_green(socket.getaddrinfo, _socket.getaddrinfo)(name, port, type=socket.SOCK_DGRAM, flags=flags)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a valid host name"
         raise AddressError(host, reason) from error

@@ -78,6 +78,7 @@ cdef class Outbox:
     # -1 with what is no Exception set.
     cdef unsigned int constants_in(self, dict entry) except? 0xffffffff
     cdef int take(self, dict entry, int forks) except -1
+    cdef object usual_level(self, dict entry)
     cdef int take_copy(self, dict entry, Kind kind, int forks) except -1
     cdef unsigned int level_of(self, name) except? 255
     cdef bint drops(self, unsigned int level) noexcept

@@ -10,7 +10,9 @@ ordinary ones. `put` takes the time of an entry; the timestamp and the sequence 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
 from cpython.list cimport PyList_Append
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
@@ -54,6 +56,7 @@ cdef double FAILED_SEC = 1.0
 
 cdef object encode = python_encode
 cdef object decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+cdef str LEVEL = "level"
 cdef str TIMESTAMP = "timestamp"
 cdef str HOST = "host"
 cdef str APP = "app"
@@ -122,6 +125,10 @@ cdef class Outbox:
         cdef bytes body
         cdef object found
         try:
+            if self.closed or is_full(&self.lanes[0]) or is_full(&self.lanes[1]):  # then most calls end here
+                found = self.usual_level(entry)
+                if found is not None and self.drops(<unsigned int>found):
+                    return 0
             # From here until the entry is encoded, no Python code may run: another thread could change it.
             kind = kind_of(entry, &known)
             if kind != ODD:
@@ -141,6 +148,11 @@ cdef class Outbox:
             self.refused_count += 1
             return 0
         return self.take_copy(entry, kind, forks)
+
+    cdef object usual_level(self, dict entry):
+        """The index of the entry's level, if it is spelled as it usually is."""
+        cdef PyObject *name = PyDict_GetItem(entry, LEVEL)
+        return self.levels.get(<object>name) if name != NULL and type(<object>name) is str else None
 
     cdef int take_copy(self, dict entry, Kind kind, int forks) except -1:
         """Takes or drops an entry that is not plain, that is too long, or has an unusual level."""

@@ -5,7 +5,6 @@ There is no lock, and no state but the second that was written last, which is ch
 """
 
 from cpython.dict cimport PyDict_Next, PyDict_Size
-from cpython.list cimport PyList_Append
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.math cimport floor
@@ -20,6 +19,9 @@ from time import time
 
 from fastlog.client.level_names import level_of_record
 from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted
+
+cdef extern from "Python.h":
+    PyObject *PyTuple_GET_ITEM(PyObject *items, Py_ssize_t index) noexcept
 
 cdef enum:
     # The length of `2026-11-24T07:00:00.000000Z`.
@@ -75,33 +77,35 @@ def entry_of(record, tuple fields not None):
 
 
 cdef int add_extras(dict entry, dict attributes) except -1:
-    cdef list rest = []
+    cdef list rest = None
     cdef Py_ssize_t at = 0, number = 0, known = len(ATTRIBUTES)
     cdef PyObject *found
     cdef PyObject *inner
-    # Nothing in the loop runs Python code that could change the attributes, nor allocates what could start the garbage
-    # collector, which may run any: keys are compared as plain strings, and `rest` has keys and values in turn.
+    # Both are held before anything else happens: other code may change the attributes as soon as it runs, and a new
+    # list may start the garbage collector. `rest` has keys and values in turn.
     while PyDict_Next(attributes, &at, &found, &inner):
+        number += 1
+        if number <= known and found == PyTuple_GET_ITEM(<PyObject *>ATTRIBUTES, number - 1):
+            continue
         key = <object>found
         value = <object>inner
-        number += 1
-        if number <= known and key is <object>ATTRIBUTES[number - 1]:
-            continue
         if type(key) is str:
             if key in NO_EXTRAS:
                 continue
             if type(value) is not bytes and key not in entry and key not in NOT_FREE:
                 entry[key] = value
                 continue
-        PyList_Append(rest, key)
-        PyList_Append(rest, value)
-    if rest:
+        if rest is None:
+            rest = []
+        rest.append(key)
+        rest.append(value)
+    if rest is not None:
         add_fields(entry, zip(rest[::2], rest[1::2]))
     return 0
 
 
 cdef double seconds_of(created) noexcept:
-    """The number of a record that a program made itself: an integer, a Decimal, one of numpy; -1 if there is none."""
+    """The time of a record that a program made itself: an integer, a Decimal, one of numpy; -1 if there is none."""
     try:
         return -1.0 if created is None else float(created)
     except Exception:

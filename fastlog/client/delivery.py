@@ -47,30 +47,33 @@ class Delivery:
 
     def take_acks(self, sequences: list[int], now: float) -> float | None:
         """Returns when the latest of the acknowledged entries was sent first, or None if no ACK was for an entry."""
-        unacknowledged, unheard = self._unacknowledged, self._unheard
-        acknowledged = []
+        unacknowledged, unheard, counts = self._unacknowledged, self._unheard, self.counts
+        acknowledged: list[Sent] = []
         levels = set()
-        of_once = 0
         for sequence in sequences:
             sent = unacknowledged.acknowledge(sequence, now)
-            if sent is None and (sent := unheard.acknowledge(sequence)):
-                unacknowledged.has_heard(sent.first_at, now)
+            is_pending = sent is not None
+            sent = sent or unheard.acknowledge(sequence)
             if sent:
+                counts.acknowledged += 1
                 acknowledged.append(sent)
+                if not is_pending:
+                    unacknowledged.has_heard(sent.first_at, now)
             elif (level := unheard.acknowledge_once(sequence)) is not None:
+                counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)
                 levels.add(level)
-                of_once += 1
         self._outbox.release(items_of(acknowledged))
-        self.counts.acknowledged += len(acknowledged)
-        self.counts.acknowledged_once += of_once
+        has_once = bool(levels)
         if unheard.is_watching:
             levels |= {sent.item.level for sent in acknowledged if sent.item}
+            if levels:
+                levels |= unheard.assumed
             for level in levels:
                 if unheard.has_heard(level, now):
                     self._outbox.set_priority(level, True)
         if not acknowledged:
-            return -math.inf if of_once else None
+            return -math.inf if has_once else None
         return max(sent.first_at for sent in acknowledged)
 
     def pass_over(self, now: float, set_aside: SetAside | None) -> None:
@@ -91,6 +94,7 @@ class Delivery:
             self._taken = 0
             for level in {sent.item.level for sent in self._unacknowledged.pending.values() if sent.item}:
                 self._unheard.is_unheard(level, now)
+                self._unheard.assumed.add(level)
                 self._queue.make_ordinary(level)
             self._set_aside([], now, None)
 

@@ -4,13 +4,15 @@ A connected socket keeps the source address and the port that it had when it was
 addresses, or a translator of addresses on the way has forgotten the port, only a new socket helps.
 """
 
+import _socket
 import errno
 import ipaddress
 import re
 import socket
+from contextlib import closing
 from enum import Enum
 
-from fastlog.addresses import Address
+from fastlog.addresses import Address, unless_green
 from fastlog.client.descriptor import Descriptor, close_socket
 from fastlog.client.sock_diag import ReceiveBuffer
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WINDOW
@@ -65,7 +67,7 @@ class Link:
         self.address = address
         self._server_buffer: ReceiveBuffer | None = None
         family, peer = address
-        self.socket = socket.socket(family, socket.SOCK_DGRAM)
+        self.socket: socket.socket = unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)
         self._descriptor = Descriptor(self.socket.fileno())
         try:
             self.socket.setblocking(False)
@@ -98,7 +100,7 @@ class Link:
         changed."""
         family, peer = self.address
         try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            with closing(unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)) as probe:
                 probe.connect(peer)
                 return bool(probe.getsockname()[0] != self.socket.getsockname()[0])
         except OSError:  # there is no way at present, or no descriptor for a look

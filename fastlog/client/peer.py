@@ -117,6 +117,8 @@ class Peer:
         """The server has acknowledged an entry that was sent first at that time."""
         self._route.heard(now)
         self.flight.arrived(sent_at)
+        if self._is_broken:  # it was sent before; a new socket is needed all the same
+            return None
         self._problem = ""
         return Event.CAME_UP if self.reach.heard() else None
 

@@ -95,6 +95,11 @@ class Reach:
     def is_trying(self) -> bool:
         return self._verdict_at < math.inf
 
+    @property
+    def may_be_up(self) -> bool:
+        """Whether nothing is known against it, or a try was not refused."""
+        return not self.is_down or self._unrefused > 0
+
     def is_doubtful(self, now: float) -> bool:
         """Whether what is sent may be lost without a refusal in time."""
         is_unanswered = self.waiting_since < math.inf and (self._is_overdue or not self._is_heard)

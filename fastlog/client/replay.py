@@ -26,8 +26,10 @@ PACK_BYTES = 1_400  # several entries share a datagram: every path carries it, a
 DATAGRAMS_PER_TURN = 64  # as many as new entries may take before the thread looks at other work
 CURSOR_ENTRIES = 1_024  # acknowledged before the file says so: far fewer than the server recognises as stored
 CONNECT_AGAIN_SEC = 1.0  # after the system had no socket
+ASIDE_AGAIN_SEC = 1.0  # after the disk refused what is to be set aside
 PROBE_TRIES = 2  # of the first entry without an answer, before the next one is tried as well
 SUSPECT_TRIES = 3  # of an entry, before the witness is asked whether the server answers at all
+SUSPECT_SEC = 0.25  # between two of its tries from then on: the file waits for the verdict
 ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another
 
 
@@ -107,9 +109,9 @@ class Replay:
         self.next_at = math.inf
         self._receive(now)
         self._retransmit(now)
-        self._put_aside(self._unacknowledged.hopeless())
         if may_begin:
             self._send_new(now)
+        self._put_aside(self._unacknowledged.hopeless(), now)
         if self._counts.replayed - self._saved >= CURSOR_ENTRIES:
             self.save()
         if not self._due:  # they wait for room
@@ -171,8 +173,10 @@ class Replay:
                 unacknowledged.sent_again([sent], now)
                 self.is_overdue = True
                 self._counts.retransmitted += 1
-                if sent.times > SUSPECT_TRIES:
+                if sent.times > SUSPECT_TRIES and self._witness:
                     self._ask_witness(now)
+                    if not unacknowledged.silent:
+                        unacknowledged.put_back([sent], now + SUSPECT_SEC)
             self._due.popleft()
         if self._due:
             self.next_at = now
@@ -195,12 +199,14 @@ class Replay:
         highest_first = sorted(pending, reverse=True)
         return pending[highest_first[0 if rest else number % len(highest_first)]]
 
-    def _put_aside(self, hopeless: list[Sent]) -> None:
+    def _put_aside(self, hopeless: list[Sent], now: float) -> None:
         self._undeliverable |= {sent.sequence: sent.line for sent in hopeless if sent.sequence in self._starts}
         if self._undeliverable and self._set_aside(list(self._undeliverable.values())):
             for key in self._undeliverable:
                 del self._starts[key]
             self._undeliverable = {}
+        if self._undeliverable:
+            self.next_at = min(self.next_at, now + ASIDE_AGAIN_SEC)
 
     def _send_new(self, now: float) -> None:
         for _ in range(DATAGRAMS_PER_TURN):

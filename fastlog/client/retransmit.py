@@ -260,17 +260,18 @@ class Unacknowledged:
 
     def acknowledge(self, sequence: int, now: float) -> Sent | None:
         """The entry, unless it was acknowledged before."""
-        sent = self.pending.pop(sequence, None)
+        sent = self.pending.get(sequence)
         if sent is None:
             return None
-        self.stalled -= sent.is_stalled
-        if self._hopeless:
-            self._hopeless.pop(sequence, None)
         if sent.times == 1:
             self.timeout.measured(now - sent.sent_at)
         if sent.times > 1 or self.loss.is_any:
             self.loss.measured(sent.times)
         self.has_heard(sent.first_at, now)
+        if self._hopeless:
+            self._hopeless.pop(sequence, None)
+        self.stalled -= sent.is_stalled
+        del self.pending[sequence]  # the last step: an error before it loses nothing
         return sent
 
     def has_heard(self, sent_at: float, now: float) -> None:
@@ -317,12 +318,6 @@ class Unacknowledged:
             return self.due(now) if found else []
         return found
 
-    def retransmit(self, due: Iterable[Sent], limit_bytes: int, now: float) -> Iterator[bytes]:
-        """Datagrams of the due entries, to be sent now, with the bytes of the first sending."""
-        for group in packed(due, limit_bytes):
-            yield datagram_of(group)
-            self.sent_again(group, now)
-
     def sent_again(self, group: Iterable[Sent], now: float) -> None:
         for sent in group:
             if sent.sent_at < self._heard_at:
@@ -341,10 +336,12 @@ class Unacknowledged:
     def put_back(self, due: Iterable[Sent], at: float) -> None:
         """Due entries that were not sent are due at that time."""
         for sent in due:
-            if not self.silent:
+            if self.silent:
+                self.next_at = at
+            else:
                 self._schedule.set(sent, at)
                 self._credit += 1
-            self.next_at = at if self.silent else min(self.next_at, at)
+                self.next_at = min(self.next_at, at)
 
     def hopeless(self) -> list[Sent]:
         """Takes out the entries that the server has passed over again and again."""

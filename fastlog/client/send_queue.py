@@ -13,6 +13,7 @@ entry that was tried in vain gives its place to a new one. A silent server is as
 import math
 import os
 from collections.abc import Callable
+from itertools import islice
 
 from fastlog.client._outbox import Datagram, Item, Outbox
 from fastlog.client.options import ClientOptions
@@ -21,6 +22,7 @@ from fastlog.entry import LEVELS
 from fastlog.limits import SEQUENCE_WINDOW
 
 HOLD_SEC = 10.0  # how long an unacknowledged entry holds back entries that would be too far ahead of it
+FEW_HELD = 16  # entries that have held back others for their time: lost by chance; more show an outage
 HOLD_UNHEARD_SEC = 1.0  # the same while the server has acknowledged nothing: it may not acknowledge these levels at all
 NEARLY_FULL = 15 / 16  # of the priority lane: room for what comes until entries that wait have gone
 LET_GO = 256  # overtaken entries in a turn, so that they are not sent all at once
@@ -134,9 +136,9 @@ class SendQueue:
         self._outbox.make_ordinary([item for item in self._ready[self._at :] if item.level == level])
 
     def relieve(self) -> None:
-        """If the priority lane is nearly full, those that wait longest are sent as ordinary entries: once. Otherwise
-        newer ones would be dropped."""
-        if not self._overtaken:
+        """If the server has never acknowledged anything, and the priority lane is nearly full, the entries that wait
+        longest are sent as ordinary ones: once. Otherwise newer ones would be dropped."""
+        if not self._overtaken or self._unacknowledged.heard:
             return
         options, outbox = self._options, self._outbox
         is_full = outbox.entries[1] >= options.queue_entries * NEARLY_FULL
@@ -184,16 +186,17 @@ class SendQueue:
 
     def _held_back(self, now: float) -> tuple[int, float]:
         """How many entries may be sent before one is too far ahead of the oldest unacknowledged entry; and until when
-        that entry holds back others. One that has done so for its time holds nothing. If the server answers, those
-        after it still do, unless they were tried in vain, too."""
+        that entry holds back others. One that has done so for its time holds nothing. If the server answers, and such
+        entries are few, those after them still do."""
         unacknowledged = self._unacknowledged
         if not unacknowledged.pending:
             return SEQUENCE_WINDOW, -math.inf
         oldest = unacknowledged.oldest()
         if unacknowledged.heard and not unacknowledged.silent:
-            since = now - HOLD_SEC
-            fresh = (each for each in unacknowledged.pending.values() if each.first_at > since and not each.is_stalled)
-            oldest = next(fresh, oldest)
+            for sent in islice(unacknowledged.pending.values(), FEW_HELD):
+                if sent.first_at + HOLD_SEC > now:
+                    oldest = sent
+                    break
         until = oldest.first_at + (HOLD_SEC if unacknowledged.heard else HOLD_UNHEARD_SEC)
         return (oldest.sequence + SEQUENCE_WINDOW - self._sequence if now < until else SEQUENCE_WINDOW), until
 

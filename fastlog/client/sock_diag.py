@@ -5,10 +5,12 @@ That is a help, not a need: where the kernel has no answers, or a sandbox forbid
 they are to other machines.
 """
 
+import _socket
 import errno
 import socket
 import struct
 
+from fastlog.addresses import unless_green
 from fastlog.client.descriptor import Descriptor, close_socket
 from fastlog.limits import OVERHEAD_MOST_BYTES
 
@@ -46,7 +48,9 @@ class ReceiveBuffer:
         self._socket: socket.socket | None = None
         try:
             self._question = bytearray(_question(sender))
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
+            self._socket = unless_green(socket.socket, _socket.socket)(
+                socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG
+            )
             self._descriptor = Descriptor(self._socket.fileno())
             self._socket.setblocking(False)
         except Exception:  # whatever forbids it: a sandbox, a guard of a test, the limit of descriptors

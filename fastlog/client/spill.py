@@ -48,6 +48,7 @@ class Spill:
         self._again_at = -math.inf  # a disk that refused is tried again
         self._problem = ""  # until a write succeeds, or nothing has to be written any more
         self._has_failed = False  # to write, since the last look
+        self._has_way = False  # there is a link to the server
 
     @property
     def problem(self) -> str:
@@ -61,7 +62,7 @@ class Spill:
     def next_at(self) -> float:
         """When `turn` has something to do again, if nothing arrives before."""
         if self.replay:
-            return min(self._directory.look_at, self.replay.next_at)
+            return min(self._directory.look_at, self.replay.next_at if self._has_way else math.inf)
         return -math.inf if self._directory.has_left and self._taken is None else self._directory.look_at
 
     def begin(self, takes_over: bool) -> None:
@@ -125,6 +126,7 @@ class Spill:
         if now >= self._directory.look_at:
             self._look(now)
         has_heard = False
+        self._has_way = link is not None
         for _ in range(FILES_PER_TURN):
             file = self._next_file()
             if link is None or file is None or not (self.replay or may_begin):
@@ -210,6 +212,8 @@ class Spill:
         if self.replay:
             return self.replay.file
         self._taken = self._taken or self._directory.take_over()
+        if self._directory.is_unsure:
+            self._directory.look_soon(monotonic())
         return self._taken or self._written
 
     def _replay_of(self, file: SpillFile, link: Link, now: float) -> Replay:
@@ -240,6 +244,7 @@ class Spill:
     def _leave(self, file: SpillFile, error: OSError) -> None:
         """Leaves a file that cannot be used. A later look finds it again."""
         self._directory.problem = f"cannot use {file.path}: {error.strerror}"
+        self._directory.is_unsure = not isinstance(error, LostFileError)
         self._directory.look_soon(monotonic())
         self._forget(file)
         file.close()

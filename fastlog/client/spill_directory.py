@@ -21,13 +21,14 @@ class SpillDirectory:
         self.look_at = -math.inf  # the time of the next look
         self.bytes = 0  # of all files: as of the last look, and with what this client has written and removed since
         self.aside_bytes = 0  # the same of the files set aside
+        self.is_unsure = False  # there is a file that could not be used, until the next look
         self._prefix = prefix
         self._left: deque[str] = deque()  # paths of files that programs may have left, the oldest first
         self._told: set[str] = set()  # paths of which it was told that they are left alone
 
     @property
     def is_empty(self) -> bool:
-        return self.look_at > -math.inf and not self._left
+        return self.look_at > -math.inf and not (self._left or self.is_unsure)
 
     @property
     def has_left(self) -> bool:
@@ -38,6 +39,7 @@ class SpillDirectory:
         """`own` are the paths of files that this client has open."""
         directory = os.path.dirname(self._prefix)
         self.problem = ""
+        self.is_unsure = False
         found = []
         try:
             found = sorted(found_files(self._prefix))
@@ -69,6 +71,7 @@ class SpillDirectory:
                     self.problem = f"{path} is left alone: {error}"
             except OSError as error:
                 self.problem = f"cannot take over {path}: {error.strerror}"
+                self.is_unsure = True
             else:
                 if file:
                     return file

@@ -30,6 +30,7 @@ class Unheard:
     def __init__(self, give_up_sec: float) -> None:
         self.aside: dict[int, Sent] = {}
         self.levels: set[int] = set()  # those that the server does not acknowledge, by index in entry.LEVELS
+        self.assumed: set[int] = set()  # those of them that were found because the server acknowledged nothing at all
         self._longest = 0  # bytes of an entry that was set aside
         self.sent_once = 0  # entries of the priority levels that were sent once, and are not known to be stored
         self.retransmitted = 0
@@ -89,6 +90,7 @@ class Unheard:
         if level not in self.levels:
             return False
         self.levels.remove(level)
+        self.assumed.discard(level)
         for sent in self.aside.values():
             if sent.item is not None and sent.item.level == level:
                 self._set_due(sent, now, FIRST_WAIT_SEC)

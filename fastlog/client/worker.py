@@ -200,7 +200,7 @@ class Worker:
         if self._spill:
             if self.is_away or not self._outbox.has_room:
                 self._queue.hand_over_priority(self._spill.add)
-            if self._spill.turn(now, peer.link, not peer.is_down, unacknowledged):
+            if self._spill.turn(now, peer.link, peer.reach.may_be_up, unacknowledged):
                 self._react(peer.heard(-math.inf, now), now)
         peer.reach.waits(*self._waiting())
 
@@ -212,7 +212,7 @@ class Worker:
             return
         if unacknowledged.pending and not (peer.refused and peer.reach.is_local):
             self._retransmit([unacknowledged.newest()], now)
-        else:
+        elif peer.reach.is_local or peer.reach.waiting_since == math.inf:  # otherwise an entry of a spill file tries
             self._send(now, 1)
         self._receive(now)  # a server on this machine has refused it by now, or never will
         self._react(peer.settle(now), now)
@@ -238,9 +238,11 @@ class Worker:
         """Lets the unacknowledged entries react to an event of the server."""
         if event is Event.CAME_UP:
             self._unacknowledged.hurry(now)
+            self._send_at = now  # unless this turn still sends
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
             self._delivery.is_asked_anew()
             self._unacknowledged.fall_silent(now)
+            self._delivery.is_asked_again(is_taken=False, now=now)  # what came to the old socket was not read
 
     def _receive(self, now: float) -> None:
         heard_at = self._delivery.take_acks(self._peer.receive(now), now)
@@ -318,7 +320,10 @@ class Worker:
         times = [until, self._send_at, peer.next_at(unacknowledged.silent), self._unheard.next_at]
         if peer.link and not peer.is_down:
             times.append(unacknowledged.next_at)
-        times.append(self._spill.next_at if self._spill else self._delivery.next_at)
+        if self._spill is None:
+            times.append(self._delivery.next_at)
+        elif peer.link:  # without a socket, files wait for it
+            times.append(self._spill.next_at)
         now = monotonic()
         self._note_sleep(now)
         gathering_until = queue.sent_at + self._pack_delay_sec

@@ -84,6 +84,7 @@ def test_the_constant_fields_of_a_handler_give_way_to_those_of_a_record(start):
     logger.addHandler(handler)
     logger.error("one")
     logger.error("two", extra={"env": "test"})
+    handler.flush()
     handler.close()
     server.stop()
     assert [entry["env"] for entry in entries(server)] == ["prod", "test"]
@@ -108,6 +109,7 @@ def test_dict_config_with_text_where_numbers_are_meant(start):
     logger.debug("below the level")
     logger.error("paid")
     [handler] = logger.handlers
+    handler.flush()
     handler.close()
     logger.removeHandler(handler)
     server.stop()

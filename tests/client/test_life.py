@@ -101,10 +101,10 @@ class World:
         self.relay.loss = self.relay.repeat = 0.0
         self.relay.is_open = True
 
-    STEPS = (send, send, send, send, fork, flush, network, other_ports, close_or_open, restart_server) + (
-        kill_program,
-        end_program,
-        heal,
+    STEPS = (
+        *(send, send, send, send, fork, flush),
+        *(network, other_ports, close_or_open, restart_server),
+        *(kill_program, end_program, heal),
     )
 
     def check_figures(self) -> None:
@@ -117,7 +117,7 @@ class World:
         """When all is well again, everything arrives that is not told."""
         self.heal()
         self.program.do("send", 0, 10)
-        eventually(lambda: self.program.do("flush", 1), lambda figures: self.is_quiet(figures))
+        eventually(lambda: self.program.do("flush", 1), self.is_quiet)
         self.program.do("close", PATIENCE_SEC)
         self.program.end()
         lines = lines_of(self.server.whole_log())

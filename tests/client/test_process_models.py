@@ -90,7 +90,8 @@ def test_gunicorn(host, options):
 @pytest.mark.parametrize("when", ["before", "after", "late", "never"])
 @pytest.mark.parametrize("library", ["eventlet", "gevent"])
 def test_greenlets(server, tmp_path, library, when):
-    run_to_its_end([sys.executable, PROGRAMS / "greenlets.py", library, when, server.port], tmp_path)
+    program = [sys.executable, PROGRAMS / "greenlets.py", library, when, server.port]
+    assert "another thread" not in run_to_its_end(program, tmp_path)
     expected = sorted(f"worker {worker} {number}" for worker in range(10) for number in range(50))
     assert stored(server) == ["first", "last", *expected]
 

@@ -348,9 +348,9 @@ def test_what_is_caught_is_what_the_server_would_store(start):
         {"message": "half \ud83d", "timestamp": 5, "app": "own"},
         {"level": "error", "message": "long", "text": "x" * 100_000},
     ]
-    sent = Client(port=server.port, app="shop", hostname="web1")
+    sent = Client(port=server.port, app="shop", hostname="web1", fields={"release": "1.2"})
     with capture_entries() as logged:
-        caught = Client(app="shop", hostname="web1")
+        caught = Client(app="shop", hostname="web1", fields={"release": "1.2"})
         for each in entries:
             caught.send_entry(each)
             sent.send_entry(each)
@@ -388,6 +388,17 @@ def test_clients_and_handlers_are_caught_whenever_they_were_made(memory, client)
     assert logged.messages == ["of a client", "of a handler", "of a client that is new"]
     assert logged.assert_logged(x=2).items() >= {"logger": logger.name, "line": ANY, "level": "ERROR"}.items()
     assert memory.messages == ["sent before", "sent after"]
+
+
+def test_a_client_that_is_not_enabled_is_caught_too():
+    """So a program that is told to send nothing in its tests can still be asked what it logs."""
+    before = Client(enable=False)
+    with capture_entries() as logged:
+        before.send("ERROR", "before")
+        Client(enable=False).send("ERROR", "meanwhile")
+        Handler(enable=False).emit(logging.makeLogRecord({"msg": "of a handler"}))
+    before.send("ERROR", "after")
+    assert logged.messages == ["before", "meanwhile", "of a handler"]
 
 
 def test_what_is_caught_needs_no_network_and_no_thread(tmp_path):

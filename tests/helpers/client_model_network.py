@@ -63,15 +63,16 @@ class Clock:
 
 
 class Network:
-    """`on_sent` gets each datagram that a socket has taken, and `on_lost` each that no server gets."""
+    """`on_sent` gets each datagram that a socket has taken, and `on_lost` each that no server gets
+    (`is_told`: the system reports it at once)."""
 
     def __init__(
         self,
         clock: Clock,
         rng: Random,
         server: ModelServer,
-        on_sent: Callable[[bytes], None],
-        on_lost: Callable[[bytes], None],
+        on_sent: Callable[[bytes, float], None],
+        on_lost: Callable[..., None],
     ) -> None:
         self.clock = clock
         self.rng = rng
@@ -81,6 +82,7 @@ class Network:
         self.names: list[str] = []  # the addresses that the name has
         self.sockets: list[ModelSocket] = []  # all that were made and not closed
         self.heal()
+        self.own_address = "10.9.1.1"  # of this machine, where the server is elsewhere
         self._refuses_at = -math.inf
         self._is_server_due = False
 
@@ -103,14 +105,14 @@ class Network:
 
     def sends(self, own: "ModelSocket", datagram: bytes) -> int:
         own.check()
-        if self.is_unreachable:
+        if self.is_unreachable or not own.has_address:
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         if len(datagram) > self.largest:
-            self.on_lost(datagram)
+            self.on_lost(datagram, is_told=True)
             raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
         if self.clock.now < self.blocked_until:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        self.on_sent(datagram)
+        self.on_sent(datagram, self.clock.now)
         if own.wire is None:
             own.wire = self.server.wire()
             own.wire.own = own
@@ -139,7 +141,7 @@ class Network:
                 self.on_lost(datagram)
         for wire, answer in self.server.run():
             own = wire.own
-            if own is None or own.wire is not wire:  # nobody knows that port any more
+            if own.wire is not wire or not own.has_address:  # nobody knows that port any more
                 continue
             if own.is_local:
                 own.inbox.append(answer)
@@ -150,7 +152,7 @@ class Network:
     def _arrives(self, own: "ModelSocket", wire: Wire, datagram: bytes) -> None:
         server = self.server
         if server.host != own.peer[0]:
-            self.on_lost(datagram)
+            self.on_lost(datagram, is_told=own.is_local)
             self._refuse(own)
         elif not server.arrives(wire, datagram):
             self.on_lost(datagram)
@@ -177,6 +179,7 @@ class ModelSocket(socket.socket):
         super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
         self.network = network
         self.peer: tuple[str, int] = ("", 0)
+        self.own_address = HERE
         self.is_local = False
         self.is_refused = False
         self.inbox: list[bytes] = []
@@ -202,6 +205,11 @@ class ModelSocket(socket.socket):
         self.is_refused = True
 
     @property
+    def has_address(self) -> bool:
+        """This machine still has the address that it had when the socket was connected."""
+        return self.own_address in (HERE, self.network.own_address)
+
+    @property
     def is_readable(self) -> bool:
         return bool(self.inbox) or self.is_refused
 
@@ -210,6 +218,7 @@ class ModelSocket(socket.socket):
             raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
         self.peer = address
         self.is_local = address[0] == HERE
+        self.own_address = HERE if self.is_local else self.network.own_address
 
     def setsockopt(self, *_: Any) -> None:
         pass
@@ -218,7 +227,7 @@ class ModelSocket(socket.socket):
         return 1500
 
     def getsockname(self) -> tuple[str, int]:
-        return (HERE if self.is_local else "10.9.0.2"), 40_000
+        return self.own_address, 40_000
 
     def getpeername(self) -> tuple[str, int]:
         return self.peer

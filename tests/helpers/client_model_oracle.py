@@ -1,5 +1,6 @@
 """What a random run of the client knows: each entry, where it has been, and what the client promises of it."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(rb'"message":"e([0-9]+)[" ]')
 _SEQUENCE = re.compile(rb'"sequence":([0-9]+),')
 
+# How often an entry may be sent: the first tries are quick, and a server that refuses is asked about once a second.
+SENDINGS_FIRST = 40
+SENDINGS_PER_SEC = 2.5
 ASIDE = ".aside"  # ends the names of spill files that are not replayed
 
 
@@ -26,8 +30,10 @@ class Entry:
         self.index = -1  # its number in the outbox
         self.sequences: set[int] = set()  # under which it was handed to a socket
         self.handed = 0  # to a socket
+        self.first_at = math.inf
         self.stored: Counter[int] = Counter()  # by sequence
         self.was_lost = False  # some datagram with it got lost
+        self.was_lost_silently = False  # and nothing was reported of that one
         self.was_in_file = False
         self.is_gone = False  # it was in the memory of a program that was killed, or in a file that is gone
 
@@ -44,6 +50,7 @@ class Oracle:
         self.entries: list[Entry] = []
         self.open: dict[int, Entry] = {}  # priority entries that were taken and are not stored
         self.programs: list[Program] = []
+        self.storm: Entry | None = None  # an entry that was sent too often
         self.may_repeat = False  # an error was injected: an entry may be sent again as another
         self._directories = directories
 
@@ -57,16 +64,21 @@ class Oracle:
         if entry.is_taken and entry.is_priority and not entry.stored:
             self.open[entry.number] = entry
 
-    def sent(self, datagram: bytes) -> None:
+    def sent(self, datagram: bytes, now: float) -> None:
         for line in datagram.split(b"\n"):
             entry, sequence = self._parsed(line)
             entry.handed += 1
+            entry.first_at = min(entry.first_at, now)
+            if entry.handed > SENDINGS_FIRST + SENDINGS_PER_SEC * (now - entry.first_at):
+                self.storm = entry
             entry.sequences.add(sequence)
 
-    def lost(self, datagram: bytes) -> None:
+    def lost(self, datagram: bytes, *, is_told: bool = False) -> None:
+        """No server gets the datagram. `is_told`: the system reports that at once."""
         for line in datagram.split(b"\n"):
             entry, _ = self._parsed(line)
             entry.was_lost = True
+            entry.was_lost_silently = entry.was_lost_silently or not is_told
             entry.handed += not entry.handed  # a socket that refuses it as too large has taken none of it
 
     def stored(self, line: bytes, levels: tuple[str, ...]) -> None:
@@ -78,6 +90,7 @@ class Oracle:
 
     def killed(self, program: "Program") -> None:
         """What it had in memory is gone; call it before it is not alive any more."""
+        program.was_killed = True
         held = program.held()
         for entry in program.entries:
             if entry.index in held:
@@ -97,8 +110,13 @@ class Oracle:
                     self.entries[int(match[1])].was_in_file = True
         return waiting, aside
 
+    @property
+    def has_aside(self) -> bool:
+        return any(path.name.endswith(ASIDE) for directory in self._directories for path in directory.glob("*"))
+
     def check(self) -> None:
         """Every priority entry is stored, in a file, in memory, or told; and the figures agree with that."""
+        assert not self.storm, f"sent too often: {self.storm}"
         in_files = set().union(*self.files())
         told_by_files = 0
         for program in self.programs:
@@ -133,6 +151,17 @@ class Oracle:
                 assert most <= 1 + losses_of_memory, f"stored more than once: {entry}"
             if entry.is_taken and not entry.is_priority and entry.handed and not entry.was_lost:
                 assert entry.stored, f"an ordinary entry that nothing lost is not stored: {entry}"
+
+        reported = sum(program.stats.lost_entries for program in self.programs)
+        lost = [
+            entry
+            for program in self.programs
+            for entry in program.entries
+            if entry.handed
+            and not (entry.is_priority or entry.stored or program.was_killed or program.has_failed)
+            and not entry.was_lost_silently
+        ]
+        assert len(lost) <= reported, f"{reported} ordinary entries lost by the figures, but these are: {lost}"
 
     def _check_figures(self, program: "Program", held: set[int]) -> None:
         if not program.is_alive:

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from fastlog.client import lifecycle
 from fastlog.client._native import WRITE
 from fastlog.client._outbox import Outbox
 from fastlog.client.options import ClientOptions
 from fastlog.client.stats import ClientStats
-from fastlog.client.thread import ClientThread, end_of_program
+from fastlog.client.thread import ClientThread, end_of_program, is_done
+from fastlog.client.waiting import Trouble
 from tests.helpers._hooks import count_fork
 from tests.helpers.client_model_network import Network
 from tests.helpers.client_model_oracle import Entry
@@ -94,20 +96,26 @@ class ModelOutbox:
         self.wakeup.wake()
 
 
-class ModelThread(ClientThread):
-    """`may_fail`: an error was injected, which the client may report."""
+class ModelTrouble(Trouble):
+    """`may_come`: an error was injected, which the client may report."""
 
-    may_fail = False
+    may_come = False
+
+    def note(self, text: str) -> None:
+        error = sys.exc_info()[1]
+        if error is not None and not self.may_come:
+            raise Broken(f"an error in the client's thread: {error!r}") from error
+        super().note(text)
+
+
+class ModelThread(ClientThread):
+    def __init__(self, options: ClientOptions) -> None:
+        super().__init__(options)
+        self.trouble = ModelTrouble()
 
     def attend(self) -> None:
         if end_of_program.has_begun:
             super().attend()
-
-    def _note(self, problem: str) -> None:
-        error = sys.exc_info()[1]
-        if error is not None and not self.may_fail:
-            raise Broken(f"an error in the client's thread: {error!r}") from error
-        super()._note(problem)
 
 
 class Program:
@@ -122,6 +130,7 @@ class Program:
         self.calls = 0
         self.dropped = 0  # of them
         self.is_alive = True
+        self.was_killed = False
         self.has_worked = False
         self.has_failed = False  # an error was injected, so that some figures may be wrong
         self.victims: set[int] = set()  # descriptors that were the client's, and are other files now
@@ -139,7 +148,7 @@ class Program:
 
     @property
     def stats(self) -> ClientStats:
-        return self._last[0] if self._last else self.thread.stats()
+        return self._last[0] if self._last else self.thread.worker().stats(self.thread.trouble.text)
 
     @property
     def told(self) -> int:
@@ -149,6 +158,10 @@ class Program:
     @property
     def late_drops(self) -> int:
         return self._last[1] if self._last else sum(self.outbox.dropped.values()) - self.dropped
+
+    @property
+    def is_done(self) -> bool:
+        return is_done(self.thread)
 
     def held(self) -> set[int]:
         """The numbers of the entries that it has in memory."""
@@ -196,11 +209,14 @@ class Program:
         end_of_program.until, end_of_program.has_begun = self.clock.now + 2.0, True
         self.thread.flush(2.0, may_end_early=True)
         self.thread.pause(0.0)
-        self.thread.finish_if_over(0.0)
+        lifecycle._finish([self.thread])
+
+    def no_end(self) -> None:
+        """For the other programs."""
+        end_of_program.until, end_of_program.has_begun = float("inf"), False
 
     def exited(self) -> None:
         """What it has open, the kernel closes."""
-        end_of_program.until, end_of_program.has_begun = float("inf"), False
         self.ends()
         self.kernel_closes()
 
@@ -215,15 +231,17 @@ class Program:
         for own in self.sockets():
             own.program = child
         child.fds, self.fds = self.fds, set()
-        child.spill_files = set(self.spill_files)
+        child.spill_files, child.has_failed = set(self.spill_files), self.has_failed
         child.victims, self.victims = self.victims, set()
         return child
 
     def begin_anew(self, *, is_seen: bool) -> None:
         """`is_seen`: it was forked by os.fork, and not in C."""
         count_fork()
-        if is_seen:
-            self.thread.begin_anew()
+        if is_seen:  # as `lifecycle.py` has it
+            self.outbox.begin_anew()
+            if self.thread.is_in_use:
+                self.thread.worker()
 
     def close_descriptors(self, victim: int) -> None:
         """As a daemon does. Another file gets their numbers."""

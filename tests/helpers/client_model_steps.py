@@ -75,6 +75,11 @@ def forget_ports(run: "Run") -> None:
             own.wire = None
 
 
+def change_address(run: "Run") -> None:
+    """This machine gets another address, as a notebook does that moves to another network."""
+    run.network.own_address = f"10.9.1.{run.rng.randrange(1, 5)}"
+
+
 def no_network(run: "Run") -> None:
     rng, network, clock = run.rng, run.network, run.clock
     kind = rng.choice(("way", "sockets", "names", "blocked", "size"))
@@ -150,12 +155,13 @@ def close(run: "Run") -> None:
 
 
 def end(run: "Run") -> None:
-    run.program.exit()
     try:
+        run.program.exit()
         for _ in range(run.rng.randrange(3)):
             run.put(run.program)
     finally:
-        run.program.exited()
+        run.program.no_end()
+    run.program.exited()
     run.ended()
 
 
@@ -198,6 +204,7 @@ CHANCES: dict[Callable[["Run"], None], int] = {
     flush: 2,
     lose: 7,
     forget_ports: 1,
+    change_address: 1,
     no_network: 5,
     heal_network: 6,
     server_dies: 6,

@@ -20,7 +20,11 @@ def test_an_example_runs_and_all_it_sends_is_stored(start, tmp_path, example):
     assert program.count("\n") <= 12
     assert run_python(program, cwd=tmp_path).stderr == ""
     server.stop()
-    calls = 50_000 if "range(50_000)" in example else len(re.findall(r"client\.(?:send|send_entry|info|exception)\(", example))
+    calls = (
+        50_000
+        if "range(50_000)" in example
+        else len(re.findall(r"client\.(?:send|send_entry|info|exception)\(", example))
+    )
     assert server.whole_log().count(b"\n") == calls
     assert "dropped by the kernel 0" in server.account
 

@@ -99,6 +99,16 @@ def test_a_refusal_on_this_machine_is_for_the_last_datagram_which_is_sent_first_
     assert not peer.only_refusals
 
 
+def test_an_ack_of_what_was_sent_before_does_not_mend_a_socket_that_sends_nothing_any_more():
+    peer = connected(is_local=False)
+    peer.link.error = OSError(errno.ENETUNREACH, "the network is unreachable")
+    assert not peer.send(b"x", 1, 0.0)
+    assert peer.heard(0.0, 0.01) is None
+    assert peer.is_down
+    assert peer.begin_try(peer.next_at(False)) is Event.RECONNECTED
+    assert peer.send(b"x", 1, 1.0)
+
+
 def test_without_a_socket_nothing_is_to_be_done_before_the_next_try():
     peer = connected(is_local=False)
     refuse(peer, 0.0)

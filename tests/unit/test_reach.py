@@ -70,6 +70,17 @@ def test_while_an_entry_waits_only_its_ack_says_soon_that_the_server_is_up():
     assert not reach.gentle.is_on
 
 
+def test_after_one_unrefused_try_an_entry_of_a_file_may_ask_for_an_ack():
+    reach = far()
+    attempt(reach, is_refused=True)
+    assert not reach.may_be_up
+    while not reach.may_be_up:
+        attempt(reach, is_refused=False)
+    assert reach.is_down
+    attempt(reach, is_refused=True)
+    assert not reach.may_be_up
+
+
 def test_a_server_that_does_not_acknowledge_is_believed_to_be_up_in_the_end():
     reach = far()
     reach.waits(0.0, True)

@@ -2,6 +2,7 @@
 and an end for each entry."""
 
 import math
+from collections.abc import Iterable
 
 import pytest
 
@@ -16,10 +17,21 @@ from fastlog.client.retransmit import (
     SILENT_AFTER,
     STEADY,
     Loss,
+    Sent,
     Timeout,
     Unacknowledged,
+    datagram_of,
+    packed,
 )
 from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, SEQUENCE_WINDOW, TIMEOUT_JITTER
+
+
+def retransmit(unacknowledged: Unacknowledged, due: Iterable[Sent], limit_bytes: int, now: float) -> list[bytes]:
+    """Sends due entries again. Returns the datagrams."""
+    groups = list(packed(due, limit_bytes))
+    for group in groups:
+        unacknowledged.sent_again(group, now)
+    return [datagram_of(group) for group in groups]
 
 
 def test_the_time_out_is_that_of_rfc_6298():
@@ -47,7 +59,7 @@ def test_a_retransmitted_entry_measures_nothing():
     again = Unacknowledged()
     again.add(1, b"a", 0.0)
     [sent] = again.due(10.0)
-    assert list(again.retransmit([sent], 0, 10.0)) == [sent.line]
+    assert retransmit(again, [sent], 0, 10.0) == [sent.line]
     assert again.acknowledge(1, 10.001) is sent
     assert again.timeout.round_trip is None
     assert again.acknowledge(1, 10.002) is None
@@ -64,7 +76,7 @@ def test_time_outs_are_jittered_double_and_start_anew_with_an_ack():
         [sent] = lost.due(due_at)
         waits.append(due_at - now)
         now = due_at
-        assert list(lost.retransmit([sent], 0, now)) == [sent.line]
+        assert retransmit(lost, [sent], 0, now) == [sent.line]
     for number, wait in enumerate(waits):
         expected = min(0.5 * 2 ** max(0, number - STEADY), LONGEST_TIMEOUT_SEC)
         assert expected <= wait <= expected * (1 + TIMEOUT_JITTER)
@@ -77,8 +89,8 @@ def test_many_time_outs_at_once_count_once():
     lost = Unacknowledged()
     for sequence in range(CREDIT_FIRST // 2):
         lost.add(sequence, b"a", 0.0)
-    assert list(lost.retransmit(lost.due(1.0), 0, 1.0)) == [b"a"] * (CREDIT_FIRST // 2)
-    assert list(lost.retransmit(lost.due(2.0), 0, 2.0)) == [b"a"] * (CREDIT_FIRST // 2)
+    assert retransmit(lost, lost.due(1.0), 0, 1.0) == [b"a"] * (CREDIT_FIRST // 2)
+    assert retransmit(lost, lost.due(2.0), 0, 2.0) == [b"a"] * (CREDIT_FIRST // 2)
     assert not lost.silent
     assert lost.timeout.doublings == 0
 
@@ -90,16 +102,32 @@ def test_a_silent_server_is_asked_with_the_newest_entry_until_it_answers():
     now = 0.0
     while not silent.silent:
         now += 100
-        list(silent.retransmit(silent.due(now), 0, now))
+        retransmit(silent, silent.due(now), 0, now)
     for _ in range(5):
         assert silent.due(silent.next_at - 0.001) == []
         now = silent.next_at
         [sent] = silent.due(now)
         assert sent.sequence == 9
-        assert list(silent.retransmit([sent], 0, now)) == [sent.line]
+        assert retransmit(silent, [sent], 0, now) == [sent.line]
         assert silent.next_at <= now + LONGEST_TIMEOUT_SEC * (1 + TIMEOUT_JITTER)
     assert silent.acknowledge(9, now)
     assert [sent.sequence for sent in silent.due(now)] == list(range(CREDIT_LEAST))
+
+
+def test_an_entry_that_finds_no_room_is_due_when_there_may_be_some():
+    full = Unacknowledged()
+    for sequence in range(10):
+        full.add(sequence, b"a", 0.0)
+    due = full.due(1.0)
+    retransmit(full, due[:4], 0, 1.0)
+    full.put_back(due[4:], 1.01)
+    assert full.next_at == 1.01
+    assert full.due(1.01) == due[4:]
+    full.fall_silent(2.0)
+    [asked] = full.due(2.0)
+    full.put_back([asked], 2.01)
+    assert full.next_at == 2.01
+    assert full.due(2.01) == [asked]
 
 
 def test_a_server_that_comes_back_gets_the_entries_as_fast_as_it_acknowledges_them():
@@ -109,7 +137,7 @@ def test_a_server_that_comes_back_gets_the_entries_as_fast_as_it_acknowledges_th
     back.fall_silent(1.0)
     assert back.acknowledge(SEQUENCE_WINDOW - 1, 2.0)
     found = back.due(2.0)
-    list(back.retransmit(found, 0, 2.0))
+    retransmit(back, found, 0, 2.0)
     assert len(found) == CREDIT_LEAST
     assert back.due(2.0) == []
     for sent in found:
@@ -129,7 +157,7 @@ def passed_over(again: Unacknowledged, tries: int) -> float:
         now = max(now, again.next_at)
         while not (due := again.due(now)):
             now = again.next_at
-        assert list(again.retransmit(due, 0, now)) == [b"a"]
+        assert retransmit(again, due, 0, now) == [b"a"]
     return now
 
 
@@ -173,12 +201,12 @@ def test_what_a_silent_server_did_not_acknowledge_is_not_hopeless():
     now = 0.0
     for _ in range(100):
         now = silent.next_at
-        list(silent.retransmit(silent.due(now), 0, now))
+        retransmit(silent, silent.due(now), 0, now)
     silent.add(1, b"b", now)
     silent.acknowledge(1, now)
     assert silent.hopeless() == []
     [sent] = silent.due(now)
-    list(silent.retransmit([sent], 0, now))
+    retransmit(silent, [sent], 0, now)
     assert silent.hopeless() == []
     longest = SHORTEST_TIMEOUT_SEC * 2 ** (SILENT_AFTER + 1 - QUICK_TRIES) * (1 + TIMEOUT_JITTER)
     assert silent.next_at - now <= longest  # its back-off is what it was before
@@ -222,7 +250,7 @@ def test_retransmissions_share_datagrams_up_to_a_size():
     lost = Unacknowledged()
     for sequence, line in enumerate((b"aaaa", b"bbbb", b"c" * 20, b"d", b"e")):
         lost.add(sequence, line, 0.0)
-    assert list(lost.retransmit(lost.pending.values(), 9, 10.0)) == [b"aaaa\nbbbb", b"c" * 20, b"d\ne"]
+    assert retransmit(lost, lost.pending.values(), 9, 10.0) == [b"aaaa\nbbbb", b"c" * 20, b"d\ne"]
     assert lost.retransmitted == 5
     assert {sent.sent_at for sent in lost.pending.values()} == {10.0}
 

@@ -185,6 +185,10 @@ def test_a_server_that_takes_what_it_is_asked_and_never_answers_acknowledges_non
         none.delivery.is_asked_again(True, 1.0)
     assert none.unheard.levels == {ERROR}
     assert not none.unacknowledged.silent
+    none.put("CRITICAL")
+    [(sequence, _)] = none.send(2.0)
+    none.delivery.take_acks([sequence], 3.0)  # so it does acknowledge something
+    assert none.unheard.levels == set()
 
 
 def test_time_in_which_the_thread_did_not_run_does_not_count():

@@ -1,8 +1,11 @@
 """Greenlets that log 500 errors: greenlets.py LIBRARY WHEN PORT. The library is eventlet or gevent. WHEN says when it
 replaces the standard library's threads and sockets: before or after the import of fastlog, after the first entry, or
-never."""
+never. Prints something if gevent makes an event loop in another thread: it imports modules for that, and those imports
+and the program's wait for each other."""
 
+import os
 import sys
+from _thread import get_native_id
 
 LIBRARY, WHEN, PORT = sys.argv[1:]
 
@@ -13,9 +16,17 @@ def patch() -> None:
 
         eventlet.monkey_patch()
     else:
-        from gevent import monkey
+        from gevent import hub, monkey
 
         monkey.patch_all()
+        make = hub.Hub.__init__
+
+        def make_and_tell(self, *arguments, **options) -> None:
+            if get_native_id() != os.getpid():
+                print("gevent has made an event loop in another thread")
+            make(self, *arguments, **options)
+
+        hub.Hub.__init__ = make_and_tell
 
 
 if WHEN == "before":

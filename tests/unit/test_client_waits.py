@@ -1,0 +1,93 @@
+"""The client works when something can be done, and not before: what random runs have found, step by step."""
+
+import msgspec
+import pytest
+
+from tests.helpers.client_model import Rig
+from tests.helpers.client_model_network import HERE
+
+ELSEWHERE = "10.9.0.1"
+
+
+@pytest.fixture
+def live(tmp_path):
+    """Runs these steps after each other, in virtual time. A client that spins is found, and one that never delivers."""
+    rig = Rig(tmp_path / "model")
+
+    def live(host, *steps, **options):
+        run = rig.make_run(0)
+        run.hosts = (host,)
+        spill = f"{run.directory}/s" if options.pop("spill", False) else None
+        run.options = msgspec.structs.replace(
+            run.options, spill=spill, queue_entries=1000, queue_bytes=1 << 20, **options
+        )
+        run.run([(step, seed) for seed, step in enumerate(steps)])
+
+    yield live
+    rig.close()
+
+
+def start_server(run):
+    run.server.start(run.hosts[0], 0, has_memory=True)
+    run.network.names = list(run.hosts)
+
+
+def log(run, level="ERROR"):
+    run.put(run.program, level, 0)
+    run.work(0.01)
+
+
+def log_info(run):
+    log(run, "INFO")
+
+
+def server_dies(run):
+    run.server.kill()
+
+
+def server_stops(run):
+    run.server.is_stopped = True
+
+
+def way_ends(run):
+    run.network.is_unreachable = True
+
+
+def way_comes_back(run):
+    run.network.is_unreachable = False
+
+
+def slow_answers(run):
+    run.network.delay_sec = 0.3
+
+
+def descriptors_close(run):
+    run.close_descriptors()
+
+
+def wait(run):
+    run.work(30)
+
+
+def moment(run):
+    run.work(run.rng.uniform(0, 6))
+
+
+def test_descriptors_that_are_closed_while_a_replay_is_under_way(live):
+    steps = server_dies, log, log, moment, start_server, server_stops, moment, server_dies
+    live(HERE, start_server, log, *steps, *[moment, descriptors_close] * 100, spill=True)
+
+
+def test_a_socket_that_sends_nothing_more_though_an_ack_still_comes(live):
+    live(ELSEWHERE, start_server, log, slow_answers, log, way_ends, log_info, wait, way_comes_back, spill=True)
+
+
+def fill(run):
+    """The receive buffer of a server that is stopped."""
+    for _ in range(40):
+        run.put(run.program, "ERROR", 2_000)
+    run.work(1)
+
+
+def test_a_stopped_server_that_has_no_room(live):
+    live(HERE, start_server, log, server_stops, fill, wait, wait)
