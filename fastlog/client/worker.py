@@ -240,6 +240,7 @@ class Worker:
             self._unacknowledged.hurry(now)
             self._send_at = now  # unless this turn still sends
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
+            self._delivery.is_asked_anew()
             self._unacknowledged.fall_silent(now)
             self._delivery.is_asked_again(is_taken=False, now=now)  # what came to the old socket was not read
 
