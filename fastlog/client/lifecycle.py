@@ -115,7 +115,7 @@ def _finish(threads: list[ClientThread]) -> None:
     lost: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for thread in threads:
-        if is_done(thread):
+        if is_done(thread) and not any(thread.outbox.entries):  # those that the server passes over may be left
             continue
         worker = thread.worker()
         reason, before = worker.problem or f"{thread.server} does not answer", worker.losses

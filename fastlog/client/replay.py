@@ -98,6 +98,7 @@ class Replay:
         self._top = 0  # the highest sequence that was sent from this socket
         self._asked = 0  # questions to the server since it is silent
         self._witness: tuple[int, bytes] | None = None  # the entry that was acknowledged last
+        self._ask_at = math.inf  # when the witness is asked
         self._saved = counts.replayed  # when the file was told how far it is acknowledged
 
     def turn(self, now: float, may_begin: bool, new: Unacknowledged) -> bool:
@@ -109,6 +110,8 @@ class Replay:
         self.next_at = math.inf
         self._receive(now)
         self._retransmit(now)
+        if now >= self._ask_at:
+            self._ask_witness(now)
         if may_begin:
             self._send_new(now)
         self._put_aside(self._unacknowledged.hopeless(), now)
@@ -116,6 +119,7 @@ class Replay:
             self.save()
         if not self._due:  # they wait for room
             self.next_at = min(self.next_at, self._unacknowledged.next_at)
+        self.next_at = min(self.next_at, self._ask_at)
         return not self._starts and self._next is None and self.file.is_read
 
     def save(self) -> None:
@@ -130,7 +134,7 @@ class Replay:
         link = self._connect()
         self.link.close()
         self.link = link
-        self._witness = None
+        self._witness, self._ask_at = None, math.inf
         self._due.clear()
         unacknowledged = self._unacknowledged
         unacknowledged.take([sent for sent in unacknowledged.pending.values() if sent.sequence not in self._starts])
@@ -174,7 +178,7 @@ class Replay:
                 self.is_overdue = True
                 self._counts.retransmitted += 1
                 if sent.times > SUSPECT_TRIES and self._witness:
-                    self._ask_witness(now)
+                    self._ask_at = min(self._ask_at, now + SUSPECT_SEC / 2)  # once for all, after the last of them
                     if not unacknowledged.silent:
                         unacknowledged.put_back([sent], now + SUSPECT_SEC)
             self._due.popleft()
@@ -184,8 +188,12 @@ class Replay:
     def _ask_witness(self, now: float) -> None:
         """Lets the server acknowledge something that it has acknowledged before, so that it is known whether it answers
         at all."""
-        if self._witness and self._witness[0] not in self._unacknowledged.pending and self._send(self._witness[1], now):
-            self._unacknowledged.add(*self._witness, math.nextafter(now, math.inf))  # later than the suspect
+        self._ask_at = math.inf
+        if self._witness and self._witness[0] not in self._unacknowledged.pending:
+            if self._send(self._witness[1], now):
+                self._unacknowledged.add(*self._witness, math.nextafter(now, math.inf))  # later than the suspects
+            else:
+                self._ask_at = now + SUSPECT_SEC
 
     def _question(self, now: float) -> Sent:
         """What a silent server is asked with: the highest sequence, since a server without memory counts none before

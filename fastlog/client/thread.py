@@ -219,13 +219,15 @@ class ClientThread:
         if not self.outbox.take_over(is_finalizing()):
             return
         try:
-            self.worker().begin(takes_over=not end_of_program.has_begun)
             while True:
                 try:
-                    self._drive(self.worker(), is_enough, until)
+                    worker = self.worker()
+                    worker.begin(takes_over=not end_of_program.has_begun)
+                    self._drive(worker, is_enough, until)
                 except Exception as error:
                     self.trouble.note(f"the client has failed, and begins again: {error!r}")
-                    self.worker().recover()
+                    with contextlib.suppress(Exception):  # there may be no memory for that, either
+                        self.worker().recover()
                     if monotonic() < until:
                         pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
                         continue

@@ -4,12 +4,32 @@ the middle of an operation. It knows which descriptors each program has open."""
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 from random import Random
 from typing import Any
 
 
 class Died(BaseException):
     """The program is killed: nothing of it runs any more."""
+
+
+class Directory:
+    """Where the spill files are; somebody may take it away for a while."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._away = path.with_name("away")
+
+    def files(self) -> list[Path]:
+        return [path for directory in (self.path, self._away) for path in directory.glob("*")]
+
+    def take(self) -> None:
+        if self.path.exists():
+            self.path.rename(self._away)
+
+    def bring(self) -> None:
+        if self._away.exists():
+            self._away.rename(self.path)
 
 
 class Faults:

@@ -1,10 +1,12 @@
-"""The client works when something can be done, and not before: what random runs have found, step by step."""
+"""What random runs of the client have found, step by step: it spun, it was stuck, or an error came out of it."""
 
 import msgspec
 import pytest
 
 from tests.helpers.client_model import Rig
+from tests.helpers.client_model_memory import run_out_of_memory
 from tests.helpers.client_model_network import HERE
+from tests.helpers.client_model_server import KINDS
 
 ELSEWHERE = "10.9.0.1"
 
@@ -17,10 +19,9 @@ def live(tmp_path):
     def live(host, *steps, **options):
         run = rig.make_run(0)
         run.hosts = (host,)
-        spill = f"{run.directory}/s" if options.pop("spill", False) else None
-        run.options = msgspec.structs.replace(
-            run.options, spill=spill, queue_entries=1000, queue_bytes=1 << 20, **options
-        )
+        spill = f"{run.spills.path}/s" if options.pop("spill", False) else None
+        limits = {"queue_entries": 1000, "queue_bytes": 1 << 20}
+        run.options = msgspec.structs.replace(run.options, spill=spill, **(limits | options))
         run.run([(step, seed) for seed, step in enumerate(steps)])
 
     yield live
@@ -62,7 +63,7 @@ def slow_answers(run):
 
 
 def descriptors_close(run):
-    run.close_descriptors()
+    run.program.close_descriptors(run.rig.base / "victim")
 
 
 def wait(run):
@@ -91,3 +92,43 @@ def fill(run):
 
 def test_a_stopped_server_that_has_no_room(live):
     live(HERE, start_server, log, server_stops, fill, wait, wait)
+
+
+def memory_runs_out(run):
+    run.put(run.program, "ERROR", 0)
+    run_out_of_memory(run, 1)
+
+
+def test_memory_that_runs_out_before_the_first_turn(live):
+    live(HERE, start_server, memory_runs_out, log, spill=True)
+
+
+def acknowledges_nothing(run):
+    run.server.start(run.hosts[0], KINDS.index(((), 65_536)), has_memory=True)
+
+
+def end_program(run):
+    run.program.exit()
+    run.program.no_end()
+    assert not run.program.held(), run.program.stats
+    run.program.exited()
+    run.ended()
+
+
+@pytest.mark.parametrize("spill", [False, True])
+def test_the_end_of_a_program_whose_server_does_not_acknowledge_the_level(live, spill):
+    live(HERE, acknowledges_nothing, log, log, wait, end_program, spill=spill, give_up_sec=300.0)
+
+
+def acknowledges_critical(run):
+    run.server.start(run.hosts[0], KINDS.index((("CRITICAL",), 65_536)), has_memory=True)
+
+
+def log_many(run):
+    for level in ["ERROR", "CRITICAL", "ERROR"] * 20:
+        run.put(run.program, level, 0)
+    run.work(0.01)
+
+
+def test_a_replay_does_not_ask_once_for_each_entry_that_the_server_passes_over(live):
+    live(HERE, acknowledges_critical, log_many, log_many, wait, spill=True, window=4, queue_bytes=4_000)
