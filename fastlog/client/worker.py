@@ -123,6 +123,10 @@ class Worker:
         """Whether no priority entry is out without an ACK, but those that were before."""
         return self.unconfirmed <= unconfirmed and not self._unheard.aside
 
+    def is_sent(self, number: int) -> bool:
+        """Whether all entries before that number were sent."""
+        return self._queue.is_past(number)
+
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;
         and none is on disk."""
