@@ -5,6 +5,7 @@ are deleted after that; both may log. So our function sends what there is and en
 does the work itself, until the time that the end of the program may take is over.
 """
 
+import _thread
 import atexit
 import contextlib
 import os
@@ -17,6 +18,7 @@ from functools import partial
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
+FORK_SEC = 0.05  # before a fork, to send what waits: a server on the same machine takes it within a millisecond
 LAST_SEC = 0.5  # in all for what is logged after that, if a server answers
 LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
@@ -48,6 +50,16 @@ def leave(thread: ClientThread) -> None:
 
 def _all() -> list[ClientThread]:
     return [thread for thread in (found() for found in list(_threads.values())) if thread]
+
+
+def _before_fork() -> None:
+    """A process that becomes a daemon forks, and ends without Python's end. So what it has logged is sent first."""
+    until = time.monotonic() + FORK_SEC
+    try:
+        for thread in _all():
+            thread.send_until(until)
+    except KeyboardInterrupt:  # an error of a function that is called before a fork reaches nobody
+        _thread.interrupt_main()
 
 
 def _after_fork_in_child() -> None:
@@ -146,7 +158,7 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:

@@ -126,6 +126,13 @@ class ClientThread:
         )
         return is_true(lambda: worker.is_finished(number) and worker.is_confirmed(unconfirmed))
 
+    def send_until(self, until: float) -> None:
+        """Waits until all entries taken so far were sent once, but not for a server that is away."""
+        number = self.outbox.accepted
+        if number and not end_of_program.has_begun:
+            worker = self.worker()
+            self.wait_until(lambda: worker.is_sent(number) or worker.is_away, max(0.0, until - monotonic()))
+
     def close(self, timeout: float) -> bool:
         """Takes no more entries, flushes, and ends the thread; `Worker.finish` says what becomes of those left."""
         self.outbox.close()

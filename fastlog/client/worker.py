@@ -123,6 +123,10 @@ class Worker:
         """Whether no priority entry is out without an ACK, but those that were before."""
         return self.unconfirmed <= unconfirmed and not self._unheard.aside
 
+    def is_sent(self, number: int) -> bool:
+        """Whether all entries before that number were sent."""
+        return self._queue.is_past(number)
+
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;
         and none is on disk."""
@@ -240,6 +244,7 @@ class Worker:
             self._unacknowledged.hurry(now)
             self._send_at = now  # unless this turn still sends
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
+            self._delivery.is_asked_anew()
             self._unacknowledged.fall_silent(now)
             self._delivery.is_asked_again(is_taken=False, now=now)  # what came to the old socket was not read
 

@@ -195,3 +195,22 @@ def test_threads_of_a_child_begin_anew_at_once(start):
         """
     run_program(program, server.port, first=C_FORK)
     assert len(stored(server)) == 2401
+
+
+def test_what_a_process_has_logged_is_sent_before_it_forks_and_ends_at_once(start):
+    """As a process does that becomes a daemon."""
+    server = start()
+    run_program(
+        """
+        client = Client(port=port)
+        for number in range(20):
+            if os.fork() == 0:
+                client.send("INFO", f"info {number}")
+                client.send("ERROR", f"error {number}")
+                os.fork()
+                os._exit(0)
+            os.wait()
+        """,
+        server.port,
+    )
+    assert sorted(stored(server)) == sorted(f"{level} {n}" for level in ("info", "error") for n in range(20))
