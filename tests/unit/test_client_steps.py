@@ -132,3 +132,12 @@ def log_many(run):
 
 def test_a_replay_does_not_ask_once_for_each_entry_that_the_server_passes_over(live):
     live(HERE, acknowledges_critical, log_many, log_many, wait, spill=True, window=4, queue_bytes=4_000)
+
+
+def test_a_way_that_has_become_longer_for_good(live):
+    """The ACKs of entries that were sent again measure nothing."""
+
+    def newest_were_sent_once(run):
+        assert [entry.handed for entry in run.oracle.entries[-10:]] == [1] * 10
+
+    live(ELSEWHERE, start_server, *[log, moment] * 10, slow_answers, *[log, moment] * 30, newest_were_sent_once)
