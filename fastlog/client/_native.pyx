@@ -9,6 +9,7 @@ descriptors at any time and open other files under their numbers.
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
+from libc.string cimport strerror
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
 from posix cimport unistd
@@ -24,6 +25,10 @@ cdef extern from "pthread.h" nogil:
 cdef extern from "unistd.h" nogil:
     int pipe2(int *ends, int flags)
 
+cdef extern from "fcntl.h" nogil:
+    int F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, ...)
+
 cdef extern from "poll.h" nogil:
     cdef struct pollfd:
         int fd
@@ -35,6 +40,8 @@ cpdef enum:
     # For Wakeup.wait, from poll.h.
     READ = 1
     WRITE = 4
+    # The first descriptor that is not one of the standard streams.
+    FIRST_OTHER = 3
 
 cdef enum:
     # A client waits for its wake-up, its socket, and the socket of a replay.
@@ -86,6 +93,20 @@ cpdef void pause(double seconds) noexcept:
         c_poll(NULL, 0, timeout_ms)
 
 
+cpdef int above_standard_streams(int fd) except -1:
+    """The descriptor, or another one in its place if its number is one of 0 to 2, which the program may have closed:
+    what it opens next is meant to be there, and whatever is printed goes there. Raises OSError, and closes `fd` then."""
+    cdef int other, failure
+    if fd >= FIRST_OTHER:
+        return fd
+    other = fcntl(fd, F_DUPFD_CLOEXEC, <int>FIRST_OTHER)
+    failure = errno
+    unistd.close(fd)
+    if other < 0:
+        raise OSError(failure, strerror(failure).decode())
+    return other
+
+
 cdef class Wakeup:
     """Opened by the thread that waits for it, so that making a client opens no descriptor."""
 
@@ -105,6 +126,8 @@ cdef class Wakeup:
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino
         self.reader, self.writer = ends[0], ends[1]
+        self.reader = above_standard_streams(self.reader)
+        self.writer = above_standard_streams(self.writer)
 
     def close(self):
         self.shut()
