@@ -94,8 +94,8 @@ cpdef void pause(double seconds) noexcept:
 
 
 cpdef int above_standard_streams(int fd) except -1:
-    """The descriptor, or another one in its place if its number is one of 0 to 2, which the program may have closed:
-    what it opens next is meant to be there, and whatever is printed goes there. Raises OSError, and closes `fd` then."""
+    """The descriptor, or another one in its place if its number is one of 0 to 2. A program that has closed those is
+    about to open them anew, and whatever is printed goes there. Raises OSError, and has closed `fd` then."""
     cdef int other, failure
     if fd >= FIRST_OTHER:
         return fd

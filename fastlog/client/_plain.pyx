@@ -99,8 +99,8 @@ cdef str HOST = "host"
 cdef str APP = "app"
 cdef tuple KNOWN_NAMES = (LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, HOST, APP)
 cdef object MISSING = object()
-# Its text is made in C, from an integer in a slot. A Decimal is not plain: its text takes a context, and making that may
-# start the garbage collector, which runs Python code.
+# Its text is made in C, from an integer in a slot. A Decimal is not plain: its text takes a context, and making that
+# may start the garbage collector, which runs Python code.
 cdef PyObject *UUID = <PyObject *>uuid.UUID
 cdef PyObject *TIMEZONE = <PyObject *>datetime.timezone
 # msgspec knows these, and no value among them holds another one.
