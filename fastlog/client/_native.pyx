@@ -22,6 +22,12 @@ cdef extern from "pythread.h" nogil:
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
+cdef extern from "sys/mman.h" nogil:
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_WIPEONFORK
+    void *MAP_FAILED
+    void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
+    int madvise(void *address, size_t size, int advice)
+
 cdef extern from "unistd.h" nogil:
     int pipe2(int *ends, int flags)
 
@@ -53,14 +59,16 @@ cdef enum:
 WAIT_MAX_SEC = 3600.0
 
 
-cdef void count_fork() noexcept nogil:
-    global forks
-    forks += 1
+cdef void note_fork() noexcept nogil:
+    is_noted[0] = 0
 
 
 forks = 0
-if pthread_atfork(NULL, NULL, count_fork):
+is_noted = <int *>mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+if is_noted == <int *>MAP_FAILED or pthread_atfork(NULL, NULL, note_fork):
     raise MemoryError
+is_noted[0] = 1
+madvise(is_noted, sizeof(int), MADV_WIPEONFORK)  # an old kernel does not know it
 
 
 cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept:
