@@ -15,6 +15,7 @@ import time
 import weakref
 from functools import partial
 
+from fastlog.client._native import note_fork_of_python
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
@@ -60,9 +61,15 @@ def _before_fork() -> None:
             thread.send_until(until)
     except KeyboardInterrupt:  # an error of a function that is called before a fork reaches nobody
         _thread.interrupt_main()
+    note_fork_of_python(True)
+
+
+def _after_fork_in_parent() -> None:
+    note_fork_of_python(False)
 
 
 def _after_fork_in_child() -> None:
+    note_fork_of_python(False)
     end_of_program.until, end_of_program.has_begun = float("inf"), False
     _waiting.clear()
     _told.clear()
@@ -160,7 +167,9 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+    os.register_at_fork(
+    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+)
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:
