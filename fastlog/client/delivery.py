@@ -16,6 +16,7 @@ from fastlog.client.unheard import Unheard
 
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
 LOOK_SEC = 0.1  # between two looks at entries whose time is over, while they cannot be tried again
+ASIDE_SHARE = 1 / 2  # of the priority lane: fuller, it has no room for entries that the server does not acknowledge
 TAKEN_ASKS = 2  # a server on this machine that took so many asks and answered none acknowledges nothing
 
 
@@ -63,6 +64,8 @@ class Delivery:
                 counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)
                 levels.add(level)
+            else:
+                unacknowledged.timeout.was_needless(now)
         self._outbox.release(items_of(acknowledged))
         has_once = bool(levels)
         if unheard.is_watching:
@@ -113,6 +116,11 @@ class Delivery:
             at = max(oldest.first_at + self._give_up_sec, oldest.sent_at + unacknowledged.timeout.seconds)
             self.next_at = max(at, now + LOOK_SEC)
         return again
+
+    def make_room(self) -> None:
+        """Gives up entries that the server passes over, the oldest first, rather than have newer ones dropped."""
+        while self._unheard.aside and self._queue.is_lane_full_to(ASIDE_SHARE):
+            self.give_up(self._unheard.take([next(iter(self._unheard.aside.values()))]))
 
     def give_up(self, sent: list[Sent]) -> None:
         counts = self.counts

@@ -29,7 +29,8 @@ CONNECT_AGAIN_SEC = 1.0  # after the system had no socket
 ASIDE_AGAIN_SEC = 1.0  # after the disk refused what is to be set aside
 PROBE_TRIES = 2  # of the first entry without an answer, before the next one is tried as well
 SUSPECT_TRIES = 3  # of an entry, before the witness is asked whether the server answers at all
-SUSPECT_SEC = 0.25  # between two of its tries from then on: the file waits for the verdict
+SUSPECT_SEC = 0.25  # at least, between two of its tries from then on: the file waits for the verdict
+WITNESS_SEC = 0.1  # from the try of a suspect to the question to the witness, which serves all that are tried meanwhile
 ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another as well
 
 
@@ -115,6 +116,8 @@ class Replay:
         if may_begin:
             self._send_new(now)
         self._put_aside(self._unacknowledged.hopeless(), now)
+        if not self._unacknowledged.pending:
+            self.waits_since, self.is_overdue = math.inf, False
         if self._counts.replayed - self._saved >= CURSOR_ENTRIES:
             self.save()
         if not self._due:  # they wait for room
@@ -157,6 +160,8 @@ class Replay:
                 self.waits_since, self.is_overdue = math.inf, False
                 self._asked = 0
                 self._witness = sequence, sent.line
+            elif sequence not in self._undeliverable:
+                unacknowledged.timeout.was_needless(now)
             if (sent or self._undeliverable.pop(sequence, None)) and self._starts.pop(sequence, None):
                 self._counts.replayed += 1
         if errors and unacknowledged.pending and not unacknowledged.silent:
@@ -178,9 +183,10 @@ class Replay:
                 self.is_overdue = True
                 self._counts.retransmitted += 1
                 if sent.times > SUSPECT_TRIES and self._witness:
-                    self._ask_at = min(self._ask_at, now + SUSPECT_SEC / 2)  # once for all, after the last of them
-                    if not unacknowledged.silent:
-                        unacknowledged.put_back([sent], now + SUSPECT_SEC)
+                    self._ask_at = min(self._ask_at, now + WITNESS_SEC)
+                    if not unacknowledged.silent:  # the witness has answered by then
+                        wait = max(SUSPECT_SEC, WITNESS_SEC + unacknowledged.timeout.seconds)
+                        unacknowledged.put_back([sent], now + wait)
             self._due.popleft()
         if self._due:
             self.next_at = now
@@ -206,8 +212,8 @@ class Replay:
             self.reconnect(now)
         highest_first = sorted(pending, reverse=True)
         chosen = highest_first[:1]
-        if rest == 0 and number % len(highest_first):
-            chosen.append(highest_first[number % len(highest_first)])
+        if rest == 0 and pending and number % len(pending):
+            chosen.append(highest_first[number % len(pending)])
         return [pending[sequence] for sequence in chosen]
 
     def _put_aside(self, hopeless: list[Sent], now: float) -> None:

@@ -170,9 +170,8 @@ class Unheard:
             sent.first_at += seconds
             sent.sent_at += seconds
 
-    def take(self, chosen: list[Sent]) -> None:
-        for sent in chosen:
-            self._pop(sent.sequence)
+    def take(self, chosen: list[Sent]) -> list[Sent]:
+        return [self._pop(sent.sequence) for sent in chosen]
 
     def take_all(self) -> list[Sent]:
         found = self.overdue() + list(self.aside.values())

@@ -192,6 +192,7 @@ class Worker:
             self._try(now)
         self._try_aside(now)
         if self._spill is None:  # before entries are due, since one that is tried again has another time-out
+            self._delivery.make_room()
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
             if unacknowledged.silent and now >= unacknowledged.next_at:
@@ -254,6 +255,7 @@ class Worker:
     def _receive(self, now: float) -> None:
         heard_at = self._delivery.take_acks(self._peer.receive(now), now)
         if heard_at is not None:
+            self._send_at = now  # they may have made room; unless this turn still sends
             self._react(self._peer.heard(heard_at, now), now)
 
     def _retransmit(self, due: list[Sent], now: float) -> tuple[list[Sent], float]:

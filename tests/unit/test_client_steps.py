@@ -154,3 +154,12 @@ def sent_and_not_noted(run):
 @pytest.mark.parametrize("spill", [False, True])
 def test_an_entry_that_an_error_left_in_two_places_is_in_one_again(live, spill):
     live(ELSEWHERE, start_server, log, sent_and_not_noted, wait, way_comes_back, wait, spill=spill)
+
+
+def test_a_way_that_has_become_longer_for_good(live):
+    """The ACKs of entries that were sent again measure nothing."""
+
+    def newest_were_sent_once(run):
+        assert [entry.handed for entry in run.oracle.entries[-10:]] == [1] * 10
+
+    live(ELSEWHERE, start_server, *[log, moment] * 10, slow_answers, *[log, moment] * 30, newest_were_sent_once)

@@ -191,6 +191,20 @@ def test_a_server_that_takes_what_it_is_asked_and_never_answers_acknowledges_non
     assert none.unheard.levels == set()
 
 
+def test_entries_that_the_server_passes_over_leave_half_of_the_lane_to_newer_ones():
+    full = Sending(queue_entries=100)
+    full.put("ERROR", 60)
+    sent = [sequence for sequence, _ in full.send(0.0)]
+    full.pass_over(1.0)
+    assert list(full.unheard.aside) == sent
+    full.delivery.make_room()
+    assert full.outbox.entries == (0, 49)
+    assert list(full.unheard.aside) == sent[11:]  # the oldest are given up
+    assert full.delivery.counts.given_up == 11
+    full.delivery.make_room()
+    assert full.delivery.counts.given_up == 11
+
+
 def test_time_in_which_the_thread_did_not_run_does_not_count():
     stopped = Sending(give_up_sec=10.0)
     stopped.put("ERROR")
