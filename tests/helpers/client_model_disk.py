@@ -8,7 +8,6 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-
 OTHERS = {"s": b"one", "s.py": b"another", "s.1000-12": b"a third"}  # files that are no spill files
 
 
