@@ -2,9 +2,11 @@ from collections.abc import Callable
 
 READ: int
 WRITE: int
+FIRST_OTHER: int
 WAIT_MAX_SEC: float
 
 def start(run: Callable[[], None]) -> bool: ...
+def above_standard_streams(fd: int) -> int: ...
 def pause(seconds: float) -> None: ...
 
 class Wakeup:

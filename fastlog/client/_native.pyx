@@ -9,6 +9,7 @@ descriptors at any time and open other files under their numbers.
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
+from libc.string cimport strerror
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
 from posix cimport unistd
@@ -21,8 +22,18 @@ cdef extern from "pythread.h" nogil:
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
+cdef extern from "sys/mman.h" nogil:
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_WIPEONFORK
+    void *MAP_FAILED
+    void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
+    int madvise(void *address, size_t size, int advice)
+
 cdef extern from "unistd.h" nogil:
     int pipe2(int *ends, int flags)
+
+cdef extern from "fcntl.h" nogil:
+    int F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, ...)
 
 cdef extern from "poll.h" nogil:
     cdef struct pollfd:
@@ -35,6 +46,8 @@ cpdef enum:
     # For Wakeup.wait, from poll.h.
     READ = 1
     WRITE = 4
+    # The first descriptor that is not one of the standard streams.
+    FIRST_OTHER = 3
 
 cdef enum:
     # A client waits for its wake-up, its socket, and the socket of a replay.
@@ -46,14 +59,16 @@ cdef enum:
 WAIT_MAX_SEC = 3600.0
 
 
-cdef void count_fork() noexcept nogil:
-    global forks
-    forks += 1
+cdef void note_fork() noexcept nogil:
+    is_noted[0] = 0
 
 
 forks = 0
-if pthread_atfork(NULL, NULL, count_fork):
+is_noted = <int *>mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+if is_noted == <int *>MAP_FAILED or pthread_atfork(NULL, NULL, note_fork):
     raise MemoryError
+is_noted[0] = 1
+madvise(is_noted, sizeof(int), MADV_WIPEONFORK)  # an old kernel does not know it
 
 
 cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept:
@@ -86,6 +101,20 @@ cpdef void pause(double seconds) noexcept:
         c_poll(NULL, 0, timeout_ms)
 
 
+cpdef int above_standard_streams(int fd) except -1:
+    """The descriptor, or another one in its place if its number is one of 0 to 2. A program that has closed those is
+    about to open them anew, and whatever is printed goes there. Raises OSError, and has closed `fd` then."""
+    cdef int other, failure
+    if fd >= FIRST_OTHER:
+        return fd
+    other = fcntl(fd, F_DUPFD_CLOEXEC, <int>FIRST_OTHER)
+    failure = errno
+    unistd.close(fd)
+    if other < 0:
+        raise OSError(failure, strerror(failure).decode())
+    return other
+
+
 cdef class Wakeup:
     """Opened by the thread that waits for it, so that making a client opens no descriptor."""
 
@@ -105,6 +134,8 @@ cdef class Wakeup:
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino
         self.reader, self.writer = ends[0], ends[1]
+        self.reader = above_standard_streams(self.reader)
+        self.writer = above_standard_streams(self.writer)
 
     def close(self):
         self.shut()

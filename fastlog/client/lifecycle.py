@@ -111,12 +111,14 @@ def _expect_end_of_billiard() -> None:
 def _at_exit() -> None:
     _begin_end()
     threads = _all()
-    for thread in threads:
-        thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
-    until = time.monotonic() + END_SEC
-    for thread in threads:
-        thread.pause(max(0.0, until - time.monotonic()))
-    _finish(threads)
+    try:
+        for thread in threads:
+            thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
+    finally:  # a signal handler may raise an error, as that of Ctrl-C does: then nobody waits any longer
+        until = time.monotonic() + END_SEC
+        for thread in threads:
+            thread.pause(max(0.0, until - time.monotonic()))
+        _finish(threads)
     if any(thread.is_in_use and not thread.worker().is_away for thread in threads):
         end_of_program.until = max(end_of_program.until, time.monotonic() + LAST_SEC)
 

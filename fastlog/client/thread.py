@@ -85,10 +85,12 @@ class ClientThread:
             def is_over() -> bool:
                 return worker.is_finished(number) or worker.nothing_listens
 
-            self._work_here(is_over, end_of_program.until)
-            if not is_true(is_over):  # another thread of the program does the work
-                self.wait_until(is_over, None)
-            end_of_program.finish(self)
+            try:
+                self._work_here(is_over, end_of_program.until)
+                if not is_true(is_over):  # another thread of the program does the work
+                    self.wait_until(is_over, None)
+            finally:  # also if a signal handler has raised an error
+                end_of_program.finish(self)
         elif monotonic() >= self._start_at:
             end_of_program.expect()
             if not self.outbox.start():
