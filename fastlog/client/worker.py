@@ -62,6 +62,9 @@ class Worker:
         self._peer.reopen()
         if self._spill:
             self._spill.close()
+        waiting = set(map(id, self._queue.items))  # what is sent from there again does not wait for an ACK yet
+        pending = self._unacknowledged.pending.values()
+        self._unacknowledged.take([sent for sent in pending if id(sent.item) in waiting])
         sent = [*self._unacknowledged.pending.values(), *self._unheard.aside.values()]
         self._outbox.recount(self._queue.items + items_of(sent))
 
