@@ -344,10 +344,10 @@ class Worker:
         if wait > 0 and not self._outbox.rest(state):
             wait = 0.0
         replay = self._spill.replay if self._spill else None
-        # Gathered anew each time: the sockets change.
+        # Gathered anew each time: the sockets change. That of a replay may be gone when the other one is.
         others = [
             (part.link.socket.fileno(), READ | (WRITE if part.is_blocked else 0))
-            for part in (peer, replay)
+            for part in ((peer, replay) if peer.link else ())
             if part and part.link
         ]
         self._outbox.wakeup.wait(others, max(0.0, wait))
