@@ -167,9 +167,7 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(
-    before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:
