@@ -108,6 +108,10 @@ class Delivery:
                 self._queue.make_ordinary(level)
             self._set_aside([], now)
 
+    def is_asked_anew(self) -> None:
+        """The socket is a new one: what was asked through the old one says nothing, since the answer cannot come."""
+        self._taken = -1
+
     def give_up_overdue(self, now: float, may_try: bool) -> list[Sent]:
         """Gives up what was not acknowledged in time. Returns the entries to try again before they are given up."""
         unacknowledged = self._unacknowledged

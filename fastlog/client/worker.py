@@ -62,6 +62,9 @@ class Worker:
         self._peer.reopen()
         if self._spill:
             self._spill.close()
+        waiting = set(map(id, self._queue.items))  # what is sent from there again does not wait for an ACK yet
+        pending = self._unacknowledged.pending.values()
+        self._unacknowledged.take([sent for sent in pending if id(sent.item) in waiting])
         sent = [*self._unacknowledged.pending.values(), *self._unheard.aside.values()]
         self._outbox.recount(self._queue.items + items_of(sent))
 
@@ -121,12 +124,11 @@ class Worker:
 
     def is_confirmed(self, unconfirmed: int) -> bool:
         """Whether no priority entry is out without an ACK, but those that were before."""
-        return self.unconfirmed <= unconfirmed and not self.has_aside
+        return self.unconfirmed <= unconfirmed and not self._unheard.aside
 
-    @property
-    def has_aside(self) -> bool:
-        """The client still holds priority entries that the server passes over. Nobody waits for them."""
-        return bool(self._unheard.aside)
+    def is_sent(self, number: int) -> bool:
+        """Whether all entries before that number were sent."""
+        return self._queue.is_past(number)
 
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;
@@ -246,6 +248,7 @@ class Worker:
             self._unacknowledged.hurry(now)
             self._send_at = now  # unless this turn still sends
         elif event is Event.RECONNECTED and self._unacknowledged.pending:
+            self._delivery.is_asked_anew()
             self._unacknowledged.fall_silent(now)
             self._delivery.is_asked_again(is_taken=False, now=now)  # what came to the old socket was not read
 
