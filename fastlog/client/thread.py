@@ -10,6 +10,7 @@ Other threads reach the worker by the outbox, by waiters and by flags, for which
 import contextlib
 import math
 from collections.abc import Callable
+from functools import partial
 from sys import is_finalizing
 from time import monotonic
 
@@ -146,15 +147,17 @@ class ClientThread:
     def finish(self) -> bool:
         """Keeps or gives up what is left. Returns False if the thread works on."""
         # When the interpreter is taken apart, no other thread runs any more, whatever it was about.
-        if not self.outbox.take_over(is_finalizing()):
-            return False
+
+        def finish() -> None:
+            try:
+                self.worker().finish()
+            except Exception as error:
+                self.trouble.note(f"the client has failed at its end: {error!r}")
+
         try:
-            self.worker().finish()
-        except Exception as error:
-            self.trouble.note(f"the client has failed at its end: {error!r}")
+            return self.outbox.visit(is_finalizing(), finish)
         finally:
-            self._release()
-        return True
+            self._waiters.release_all()
 
     def leave(self, is_dropped: bool = False) -> None:
         """Nobody uses the client any more: the thread ends when everything is sent, or after LEAVING_SEC. An entry that
@@ -177,7 +180,8 @@ class ClientThread:
             while not self._work():
                 pass
         finally:
-            self._release()
+            self.outbox.end()  # before the last look at the waiters: one that comes after it does not wait
+            self._waiters.release_all()
             if self._is_dropped:
                 self.outbox.disown()
 
@@ -218,26 +222,23 @@ class ClientThread:
 
     def _work_here(self, is_enough: Callable[[], bool], until: float) -> None:
         """Does the work of the thread in the calling one."""
-        if not self.outbox.take_over(is_finalizing()):
-            return
         try:
-            self.worker().begin(takes_over=not end_of_program.has_begun)
-            while True:
-                try:
-                    self._drive(self.worker(), is_enough, until)
-                except Exception as error:
-                    self.trouble.note(f"the client has failed, and begins again: {error!r}")
-                    self.worker().recover()
-                    if monotonic() < until:
-                        pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
-                        continue
-                break
+            self.outbox.visit(is_finalizing(), partial(self._visit, is_enough, until))
         finally:
-            self._release()
+            self._waiters.release_all()
 
-    def _release(self) -> None:
-        self.outbox.end()  # before the last look at the waiters: one that comes after it does not wait
-        self._waiters.release_all()
+    def _visit(self, is_enough: Callable[[], bool], until: float) -> None:
+        self.worker().begin(takes_over=not end_of_program.has_begun)
+        while True:
+            try:
+                self._drive(self.worker(), is_enough, until)
+            except Exception as error:
+                self.trouble.note(f"the client has failed, and begins again: {error!r}")
+                self.worker().recover()
+                if monotonic() < until:
+                    pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
+                    continue
+            break
 
     def _recover(self, error: BaseException) -> None:
         """After an error: reports it, and waits. What was accepted is kept."""
