@@ -9,6 +9,7 @@ descriptors at any time and open other files under their numbers.
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
+from libc.stdlib cimport free, malloc
 from libc.string cimport strerror
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
@@ -18,6 +19,9 @@ cdef extern from "pythread.h" nogil:
     unsigned long PYTHREAD_INVALID_THREAD_ID
     unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *argument)
     unsigned long PyThread_get_thread_ident()
+
+cdef extern from "Python.h":
+    int Py_AddPendingCall(int (*call)(void *) except -1, void *argument) noexcept
 
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
@@ -40,7 +44,15 @@ cdef extern from "poll.h" nogil:
         int fd
         short events
         short revents
-    int c_poll "poll"(pollfd *descriptors, unsigned long count, int timeout_ms)
+
+cdef extern from "_forks.h" nogil:
+    int is_fork_of_python
+    void c_before_fork "before_fork"() noexcept
+    void c_after_fork_in_parent "after_fork_in_parent"() noexcept
+    void c_after_fork_in_child "after_fork_in_child"() noexcept
+    void thread_begins() noexcept
+    void thread_ends() noexcept
+    int wait_for(pollfd *descriptors, unsigned long count, int timeout_ms) noexcept
 
 cpdef enum:
     # For Wakeup.wait, from poll.h.
@@ -59,20 +71,49 @@ cdef enum:
 WAIT_MAX_SEC = 3600.0
 
 
-cdef void note_fork() noexcept nogil:
+cdef void after_fork_in_child() noexcept nogil:
     is_noted[0] = 0
+    c_after_fork_in_child()
+
+
+def note_fork_of_python(bint is_under_way):
+    """To be called before and after each fork that Python makes."""
+    global is_fork_of_python
+    is_fork_of_python = is_under_way
 
 
 forks = 0
 is_noted = <int *>mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-if is_noted == <int *>MAP_FAILED or pthread_atfork(NULL, NULL, note_fork):
+if is_noted == <int *>MAP_FAILED or pthread_atfork(
+    c_before_fork, c_after_fork_in_parent, after_fork_in_child
+):
     raise MemoryError
 is_noted[0] = 1
 madvise(is_noted, sizeof(int), MADV_WIPEONFORK)  # an old kernel does not know it
 
 
+cdef struct Start:
+    void (*run)(void *) noexcept nogil
+    void *argument
+
+
 cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept:
-    return PyThread_start_new_thread(run, argument) != PYTHREAD_INVALID_THREAD_ID
+    cdef Start *start = <Start *>malloc(sizeof(Start))
+    if start == NULL:
+        return False
+    start.run, start.argument = run, argument
+    if PyThread_start_new_thread(begin_thread, start) == PYTHREAD_INVALID_THREAD_ID:
+        free(start)
+        return False
+    return True
+
+
+cdef void begin_thread(void *started) noexcept nogil:
+    cdef Start start = (<Start *>started)[0]
+    free(started)
+    thread_begins()
+    start.run(start.argument)
+    thread_ends()
 
 
 def start(run):
@@ -90,6 +131,33 @@ cdef void call(void *argument) noexcept with gil:
     run()
 
 
+cdef object interruption = None
+
+
+def keep_interruption(error):
+    """An error of a signal handler that came before a fork of Python, where it would reach nobody; None for none."""
+    global interruption
+    interruption = error
+
+
+def after_fork_of_python():
+    """To be called in the parent. The main thread raises the error that was kept as soon as it runs Python code, so
+    this must not be such code itself."""
+    global interruption
+    note_fork_of_python(False)
+    error, interruption = interruption, None
+    if error is not None:
+        Py_INCREF(error)
+        if Py_AddPendingCall(raise_again, <void *>error):
+            Py_DECREF(error)
+
+
+cdef int raise_again(void *argument) except -1:
+    error = <object>argument
+    Py_DECREF(error)
+    raise error
+
+
 cdef unsigned long this_thread() noexcept:
     return PyThread_get_thread_ident()
 
@@ -98,7 +166,7 @@ cpdef void pause(double seconds) noexcept:
     """Sleeps, without the interpreter and without letting other greenlets run: for the client's own thread."""
     cdef int timeout_ms = <int>(min(seconds, WAIT_MAX_SEC) * 1000)
     with nogil:
-        c_poll(NULL, 0, timeout_ms)
+        wait_for(NULL, 0, timeout_ms)
 
 
 cpdef int above_standard_streams(int fd) except -1:
@@ -163,7 +231,7 @@ cdef class Wakeup:
             waited[count].fd, waited[count].events, waited[count].revents = fd, events, 0
             count += 1
         with nogil:
-            found = c_poll(waited, count, timeout_ms)
+            found = wait_for(waited, count, timeout_ms)
         if found < 0 and errno == EINTR:
             PyErr_CheckSignals()
         if found > 0 and waited[0].revents & READ and self.is_whole():

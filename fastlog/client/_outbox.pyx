@@ -361,12 +361,12 @@ cdef class Outbox:
             self.lanes[item.priority].bytes -= PyBytes_GET_SIZE(item.body)
 
     def recount(self, list items not None):
-        """After an error: the client holds these items, each of them once, and those that are not fetched."""
+        """After an error: the client holds these items, and those that are not fetched."""
         cdef Item item
         cdef int i
         for i in range(2):
             self.lanes[i].entries = self.lanes[i].bytes = 0
-        for item in {id(item): item for item in items + self.items}.values():
+        for item in items + self.items:
             self.lanes[item.priority].entries += 1
             self.lanes[item.priority].bytes += PyBytes_GET_SIZE(item.body)
 

@@ -14,9 +14,11 @@ import time
 import weakref
 from functools import partial
 
+from fastlog.client._native import after_fork_of_python, keep_interruption, note_fork_of_python
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
+FORK_SEC = 0.05  # before a fork, to send what waits: a server on the same machine takes it within a millisecond
 LAST_SEC = 0.5  # in all for what is logged after that, if a server answers
 LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
@@ -50,7 +52,20 @@ def _all() -> list[ClientThread]:
     return [thread for thread in (found() for found in list(_threads.values())) if thread]
 
 
+def _before_fork() -> None:
+    """A process that becomes a daemon forks, and ends without Python's end. So what it has logged is sent first."""
+    until = time.monotonic() + FORK_SEC
+    try:
+        for thread in _all():
+            thread.send_until(until)
+    except BaseException as error:  # of a signal handler; an error of a function called before a fork reaches nobody
+        keep_interruption(error)
+    note_fork_of_python(True)
+
+
 def _after_fork_in_child() -> None:
+    note_fork_of_python(False)
+    keep_interruption(None)
     end_of_program.until, end_of_program.has_begun = float("inf"), False
     _waiting.clear()
     _told.clear()
@@ -117,7 +132,7 @@ def _finish(threads: list[ClientThread]) -> None:
     lost: dict[str, int] = {}
     reasons: dict[str, str] = {}
     for thread in threads:
-        if is_done(thread):
+        if is_done(thread) and not any(thread.outbox.entries):  # those that the server passes over may be left
             continue
         worker = thread.worker()
         reason, before = worker.problem or f"{thread.server} does not answer", worker.losses
@@ -148,7 +163,7 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=after_fork_of_python, after_in_child=_after_fork_in_child)
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:

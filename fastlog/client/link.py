@@ -105,7 +105,7 @@ class Link:
             with closing(unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)) as probe:
                 probe.connect(peer)
                 return bool(probe.getsockname()[0] != self.socket.getsockname()[0])
-        except OSError:  # there is no way at present, or no descriptor for a look
+        except Exception:  # there is no way at present, no descriptor for a look, or a guard forbids it
             return False
 
     def pack_bytes(self) -> int:

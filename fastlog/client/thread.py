@@ -10,7 +10,6 @@ Other threads reach the worker by the outbox, by waiters and by flags, for which
 import contextlib
 import math
 from collections.abc import Callable
-from functools import partial
 from sys import is_finalizing
 from time import monotonic
 
@@ -129,6 +128,13 @@ class ClientThread:
         )
         return is_true(lambda: worker.is_finished(number) and worker.is_confirmed(unconfirmed))
 
+    def send_until(self, until: float) -> None:
+        """Waits until all entries taken so far were sent once, but not for a server that is away."""
+        number = self.outbox.accepted
+        if number and not end_of_program.has_begun:
+            worker = self.worker()
+            self.wait_until(lambda: worker.is_sent(number) or worker.is_away, max(0.0, until - monotonic()))
+
     def close(self, timeout: float) -> bool:
         """Takes no more entries, flushes, and ends the thread; `Worker.finish` says what becomes of those left."""
         self.outbox.close()
@@ -222,23 +228,26 @@ class ClientThread:
 
     def _work_here(self, is_enough: Callable[[], bool], until: float) -> None:
         """Does the work of the thread in the calling one."""
+
+        def work() -> None:
+            while True:
+                try:
+                    worker = self.worker()
+                    worker.begin(takes_over=not end_of_program.has_begun)
+                    self._drive(worker, is_enough, until)
+                except Exception as error:
+                    self.trouble.note(f"the client has failed, and begins again: {error!r}")
+                    with contextlib.suppress(Exception):  # there may be no memory for that, either
+                        self.worker().recover()
+                    if monotonic() < until:
+                        pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
+                        continue
+                break
+
         try:
-            self.outbox.visit(is_finalizing(), partial(self._visit, is_enough, until))
+            self.outbox.visit(is_finalizing(), work)
         finally:
             self._waiters.release_all()
-
-    def _visit(self, is_enough: Callable[[], bool], until: float) -> None:
-        self.worker().begin(takes_over=not end_of_program.has_begun)
-        while True:
-            try:
-                self._drive(self.worker(), is_enough, until)
-            except Exception as error:
-                self.trouble.note(f"the client has failed, and begins again: {error!r}")
-                self.worker().recover()
-                if monotonic() < until:
-                    pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
-                    continue
-            break
 
     def _recover(self, error: BaseException) -> None:
         """After an error: reports it, and waits. What was accepted is kept."""

@@ -221,3 +221,40 @@ def test_threads_of_a_child_begin_anew_at_once(start):
         """
     run_program(program, server.port, first=C_FORK)
     assert len(stored(server)) == 2401
+
+
+def test_what_a_process_has_logged_is_sent_before_it_forks_and_ends_at_once(start):
+    """As a process does that becomes a daemon."""
+    server = start()
+    run_program(
+        """
+        client = Client(port=port)
+        for number in range(20):
+            if os.fork() == 0:
+                client.send("INFO", f"info {number}")
+                client.send("ERROR", f"error {number}")
+                os.fork()
+                os._exit(0)
+            os.wait()
+        """,
+        server.port,
+    )
+    assert sorted(stored(server)) == sorted(f"{level} {n}" for level in ("info", "error") for n in range(20))
+
+
+def test_a_signal_handler_that_ends_the_program_before_a_fork_ends_it():
+    program = """
+        server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        server.bind(("127.0.0.1", 0))  # never answers: a fork waits for what is sent, as long as it may
+        client = Client("127.0.0.1", server.getsockname()[1])
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(0))
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            client.send("ERROR", "m")
+            pid = os.fork()
+            if pid == 0: os._exit(0)
+            os.waitpid(pid, 0)
+        os._exit(1)
+        """
+    run_program(program, 9)

@@ -116,6 +116,9 @@ class World:
     def check_end(self) -> None:
         """When all is well again, everything arrives that is not told."""
         self.heal()
+        self.program.do("close", PATIENCE_SEC)
+        self.program.end()
+        self.start_program()  # it sends what the others, and their children, have left
         self.program.do("send", 0, 10)
         eventually(lambda: self.program.do("flush", 1), self.is_quiet)
         self.program.do("close", PATIENCE_SEC)

@@ -10,6 +10,7 @@ everything is well again, and then the rest arrives.
 
 import contextlib
 import ctypes
+import errno
 import gc
 import os
 import random
@@ -20,17 +21,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from types import FrameType, SimpleNamespace
-from typing import Any
+from types import SimpleNamespace
 
 import fastlog.client
 from fastlog.addresses import Address
 from fastlog.client import lifecycle, link, lookup, sock_diag, spill_file, thread
 from fastlog.client.options import ClientOptions
 from fastlog.client.waiting import PROBLEM_SEC
-from fastlog.client.worker import Worker
 from fastlog.server.listener import Listener
-from tests.helpers.client_model_disk import Died, InUse, ModelOs
+from tests.helpers.client_model_disk import Died, Directory, InUse, ModelOs
 from tests.helpers.client_model_network import HERE, Clock, ModelNetlink, ModelSocket, Network
 from tests.helpers.client_model_oracle import Oracle
 from tests.helpers.client_model_program import Broken, ModelOutbox, Program
@@ -44,8 +43,6 @@ SETTLE_SEC = 1_500.0  # of virtual time: more than two of the longest waits that
 ELSEWHERE = ("10.9.0.1", "10.9.0.3")
 SPILLS = 0.6  # runs with a spill file
 PRIORITY = ("ERROR", "CRITICAL")
-CLIENT = str(Path(fastlog.client.__file__).parent)
-TURN = Worker.turn.__code__
 
 
 class Rig:
@@ -85,8 +82,7 @@ class Rig:
 
     def begin(self) -> None:
         shutil.rmtree(self.base, ignore_errors=True)
-        for name in ("server", "spill"):
-            (self.base / name).mkdir(parents=True)
+        (self.base / "server").mkdir(parents=True)
 
     def close(self) -> None:
         for module, name, value in reversed(self._undo):
@@ -102,7 +98,12 @@ class Rig:
         self.run.clock.sleep(seconds)
 
     def _socket(self, family: int, *_: object) -> ModelSocket:
-        return self.run.make_socket(family)
+        run = self.run
+        if not run.network.has_sockets:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        made = ModelNetlink(run.network) if family == socket.AF_NETLINK else ModelSocket(run.network)
+        made.program = self.disk.owner
+        return made
 
 
 class Run:
@@ -115,8 +116,7 @@ class Run:
             (rng.choices(STEPS, WEIGHTS)[0], rng.getrandbits(32)) for _ in range(rng.randrange(FEWEST, MOST))
         ]
         self.hosts = (HERE,) if rng.random() < 0.4 else ELSEWHERE if rng.random() < 0.7 else (HERE, ELSEWHERE[0])
-        self.directory = rig.base / "spill"
-        self.away = rig.base / "away"  # where the directory is while it is away
+        self.spills = Directory(rig.base / "spill")
         self.options = ClientOptions(
             host="logs.example",
             app="model",
@@ -126,14 +126,12 @@ class Run:
             queue_bytes=rng.choice((16 << 20, 16 << 20, 4_000)),
             window=rng.choice((1023, 1023, 4)),
             give_up_sec=rng.choice((300.0, 300.0, 5.0, 0.0)),
-            spill=f"{self.directory}/s" if rng.random() < SPILLS else None,
+            spill=f"{self.spills.path}/s" if rng.random() < SPILLS else None,
             pack=rng.random() < 0.8,
             datagram_bytes=rng.choice((None, None, 1_000)),
         )
         self._server_kind = (rng.choice(self.hosts), rng.random() < 0.8)
         self._trace = trace
-        self._fails_in = 0  # calls of the client
-        self._take_number = 0
 
     def note(self, text: str) -> None:
         if self._trace is not None:
@@ -159,9 +157,10 @@ class Run:
         rig, rng = self.rig, self.rng
         rig.run = self
         rig.begin()
+        self.spills.make()
         random.seed(1)
         self.clock = Clock()
-        self.oracle = Oracle((self.directory, self.away))
+        self.oracle = Oracle(self.spills)
         self.server = ModelServer(rig.base / "server", rig.listener, self.oracle.stored)
         self.server.capacity = 30_000
         self.network = Network(self.clock, rng, self.server, self.oracle.sent, self.oracle.lost)
@@ -188,13 +187,6 @@ class Run:
         program = Program(len(self.oracle.programs), self.options, self.network)
         self.oracle.programs.append(program)
         return program
-
-    def make_socket(self, family: int) -> ModelSocket:
-        if not self.network.has_sockets:
-            raise OSError(24, "Too many open files")
-        made = ModelNetlink(self.network) if family == socket.AF_NETLINK else ModelSocket(self.network)
-        made.program = self.disk.owner
-        return made
 
     def put(self, program: Program, level: str = "", size: int = -1) -> None:
         rng = self.rng
@@ -243,7 +235,7 @@ class Run:
         open_now = [*program.sockets(), *program.fds]
         assert program.has_failed or not open_now, f"left open: {open_now}"
         program.kernel_closes()
-        self.check_victims(program)
+        program.check_victims()
 
     def start_another(self) -> None:
         if sum(program.is_alive for program in self.oracle.programs) < 2:
@@ -260,7 +252,7 @@ class Run:
         self.network.heal()
         self.disk.dies_at = -1
         self.disk.faults.heal()
-        self.bring_directory()
+        self.spills.bring()
         host = self.hosts[0]
         self.network.names = [host]
         self.lose_waiting()
@@ -284,84 +276,9 @@ class Run:
             self.work(PROBLEM_SEC + 1)
         problem = program.stats.problem
         assert not problem or (self.oracle.has_aside and "kept in" in problem), f"a problem remains: {problem}"
-        assert program.close(5.0), f"not everything is delivered at the end: {program.stats}"
+        assert program.thread.close(5.0), f"not everything is delivered at the end: {program.stats}"
+        program.ends()
         self.check_closed(program)
-
-    # What steps do
-
-    def take_directory(self) -> None:
-        if self.directory.exists():
-            self.directory.rename(self.away)
-
-    def bring_directory(self) -> None:
-        if self.away.exists():
-            self.away.rename(self.directory)
-
-    def fork(self) -> None:
-        """The program forks, and ends; its child continues."""
-        parent = self.program
-        if sum(program.is_alive for program in self.oracle.programs) > 1:
-            return
-        self.oracle.killed(parent)
-        self.program = self.disk.owner = parent.fork(len(self.oracle.programs))
-        self.oracle.programs.append(self.program)
-        self.program.begin_anew(is_seen=self.rng.random() < 0.5)
-        self.note(f"        {self.program.pid}")
-
-    def fail_at(self, calls: int) -> None:
-        """A turn of the client fails in the middle, when it makes its n-th call."""
-        if not self.program.thread._workers:
-            return
-        self._fails_in = calls
-        self.program.has_failed = self.program.thread.trouble.may_come = self.oracle.may_repeat = True
-        is_turn = False
-
-        def profile(frame: FrameType, event: str, argument: Any) -> None:
-            nonlocal is_turn
-            is_turn = is_turn or frame.f_code is TURN
-            caller = frame.f_back if event == "call" else frame if event == "c_call" else None
-            if is_turn and caller and may_fail(caller) and frame.f_code.co_name[0] != "<":
-                self._fails_in -= 1
-                if self._fails_in <= 0 and not is_finalizer(frame):
-                    sys.setprofile(None)
-                    self.note(f"        fails in {caller.f_code.co_name}, line {caller.f_lineno}")
-                    raise MemoryError
-
-        sys.setprofile(profile)
-        try:
-            self.work(0.01)
-        finally:
-            sys.setprofile(None)
-
-    def close_descriptors(self) -> None:
-        """As a daemon does; other files get their numbers."""
-        program = self.program
-        victim = os.open(self.rig.base / "victim", os.O_RDWR | os.O_CREAT, 0o600)
-        os.pwrite(victim, b"untouched", 0)
-        program.close_descriptors(victim)
-        os.close(victim)
-
-    def check_victims(self, program: Program) -> None:
-        """Files that have the numbers of descriptors that were the client's are as they were."""
-        for fd in program.victims:
-            assert os.pread(fd, 100, 0) == b"untouched", "the client has changed a file of the program"
-            os.close(fd)
-        program.victims.clear()
-
-
-def may_fail(caller: FrameType) -> bool:
-    """Whether a call that this function makes may be where memory runs out."""
-    name = caller.f_code.co_filename
-    return name.startswith(CLIENT) and not name.endswith("/thread.py")
-
-
-def is_finalizer(frame: FrameType | None) -> bool:
-    """Whether the garbage collector has called: an error there ends nothing."""
-    while frame and frame.f_code is not TURN:
-        if frame.f_code.co_name == "__del__":
-            return True
-        frame = frame.f_back
-    return False
 
 
 def make_rig() -> Rig:

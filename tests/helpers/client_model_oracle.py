@@ -3,9 +3,9 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.helpers.client_model_disk import Directory
 
 if TYPE_CHECKING:
     from tests.helpers.client_model_program import Program
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(rb'"message":"e([0-9]+)[" ]')
 _SEQUENCE = re.compile(rb'"sequence":([0-9]+),')
 
-# How often an entry may be sent: the first tries are quick, and a server that refuses is asked about once a second.
+# How often an entry may be sent: the first tries are quick, a server that refuses is asked about once a second, and a
+# replay asks now and then with an entry that is stored.
 SENDINGS_FIRST = 40
-SENDINGS_PER_SEC = 2.5
+SENDINGS_PER_SEC = 4.5
 ASIDE = ".aside"  # ends the names of spill files that are not replayed
 
 
@@ -44,15 +45,13 @@ class Entry:
 
 
 class Oracle:
-    """`directories`: where spill files may be."""
-
-    def __init__(self, directories: Iterable[Path]) -> None:
+    def __init__(self, spills: Directory) -> None:
         self.entries: list[Entry] = []
         self.open: dict[int, Entry] = {}  # priority entries that were taken and are not stored
         self.programs: list[Program] = []
         self.storm: Entry | None = None  # an entry that was sent too often
         self.may_repeat = False  # an error was injected: an entry may be sent again as another
-        self._directories = directories
+        self._spills = spills
 
     def new_entry(self, level: str, *, is_priority: bool) -> Entry:
         entry = Entry(len(self.entries), level, is_priority=is_priority)
@@ -100,7 +99,7 @@ class Oracle:
         """The entries in spill files, and in those that were set aside."""
         waiting: set[int] = set()
         aside: set[int] = set()
-        for path in [path for directory in self._directories for path in directory.glob("*")]:
+        for path in self._spills.files():
             found = aside if path.name.endswith(ASIDE) else waiting
             *lines, _ = path.read_bytes().split(b"\n")
             for line in lines:
@@ -112,7 +111,7 @@ class Oracle:
 
     @property
     def has_aside(self) -> bool:
-        return any(path.name.endswith(ASIDE) for directory in self._directories for path in directory.glob("*"))
+        return any(path.name.endswith(ASIDE) for path in self._spills.files())
 
     def check(self) -> None:
         """Every priority entry is stored, in a file, in memory, or told; and the figures agree with that."""

@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from fastlog.client import lifecycle
@@ -24,6 +25,7 @@ from tests.helpers.client_model_oracle import Entry
 TURN_SEC = 1e-5  # that a turn takes
 SPIN_TURNS = 20_000  # in a virtual second: nothing that a run does needs so many
 SPIN_SEC = 1.0
+UNTOUCHED = b"a file of the program"
 
 
 class Broken(BaseException):
@@ -136,11 +138,7 @@ class Program:
         self.victims: set[int] = set()  # descriptors that were the client's, and are other files now
         self.thread = parent.thread if parent else ModelThread(options)
         self._network = network
-        self._last: tuple[ClientStats, int] | None = None  # of a program that has ended
-
-    @property
-    def clock(self):
-        return self._network.clock
+        self._last: ClientStats | None = None  # of a program that has ended
 
     @property
     def outbox(self) -> ModelOutbox:
@@ -148,16 +146,13 @@ class Program:
 
     @property
     def stats(self) -> ClientStats:
-        return self._last[0] if self._last else self.thread.worker().stats(self.thread.trouble.text)
+        return self._last or self.thread.worker().stats(self.thread.trouble.text)
 
     @property
     def told(self) -> int:
         """Priority entries that it gave up or dropped after it had taken them, by its own figures."""
-        return self.stats.given_up + self.late_drops + self.stats.sent_unacknowledged
-
-    @property
-    def late_drops(self) -> int:
-        return self._last[1] if self._last else sum(self.outbox.dropped.values()) - self.dropped
+        stats = self.stats
+        return stats.given_up + sum(stats.dropped.values()) - self.dropped + stats.sent_unacknowledged
 
     @property
     def is_done(self) -> bool:
@@ -192,21 +187,16 @@ class Program:
 
     def work(self, seconds: float, is_enough: Callable[[], bool] = lambda: False) -> None:
         """The client's thread works for so long. It is not started before the first entry."""
-        until = self.clock.now + seconds
+        until = self._network.clock.now + seconds
         if self.outbox.accepted or self.has_worked:
             self.has_worked = True
-            self.thread._work_here(lambda: self.clock.now >= until or is_enough(), until)
-        if self.clock.now < until and not is_enough():
-            self.clock.run_until(until)
-
-    def close(self, timeout: float) -> bool:
-        done = self.thread.close(timeout)
-        self.ends()
-        return done
+            self.thread._work_here(lambda: self._network.clock.now >= until or is_enough(), until)
+        if self._network.clock.now < until and not is_enough():
+            self._network.clock.run_until(until)
 
     def exit(self) -> None:
         """The program ends, as `lifecycle.py` has it; functions that are called later may still log."""
-        end_of_program.until, end_of_program.has_begun = self.clock.now + 2.0, True
+        end_of_program.until, end_of_program.has_begun = self._network.clock.now + 2.0, True
         self.thread.flush(2.0, may_end_early=True)
         self.thread.pause(0.0)
         lifecycle._finish([self.thread])
@@ -221,7 +211,7 @@ class Program:
         self.kernel_closes()
 
     def ends(self) -> None:
-        self._last = self.stats, self.late_drops
+        self._last = self.stats
         self.is_alive = False
 
     def fork(self, number: int) -> "Program":
@@ -243,13 +233,22 @@ class Program:
             if self.thread.is_in_use:
                 self.thread.worker()
 
-    def close_descriptors(self, victim: int) -> None:
+    def close_descriptors(self, victim: Path) -> None:
         """As a daemon does. Another file gets their numbers."""
-        numbers = [own.fileno() for own in self.sockets()] + sorted(self.fds)
+        fd = os.open(victim, os.O_RDWR | os.O_CREAT, 0o600)
+        os.pwrite(fd, UNTOUCHED, 0)
+        for number in [own.fileno() for own in self.sockets()] + sorted(self.fds):
+            os.dup2(fd, number, inheritable=False)
+            self.victims.add(number)
         self.fds.clear()
-        for fd in numbers:
-            os.dup2(victim, fd, inheritable=False)
-            self.victims.add(fd)
+        os.close(fd)
+
+    def check_victims(self) -> None:
+        """Files that have the numbers of descriptors that were the client's are as they were."""
+        for fd in self.victims:
+            assert os.pread(fd, len(UNTOUCHED) + 1, 0) == UNTOUCHED, "the client has changed a file of the program"
+            os.close(fd)
+        self.victims.clear()
 
     def sockets(self) -> list[Any]:
         return [own for own in self._network.sockets if own.program is self]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.helpers.client_model_disk import Died
+from tests.helpers.client_model_memory import run_out_of_memory
 from tests.helpers.client_model_server import KINDS
 
 if TYPE_CHECKING:
@@ -141,16 +142,17 @@ def disk_fails(run: "Run") -> None:
 
 def disk_heals(run: "Run") -> None:
     run.disk.faults.heal()
-    run.bring_directory()
+    run.spills.bring()
 
 
 def take_directory(run: "Run") -> None:
-    run.take_directory()
+    run.spills.take()
 
 
 def close(run: "Run") -> None:
-    done = run.program.close(run.rng.choice((0.0, 2.0)))
+    done = run.program.thread.close(run.rng.choice((0.0, 2.0)))
     run.note(f"        closed: {done}")
+    run.program.ends()
     run.ended()
 
 
@@ -173,7 +175,14 @@ def kill(run: "Run") -> None:
 
 
 def fork(run: "Run") -> None:
-    run.fork()
+    """The program forks, and ends; its child continues. To the client, the whole process is another one then."""
+    parent, programs = run.program, run.oracle.programs
+    if sum(program.is_alive for program in programs) == 1:
+        run.oracle.killed(parent)
+        run.program = run.disk.owner = parent.fork(len(programs))
+        programs.append(run.program)
+        run.program.begin_anew(is_seen=run.rng.random() < 0.5)
+        run.note(f"        {run.program.pid}")
 
 
 def start_another(run: "Run") -> None:
@@ -186,11 +195,11 @@ def choose_program(run: "Run") -> None:
 
 def fail(run: "Run") -> None:
     """Memory runs out in the middle of a turn."""
-    run.fail_at(run.rng.choice((1, 2, 3, 5, 9, 20, 40, 80)))
+    run_out_of_memory(run, run.rng.choice((1, 2, 3, 5, 9, 20, 40, 80)))
 
 
 def close_descriptors(run: "Run") -> None:
-    run.close_descriptors()
+    run.program.close_descriptors(run.rig.base / "victim")
 
 
 # What each step is called, and how often it comes.

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,11 +38,17 @@ class Program:
         self.ready = self.wait_for(ready) if ready else None
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Reads what the program prints until a line has the pattern."""
-        for line in iter(self.process.stdout.readline, ""):
-            self.printed += line
-            if found := re.search(pattern, line):
-                return found
+        """Reads what the program prints until a line has the pattern. A program that does not print it is killed."""
+        timer = threading.Timer(PATIENCE_SEC, self._kill)
+        timer.start()
+        try:
+            for line in iter(self.process.stdout.readline, ""):
+                self.printed += line
+                if found := re.search(pattern, line):
+                    return found
+        finally:
+            timer.cancel()
+            timer.join()
         raise AssertionError(f"it ended without printing {pattern!r}:\n{self.printed}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -57,10 +64,13 @@ class Program:
         return self.process.returncode
 
     def close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # its children have ended, too
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self._kill()
         self.process.wait()
         self.process.stdout.close()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # its children have ended, too
+            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class WebServer(Program):

@@ -207,7 +207,7 @@ def django(recipe, tmp_path):
 @pytest.mark.parametrize("options", [[], ["--noreload"]], ids=["with-reloader", "without-reloader"])
 def test_django_runserver(server, host, options):
     arguments = ["django", "runserver", "127.0.0.1:0", "--settings", "settings", "--pythonpath", ".", *options]
-    django = host(*arguments, ready=r"Starting development server at http://127\.0\.0\.1:(\d+)")
+    django = host(*arguments, ready=r"development server at http://127\.0\.0\.1:(\d+)")
     django.ask(ORDERS)
     assert django.ask(["/fail"], status=500)
     assert django.end(signal.SIGINT) == 0, django.printed
