@@ -20,6 +20,9 @@ cdef extern from "pythread.h" nogil:
     unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *argument)
     unsigned long PyThread_get_thread_ident()
 
+cdef extern from "Python.h":
+    int Py_AddPendingCall(int (*call)(void *) except -1, void *argument) noexcept
+
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
@@ -126,6 +129,33 @@ cdef void call(void *argument) noexcept with gil:
     run = <object>argument
     Py_DECREF(run)
     run()
+
+
+cdef object interruption = None
+
+
+def keep_interruption(error):
+    """An error of a signal handler that came before a fork of Python, where it would reach nobody; None for none."""
+    global interruption
+    interruption = error
+
+
+def after_fork_of_python():
+    """To be called in the parent. The main thread raises the error that was kept as soon as it runs Python code, so
+    this must not be such code itself."""
+    global interruption
+    note_fork_of_python(False)
+    error, interruption = interruption, None
+    if error is not None:
+        Py_INCREF(error)
+        if Py_AddPendingCall(raise_again, <void *>error):
+            Py_DECREF(error)
+
+
+cdef int raise_again(void *argument) except -1:
+    error = <object>argument
+    Py_DECREF(error)
+    raise error
 
 
 cdef unsigned long this_thread() noexcept:

@@ -251,11 +251,16 @@ cdef class Outbox:
         self.state = NO_THREAD
         return False
 
-    def take_over(self, bint are_others_gone):
-        """Makes the calling thread the one that works, until it calls `end`. Returns False if another one works."""
+    def visit(self, bint are_others_gone, work):
+        """Makes the calling thread the one that works, for the time of `work()`. Returns False if another one works. A
+        signal handler may raise an error in `work`, and nowhere else: afterwards the thread works no more."""
         if self.state != NO_THREAD and (self.is_here or not are_others_gone):
             return False
         self.state, self.thread, self.is_visited = BUSY, _native.this_thread(), True
+        try:
+            work()
+        finally:
+            self.end()
         return True
 
     def end(self):

@@ -5,7 +5,6 @@ are deleted after that; both may log. So our function sends what there is and en
 does the work itself, until the time that the end of the program may take is over.
 """
 
-import _thread
 import atexit
 import contextlib
 import os
@@ -15,7 +14,7 @@ import time
 import weakref
 from functools import partial
 
-from fastlog.client._native import note_fork_of_python
+from fastlog.client._native import after_fork_of_python, keep_interruption, note_fork_of_python
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
@@ -59,17 +58,14 @@ def _before_fork() -> None:
     try:
         for thread in _all():
             thread.send_until(until)
-    except KeyboardInterrupt:  # an error of a function that is called before a fork reaches nobody
-        _thread.interrupt_main()
+    except BaseException as error:  # of a signal handler; an error of a function called before a fork reaches nobody
+        keep_interruption(error)
     note_fork_of_python(True)
-
-
-def _after_fork_in_parent() -> None:
-    note_fork_of_python(False)
 
 
 def _after_fork_in_child() -> None:
     note_fork_of_python(False)
+    keep_interruption(None)
     end_of_program.until, end_of_program.has_begun = float("inf"), False
     _waiting.clear()
     _told.clear()
@@ -167,7 +163,7 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=after_fork_of_python, after_in_child=_after_fork_in_child)
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:

@@ -35,17 +35,19 @@ class Resolver:
         """Begins a look-up when it is time. Returns True if one has ended, and `addresses` are new. Raises AddressError
         if one has failed."""
         if self._lookup is None and now >= self.next_at(is_trouble):
-            self._began_at = now
             self._lookup = self._begin()
+            self._began_at = now
         if self._lookup is None or not self._lookup.done:
             return False
-        found, self._lookup = self._lookup, None
+        found = self._lookup
         if found.error:
             self._failed_sec = min(max(self._failed_sec * 2, FAILED_FIRST_SEC), TROUBLE_INTERVAL_SEC)
             self._began_at = now
+            self._lookup = None
             raise found.error
         self._failed_sec = 0.0
         self.addresses = found.addresses
+        self._lookup = None  # last: a signal handler may raise an error, which has all of this done again
         return True
 
     def _begin(self) -> "_Lookup":

@@ -153,15 +153,17 @@ class ClientThread:
     def finish(self) -> bool:
         """Keeps or gives up what is left. Returns False if the thread works on."""
         # When the interpreter is taken apart, no other thread runs any more, whatever it was about.
-        if not self.outbox.take_over(is_finalizing()):
-            return False
+
+        def finish() -> None:
+            try:
+                self.worker().finish()
+            except Exception as error:
+                self.trouble.note(f"the client has failed at its end: {error!r}")
+
         try:
-            self.worker().finish()
-        except Exception as error:
-            self.trouble.note(f"the client has failed at its end: {error!r}")
+            return self.outbox.visit(is_finalizing(), finish)
         finally:
-            self._release()
-        return True
+            self._waiters.release_all()
 
     def leave(self, is_dropped: bool = False) -> None:
         """Nobody uses the client any more: the thread ends when everything is sent, or after LEAVING_SEC. An entry that
@@ -184,7 +186,8 @@ class ClientThread:
             while not self._work():
                 pass
         finally:
-            self._release()
+            self.outbox.end()  # before the last look at the waiters: one that comes after it does not wait
+            self._waiters.release_all()
             if self._is_dropped:
                 self.outbox.disown()
 
@@ -225,9 +228,8 @@ class ClientThread:
 
     def _work_here(self, is_enough: Callable[[], bool], until: float) -> None:
         """Does the work of the thread in the calling one."""
-        if not self.outbox.take_over(is_finalizing()):
-            return
-        try:
+
+        def work() -> None:
             while True:
                 try:
                     worker = self.worker()
@@ -241,12 +243,11 @@ class ClientThread:
                         pause(max(0.0, min(PAUSE_FIRST_SEC, until - monotonic())))
                         continue
                 break
-        finally:
-            self._release()
 
-    def _release(self) -> None:
-        self.outbox.end()  # before the last look at the waiters: one that comes after it does not wait
-        self._waiters.release_all()
+        try:
+            self.outbox.visit(is_finalizing(), work)
+        finally:
+            self._waiters.release_all()
 
     def _recover(self, error: BaseException) -> None:
         """After an error: reports it, and waits. What was accepted is kept."""

@@ -240,3 +240,17 @@ def test_what_a_process_has_logged_is_sent_before_it_forks_and_ends_at_once(star
         server.port,
     )
     assert sorted(stored(server)) == sorted(f"{level} {n}" for level in ("info", "error") for n in range(20))
+
+
+def test_a_signal_handler_that_ends_the_program_before_a_fork_ends_it():
+    program = """
+        from fastlog.client.thread import ClientThread
+        client = Client("127.0.0.1", port)
+        signal.signal(signal.SIGALRM, lambda *_: sys.exit(0))
+        ClientThread.send_until = lambda *_: signal.raise_signal(signal.SIGALRM)
+        pid = os.fork()
+        if pid == 0: os._exit(0)
+        os.waitpid(pid, 0)
+        os._exit(1)
+        """
+    run_program(program, 9)

@@ -186,6 +186,37 @@ def test_an_interrupted_start_is_made_up_for(start):
     assert "1" in stored(server)
 
 
+def test_an_error_of_a_signal_handler_in_a_call_that_does_the_work_leaves_nothing_undone(start):
+    server = start()
+    program = """
+        def interrupt_at(line):
+            left = line
+            def trace(frame, event, argument):
+                nonlocal left
+                if not frame.f_code.co_filename.endswith(("client/thread.py", "client/lookup.py")): return None
+                left -= event == "line"
+                if left == 0: raise KeyboardInterrupt
+                return trace
+            return trace
+        interrupted, is_done = 0, False
+        while not is_done and interrupted < 1000:
+            client = Client("127.0.0.1", port)
+            client._thread._start_at = float("inf")  # as if no thread could be started
+            client.send("ERROR", "m")
+            sys.settrace(interrupt_at(interrupted + 1))
+            try:
+                is_done = client.flush(20)
+            except KeyboardInterrupt:
+                interrupted += 1
+            finally:
+                sys.settrace(None)
+            assert client.flush(5), (interrupted, client.stats())
+            assert client.close()
+        assert is_done and interrupted > 10, interrupted
+        """
+    run_program(program, server.port)
+
+
 CLOSES = """
     def replace():
         "Closes everything, as a program that becomes a daemon does, and opens other files under the numbers."
