@@ -356,12 +356,18 @@ cdef class Outbox:
             self.lanes[item.priority].bytes -= PyBytes_GET_SIZE(item.body)
 
     def recount(self, list items not None):
-        """After an error: the client holds these items, each of them once, and those that are not fetched."""
+        """After an error: the client holds these items, some of them twice, and those that are not fetched."""
+        cdef list held = list({id(item): item for item in items}.values())
+        # From here on nothing may allocate: the garbage collector would run code that puts an entry.
+        self.lanes[0].entries = self.lanes[0].bytes = 0
+        self.lanes[1].entries = self.lanes[1].bytes = 0
+        self.count(held)
+        self.count(self.items)
+
+    cdef void count(self, list items) noexcept:
+        """Adds items to their lanes."""
         cdef Item item
-        cdef int i
-        for i in range(2):
-            self.lanes[i].entries = self.lanes[i].bytes = 0
-        for item in {id(item): item for item in items + self.items}.values():
+        for item in items:
             self.lanes[item.priority].entries += 1
             self.lanes[item.priority].bytes += PyBytes_GET_SIZE(item.body)
 

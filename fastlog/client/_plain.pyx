@@ -22,6 +22,7 @@ import dataclasses
 import datetime
 import enum
 import itertools
+import sys
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
@@ -100,9 +101,11 @@ cdef str HOST = "host"
 cdef str APP = "app"
 cdef tuple KNOWN_NAMES = (LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, HOST, APP)
 cdef object MISSING = object()
-# Their text is made in C, if it is the usual Decimal; a UUID has a slot with an integer.
+# Their text is made in C, if it is the usual Decimal; a UUID has a slot with an integer. The first Decimal of a thread
+# makes objects, and before Python 3.12 the garbage collector, which runs Python code, could start then.
 cdef PyObject *UUID = <PyObject *>uuid.UUID
-cdef PyObject *DECIMAL = <PyObject *>Decimal if isinstance(Decimal.__str__, WrapperDescriptorType) else NULL
+cdef bint IS_DECIMAL_PLAIN = sys.version_info >= (3, 12) and isinstance(Decimal.__str__, WrapperDescriptorType)
+cdef PyObject *DECIMAL = <PyObject *>Decimal if IS_DECIMAL_PLAIN else NULL
 cdef PyObject *TIMEZONE = <PyObject *>datetime.timezone
 # msgspec knows these, and no value among them holds another one.
 cdef frozenset NATIVE = frozenset(
