@@ -2,9 +2,19 @@
 
 from posix.types cimport dev_t, ino_t
 
-# How many forks lie between the process that imported this module and this one. The C library counts them, so a fork
-# that Python's hooks do not see is counted, too.
+# How many forks lie between the process that imported this module and this one, as far as they are noted. `is_noted` is
+# in a page that the kernel empties at each fork, whoever makes the system call. A kernel that does not is helped by the
+# C library, at the forks that it makes. Neither needs Python's hooks.
 cdef int forks
+cdef int *is_noted
+
+# Another number after each fork.
+cdef inline int generation() noexcept:
+    global forks
+    if not is_noted[0]:
+        is_noted[0] = 1
+        forks += 1
+    return forks
 
 # Wakes the client's thread, which waits for it among its sockets: a pipe. An eventfd would not do, since all of them
 # have one inode: nothing would show that the number belongs to another file by now.
@@ -28,5 +38,7 @@ cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexc
 
 # What identifies the calling thread: never 0.
 cdef unsigned long this_thread() noexcept
+
+cpdef int above_standard_streams(int fd) except -1
 
 cpdef void pause(double seconds) noexcept

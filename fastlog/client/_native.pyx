@@ -9,6 +9,8 @@ descriptors at any time and open other files under their numbers.
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
+from libc.stdlib cimport free, malloc
+from libc.string cimport strerror
 from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
 from posix cimport unistd
@@ -21,20 +23,40 @@ cdef extern from "pythread.h" nogil:
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
+cdef extern from "sys/mman.h" nogil:
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_WIPEONFORK
+    void *MAP_FAILED
+    void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
+    int madvise(void *address, size_t size, int advice)
+
 cdef extern from "unistd.h" nogil:
     int pipe2(int *ends, int flags)
+
+cdef extern from "fcntl.h" nogil:
+    int F_DUPFD_CLOEXEC
+    int fcntl(int fd, int command, ...)
 
 cdef extern from "poll.h" nogil:
     cdef struct pollfd:
         int fd
         short events
         short revents
-    int c_poll "poll"(pollfd *descriptors, unsigned long count, int timeout_ms)
+
+cdef extern from "_forks.h" nogil:
+    int is_fork_of_python
+    void c_before_fork "before_fork"() noexcept
+    void c_after_fork_in_parent "after_fork_in_parent"() noexcept
+    void c_after_fork_in_child "after_fork_in_child"() noexcept
+    void thread_begins() noexcept
+    void thread_ends() noexcept
+    int wait_for(pollfd *descriptors, unsigned long count, int timeout_ms) noexcept
 
 cpdef enum:
     # For Wakeup.wait, from poll.h.
     READ = 1
     WRITE = 4
+    # The first descriptor that is not one of the standard streams.
+    FIRST_OTHER = 3
 
 cdef enum:
     # A client waits for its wake-up, its socket, and the socket of a replay.
@@ -46,18 +68,49 @@ cdef enum:
 WAIT_MAX_SEC = 3600.0
 
 
-cdef void count_fork() noexcept nogil:
-    global forks
-    forks += 1
+cdef void after_fork_in_child() noexcept nogil:
+    is_noted[0] = 0
+    c_after_fork_in_child()
+
+
+def note_fork_of_python(bint is_under_way):
+    """To be called before and after each fork that Python makes."""
+    global is_fork_of_python
+    is_fork_of_python = is_under_way
 
 
 forks = 0
-if pthread_atfork(NULL, NULL, count_fork):
+is_noted = <int *>mmap(NULL, sizeof(int), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+if is_noted == <int *>MAP_FAILED or pthread_atfork(
+    c_before_fork, c_after_fork_in_parent, after_fork_in_child
+):
     raise MemoryError
+is_noted[0] = 1
+madvise(is_noted, sizeof(int), MADV_WIPEONFORK)  # an old kernel does not know it
+
+
+cdef struct Start:
+    void (*run)(void *) noexcept nogil
+    void *argument
 
 
 cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexcept:
-    return PyThread_start_new_thread(run, argument) != PYTHREAD_INVALID_THREAD_ID
+    cdef Start *start = <Start *>malloc(sizeof(Start))
+    if start == NULL:
+        return False
+    start.run, start.argument = run, argument
+    if PyThread_start_new_thread(begin_thread, start) == PYTHREAD_INVALID_THREAD_ID:
+        free(start)
+        return False
+    return True
+
+
+cdef void begin_thread(void *started) noexcept nogil:
+    cdef Start start = (<Start *>started)[0]
+    free(started)
+    thread_begins()
+    start.run(start.argument)
+    thread_ends()
 
 
 def start(run):
@@ -83,7 +136,21 @@ cpdef void pause(double seconds) noexcept:
     """Sleeps, without the interpreter and without letting other greenlets run: for the client's own thread."""
     cdef int timeout_ms = <int>(min(seconds, WAIT_MAX_SEC) * 1000)
     with nogil:
-        c_poll(NULL, 0, timeout_ms)
+        wait_for(NULL, 0, timeout_ms)
+
+
+cpdef int above_standard_streams(int fd) except -1:
+    """The descriptor, or another one in its place if its number is one of 0 to 2. A program that has closed those is
+    about to open them anew, and whatever is printed goes there. Raises OSError, and has closed `fd` then."""
+    cdef int other, failure
+    if fd >= FIRST_OTHER:
+        return fd
+    other = fcntl(fd, F_DUPFD_CLOEXEC, <int>FIRST_OTHER)
+    failure = errno
+    unistd.close(fd)
+    if other < 0:
+        raise OSError(failure, strerror(failure).decode())
+    return other
 
 
 cdef class Wakeup:
@@ -105,6 +172,8 @@ cdef class Wakeup:
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino
         self.reader, self.writer = ends[0], ends[1]
+        self.reader = above_standard_streams(self.reader)
+        self.writer = above_standard_streams(self.writer)
 
     def close(self):
         self.shut()
@@ -132,7 +201,7 @@ cdef class Wakeup:
             waited[count].fd, waited[count].events, waited[count].revents = fd, events, 0
             count += 1
         with nogil:
-            found = c_poll(waited, count, timeout_ms)
+            found = wait_for(waited, count, timeout_ms)
         if found < 0 and errno == EINTR:
             PyErr_CheckSignals()
         if found > 0 and waited[0].revents & READ and self.is_whole():

@@ -65,7 +65,7 @@ cdef class Outbox:
     cdef unsigned long thread
     # It is one that only does the work for a while, since there is no thread.
     cdef bint is_visited
-    # The process whose entries these are: see forks in _native.pxd.
+    # The process whose entries these are: see generation in _native.pxd.
     cdef int forks
     # Starts the thread, and is what it runs.
     cdef object owner

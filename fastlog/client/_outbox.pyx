@@ -99,7 +99,7 @@ cdef class Outbox:
         self.body_max -= self.added_bytes
         self.owner = owner
         self.wakeup = Wakeup()
-        self.forks = _native.forks
+        self.forks = _native.generation()
         self.state = NO_THREAD
         self.last_second.second = -1
 
@@ -111,7 +111,7 @@ cdef class Outbox:
     def put(self, dict entry not None):
         """Takes an entry, or drops and counts it. Raises nothing, whatever the entry holds, except what is no
         Exception, such as KeyboardInterrupt. Does not keep the dict."""
-        cdef int forks = _native.forks
+        cdef int forks = _native.generation()
         if self.forks != forks:
             self.begin_anew()
         self.take(entry, forks)
@@ -183,7 +183,7 @@ cdef class Outbox:
         and counts it. `present` has the HAS_ flags of its fields. Returns False for an entry that is too long for a
         datagram, which is neither taken nor counted."""
         cdef unsigned int index = self.level_of(level)
-        if self.forks != _native.forks:
+        if self.forks != _native.generation():
             self.begin_anew()
         if PyBytes_GET_SIZE(body) > self.body_max:
             return False
@@ -225,7 +225,7 @@ cdef class Outbox:
         item.level, item.present, item.body = level, present, body
         item.priority = self.is_priority[level]
         # From here on nothing may allocate: other threads and signal handlers see all of this or nothing.
-        if forks != _native.forks or self.drops(level):  # the parent takes an entry whose call the fork interrupted
+        if forks != _native.generation() or self.drops(level):  # the parent takes what the fork interrupted
             return 0
         item.number = self.accepted_count
         PyList_Append(self.items, item)
@@ -299,9 +299,9 @@ cdef class Outbox:
         False if this has been done."""
         cdef list nothing = []
         cdef int i
-        if self.forks == _native.forks:
+        if self.forks == _native.generation():
             return False
-        self.forks = _native.forks
+        self.forks = _native.generation()
         self.state, self.thread, self.is_visited = NO_THREAD, 0, False
         self.items = nothing
         for i in range(2):
@@ -356,12 +356,11 @@ cdef class Outbox:
             self.lanes[item.priority].bytes -= PyBytes_GET_SIZE(item.body)
 
     def recount(self, list items not None):
-        """After an error: the client holds these items, some of them twice, and those that are not fetched."""
-        cdef list held = list({id(item): item for item in items}.values())
-        # From here on nothing may allocate: the garbage collector would run code that puts an entry.
+        """After an error: the client holds these items, and those that are not fetched."""
+        # Nothing may allocate here: the garbage collector would run code that puts an entry.
         self.lanes[0].entries = self.lanes[0].bytes = 0
         self.lanes[1].entries = self.lanes[1].bytes = 0
-        self.count(held)
+        self.count(items)
         self.count(self.items)
 
     cdef void count(self, list items) noexcept:

@@ -22,11 +22,9 @@ import dataclasses
 import datetime
 import enum
 import itertools
-import sys
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
-from types import WrapperDescriptorType
 
 import msgspec
 
@@ -101,11 +99,9 @@ cdef str HOST = "host"
 cdef str APP = "app"
 cdef tuple KNOWN_NAMES = (LEVEL, MESSAGE, SEQUENCE, TIMESTAMP, HOST, APP)
 cdef object MISSING = object()
-# Their text is made in C, if it is the usual Decimal; a UUID has a slot with an integer. The first Decimal of a thread
-# makes objects, and before Python 3.12 the garbage collector, which runs Python code, could start then.
+# Its text is made in C, from an integer in a slot. A Decimal is not plain: its text takes a context, and making that
+# may start the garbage collector, which runs Python code.
 cdef PyObject *UUID = <PyObject *>uuid.UUID
-cdef bint IS_DECIMAL_PLAIN = sys.version_info >= (3, 12) and isinstance(Decimal.__str__, WrapperDescriptorType)
-cdef PyObject *DECIMAL = <PyObject *>Decimal if IS_DECIMAL_PLAIN else NULL
 cdef PyObject *TIMEZONE = <PyObject *>datetime.timezone
 # msgspec knows these, and no value among them holds another one.
 cdef frozenset NATIVE = frozenset(
@@ -178,7 +174,7 @@ cdef bint is_plain_value(PyObject *value, int depth, Py_ssize_t *room) noexcept:
         return depth > 0 and is_plain_container(value, depth - 1, room)
     if PyDateTime_CheckExact(<object>value):
         return is_plain_zone(datetime_tzinfo(<object>value))
-    return PyDate_CheckExact(<object>value) or is_plain_class(<PyObject *>Py_TYPE(value))
+    return PyDate_CheckExact(<object>value) or <PyObject *>Py_TYPE(value) == UUID
 
 
 cdef bint is_plain_container(PyObject *value, int depth, Py_ssize_t *room) noexcept:
@@ -203,10 +199,6 @@ cdef bint is_plain_container(PyObject *value, int depth, Py_ssize_t *room) noexc
 
 cdef inline bint is_plain_zone(zone) noexcept:
     return zone is None or <PyObject *>Py_TYPE(<PyObject *>zone) == TIMEZONE
-
-
-cdef inline bint is_plain_class(PyObject *kind) noexcept:
-    return kind == UUID or (kind == DECIMAL and kind != NULL)
 
 
 @cython.final

@@ -16,6 +16,7 @@ from fastlog.client.unheard import Unheard
 
 SHOWN_MAX = 20  # entries given up that are kept for ClientStats
 LOOK_SEC = 0.1  # between two looks at entries whose time is over, while they cannot be tried again
+ASIDE_SHARE = 1 / 2  # of the priority lane: fuller, it has no room for entries that the server does not acknowledge
 TAKEN_ASKS = 2  # a server on this machine that took so many asks and answered none acknowledges nothing
 
 
@@ -57,12 +58,17 @@ class Delivery:
             if sent:
                 counts.acknowledged += 1
                 acknowledged.append(sent)
+                if sent.item:
+                    level = sent.item.level
+                    unheard.heard_at[level] = max(sent.first_at, unheard.heard_at.get(level, -math.inf))
                 if not is_pending:
                     unacknowledged.has_heard(sent.first_at, now)
-            elif (level := unheard.acknowledge_once(sequence)) is not None:
+            elif (once := unheard.acknowledge_once(sequence)) is not None:
                 counts.acknowledged_once += 1
                 unacknowledged.has_heard(-math.inf, now)
-                levels.add(level)
+                levels.add(once)
+            else:
+                unacknowledged.timeout.was_needless(now)
         self._outbox.release(items_of(acknowledged))
         has_once = bool(levels)
         if unheard.is_watching:
@@ -80,11 +86,15 @@ class Delivery:
         """Entries that the server passes over hold up nothing any more. `set_aside` takes them, or returns False; they
         stay in memory if there is none."""
         found = self._unacknowledged.hopeless()
-        if not found:
+        if found:
+            for level in self._unheard.judge(found, now):
+                self._queue.make_ordinary(level)
+            self._set_aside(found, now)
+        if not (set_aside and self._unheard.aside):
             return
-        for level in self._unheard.judge(found, now):
-            self._queue.make_ordinary(level)
-        self._set_aside(found, now, set_aside)
+        assumed = self._unheard.assumed  # an ACK for another entry may still end that
+        aside = [sent for sent in self._unheard.aside.values() if not (sent.item and sent.item.level in assumed)]
+        self._put_away(aside, set_aside)  # also those that it has not taken before
 
     def is_asked_again(self, is_taken: bool, now: float) -> None:
         """A server that has never acknowledged anything is about to be asked again. `is_taken`: it is on this machine,
@@ -96,7 +106,7 @@ class Delivery:
                 self._unheard.is_unheard(level, now)
                 self._unheard.assumed.add(level)
                 self._queue.make_ordinary(level)
-            self._set_aside([], now, None)
+            self._set_aside([], now)
 
     def is_asked_anew(self) -> None:
         """The socket is a new one: what was asked through the old one says nothing, since the answer cannot come."""
@@ -113,6 +123,11 @@ class Delivery:
             at = max(oldest.first_at + self._give_up_sec, oldest.sent_at + unacknowledged.timeout.seconds)
             self.next_at = max(at, now + LOOK_SEC)
         return again
+
+    def make_room(self) -> None:
+        """Gives up entries that the server passes over, the oldest first, rather than have newer ones dropped."""
+        while self._unheard.aside and self._queue.is_lane_full_to(ASIDE_SHARE):
+            self.give_up(self._unheard.take([next(iter(self._unheard.aside.values()))]))
 
     def give_up(self, sent: list[Sent]) -> None:
         counts = self.counts
@@ -139,11 +154,9 @@ class Delivery:
         self.give_up(self._unacknowledged.take(list(self._unacknowledged.pending.values())))
         self.give_up(self._unheard.take_all())
 
-    def _set_aside(self, passed_over: list[Sent], now: float, set_aside: SetAside | None) -> None:
+    def _set_aside(self, passed_over: list[Sent], now: float) -> None:
         """Also sets aside what waits of levels that the server does not acknowledge."""
-        found = passed_over + self._unacknowledged.take_levels(self._unheard.levels)
-        self._unheard.set_aside(found, now)
-        self._put_away(found, set_aside)
+        self._unheard.set_aside(passed_over + self._unacknowledged.take_levels(self._unheard.levels), now)
 
     def _put_away(self, aside: list[Sent], set_aside: SetAside | None) -> None:
         if aside and set_aside and set_aside([sent.line for sent in aside]):

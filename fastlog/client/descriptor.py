@@ -1,11 +1,14 @@
 """Whether a descriptor still belongs to what it was opened for.
 
 A program may close all of its descriptors at any time, as one that becomes a daemon does, and open other files under
-their numbers. A descriptor that is no longer ours is neither written to, nor read, nor closed.
+their numbers. A descriptor that is no longer ours is neither written to, nor read, nor closed. Nor does the client keep
+the number of a standard stream, which the program may be about to open.
 """
 
 import os
 import socket
+
+from fastlog.client._native import FIRST_OTHER, above_standard_streams
 
 
 class Descriptor:
@@ -35,3 +38,10 @@ def close_socket(own: socket.socket, descriptor: Descriptor) -> None:
     if not descriptor.is_ours():
         own.detach()
     own.close()
+
+
+def socket_above_standard_streams(own: socket.socket) -> socket.socket:
+    """The socket, or another one in its place if its descriptor is one of 0 to 2. Raises OSError."""
+    if own.fileno() >= FIRST_OTHER:
+        return own
+    return type(own)(fileno=above_standard_streams(own.detach()))

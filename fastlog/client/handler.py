@@ -17,7 +17,7 @@ from fastlog.client._record import entry_of
 from fastlog.client.client import Client
 from fastlog.client.level_names import known_spelling
 from fastlog.client.options import DEFAULT_HOST, GIVE_UP_SEC, PACK_DELAY_SEC, QUEUE_BYTES, QUEUE_ENTRIES
-from fastlog.client.record_fields import select_fields
+from fastlog.client.record_fields import least_entry, select_fields
 from fastlog.client.thread import ClientThread
 from fastlog.client.waiting import is_true
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES, SEQUENCE_WINDOW
@@ -103,12 +103,16 @@ class Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Hands the record to the client. Formatters are not used: an entry has fields."""
         try:
-            self._send(entry_of(record, self._fields))
+            try:
+                entry = entry_of(record, self._fields)
+            except Exception as error:
+                entry = least_entry(record, error)
+            self._send(entry)
         except Exception:
             try:  # noqa: SIM105 (suppress is a call, for which there may be no room left)
                 self.handleError(record)
-            except RecursionError:
-                pass  # the program's stack is full: its own next call raises the same error
+            except Exception:  # noqa: S110 - standard error is closed, or the program's stack is full
+                pass
 
     def flush(self) -> None:
         """Waits until everything is sent and the priority entries are acknowledged, FLUSH_SEC seconds at the most. A

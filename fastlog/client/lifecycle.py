@@ -5,6 +5,7 @@ are deleted after that; both may log. So our function sends what there is and en
 does the work itself, until the time that the end of the program may take is over.
 """
 
+import _thread
 import atexit
 import contextlib
 import os
@@ -14,9 +15,11 @@ import time
 import weakref
 from functools import partial
 
+from fastlog.client._native import note_fork_of_python
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
+FORK_SEC = 0.05  # before a fork, to send what waits: a server on the same machine takes it within a millisecond
 LAST_SEC = 0.5  # in all for what is logged after that, if a server answers
 LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end
@@ -50,7 +53,23 @@ def _all() -> list[ClientThread]:
     return [thread for thread in (found() for found in list(_threads.values())) if thread]
 
 
+def _before_fork() -> None:
+    """A process that becomes a daemon forks, and ends without Python's end. So what it has logged is sent first."""
+    until = time.monotonic() + FORK_SEC
+    try:
+        for thread in _all():
+            thread.send_until(until)
+    except KeyboardInterrupt:  # an error of a function that is called before a fork reaches nobody
+        _thread.interrupt_main()
+    note_fork_of_python(True)
+
+
+def _after_fork_in_parent() -> None:
+    note_fork_of_python(False)
+
+
 def _after_fork_in_child() -> None:
+    note_fork_of_python(False)
     end_of_program.until, end_of_program.has_begun = float("inf"), False
     _waiting.clear()
     _told.clear()
@@ -99,12 +118,14 @@ def _expect_end_of_billiard() -> None:
 def _at_exit() -> None:
     _begin_end()
     threads = _all()
-    for thread in threads:
-        thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
-    until = time.monotonic() + END_SEC
-    for thread in threads:
-        thread.pause(max(0.0, until - time.monotonic()))
-    _finish(threads)
+    try:
+        for thread in threads:
+            thread.flush(max(0.0, end_of_program.until - time.monotonic()), may_end_early=True)
+    finally:  # a signal handler may raise an error, as that of Ctrl-C does: then nobody waits any longer
+        until = time.monotonic() + END_SEC
+        for thread in threads:
+            thread.pause(max(0.0, until - time.monotonic()))
+        _finish(threads)
     if any(thread.is_in_use and not thread.worker().is_away for thread in threads):
         end_of_program.until = max(end_of_program.until, time.monotonic() + LAST_SEC)
 
@@ -146,7 +167,7 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:

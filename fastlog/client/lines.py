@@ -94,6 +94,17 @@ def json_entry(line: bytes, level: str, guess: bool) -> Encoded | None:
     return Encoded(found, sum(flag for name, flag in _PRESENT.items() if name in fields), body)
 
 
+def values_of(body: bytes) -> dict[str, object]:
+    """The values of an entry that is to be shortened. A number that is too large for Python becomes its text."""
+    values: dict[str, object] = {}
+    for name, value in _decode_raw(body).items():
+        try:
+            values[name] = msgspec.json.decode(value)
+        except msgspec.DecodeError:
+            values[name] = bytes(value).decode()
+    return values
+
+
 def _accepted(body: bytes) -> str | None:
     """The level of an entry that the server takes, or None."""
     found = scan(body)

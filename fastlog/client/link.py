@@ -13,7 +13,7 @@ from contextlib import closing
 from enum import Enum
 
 from fastlog.addresses import Address, unless_green
-from fastlog.client.descriptor import Descriptor, close_socket
+from fastlog.client.descriptor import Descriptor, close_socket, socket_above_standard_streams
 from fastlog.client.sock_diag import ReceiveBuffer
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WINDOW
 
@@ -67,7 +67,9 @@ class Link:
         self.address = address
         self._server_buffer: ReceiveBuffer | None = None
         family, peer = address
-        self.socket: socket.socket = unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)
+        self.socket: socket.socket = socket_above_standard_streams(
+            unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)
+        )
         self._descriptor = Descriptor(self.socket.fileno())
         try:
             self.socket.setblocking(False)
@@ -103,7 +105,7 @@ class Link:
             with closing(unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)) as probe:
                 probe.connect(peer)
                 return bool(probe.getsockname()[0] != self.socket.getsockname()[0])
-        except OSError:  # there is no way at present, or no descriptor for a look
+        except Exception:  # there is no way at present, no descriptor for a look, or a guard forbids it
             return False
 
     def pack_bytes(self) -> int:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from fastlog.client.encode import text_of
+from fastlog.client.level_names import level_of_record
 from fastlog.client.tracebacks import class_name, format_exception
 from fastlog.errors import ConfigError
 
@@ -67,11 +68,17 @@ def add_fields(entry: dict[str, object], fields: Iterable[tuple[object, object]]
 
 def exc_info_of(given: object) -> ExcInfo:
     """What a caller passes as `exc_info`: an exception, `sys.exc_info()`, or True for the one that is being handled."""
-    if isinstance(given, BaseException):
-        return type(given), given, given.__traceback__
-    if isinstance(given, tuple) and len(given) == 3:
-        return given
-    return sys.exc_info() if given else (None, None, None)
+    handled = sys.exc_info()
+    try:
+        if isinstance(given, BaseException):
+            return type(given), given, given.__traceback__
+        if isinstance(given, tuple) and len(given) == 3:
+            kind, error, trace = given
+            return kind, error, trace
+        is_asked_for = bool(given)
+    except Exception:  # whether it is true cannot be said of every object, such as an array of numpy
+        is_asked_for = True
+    return handled if is_asked_for else (None, None, None)
 
 
 def add_exception(entry: dict[str, object], exc_info: ExcInfo) -> None:
@@ -113,11 +120,22 @@ def add_unformatted(entry: dict[str, object], record: LogRecord, error: Exceptio
     entry["args"] = [text_of(argument) for argument in arguments[:ARGUMENTS_MAX]]
 
 
+def least_entry(record: LogRecord, error: Exception) -> dict[str, object]:
+    """The entry for a record that is not as `logging` makes them, since some of its attributes are of other types: its
+    level, its message without arguments, and the error."""
+    return {
+        "level": level_of_record(getattr(record, "levelno", None), getattr(record, "levelname", None)),
+        "message": text_of(getattr(record, "msg", "")),
+        "format_error": f"{type(error).__name__}: {text_of(error)}",
+    }
+
+
 def add_exceptions(entry: dict[str, object], record: LogRecord) -> None:
     """Adds the record's exception and stack, from whatever form is left of them."""
     formatted, stack = record.exc_text or "", record.stack_info or ""
-    if isinstance(record.exc_info, tuple) and record.exc_info[0] is not None:
-        add_exception(entry, record.exc_info)
+    exc_info = exc_info_of(record.exc_info)
+    if exc_info[0] is not None:
+        add_exception(entry, exc_info)
     elif record.args is None and not formatted:
         # `QueueHandler.prepare` puts them after the message, and sets the arguments to None.
         entry["message"], formatted, stack = split_message(text_of(entry["message"]))

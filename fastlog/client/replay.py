@@ -29,8 +29,9 @@ CONNECT_AGAIN_SEC = 1.0  # after the system had no socket
 ASIDE_AGAIN_SEC = 1.0  # after the disk refused what is to be set aside
 PROBE_TRIES = 2  # of the first entry without an answer, before the next one is tried as well
 SUSPECT_TRIES = 3  # of an entry, before the witness is asked whether the server answers at all
-SUSPECT_SEC = 0.25  # between two of its tries from then on: the file waits for the verdict
-ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another
+SUSPECT_SEC = 0.25  # at least, between two of its tries from then on: the file waits for the verdict
+WITNESS_SEC = 0.1  # from the try of a suspect to the question to the witness, which serves all that are tried meanwhile
+ASK_ANOTHER = 3  # a silent server is asked with the highest sequence, and each third time with another as well
 
 
 class SpillCounts(msgspec.Struct):
@@ -115,6 +116,8 @@ class Replay:
         if may_begin:
             self._send_new(now)
         self._put_aside(self._unacknowledged.hopeless(), now)
+        if not self._unacknowledged.pending:
+            self.waits_since, self.is_overdue = math.inf, False
         if self._counts.replayed - self._saved >= CURSOR_ENTRIES:
             self.save()
         if not self._due:  # they wait for room
@@ -157,6 +160,8 @@ class Replay:
                 self.waits_since, self.is_overdue = math.inf, False
                 self._asked = 0
                 self._witness = sequence, sent.line
+            elif sequence not in self._undeliverable:
+                unacknowledged.timeout.was_needless(now)
             if (sent or self._undeliverable.pop(sequence, None)) and self._starts.pop(sequence, None):
                 self._counts.replayed += 1
         if errors and unacknowledged.pending and not unacknowledged.silent:
@@ -168,7 +173,7 @@ class Replay:
         unacknowledged = self._unacknowledged
         if not self._due:
             due = unacknowledged.due(now)
-            self._due.extend([self._question(now)] if due and unacknowledged.silent else due)
+            self._due.extend(self._questions(now) if due and unacknowledged.silent else due)
         for _ in range(min(len(self._due), DATAGRAMS_PER_TURN)):
             sent = self._due[0]
             if unacknowledged.pending.get(sent.sequence) is sent:
@@ -178,9 +183,10 @@ class Replay:
                 self.is_overdue = True
                 self._counts.retransmitted += 1
                 if sent.times > SUSPECT_TRIES and self._witness:
-                    self._ask_at = min(self._ask_at, now + SUSPECT_SEC / 2)  # once for all, after the last of them
-                    if not unacknowledged.silent:
-                        unacknowledged.put_back([sent], now + SUSPECT_SEC)
+                    self._ask_at = min(self._ask_at, now + WITNESS_SEC)
+                    if not unacknowledged.silent:  # the witness has answered by then
+                        wait = max(SUSPECT_SEC, WITNESS_SEC + unacknowledged.timeout.seconds)
+                        unacknowledged.put_back([sent], now + wait)
             self._due.popleft()
         if self._due:
             self.next_at = now
@@ -195,17 +201,20 @@ class Replay:
             else:
                 self._ask_at = now + SUSPECT_SEC
 
-    def _question(self, now: float) -> Sent:
+    def _questions(self, now: float) -> list[Sent]:
         """What a silent server is asked with: the highest sequence, since a server without memory counts none before
-        the first one as lost. Now and then it is another, since the server may not take that one, and from another
-        socket, since the network may have forgotten this one."""
+        the first one as lost. Now and then another goes behind it, since the server may not take that one; and from
+        another socket, since the network may have forgotten this one."""
         pending = self._unacknowledged.pending
         self._asked += 1
         number, rest = divmod(self._asked, ASK_ANOTHER)
         if rest == 0:
             self.reconnect(now)
         highest_first = sorted(pending, reverse=True)
-        return pending[highest_first[0 if rest else number % len(highest_first)]]
+        chosen = highest_first[:1]
+        if rest == 0 and pending and number % len(pending):
+            chosen.append(highest_first[number % len(pending)])
+        return [pending[sequence] for sequence in chosen]
 
     def _put_aside(self, hopeless: list[Sent], now: float) -> None:
         self._undeliverable |= {sent.sequence: sent.line for sent in hopeless if sent.sequence in self._starts}

@@ -61,6 +61,7 @@ class Timeout:
         self._variation = 0.0
         self._base = FIRST_TIMEOUT_SEC
         self._noted_at = -math.inf
+        self._grown_at = -math.inf
 
     @property
     def seconds(self) -> float:
@@ -75,6 +76,13 @@ class Timeout:
             self.round_trip += (seconds - self.round_trip) / 8
         timeout = self.round_trip + max(GRANULARITY_SEC, 4 * self._variation)
         self._base = min(max(timeout, SHORTEST_TIMEOUT_SEC), LONGEST_TIMEOUT_SEC)
+
+    def was_needless(self, now: float) -> None:
+        """A second ACK has come for an entry: it was sent again too soon. When the round trip has grown for good, each
+        entry is sent again before its ACK, and nothing could be measured. Many that were sent together count once."""
+        if now - self._grown_at >= self.seconds:
+            self._grown_at = now
+            self._base = min(self._base * 2, LONGEST_TIMEOUT_SEC)
 
     def note(self, sent_at: float, now: float) -> None:
         """An entry that was sent at that time has had no ACK in time. Many that were sent together count once."""
@@ -349,21 +357,22 @@ class Unacknowledged:
         return self.take(list(found.values())) if found else []
 
     def take(self, chosen: list[Sent]) -> list[Sent]:
-        """Takes out entries that are pending: they hold up nothing any more."""
+        """Takes out entries that are pending: they hold up nothing any more. If no other is left, the server is not
+        silent: it is asked nothing."""
         found = [sent for sent in chosen if self.pending.pop(sent.sequence, None)]
         self.stalled -= sum(sent.is_stalled for sent in found)
         for sent in found:
             self._hopeless.pop(sent.sequence, None)
         if not self.pending:
+            self.silent = False
             self._schedule.forget()
             self.next_at = math.inf
         return found
 
     def take_levels(self, levels: Container[int]) -> list[Sent]:
-        """Takes out the entries of those levels. If no other is left, the server is not silent: it was not asked."""
+        """Takes out the entries of those levels. If no other is left, the time-outs mean nothing: it was not asked."""
         found = self.take([sent for sent in self.pending.values() if sent.item and sent.item.level in levels])
         if not self.pending:
-            self.silent = False
             self.timeout.heard()
         return found
 

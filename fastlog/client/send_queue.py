@@ -140,11 +140,14 @@ class SendQueue:
         longest are sent as ordinary ones: once. Otherwise newer ones would be dropped."""
         if not self._overtaken or self._unacknowledged.heard:
             return
-        options, outbox = self._options, self._outbox
-        is_full = outbox.entries[1] >= options.queue_entries * NEARLY_FULL
-        if is_full or outbox.bytes[1] >= options.queue_bytes * NEARLY_FULL:
+        if self.is_lane_full_to(NEARLY_FULL):
             level = min(self._overtaken, key=_rank)
             self._let_go(level, LET_GO)
+
+    def is_lane_full_to(self, share: float) -> bool:
+        """The priority lane, with what was sent and waits for its ACK."""
+        options, outbox = self._options, self._outbox
+        return outbox.entries[1] >= options.queue_entries * share or outbox.bytes[1] >= options.queue_bytes * share
 
     def hand_over_priority(self, take: Callable[[list[Item]], bool]) -> None:
         """Gives all priority items to `take`, and keeps them if it returns False."""

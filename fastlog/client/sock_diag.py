@@ -11,7 +11,7 @@ import socket
 import struct
 
 from fastlog.addresses import unless_green
-from fastlog.client.descriptor import Descriptor, close_socket
+from fastlog.client.descriptor import Descriptor, close_socket, socket_above_standard_streams
 from fastlog.limits import OVERHEAD_MOST_BYTES
 
 FULL_FIRST_SEC = 0.001  # until a full buffer is looked at again; doubles
@@ -48,8 +48,8 @@ class ReceiveBuffer:
         self._socket: socket.socket | None = None
         try:
             self._question = bytearray(_question(sender))
-            self._socket = unless_green(socket.socket, _socket.socket)(
-                socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG
+            self._socket = socket_above_standard_streams(
+                unless_green(socket.socket, _socket.socket)(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG)
             )
             self._descriptor = Descriptor(self._socket.fileno())
             self._socket.setblocking(False)

@@ -22,6 +22,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
+from fastlog.client._native import above_standard_streams
 from fastlog.client.descriptor import Descriptor
 from fastlog.client.send_queue import first_sequence
 from fastlog.limits import DATAGRAM_MAX_BYTES
@@ -98,7 +99,7 @@ class SpillFile:
     @classmethod
     def create(cls, prefix: str, ending: str = "") -> "SpillFile":
         path = f"{prefix}.{os.getpid()}-{os.urandom(4).hex()}{ending}"
-        fd = os.open(path, _USE | os.O_CREAT | os.O_EXCL, 0o600)
+        fd = above_standard_streams(os.open(path, _USE | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _write(fd, _header(HEADER_BYTES), 0)  # only now may another program think of taking it
@@ -113,7 +114,7 @@ class SpillFile:
         """The file of a program that is gone; None if a program uses it. Raises ForeignFileError, besides OSError."""
         try:
             identity = _look_at(path)
-            fd = os.open(path, _USE) if identity else -1
+            fd = above_standard_streams(os.open(path, _USE)) if identity else -1
         except FileNotFoundError:  # another program has just sent all of it
             return None
         if identity is None:
@@ -191,7 +192,7 @@ class SpillFile:
         if self._descriptor.is_ours():
             return os.fstat(self._descriptor.fd)
         try:
-            fd = os.open(self.path, _USE)
+            fd = above_standard_streams(os.open(self.path, _USE))
         except FileNotFoundError as error:
             raise LostFileError(0, f"another program has removed {self.path}") from error
         descriptor = Descriptor(fd)

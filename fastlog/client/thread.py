@@ -85,10 +85,12 @@ class ClientThread:
             def is_over() -> bool:
                 return worker.is_finished(number) or worker.nothing_listens
 
-            self._work_here(is_over, end_of_program.until)
-            if not is_true(is_over):  # another thread of the program does the work
-                self.wait_until(is_over, None)
-            end_of_program.finish(self)
+            try:
+                self._work_here(is_over, end_of_program.until)
+                if not is_true(is_over):  # another thread of the program does the work
+                    self.wait_until(is_over, None)
+            finally:  # also if a signal handler has raised an error
+                end_of_program.finish(self)
         elif monotonic() >= self._start_at:
             end_of_program.expect()
             if not self.outbox.start():
@@ -125,6 +127,13 @@ class ClientThread:
             timeout,
         )
         return is_true(lambda: worker.is_finished(number) and worker.is_confirmed(unconfirmed))
+
+    def send_until(self, until: float) -> None:
+        """Waits until all entries taken so far were sent once, but not for a server that is away."""
+        number = self.outbox.accepted
+        if number and not end_of_program.has_begun:
+            worker = self.worker()
+            self.wait_until(lambda: worker.is_sent(number) or worker.is_away, max(0.0, until - monotonic()))
 
     def close(self, timeout: float) -> bool:
         """Takes no more entries, flushes, and ends the thread; `Worker.finish` says what becomes of those left."""

@@ -8,7 +8,7 @@ import traceback
 from collections import deque
 from types import TracebackType
 
-from fastlog.client.encode import text_of
+from fastlog.client.encode import text_of, type_name
 
 EXCEPTIONS_MAX = 40  # printed in all: causes, and members of exception groups; far more than anybody reads
 CALLS_MAX = 1_500  # in all, in the way of Python, which shortens recursion itself; takes ten milliseconds
@@ -26,7 +26,11 @@ _CONTEXT = "\nDuring handling of the above exception, another exception occurred
 
 def class_name(kind: type[BaseException]) -> str:
     """As Python prints it: with its module, unless it is built in."""
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    except Exception:  # of its metaclass
+        name: str = type_name(kind)
+        return name
 
 
 def format_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> str:

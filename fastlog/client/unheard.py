@@ -4,9 +4,9 @@ socket and no clock in here.
 An entry that it passes over again and again may be too long for the server or for the network. It is set aside: nothing
 waits for it any more, and it is tried again now and then, with a back-off of its own, until it is given up.
 
-If several entries of a level are passed over, and none of that level is acknowledged meanwhile, the server does not
-acknowledge the level: its PRIORITY_LEVELS are others than the client's. From then on entries of the level are sent
-once. Each of them also asks the server, since one that does acknowledge the level answers: the first ACK ends that.
+If several entries of a level are passed over, and none of that level that was sent later is acknowledged, the server
+does not acknowledge the level: its PRIORITY_LEVELS are others than the client's. From then on entries of the level are
+sent once. Each of them also asks the server: one that does acknowledge the level answers, and the first ACK ends that.
 """
 
 import heapq
@@ -31,6 +31,7 @@ class Unheard:
         self.aside: dict[int, Sent] = {}
         self.levels: set[int] = set()  # those that the server does not acknowledge, by index in entry.LEVELS
         self.assumed: set[int] = set()  # those of them that were found because the server acknowledged nothing at all
+        self.heard_at: dict[int, float] = {}  # of each level, when the latest acknowledged entry was sent
         self._longest = 0  # bytes of an entry that was set aside
         self.sent_once = 0  # entries of the priority levels that were sent once, and are not known to be stored
         self.retransmitted = 0
@@ -72,6 +73,8 @@ class Unheard:
         for sent in passed_over:
             if sent.item is not None and sent.item.level not in self.levels:
                 level = sent.item.level
+                if sent.first_at < self.heard_at.get(level, -math.inf):
+                    continue  # it is not for its level that it is passed over
                 self._passed_over[level] = self._passed_over.get(level, 0) + 1
                 if self._passed_over[level] >= LEVEL_AFTER:
                     found.add(level)
@@ -169,10 +172,11 @@ class Unheard:
         for sent in self.aside.values():
             sent.first_at += seconds
             sent.sent_at += seconds
+        for level in self.heard_at:
+            self.heard_at[level] += seconds
 
-    def take(self, chosen: list[Sent]) -> None:
-        for sent in chosen:
-            self._pop(sent.sequence)
+    def take(self, chosen: list[Sent]) -> list[Sent]:
+        return [self._pop(sent.sequence) for sent in chosen]
 
     def take_all(self) -> list[Sent]:
         found = self.overdue() + list(self.aside.values())

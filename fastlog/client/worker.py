@@ -62,6 +62,9 @@ class Worker:
         self._peer.reopen()
         if self._spill:
             self._spill.close()
+        waiting = set(map(id, self._queue.items))  # what is sent from there again does not wait for an ACK yet
+        pending = self._unacknowledged.pending.values()
+        self._unacknowledged.take([sent for sent in pending if id(sent.item) in waiting])
         sent = [*self._unacknowledged.pending.values(), *self._unheard.aside.values()]
         self._outbox.recount(self._queue.items + items_of(sent))
 
@@ -122,6 +125,10 @@ class Worker:
     def is_confirmed(self, unconfirmed: int) -> bool:
         """Whether no priority entry is out without an ACK, but those that were before."""
         return self.unconfirmed <= unconfirmed and not self._unheard.aside
+
+    def is_sent(self, number: int) -> bool:
+        """Whether all entries before that number were sent."""
+        return self._queue.is_past(number)
 
     def is_finished(self, number: int) -> bool:
         """Whether all entries before that number are out: sent, acknowledged, given up, or passed over by the server;
@@ -185,6 +192,7 @@ class Worker:
             self._try(now)
         self._try_aside(now)
         if self._spill is None:  # before entries are due, since one that is tried again has another time-out
+            self._delivery.make_room()
             self._retransmit(self._delivery.give_up_overdue(now, peer.link is not None and not peer.is_down), now)
         if peer.link and not peer.is_down:
             if unacknowledged.silent and now >= unacknowledged.next_at:
@@ -247,6 +255,7 @@ class Worker:
     def _receive(self, now: float) -> None:
         heard_at = self._delivery.take_acks(self._peer.receive(now), now)
         if heard_at is not None:
+            self._send_at = now  # they may have made room; unless this turn still sends
             self._react(self._peer.heard(heard_at, now), now)
 
     def _retransmit(self, due: list[Sent], now: float) -> tuple[list[Sent], float]:
@@ -335,10 +344,10 @@ class Worker:
         if wait > 0 and not self._outbox.rest(state):
             wait = 0.0
         replay = self._spill.replay if self._spill else None
-        # Gathered anew each time: the sockets change.
+        # Gathered anew each time: the sockets change. That of a replay may be gone when the other one is.
         others = [
             (part.link.socket.fileno(), READ | (WRITE if part.is_blocked else 0))
-            for part in (peer, replay)
+            for part in ((peer, replay) if peer.link else ())
             if part and part.link
         ]
         self._outbox.wakeup.wait(others, max(0.0, wait))

@@ -8,11 +8,9 @@ import signal
 import stat
 import sys
 
-import msgspec
-
 from fastlog.addresses import AddressError, resolve_within
 from fastlog.client.client import Client
-from fastlog.client.lines import guess_level, json_entry, read_lines
+from fastlog.client.lines import guess_level, json_entry, read_lines, values_of
 from fastlog.client.link import Link
 from fastlog.client.stats import ClientStats
 from fastlog.commands.delivery import PATIENCE_SEC, Delivery
@@ -178,7 +176,7 @@ class _Lines:
             entry = json_entry(line, self._level, self._guess)
             if entry:
                 if not client.send_encoded(entry.level, entry.present, entry.body):  # it is too long as it stands
-                    client.send_entry(msgspec.json.decode(entry.body))
+                    client.send_entry(values_of(entry.body))
                 return
             self._plain += 1
         text = line.decode("utf-8", "replace")

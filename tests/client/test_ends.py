@@ -332,6 +332,33 @@ log.error("meanwhile")
     )
 
 
+@pytest.mark.parametrize(("interrupted", "spill"), [("early", True), ("early", False), ("late", True)])
+def test_an_end_that_is_interrupted_loses_nothing_without_a_word(silent, tmp_path, interrupted, spill):
+    """The first Ctrl-C ends a program, and the second one its end: while that waits, or while a later call does."""
+    late = """
+import atexit
+def late():
+    interrupt_soon()
+    client.send("ERROR", "late")
+atexit.register(late)
+"""
+    program = """
+    client = Client("127.0.0.1", port, spill=sys.argv[2] or None)
+    def interrupt_soon():
+        signal.setitimer(signal.ITIMER_REAL, 0.2)  # the end waits longer
+    signal.signal(signal.SIGALRM, signal.default_int_handler)
+    client.send("ERROR", "early")
+    if sys.argv[3] == "early": interrupt_soon()
+    """
+    path = tmp_path / "spill" if spill else ""
+    done = run_program(program, silent, path, interrupted, first=late if interrupted == "late" else "")
+    assert "KeyboardInterrupt" in done.stderr
+    if spill:
+        assert interrupted in "".join(path.read_text() for path in tmp_path.glob("spill.*"))
+    else:
+        assert "fastlog: 1 log entry was not delivered" in done.stderr
+
+
 def test_a_server_that_does_not_answer_is_reported(silent):
     took, said = end(silent, "attach()\nlog.error('lost')")
     assert 1.5 < took < 5

@@ -94,6 +94,32 @@ def test_a_call_that_waits_is_the_first_in_the_child(call):
         run_program(program, 0, silent.getsockname()[1], first=C_FORK)
 
 
+@pytest.mark.parametrize("fork", ["_Fork", "clone"])
+def test_children_that_the_c_library_does_not_know_of_deliver_their_own_entries(start, fork):
+    server = start()
+    program = """
+        import platform
+        def bare_fork():
+            libc = ctypes.PyDLL(None)
+            if sys.argv[2] == "_Fork": return libc._Fork()
+            return libc.syscall({"x86_64": 56, "aarch64": 220}[platform.machine()], int(signal.SIGCHLD), 0, 0, 0, 0)
+        def child():
+            client.send("ERROR", "child")
+            assert client.flush(20), client.stats()
+            in_child(lambda: (client.send("ERROR", "grandchild"), client.close()), bare_fork)
+            end_of_children()
+        client = Client("127.0.0.1", port)
+        client.send("ERROR", "parent")
+        assert client.flush(20)
+        in_child(child, bare_fork)
+        end_of_children()
+        client.send("ERROR", "parent again")
+        assert client.close()
+        """
+    run_program(program, server.port, fork, first=C_FORK)
+    assert stored(server) == ["parent", "child", "grandchild", "parent again"]
+
+
 def test_grandchildren_and_both_kinds_of_forks(start):
     server = start()
     program = """
@@ -195,3 +221,22 @@ def test_threads_of_a_child_begin_anew_at_once(start):
         """
     run_program(program, server.port, first=C_FORK)
     assert len(stored(server)) == 2401
+
+
+def test_what_a_process_has_logged_is_sent_before_it_forks_and_ends_at_once(start):
+    """As a process does that becomes a daemon."""
+    server = start()
+    run_program(
+        """
+        client = Client(port=port)
+        for number in range(20):
+            if os.fork() == 0:
+                client.send("INFO", f"info {number}")
+                client.send("ERROR", f"error {number}")
+                os.fork()
+                os._exit(0)
+            os.wait()
+        """,
+        server.port,
+    )
+    assert sorted(stored(server)) == sorted(f"{level} {n}" for level in ("info", "error") for n in range(20))

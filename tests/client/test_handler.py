@@ -1,5 +1,6 @@
 """`fastlog.Handler`: records in all the forms that real programs give them, sent through the real server."""
 
+import io
 import logging
 import logging.config
 import logging.handlers
@@ -18,6 +19,7 @@ import fastlog
 from fastlog.client._record import entry_of
 from fastlog.client.handler import RECORD_FIELDS, Logger
 from fastlog.errors import ConfigError
+from fastlog.testing import capture_entries
 from tests.helpers.running import run_python
 
 HEADER = "Traceback (most recent call last):\n"
@@ -473,6 +475,65 @@ def test_emit_raises_nothing_at_the_end_of_the_stack(start):
     assert stored(server)[0]["message"] == "hello"
     inside = [frame.name for trace in raised for frame in traceback.extract_tb(trace)]
     assert inside.count("emit") == 0
+
+
+class Undecided:
+    """Like an array of numpy, of which nobody can say whether it is true or equal to something."""
+
+    def __bool__(self):
+        raise ValueError("ambiguous")
+
+    def __ne__(self, _):
+        return self
+
+
+class Nameless(type):
+    def __getattribute__(cls, name):
+        if name in ("__module__", "__qualname__"):
+            raise KeyError(name)
+        return super().__getattribute__(name)
+
+
+class NamelessError(ValueError, metaclass=Nameless):
+    @property
+    def __traceback__(self):
+        raise KeyError("__traceback__")
+
+
+STRANGE_EXC_INFO = [Undecided(), (1, 2), (ValueError, "of an error only the text"), NamelessError("m"), (), 5]
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"exc_info": exc_info} for exc_info in STRANGE_EXC_INFO]
+    + [{"levelname": Undecided()}, {"exc_text": 5}, {"stack_info": 7}, {"args": Undecided()}],
+)
+def test_a_record_with_strange_attributes_is_sent_without_a_word(capfd, attributes):
+    with capture_entries() as logged:
+        fastlog.Handler().handle(logging.makeLogRecord({"msg": "m", "levelno": 40, **attributes}))
+    logged.assert_logged("ERROR", "m")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("exc_info", STRANGE_EXC_INFO)
+def test_a_strange_exc_info_is_no_error_of_the_caller(exc_info):
+    with capture_entries() as logged:
+        fastlog.Client().error("m", exc_info=exc_info)
+    logged.assert_logged("ERROR", "m")
+
+
+def test_emit_raises_nothing_where_not_even_the_failure_can_be_printed(monkeypatch):
+    handler = fastlog.Handler()
+
+    def fail(_):
+        raise MemoryError
+
+    monkeypatch.setattr(handler, "_send", fail)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+    handler.emit(record())
+    handler.close()
 
 
 def test_no_server_no_name_and_a_full_queue_cost_the_program_nothing(attach, capfd):

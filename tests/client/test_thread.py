@@ -263,6 +263,21 @@ def test_a_thread_whose_descriptors_are_closed_while_it_sleeps_does_not_spin(sta
     run_program(program, server.port, tmp_path)
 
 
+def test_the_numbers_of_the_standard_streams_are_left_to_the_program(nobody, tmp_path):
+    """A program that becomes a daemon closes them, and expects what it opens next in their place."""
+    program = """
+    os.closerange(0, 3)
+    client = Client("127.0.0.1", port, spill=sys.argv[2] + "/spill")
+    until = time.monotonic() + 20
+    while not client.stats().spilled and time.monotonic() < until:
+        client.send("ERROR", "the first is tried, and others are kept in a file")
+        time.sleep(0.01)
+    assert client.stats().spilled
+    assert [os.open(os.devnull, os.O_RDWR) for _ in range(3)] == [0, 1, 2], "the client has them"
+    """
+    run_program(program, nobody, tmp_path)
+
+
 def test_making_a_client_needs_no_descriptor(start):
     server = start()
     program = """

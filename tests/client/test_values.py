@@ -315,6 +315,47 @@ def test_threads_that_change_what_another_one_logs():
     run_python(HAMMER, 1.5)
 
 
+COLLECTED = """
+import gc, threading
+from decimal import Decimal
+from fastlog.client._outbox import Outbox
+from fastlog.client.options import checked_options
+
+class Garbage:
+    "Clears a list when the garbage collector finds it, and puts something else where the list was."
+    def __init__(self, values): self.values, self.itself = values, self
+    def __del__(self):
+        self.values.clear()
+        others.append([b"\\1" * size for size in range(3000, 6000, 8)])
+
+class Owner:
+    def attend(self): pass
+
+others, amount = [], Decimal("1.50")
+outbox = Outbox(checked_options(), Owner())
+
+def log(allocations):
+    values = [amount, *([number] for number in range(500))]
+    Garbage(values)
+    gc.set_threshold(gc.get_count()[0] + allocations, 1, 1)
+    gc.enable()
+    outbox.put({"level": "INFO", "message": "m", "values": values})
+    gc.disable()
+
+for allocations in range(12):
+    gc.disable()
+    gc.collect()
+    thread = threading.Thread(target=log, args=(allocations,))  # a new one has no decimal context yet
+    thread.start()
+    thread.join()
+assert outbox.accepted == 12, outbox.dropped
+"""
+
+
+def test_the_garbage_collector_may_change_what_is_read():
+    run_python(COLLECTED)
+
+
 # What values become
 
 

@@ -92,6 +92,18 @@ def test_a_json_line_too_long_for_a_datagram_is_shortened_and_reported(start, tm
     assert (entry["level"], entry["truncated"]) == ("ERROR", True)
 
 
+@pytest.mark.parametrize("number", ["1e400", "1" * 5000])
+def test_a_long_json_line_with_a_number_that_python_does_not_hold(start, tmp_path, number):
+    server = start()
+    long = f'{{"level":"INFO","message":"long","number":{number},"blob":"{"x" * 70_000}"}}'
+    lines = f'{long}\n{{"level":"INFO","message":"next"}}\n'.encode()
+    done = run_fastlog("send", "--json", "--port", str(server.port), cwd=tmp_path, stdin=lines)
+    assert done.returncode == 0, done.stderr
+    first, second = server.entries()
+    assert (first["message"], first["number"][:5], first["truncated"]) == ("long", number[:5], True)
+    assert second["message"] == "next"
+
+
 def test_levels_are_guessed_when_asked(start, tmp_path):
     server = start()
     lines = b"12:00 ERROR failed\n12:01 fine\n"

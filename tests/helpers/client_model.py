@@ -82,8 +82,7 @@ class Rig:
 
     def begin(self) -> None:
         shutil.rmtree(self.base, ignore_errors=True)
-        for name in ("server", "spill"):
-            (self.base / name).mkdir(parents=True)
+        (self.base / "server").mkdir(parents=True)
 
     def close(self) -> None:
         for module, name, value in reversed(self._undo):
@@ -158,6 +157,7 @@ class Run:
         rig, rng = self.rig, self.rng
         rig.run = self
         rig.begin()
+        self.spills.make()
         random.seed(1)
         self.clock = Clock()
         self.oracle = Oracle(self.spills)

@@ -8,20 +8,31 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+OTHERS = {"s": b"one", "s.py": b"another", "s.1000-12": b"a third"}  # files that are no spill files
+
 
 class Died(BaseException):
     """The program is killed: nothing of it runs any more."""
 
 
 class Directory:
-    """Where the spill files are; somebody may take it away for a while."""
+    """Where the spill files `s.*` are, beside files of somebody else; it may be away for a while."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._away = path.with_name("away")
 
+    def make(self) -> None:
+        self.path.mkdir(parents=True)
+        for name, content in OTHERS.items():
+            (self.path / name).write_bytes(content)
+
     def files(self) -> list[Path]:
-        return [path for directory in (self.path, self._away) for path in directory.glob("*")]
+        """The spill files. The others are as they were."""
+        found = [path for directory in (self.path, self._away) for path in directory.glob("*")]
+        others = {path.name: path.read_bytes() for path in found if path.name in OTHERS}
+        assert others == OTHERS, f"files of somebody else have changed: {others}"
+        return [path for path in found if path.name not in OTHERS]
 
     def take(self) -> None:
         if self.path.exists():

@@ -185,18 +185,15 @@ class ModelSocket(socket.socket):
         self.inbox: list[bytes] = []
         self.wire: Wire | None = None
         self._number = self.fileno()
-        self._file = os.fstat(self._number)
+        self.program: Any = None  # whose it is
         network.sockets.append(self)
 
     def check(self) -> None:
         """Raises what the kernel does before it looks at the datagram."""
-        try:
-            is_same = os.path.samestat(os.fstat(self.fileno()), self._file)
-        except OSError:
-            is_same = None
-        if not is_same:
-            number = errno.EBADF if is_same is None else errno.ENOTSOCK
-            raise OSError(number, os.strerror(number))
+        if self.fileno() != self._number:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if self._number in self.program.victims:
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
         if self.is_refused:
             self.is_refused = False
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))

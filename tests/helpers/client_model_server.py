@@ -79,6 +79,7 @@ class ModelServer:
         self.longest = 0  # datagram that it takes
         self.capacity = 0  # of the receive buffer, in bytes
         self.waiting: list[tuple[Wire, bytes]] = []
+        self.used = 0  # bytes of the receive buffer
         self.wires: list[Wire] = []
         self.losses_of_memory = 0
         self._directory = directory
@@ -105,6 +106,7 @@ class ModelServer:
     def kill(self) -> None:
         self.host = None
         self.waiting.clear()
+        self.used = 0
         if self._pipeline:
             self._loop._deadlines.clear()  # which hold all of it
             self._loop.close()
@@ -116,16 +118,13 @@ class ModelServer:
         self.wires.append(wire)
         return wire
 
-    @property
-    def used(self) -> int:
-        """Bytes of the receive buffer."""
-        return sum(len(datagram) + DATAGRAM_OVERHEAD_BYTES for _, datagram in self.waiting)
-
     def arrives(self, wire: Wire, datagram: bytes) -> bool:
         """Returns False if the receive buffer is full, and the datagram is gone."""
-        if self.used + len(datagram) + DATAGRAM_OVERHEAD_BYTES > self.capacity and self.waiting:
+        used = self.used + len(datagram) + DATAGRAM_OVERHEAD_BYTES
+        if used > self.capacity and self.waiting:
             return False
         self.waiting.append((wire, datagram))
+        self.used = used
         return True
 
     def run(self) -> list[tuple[Wire, bytes]]:
@@ -142,6 +141,7 @@ class ModelServer:
                 pipeline._next_turn.clear()
                 pipeline.turn(monotonic())
         self.waiting.clear()
+        self.used = 0
         self._read_log()
         return [(wire, answer) for wire in asked for answer in wire.answers()]
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from fastlog.client.retransmit import Unacknowledged
 from tests.helpers.client_model import Rig
 from tests.helpers.client_model_memory import run_out_of_memory
 from tests.helpers.client_model_network import HERE
@@ -132,3 +133,33 @@ def log_many(run):
 
 def test_a_replay_does_not_ask_once_for_each_entry_that_the_server_passes_over(live):
     live(HERE, acknowledges_critical, log_many, log_many, wait, spill=True, window=4, queue_bytes=4_000)
+
+
+def sent_and_not_noted(run):
+    """Memory runs out when an entry was sent, and is still in the queue; and then the way ends."""
+    add = Unacknowledged.add
+
+    def failing(*given):
+        Unacknowledged.add = add
+        add(*given)
+        run.network.is_unreachable = True
+        raise MemoryError
+
+    run.put(run.program, "ERROR", 0)
+    run.program.has_failed = run.program.thread.trouble.may_come = run.oracle.may_repeat = True
+    Unacknowledged.add = failing
+    run.work(1)
+
+
+@pytest.mark.parametrize("spill", [False, True])
+def test_an_entry_that_an_error_left_in_two_places_is_in_one_again(live, spill):
+    live(ELSEWHERE, start_server, log, sent_and_not_noted, wait, way_comes_back, wait, spill=spill)
+
+
+def test_a_way_that_has_become_longer_for_good(live):
+    """The ACKs of entries that were sent again measure nothing."""
+
+    def newest_were_sent_once(run):
+        assert [entry.handed for entry in run.oracle.entries[-10:]] == [1] * 10
+
+    live(ELSEWHERE, start_server, *[log, moment] * 10, slow_answers, *[log, moment] * 30, newest_were_sent_once)

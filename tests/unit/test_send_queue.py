@@ -193,14 +193,3 @@ def test_the_queue_is_past_the_entries_it_has_sent():
     assert past.send() == ["b"]
     assert past.queue.is_past(2)
     assert not past.queue.is_past(3)
-
-
-def test_an_entry_that_an_error_left_in_two_places_is_counted_once():
-    cut_short = Sending()
-    cut_short.put("A", "b")
-    datagram = cut_short.queue.next(0.0, PLENTY)
-    sequence, line, item = datagram.priority[0]
-    cut_short.unacknowledged.add(sequence, line, 0.0, item)  # sent, and then memory ran out
-    held = [*cut_short.queue.items, item]
-    cut_short.outbox.recount(held)
-    assert cut_short.outbox.entries == (1, 1)

@@ -122,6 +122,19 @@ def test_an_ack_of_the_level_in_time_keeps_it():
     assert not level.unheard.levels
 
 
+def test_entries_that_are_too_long_say_nothing_of_their_level():
+    """Later entries of the level are acknowledged."""
+    level = Sending()
+    level.put("ERROR", 2 * LEVEL_AFTER)
+    level.send(0.0)
+    level.put("ERROR")
+    [(short, _)] = level.send(0.1)
+    level.delivery.take_acks([short], 0.2)
+    level.pass_over(1.0)
+    assert len(level.unheard.aside) == 2 * LEVEL_AFTER
+    assert not level.unheard.levels
+
+
 def test_the_ack_of_an_entry_that_was_sent_once_ends_it_at_once():
     level = Sending()
     level.put("WARNING", LEVEL_AFTER)
@@ -163,10 +176,11 @@ def test_with_a_file_for_them_entries_that_are_passed_over_leave_the_memory():
     spilling.send(0.0)
     spilling.pass_over(1.0, lambda lines: False)
     assert (len(spilling.unheard.aside), spilling.delivery.counts.set_aside) == (2, 0)
+    spilling.delivery.pass_over(2.0, lambda lines: kept.extend(lines) or True)  # the disk takes them again
+    assert (len(kept), spilling.delivery.counts.set_aside) == (2, 2)
     spilling.put("ERROR")
     spilling.send(1.0)
-    spilling.pass_over(2.0, lambda lines: kept.extend(lines) or True)
-    assert (len(kept), spilling.delivery.counts.set_aside) == (1, 1)
+    spilling.pass_over(3.0, lambda lines: False)
     spilling.delivery.end(lambda lines: kept.extend(lines) or True)
     assert (len(kept), spilling.delivery.counts.set_aside, spilling.delivery.counts.given_up) == (3, 3, 0)
     assert spilling.outbox.entries == (0, 0)
@@ -189,6 +203,20 @@ def test_a_server_that_takes_what_it_is_asked_and_never_answers_acknowledges_non
     [(sequence, _)] = none.send(2.0)
     none.delivery.take_acks([sequence], 3.0)  # so it does acknowledge something
     assert none.unheard.levels == set()
+
+
+def test_entries_that_the_server_passes_over_leave_half_of_the_lane_to_newer_ones():
+    full = Sending(queue_entries=100)
+    full.put("ERROR", 60)
+    sent = [sequence for sequence, _ in full.send(0.0)]
+    full.pass_over(1.0)
+    assert list(full.unheard.aside) == sent
+    full.delivery.make_room()
+    assert full.outbox.entries == (0, 49)
+    assert list(full.unheard.aside) == sent[11:]  # the oldest are given up
+    assert full.delivery.counts.given_up == 11
+    full.delivery.make_room()
+    assert full.delivery.counts.given_up == 11
 
 
 def test_time_in_which_the_thread_did_not_run_does_not_count():

@@ -7,8 +7,6 @@ import fastlog
 
 logging.basicConfig(level="INFO", handlers=[fastlog.Handler(port=os.environ["LOG_PORT"], fields=["process"])])
 logging.error("loaded by %d", os.getpid())
-# uWSGI without Python's hooks forks without Python's lock. A worker that is forked while a thread has it would hang.
-logging.getLogger().handlers[0].flush()
 
 
 def application(environment, start_response):
