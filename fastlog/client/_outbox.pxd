@@ -87,4 +87,5 @@ cdef class Outbox:
     # -1 with an exception set: that of a signal handler.
     cdef int call_owner(self) except -1
     cdef void wake(self) noexcept
+    cdef void count(self, list items) noexcept
     cdef size_t write(self, Item item, uint64_t sequence, uint8_t *to) noexcept

@@ -362,11 +362,16 @@ cdef class Outbox:
 
     def recount(self, list items not None):
         """After an error: the client holds these items, and those that are not fetched."""
+        # Nothing may allocate here: the garbage collector would run code that puts an entry.
+        self.lanes[0].entries = self.lanes[0].bytes = 0
+        self.lanes[1].entries = self.lanes[1].bytes = 0
+        self.count(items)
+        self.count(self.items)
+
+    cdef void count(self, list items) noexcept:
+        """Adds items to their lanes."""
         cdef Item item
-        cdef int i
-        for i in range(2):
-            self.lanes[i].entries = self.lanes[i].bytes = 0
-        for item in items + self.items:
+        for item in items:
             self.lanes[item.priority].entries += 1
             self.lanes[item.priority].bytes += PyBytes_GET_SIZE(item.body)
 
