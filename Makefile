@@ -98,7 +98,7 @@ docker-clean:  ## remove the containers and images; the volume with the logs sta
 
 ##@ To work on it
 
-test: $(VENV)/dev  ## the whole test suite; about six minutes on two cores
+test: $(VENV)/dev  ## the whole test suite; about eight minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
 
 test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest alone
