@@ -350,7 +350,7 @@ cdef class PlainCopy:
         names = names_of_fields(kind)
         if names is not None:
             return self.fields_of(names, value, depth)
-        if is_subtype(kind, DateTime):  # pandas' NaT is one, too, and is no time
+        if is_subtype(kind, DateTime):  # pandas' NaT is one, too, and is not a time
             return self.short(text_of(iso_text(value))) if value == value else None
         if kind is Raw:
             return self.raw(value, depth)

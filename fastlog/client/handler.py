@@ -156,7 +156,7 @@ _CLIENT_OPTIONS = {
 
 
 def _threshold(level: object) -> Any:
-    """A level as `logging` takes it. What is no level is left to `logging`, which raises."""
+    """A level as `logging` takes it. What is not a level is left to `logging`, which raises."""
     if isinstance(level, str):
         name = str.__str__(level).strip()
         numbers = logging.getLevelNamesMapping()

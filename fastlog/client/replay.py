@@ -100,7 +100,7 @@ class Replay:
         self._asked = 0  # questions to the server since it is silent
         self._witness: tuple[int, bytes] | None = None  # the entry that was acknowledged last
         self._ask_at = math.inf  # when the witness is asked
-        self._saved = counts.replayed  # when the file was told how far it is acknowledged
+        self._saved = counts.replayed  # when that was noted in the file
 
     def turn(self, now: float, may_begin: bool, new: Unacknowledged) -> bool:
         """Does the work that is due. `new` are the client's new entries, which go to the same server. Returns True when
@@ -126,7 +126,7 @@ class Replay:
         return not self._starts and self._next is None and self.file.is_read
 
     def save(self) -> None:
-        """Tells the file how far it is acknowledged. If the disk refuses, a later program repeats more."""
+        """Notes in the file how far it is acknowledged. If the disk refuses, a later program repeats more."""
         self._saved = self._counts.replayed
         position = self._next.start if self._next else self.file.position
         with suppress(OSError):

@@ -58,7 +58,7 @@ class SpillDirectory:
         self.look_at = min(self.look_at, now + LOOK_TROUBLE_SEC)
 
     def take_over(self) -> SpillFile | None:
-        """The oldest file that a program has left; None if there is none, or the search has to go on later."""
+        """The oldest file that a program has left; None if there is none, or the search has to continue later."""
         for _ in range(OPENED_PER_CALL):
             if not self._left:
                 break

@@ -1,4 +1,4 @@
-"""Waits for what a command has given to a client, for as long as it moves, and tells the user what happens meanwhile.
+"""Waits for what a command has given to a client, for as long as it moves, and reports to the user what happens meanwhile.
 
 Nothing here waits for longer than the time-out while nothing moves, nor, after a signal, for longer than that in all.
 """
@@ -113,7 +113,7 @@ class Delivery:
 
     def _look(self) -> bool:
         """Whether something has moved since the last look: as long as entries wait for their ACK, only ACKs count,
-        since a server that is away does not keep anybody from sending. Tells the user of losses and waits."""
+        since a server that is away does not keep anybody from sending. Reports losses and waits to the user."""
         before, stats, now = self._stats, self._client.stats(), time.monotonic()
         waits = stats.unacknowledged or stats.given_up > before.given_up
         moved = stats.acknowledged > before.acknowledged or (not waits and stats.sent > before.sent)
