@@ -56,11 +56,11 @@ def shrunk(rig: Rig, seed: int) -> list[Step]:
     return steps
 
 
-def report(rig: Rig, seed: int) -> str:
-    """The shortest run that still fails, step by step, and how it fails."""
+def report(rig: Rig, seed: int, why: str) -> str:
+    """The shortest run that still fails, step by step, and how it fails. `why` is how the whole run failed."""
     trace: list[str] = []
-    why = why_it_fails(rig, seed, shrunk(rig, seed), trace)
-    return "\n".join([f"seed {seed}:", *trace, why or "it does not fail again"])
+    again = why_it_fails(rig, seed, shrunk(rig, seed), trace)
+    return "\n".join([f"seed {seed}:", *trace, again or f"{why}\nIt does not fail again."])
 
 
 def main(make_rig: Callable[[], Rig]) -> int:
@@ -78,9 +78,9 @@ def main(make_rig: Callable[[], Rig]) -> int:
             done += 1
             if done % PROGRESS == 0:
                 print(f"{done} runs, up to seed {seed}", flush=True)
-            if why_it_fails(rig, seed):
+            if why := why_it_fails(rig, seed):
                 failed += 1
-                print(report(rig, seed), flush=True)
+                print(report(rig, seed, why), flush=True)
                 if failed == options.most:
                     break
     finally:

@@ -24,8 +24,8 @@ def rig(tmp_path):
 @pytest.mark.parametrize("share", range(SHARES))
 def test_every_random_run_keeps_what_is_promised(rig, share):
     for seed in range(FIRST + share, FIRST + RUNS, SHARES):
-        if why_it_fails(rig, seed):
-            pytest.fail(report(rig, seed))
+        if why := why_it_fails(rig, seed):
+            pytest.fail(report(rig, seed, why))
 
 
 def test_a_run_is_the_same_each_time(rig):
