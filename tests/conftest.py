@@ -10,6 +10,7 @@ from tests.helpers.small_disk import small_disk as small_disk
 
 # A shell has what it runs in the background ignore it, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Waits for what a command has given to a client, for as long as it moves, and reports to the user what happens meanwhile.
+"""Waits for what a command has given to a client, for as long as it moves, and reports meanwhile what happens.
 
 Nothing here waits for longer than the time-out while nothing moves, nor, after a signal, for longer than that in all.
 """
