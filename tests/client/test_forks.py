@@ -16,12 +16,14 @@ def sleeping():
         if all((thread / "wchan").read_text().startswith("poll") for thread in threads):
             return [(thread / "status").read_text().partition("ctxt_switches")[2] for thread in threads]
     except OSError: pass  # it has just ended
-def c_fork():
-    "Waits until all other threads sleep. Python hangs in the child if one of them waited for the GIL at the fork."
+def wait_until_others_sleep():
+    "Python hangs in the child if one of the other threads waited for the GIL at the fork."
     since, slept = time.monotonic(), None
     while slept is None or time.monotonic() < since + 0.02:
         now = sleeping()
         if now is None or now != slept: since, slept = time.monotonic(), now
+def c_fork():
+    wait_until_others_sleep()
     return ctypes.PyDLL(None).fork()  # it keeps the GIL, and calls none of Python's hooks
 def in_child(work, fork=c_fork):
     "Runs `work` in a child; its error is one of the program."
@@ -101,6 +103,7 @@ def test_children_that_the_c_library_does_not_know_of_deliver_their_own_entries(
         import platform
         def bare_fork():
             libc = ctypes.PyDLL(None)
+            wait_until_others_sleep()
             if sys.argv[2] == "_Fork": return libc._Fork()
             return libc.syscall({"x86_64": 56, "aarch64": 220}[platform.machine()], int(signal.SIGCHLD), 0, 0, 0, 0)
         def child():
