@@ -1,7 +1,6 @@
 """What a client is given besides entries: constant fields, whether it is enabled, its methods, its types."""
 
 import inspect
-import json
 import logging
 import logging.config
 import os
@@ -16,12 +15,9 @@ import pytest
 import fastlog
 from fastlog.errors import ConfigError
 from fastlog.testing import capture_entries
+from tests.helpers.stored import entries
 
 ROOT = Path(__file__).parents[2]
-
-
-def entries(server) -> list[dict]:
-    return [json.loads(line) for line in server.whole_log().splitlines()]
 
 
 # Constant fields

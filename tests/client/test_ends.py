@@ -22,14 +22,6 @@ def attach(**options):
 
 
 @pytest.fixture
-def nobody():
-    """A port at which nothing listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-@pytest.fixture
 def silent():
     """The port of a socket that takes everything and answers nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taking:

@@ -1,7 +1,6 @@
 """Spill files against the real server: nothing is lost, nothing is stored twice, and no other file is touched."""
 
 import errno
-import json
 import os
 import signal
 import socket
@@ -19,49 +18,7 @@ from fastlog.limits import SEQUENCE_WINDOW
 from tests.helpers.bad_network import BadNetwork
 from tests.helpers.running import PATIENCE_SEC, eventually, run_fastlog, run_python
 from tests.helpers.small_disk import only_root
-
-
-def entries(server) -> list[dict]:
-    return [json.loads(line) for line in server.whole_log().splitlines()]
-
-
-def messages(server) -> list[str]:
-    return [entry["message"] for entry in entries(server)]
-
-
-class Closing:
-    def __init__(self, client: Client) -> None:
-        self._client = client
-
-    def close(self) -> None:
-        """Does not wait for the entries that a test leaves."""
-        self._client.close(0)
-
-
-@pytest.fixture
-def client(closing):
-    """A client of a server."""
-
-    def make(server, **options) -> Client:
-        made = Client("127.0.0.1", getattr(server, "port", server), **options)
-        closing(Closing(made))
-        return made
-
-    return make
-
-
-def account(server) -> dict:
-    """The server's stats when it has taken all that was sent before."""
-    server.send([b'{"level":"END","message":"after the others"}'])
-    return eventually(server.stats, lambda stats: stats["level_distribution"]["OTHER"] == 1)
-
-
-@pytest.fixture
-def nobody():
-    """A port at which nothing listens."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+from tests.helpers.stored import account, entries, messages
 
 
 @pytest.fixture

@@ -1,49 +1,23 @@
 """Entries, or levels, that the server does not acknowledge: they are not sent again and again, nothing waits for them,
 and the client says so. And a client that was stopped for a while."""
 
-import json
 import signal
 import subprocess
 import sys
 import time
 
-import pytest
-
 from fastlog import Client
 from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, eventually, run_python
+from tests.helpers.stored import messages
 
 WITH_WARNING = ("WARNING", "ERROR", "CRITICAL")
 TOO_LONG = "x" * 20_000  # for a server with this setting
 SHORT_BUFFER = {"BUFFER_SIZE": "8192"}
 
 
-@pytest.fixture
-def client(closing):
-    """A client of a server."""
-
-    class Closing:
-        def __init__(self, made: Client) -> None:
-            self._made = made
-
-        def close(self) -> None:
-            """Does not wait for the entries that a test leaves."""
-            self._made.close(0)
-
-    def make(server, **options) -> Client:
-        made = Client(port=server.port, **options)
-        closing(Closing(made))
-        return made
-
-    return make
-
-
 def received(server) -> int:
     """Entries that reached the server, repetitions included."""
     return server.stats()["total_received"]
-
-
-def messages(server) -> list[str]:
-    return [json.loads(line)["message"] for line in server.whole_log().splitlines()]
 
 
 def send_both(sender: Client, level: str, number: int, other: str) -> None:

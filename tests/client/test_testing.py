@@ -24,22 +24,6 @@ def memory(closing):
 
 
 @pytest.fixture
-def client(closing):
-    """Makes clients of a collector; what a test leaves is not waited for."""
-
-    class Closing:
-        def __init__(self, made: Client) -> None:
-            self.close = lambda: made.close(0)
-
-    def make(memory: Collector, **options) -> Client:
-        made = Client(memory.host, memory.port, **options)
-        closing(Closing(made))
-        return made
-
-    return make
-
-
-@pytest.fixture
 def connected(closing):
     """Makes sockets that are connected to a collector or a server."""
 

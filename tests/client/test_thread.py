@@ -9,6 +9,19 @@ from fastlog import Client, Handler
 from tests.helpers.python_programs import run_program, stored
 from tests.helpers.running import PATIENCE_SEC, eventually
 
+INTERRUPT = """
+def interrupt_at(line, *files):
+    "Raises an error before that line, counted in the files whose paths have one of these texts."
+    left = line
+    def trace(frame, event, argument):
+        nonlocal left
+        if not any(file in frame.f_code.co_filename for file in files): return None
+        left -= event == "line"
+        if left == 0: raise KeyboardInterrupt
+        return trace
+    return trace
+"""
+
 
 def test_a_process_without_a_free_descriptor_delivers_as_soon_as_there_is_one(start):
     server = start()
@@ -157,19 +170,10 @@ def test_an_interrupted_start_is_made_up_for(start):
     """The error of a signal handler may come before each line of the first call."""
     server = start()
     program = """
-        def interrupt_at(line):
-            left = line
-            def trace(frame, event, argument):
-                nonlocal left
-                if "/fastlog/" not in frame.f_code.co_filename: return None
-                left -= event == "line"
-                if left == 0: raise KeyboardInterrupt
-                return trace
-            return trace
         interrupted = 0
         while interrupted < 100:
             client = Client("127.0.0.1", port)
-            sys.settrace(interrupt_at(interrupted + 1))
+            sys.settrace(interrupt_at(interrupted + 1, "/fastlog/"))
             try:
                 client.send("ERROR", "perhaps")
                 break
@@ -182,28 +186,19 @@ def test_an_interrupted_start_is_made_up_for(start):
             assert client.close()
         assert interrupted > 1, interrupted
         """
-    run_program(program, server.port)
+    run_program(program, server.port, first=INTERRUPT)
     assert "1" in stored(server)
 
 
 def test_an_error_of_a_signal_handler_in_a_call_that_does_the_work_leaves_nothing_undone(start):
     server = start()
     program = """
-        def interrupt_at(line):
-            left = line
-            def trace(frame, event, argument):
-                nonlocal left
-                if not frame.f_code.co_filename.endswith(("client/thread.py", "client/lookup.py")): return None
-                left -= event == "line"
-                if left == 0: raise KeyboardInterrupt
-                return trace
-            return trace
         interrupted, is_done = 0, False
         while not is_done and interrupted < 1000:
             client = Client("127.0.0.1", port)
             client._thread._start_at = float("inf")  # as if no thread could be started
             client.send("ERROR", "m")
-            sys.settrace(interrupt_at(interrupted + 1))
+            sys.settrace(interrupt_at(interrupted + 1, "client/thread.py", "client/lookup.py"))
             try:
                 is_done = client.flush(20)
             except KeyboardInterrupt:
@@ -214,7 +209,7 @@ def test_an_error_of_a_signal_handler_in_a_call_that_does_the_work_leaves_nothin
             assert client.close()
         assert is_done and interrupted > 10, interrupted
         """
-    run_program(program, server.port)
+    run_program(program, server.port, first=INTERRUPT)
 
 
 CLOSES = """
@@ -399,16 +394,6 @@ def test_a_handler_that_is_closed_delivers_in_the_background_and_takes_records_a
 
 def threads() -> list[str]:
     return os.listdir(Path("/proc/self/task"))
-
-
-@pytest.fixture
-def nobody():
-    """A port at which nothing listens."""
-    import socket
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def test_a_closed_client_has_no_thread(start):

@@ -7,7 +7,6 @@ one. To the core, each socket of the client is a socket of its own, a wire.
 import contextlib
 import math
 import os
-import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +25,6 @@ DATAGRAM_OVERHEAD_BYTES = 768  # what the kernel charges for a datagram besides 
 ACK_BYTES = 100
 SMALL_BUFFER = 3_000  # a BUFFER_SIZE that most entries of a run fit in
 
-_ACK = re.compile(rb'\{"ack":true,"sequence":([0-9]+)\}')
 
 # Levels that are acknowledged, and BUFFER_SIZE. The first are the client's own.
 KINDS = [(("ERROR", "CRITICAL"), 65_536), (("CRITICAL",), 65_536), (("ERROR", "CRITICAL"), SMALL_BUFFER), ((), 65_536)]
@@ -160,7 +158,3 @@ class ModelServer:
         self._read += end
         for line in data[:end].splitlines():
             self._on_stored(line, self.levels)
-
-
-def sequence_of_ack(answer: bytes) -> int:
-    return int(_ACK.fullmatch(answer)[1])

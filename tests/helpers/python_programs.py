@@ -1,12 +1,12 @@
 """Programs that tests run to their end, and what they leave in the log."""
 
-import json
 import os
 import subprocess
 import sys
 from textwrap import dedent
 
 from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, run_python
+from tests.helpers.stored import messages
 
 IMPORTS = """
 import atexit, copy, gc, logging, os, pickle, signal, socket, sys, threading, time, weakref
@@ -40,4 +40,4 @@ def run_file(path, text: str, port: int, *arguments: object) -> subprocess.Compl
 def stored(server) -> list[str]:
     """Ends the server; returns the messages in its log."""
     server.stop()
-    return [json.loads(line)["message"] for line in server.whole_log().splitlines()]
+    return messages(server)

@@ -1,0 +1,19 @@
+"""What a server has stored."""
+
+import json
+
+from tests.helpers.running import Server, eventually
+
+
+def entries(server: Server) -> list[dict]:
+    return [json.loads(line) for line in server.whole_log().splitlines()]
+
+
+def messages(server: Server) -> list[str]:
+    return [entry["message"] for entry in entries(server)]
+
+
+def account(server: Server) -> dict:
+    """The server's stats when it has taken all that was sent before."""
+    server.send([b'{"level":"END","message":"after the others"}'])
+    return eventually(server.stats, lambda stats: stats["level_distribution"]["OTHER"] == 1)
