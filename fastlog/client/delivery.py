@@ -43,7 +43,7 @@ class Delivery:
         self._unacknowledged = unacknowledged
         self._queue = queue
         self._unheard = unheard
-        self._give_up_sec = options.give_up_sec if options.spill is None else math.inf
+        self._give_up_sec = options.gives_up_after_sec
         self._taken = 0  # asks in a row that the server took and did not answer
 
     def take_acks(self, sequences: list[int], now: float) -> float | None:

@@ -12,9 +12,10 @@ from collections import deque
 
 import msgspec
 
+from fastlog.client.reach import SHARED_COUNTED_SEC
+
 KEPT_MAX = 1024  # datagrams: more than a client sends until it is refused
 KEPT_MAX_BYTES = 1 << 20
-COUNTED_SEC = 30.0  # for so long it is known how much was sent
 STEP_SEC = 0.5  # what is sent within this time is counted together
 
 
@@ -53,7 +54,7 @@ class Flight:
         steps = self._steps
         if not steps or at - steps[-1].at >= STEP_SEC:
             steps.append(_Step(at))
-            while at - steps[0].at > COUNTED_SEC:
+            while at - steps[0].at > SHARED_COUNTED_SEC:
                 steps.popleft()
         steps[-1].datagrams += 1
         steps[-1].entries += entries

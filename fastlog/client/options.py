@@ -1,5 +1,6 @@
 """The options of a client, checked in one place."""
 
+import math
 import os
 import socket
 from collections.abc import Iterable
@@ -69,6 +70,11 @@ class ClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     datagram_bytes: Annotated[int | None, _option("a whole number")] = None
     fields: Annotated[dict[str, Any] | None, _option("a mapping of names to values")] = None
     enable: _Flag = True
+
+    @property
+    def gives_up_after_sec(self) -> float:
+        """`give_up_sec`, but with a spill file nothing is given up."""
+        return self.give_up_sec if self.spill is None else math.inf
 
     @property
     def host_field(self) -> bytes:

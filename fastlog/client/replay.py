@@ -25,7 +25,6 @@ from fastlog.limits import SEQUENCE_WINDOW
 PACK_BYTES = 1_400  # several entries share a datagram: every path carries it, and so does a small BUFFER_SIZE
 DATAGRAMS_PER_TURN = 64  # as many as new entries may take before the thread looks at other work
 CURSOR_ENTRIES = 1_024  # acknowledged before the file says so: far fewer than the server recognises as stored
-CONNECT_AGAIN_SEC = 1.0  # after the system had no socket
 ASIDE_AGAIN_SEC = 1.0  # after the disk refused what is to be set aside
 PROBE_TRIES = 2  # of the first entry without an answer, before the next one is tried as well
 SUSPECT_TRIES = 3  # of an entry, before the witness is asked whether the server answers at all

@@ -115,12 +115,10 @@ class Loss:
 
     def wait(self, times: int, timeout_sec: float) -> float:
         """How long an entry that was sent so often waits for its ACK."""
-        in_vain = times - self.quick_tries if times > QUICK_TRIES else 0
-        return (
-            min(timeout_sec * float(2 ** min(in_vain, DOUBLINGS_MAX)), LONGEST_BACKOFF_SEC)
-            if in_vain > 0
-            else timeout_sec
-        )
+        if times <= QUICK_TRIES or times <= self.quick_tries:  # most entries need no look at the losses
+            return timeout_sec
+        in_vain = min(times - self.quick_tries, DOUBLINGS_MAX)
+        return min(timeout_sec * float(2**in_vain), LONGEST_BACKOFF_SEC)
 
     @property
     def quick_tries(self) -> int:

@@ -22,9 +22,9 @@ from fastlog.entry import LEVELS
 from fastlog.limits import SEQUENCE_WINDOW
 
 HOLD_SEC = 10.0  # how long an unacknowledged entry holds back entries that would be too far ahead of it
+HOLD_UNHEARD_SEC = 1.0  # the same while the server has acknowledged nothing: it may not acknowledge these levels at all
 FEW_HELD = 16  # entries that have held back others for their time: lost by chance; more show an outage
 HELD_SHARE = 1 / 2  # of the ordinary lane: when more waits, nothing is held back, since entries would be dropped soon
-HOLD_UNHEARD_SEC = 1.0  # the same while the server has acknowledged nothing: it may not acknowledge these levels at all
 NEARLY_FULL = 15 / 16  # of the priority lane: room for what comes until entries that wait have gone
 ORDINARY, PRIORITY = 0, 1  # the lanes
 LET_GO = 256  # overtaken entries in a turn, so that they are not sent all at once

@@ -38,8 +38,7 @@ class Worker:
         self._peer = Peer(options, connect, outbox.wake_thread)
         self._unacknowledged = Unacknowledged()
         self._queue = SendQueue(options, outbox, self._unacknowledged)
-        # With a spill file nothing is given up.
-        self._unheard = Unheard(options.give_up_sec if options.spill is None else math.inf)
+        self._unheard = Unheard(options.gives_up_after_sec)
         self._spill = None if options.spill is None else Spill(options.spill, options.pack, outbox.line, connect)
         self._has_begun = False
         self._pack_delay_sec = options.pack_delay_sec
