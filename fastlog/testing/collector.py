@@ -156,6 +156,8 @@ class Collector(EntryLog):
         try:
             yield
         finally:
+            if self._receiver:
+                self._receiver.take_waiting()
             with self._changed:
                 setattr(self, name, before)
 
@@ -249,6 +251,7 @@ class _Receiver:
         self._socket = listener
         self._take = take
         self._end = os.eventfd(0, os.EFD_CLOEXEC)
+        self._taking = threading.Lock()  # from the receipt of a datagram until it is taken
         self._thread = threading.Thread(target=self._run, name="fastlog.testing.Collector", daemon=True)
         self._thread.start()
 
@@ -261,23 +264,29 @@ class _Receiver:
         os.close(self._end)
         self._socket.close()
 
+    def take_waiting(self) -> None:
+        """Takes the datagrams that are here."""
+        for _ in range(DATAGRAMS_AT_END):
+            if not self._receive():
+                break
+
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
             selector.register(self._end, selectors.EVENT_READ)
             while not any(key.fd == self._end for key, _ in selector.select()):
                 self._receive()
-        for _ in range(DATAGRAMS_AT_END):
-            if not self._receive():
-                break
+        self.take_waiting()
 
     def _receive(self) -> bool:
         """Takes a datagram, if there is one."""
-        try:
-            datagram, sender = self._socket.recvfrom(DATAGRAM_READ_BYTES)
-        except OSError:
-            return False
-        for ack in self._take(datagram, sender):
+        with self._taking:
+            try:
+                datagram, sender = self._socket.recvfrom(DATAGRAM_READ_BYTES)
+            except OSError:
+                return False
+            acks = self._take(datagram, sender)
+        for ack in acks:
             try:
                 self._socket.sendto(ack, sender)
             except OSError:  # the sender is gone, or sends again

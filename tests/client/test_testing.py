@@ -175,6 +175,14 @@ def test_while_it_is_silent_entries_come_and_no_ack_goes(memory, client):
     assert memory.messages == ["m"]
 
 
+def test_what_has_come_while_it_was_lossy_is_lost(memory, connected):
+    sender = connected(memory.port)
+    for number in range(50):
+        with memory.lossy(1.0):
+            sender.send(entry("INFO", f"{number}"))
+    assert memory.messages == []
+
+
 def test_a_lossy_way_loses_datagrams_and_acks(memory, client):
     shop = client(memory, pack=False)
     with memory.lossy(0.3):
