@@ -8,13 +8,15 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from fastlog.entry import LEVELS, known_level
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES
 
+Input = Literal["json", "syslog", "gelf"]
+INPUTS: tuple[Input, ...] = get_args(Input)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
@@ -52,6 +54,21 @@ def _number_or_off(text: str) -> int | None:
 
 def _list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
+
+
+def _inputs(text: str) -> list[str]:
+    return list(dict.fromkeys(name.lower() for name in _list(text)))
+
+
+def _zone(text: str) -> str:
+    if text and text.lower() != "local":
+        import zoneinfo  # here, since only this setting needs it
+
+        try:
+            zoneinfo.ZoneInfo(text)
+        except (KeyError, OSError) as error:
+            raise ValueError(text) from error
+    return text
 
 
 def _path(text: str) -> str:
@@ -104,6 +121,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "receiving", "UDP port; 0 picks a free one and prints it", "a whole number from 0 to 65535", ge=0, le=65535
         ),
     ] = DEFAULT_PORT
+    inputs: Annotated[
+        tuple[Input, ...],
+        _setting(
+            "receiving",
+            "the formats that are taken; each datagram shows its own by its first bytes",
+            f"a comma-separated list of {', '.join(INPUTS)}",
+            parse=_inputs,
+            min_length=1,
+        ),
+    ] = INPUTS
+    syslog_zone: Annotated[
+        str,
+        _setting(
+            "receiving",
+            "time zone of syslog's stamps without one; empty: the time of receipt counts, and `stamp` keeps theirs",
+            "`local`, or a name of the tz database such as `UTC` or `Europe/Berlin`",
+            parse=_zone,
+        ),
+    ] = ""
+    stamp: Annotated[
+        Literal["missing", "always", "never"],
+        _setting(
+            "receiving",
+            "whether a JSON entry gets `received` and `source`; `missing`: where it lacks `timestamp` or `host`",
+            "missing, always or never",
+        ),
+    ] = "missing"
     buffer_size: Annotated[
         int,
         _setting("receiving", "largest datagram accepted, in bytes", "a whole number from 1 to 65536", ge=1, le=65536),

@@ -16,9 +16,10 @@ cdef enum:
     SHARE_SHIFT = 64 - 6
 
 cdef enum RejectReason:
-    # Why input is rejected. The scanner's reasons begin at SCANNED; the others need no look into the datagram.
+    # Why input is rejected. The scanner's reasons begin at SCANNED.
     EMPTY, TRUNCATED, SCANNED
     DENIED = SCANNED + REASON_COUNT
+    GELF, INCOMPLETE, RATE
     REJECTED_COUNT
 
 # How much may still be noted: pieces, and their bytes.

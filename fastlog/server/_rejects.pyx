@@ -17,6 +17,9 @@ REJECTED = {
     "truncated": "the datagram is longer than `BUFFER_SIZE`; all of it is rejected",
     **REASONS,
     "denied": "the sender is not in a network of `ALLOW_FROM`; its datagram is neither scanned nor kept",
+    "gelf": "a packed datagram or a chunk that is damaged, too large, or neither an entry nor GELF",
+    "incomplete": "a message in chunks of which one did not come in time, or that had to make room for others",
+    "rate": "the sender is over `RATE_LIMIT`; its datagram is neither scanned nor kept",
 }
 REJECTED_NAMES = tuple(REJECTED)
 

@@ -9,7 +9,8 @@ HALL = ""  # the modules that lie in fastlog/ itself
 MAY_IMPORT = {
     HALL: {HALL},
     "logs": {HALL, "logs"},
-    "server": {HALL, "server"},
+    "inputs": {HALL, "inputs"},
+    "server": {HALL, "inputs", "server"},
     "client": {HALL, "client"},
     "loadtest": {HALL, "client", "loadtest"},
     "commands": {HALL, "logs", "server", "client", "loadtest", "commands"},

@@ -1,0 +1,7 @@
+"""What senders speak besides fastlog's own entries: syslog, GELF, and packed or cut datagrams of either.
+
+Each format has a converter in C, which writes an entry's line, and beside it a readable reference in Python, which must
+agree with it on any bytes.
+
+- `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
+"""
