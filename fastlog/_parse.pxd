@@ -31,6 +31,8 @@ cdef struct Piece:
     const uint8_t *next
     # ACCEPTED, or why the piece was rejected.
     Reason reason
+    # A rejected object that is GELF.
+    bint is_gelf
     # These are set for accepted entries only.
     Level level
     bint has_sequence

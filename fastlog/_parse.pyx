@@ -517,6 +517,7 @@ cdef const uint8_t *next_line(const uint8_t *p, const uint8_t *end) noexcept nog
 cdef void reject(const uint8_t *known, const uint8_t *end, Reason reason, Piece *piece) noexcept nogil:
     """Rejects the piece, which reaches to the first line after `known` that could be an entry."""
     piece.reason = reason
+    piece.is_gelf = False
     piece.next = next_line(known, end)
     piece.end = piece.next
     while piece.end > piece.start and (piece.end - 1)[0] in (c' ', c'\t', c'\r', c'\n'):

@@ -4,7 +4,7 @@
 # 2.5.5.2). Here both are one key, and one text: 192.0.2.1.
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 
 from fastlog._linux cimport (
     AF_INET,
@@ -12,7 +12,6 @@ from fastlog._linux cimport (
     IF_NAMESIZE,
     be64toh,
     htobe64,
-    htonl,
     if_indextoname,
     inet_ntop,
     ntohl,
@@ -21,6 +20,8 @@ from fastlog._linux cimport (
     sockaddr_in,
     sockaddr_in6,
 )
+
+from fastlog.inputs._receipt cimport Receipt
 
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash13(const uint64_t *key, const uint64_t *words, size_t count)
@@ -79,24 +80,75 @@ cdef inline AddressKey host_of(const AddressKey *key) noexcept nogil:
 cdef inline uint64_t hash_of(const AddressKey *key, const uint64_t *secret) noexcept nogil:
     return fl_siphash13(secret, <const uint64_t *>key, sizeof(AddressKey) // sizeof(uint64_t))
 
-# The end of a link-local address: `%` and the interface's name, or its number if it is gone (RFC 4007, 11.2). Without
-# it, two senders on two links could have one text.
-cdef inline str zone_of(uint32_t scope):
-    cdef char name[IF_NAMESIZE]
-    if scope == 0:
-        return ""
-    return f"%{scope}" if if_indextoname(scope, name) == NULL else f"%{name.decode('utf-8', 'replace')}"
+# Writes a number in digits; returns where it ends.
+cdef inline char *write_number(char *to, unsigned int number) noexcept nogil:
+    cdef char digits[10]
+    cdef int count = 0
+    while True:
+        digits[count] = c'0' + number % 10
+        count += 1
+        number //= 10
+        if number == 0:
+            break
+    while count:
+        count -= 1
+        to[0] = digits[count]
+        to += 1
+    return to
 
-# An address as text: `192.0.2.1:514`, `[2001:db8::1]:514` or `[fe80::1%eth0]:514`.
-cdef inline str text_of(const AddressKey *key):
-    cdef char text[ADDRESS_TEXT_BYTES]
+cdef inline char *write_ipv4(char *to, const AddressKey *key) noexcept nogil:
+    cdef int shift
+    for shift in range(24, -1, -8):
+        to = write_number(to, <unsigned int>(key.low >> shift & 0xff))
+        to[0] = c'.'
+        to += 1
+    return to - 1
+
+# The end of a link-local address is `%` and the interface's name (RFC 4007, 11.2). Without it, two senders on two links
+# could have one text. The number stands for a name that is gone, or that JSON and logs could not hold as it is.
+cdef inline char *write_ipv6(char *to, const AddressKey *key) noexcept nogil:
     cdef uint64_t parts[2]
-    cdef uint32_t ipv4
-    cdef unsigned int port = <uint16_t>key.scope_and_port
-    if is_ipv4(key):
-        ipv4 = htonl(<uint32_t>key.low)
-        inet_ntop(AF_INET, &ipv4, text, sizeof(text))
-        return f"{text.decode()}:{port}"
+    cdef uint32_t scope = <uint32_t>(key.scope_and_port >> 16)
+    cdef char name[IF_NAMESIZE]
+    cdef size_t size
     parts[0], parts[1] = htobe64(key.high), htobe64(key.low)
-    inet_ntop(AF_INET6, parts, text, sizeof(text))
-    return f"[{text.decode()}{zone_of(<uint32_t>(key.scope_and_port >> 16))}]:{port}"
+    inet_ntop(AF_INET6, parts, to, ADDRESS_TEXT_BYTES)
+    to += strlen(to)
+    if scope == 0:
+        return to
+    to[0] = c'%'
+    if if_indextoname(scope, name) == NULL or not is_plain(name):
+        return write_number(to + 1, scope)
+    size = strlen(name)
+    memcpy(to + 1, name, size)
+    return to + 1 + size
+
+cdef inline bint is_plain(const char *name) noexcept nogil:
+    while name[0]:
+        if not c'!' <= name[0] <= c'~' or name[0] in (c'"', c'\\'):
+            return False
+        name += 1
+    return True
+
+# Says who the sender is: `192.0.2.1:514`, `[2001:db8::1]:514` or `[fe80::1%eth0]:514`.
+cdef inline void note_source(Receipt *receipt, const AddressKey *sender) noexcept nogil:
+    cdef char *to = receipt.source
+    if is_ipv4(sender):
+        receipt.host_at = 0
+        to = write_ipv4(to, sender)
+        receipt.host_size = <unsigned int>(to - receipt.source)
+    else:
+        to[0] = c'['
+        receipt.host_at = 1
+        to = write_ipv6(to + 1, sender)
+        receipt.host_size = <unsigned int>(to - receipt.source) - 1
+        to[0] = c']'
+        to += 1
+    to[0] = c':'
+    to = write_number(to + 1, <uint16_t>sender.scope_and_port)
+    receipt.source_size = <unsigned int>(to - receipt.source)
+
+cdef inline str text_of(const AddressKey *sender):
+    cdef Receipt receipt
+    note_source(&receipt, sender)
+    return receipt.source[:receipt.source_size].decode()

@@ -5,7 +5,9 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 cimport cython
 
 from fastlog._linux cimport pollfd
-from fastlog._parse cimport LEVEL_COUNT, Piece
+from fastlog._parse cimport LEVEL_COUNT, Level, Piece
+from fastlog.inputs._receipt cimport Receipt
+from fastlog.inputs._syslog cimport Zone
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -16,6 +18,11 @@ from fastlog.server._socket cimport Acks, Admission, Arena
 cdef enum:
     # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.
     WATCHED_MAX = 4
+
+cdef enum Input:
+    # The formats, in the order of config.INPUTS.
+    JSON, SYSLOG, GELF
+    INPUT_COUNT
 
 cdef enum Woken:
     # What ended a wait: the clock, a datagram, or something that Python has to look at.
@@ -40,6 +47,8 @@ cdef struct Received:
     # and not stored again.
     uint64_t levels[LEVEL_COUNT]
     uint64_t duplicates
+    # Of the valid entries, those that came as syslog or GELF.
+    uint64_t inputs[INPUT_COUNT]
 
 # How a drain waits for more datagrams, and what ends the wait: the socket is the first of those watched.
 cdef struct Waiting:
@@ -64,6 +73,9 @@ cdef class Intake:
     cdef size_t datagram_max
     cdef uint64_t flush_count
     cdef bint is_priority[LEVEL_COUNT]
+    # Which formats are taken, and the time zone of syslog's stamps.
+    cdef bint takes[INPUT_COUNT]
+    cdef Zone zone
 
     # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
     # burst did not fill the arena, so what came later is for the next turn.
@@ -71,6 +83,12 @@ cdef class Intake:
     cdef Piece piece
     cdef uint64_t now_ms
     cdef bint took_all
+    # When the burst came, if that was asked already, and from whom the datagrams of the slot `receipt_slot` did.
+    cdef Receipt receipt
+    cdef unsigned int receipt_slot
+    # Where lines are made that may be too long for the rest of the line buffer: SCRATCH_BYTES of memory, owned by this
+    # object.
+    cdef uint8_t *scratch
 
     # Priority entries came, perhaps duplicates: they are to be written and acknowledged now. `priority_since_ns` is a
     # lower bound for the arrival of the first.
@@ -87,7 +105,12 @@ cdef class Intake:
     cdef int receive_and_scan(self, int fd) noexcept nogil
     cdef void begin_datagram(self) noexcept nogil
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
+    cdef bint scan_pieces(self, const uint8_t *start, const uint8_t *end, size_t *scanned) noexcept nogil
     cdef bint store_entry(self, const Piece *piece) noexcept nogil
+    cdef bint store_converted(self, Input input, const uint8_t *p, const uint8_t *end) noexcept nogil
+    cdef bint discard(self, const Piece *piece) noexcept nogil
+    cdef void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
+    cdef const Receipt *receipt_here(self) noexcept nogil
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
-    cdef bint reject(self, int reason, size_t datagram_size) noexcept nogil
+    cdef bint reject(self, int reason) noexcept nogil

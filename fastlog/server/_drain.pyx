@@ -9,13 +9,29 @@ import os
 
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.string cimport memchr
+from libc.stdlib cimport free, malloc
+from libc.string cimport memchr, memcpy
 from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
 from fastlog._linux cimport POLLIN, ppoll, sched_yield
-from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, Piece, begin, has_timestamp, next_piece, store, stored_size
-from fastlog.server._address cimport Address, AddressKey, key_of
+from fastlog._parse cimport (
+    ACCEPTED,
+    LEVEL_COUNT,
+    SYNTAX,
+    Level,
+    Piece,
+    Reason,
+    begin,
+    has_timestamp,
+    next_piece,
+    store,
+    stored_size,
+)
+from fastlog.inputs._gelf cimport gelf_line
+from fastlog.inputs._receipt cimport Receipt, converted_room, note_time
+from fastlog.inputs._syslog cimport is_syslog, syslog_line
+from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -23,6 +39,7 @@ from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
+from fastlog.config import INPUTS
 from fastlog.entry import LEVELS
 
 cdef enum:
@@ -37,6 +54,12 @@ cdef enum:
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
+    # Bytes of a converted line. A message of another format has at most so many, and one that is longer is rejected:
+    # readers of the log read blocks of 256 KiB, and would pass over a longer line.
+    LINE_MAX_BYTES = 262_143
+    # No datagram of another format is longer, packed or in chunks: its line could only be too long.
+    CONVERTED_MAX_BYTES = 258_048
+    NO_SLOT = 0xffffffff
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
     PRIORITY_SLACK_NS = 2_000_000
 
@@ -68,10 +91,13 @@ cdef class Intake:
 
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
-    `flush_count`: entries in the line buffer that are to be handed over.
+    `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
+    of `config.INPUTS`.
     """
 
-    def __cinit__(self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1):
+    def __cinit__(
+        self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1, inputs=INPUTS
+    ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
         self.admission = admission
@@ -83,8 +109,16 @@ cdef class Intake:
         self.ledger = Ledger(os.urandom(16))
         for i in range(<unsigned int>WATCHED_MAX + 1):
             self.waiting.watched[i].events = POLLIN
+        self.scratch = <uint8_t *>malloc(converted_room(CONVERTED_MAX_BYTES))
+        if self.scratch == NULL:
+            raise MemoryError
         for level in priority:
             self.is_priority[LEVELS.index(level)] = True
+        for name in inputs:
+            self.takes[INPUTS.index(name)] = True
+
+    def __dealloc__(self):
+        free(self.scratch)
 
     def wait_for_more(self, unsigned int longest_usec, size_t receive_buffer, watched):
         """From now on drains wait up to `longest_usec` for more datagrams, and no longer than a receive buffer of that
@@ -199,6 +233,8 @@ cdef class Intake:
             self.here.slot = 0
             self.took_all = <unsigned int>got < self.arena.slot_count
             self.now_ms = monotonic_ns() // 1_000_000
+            self.receipt.unix_usec = 0
+            self.receipt_slot = NO_SLOT
 
     cdef inline void begin_datagram(self) noexcept nogil:
         """Finds the next datagram of the slot, which holds several where the kernel hands them over coalesced."""
@@ -227,37 +263,97 @@ cdef class Intake:
                 return True
         if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
             piece.start, piece.end = start, start + size
-            return self.reject(TRUNCATED, size)
+            return self.reject(TRUNCATED)
+        if start != end and start[0] != c'{' and self.takes[<int>SYSLOG] and is_syslog(start, end):
+            piece.start, piece.end = start, end
+            scanned[0] += size
+            return self.store_converted(SYSLOG, start, end)
+        return self.scan_pieces(start, end, scanned)
+
+    cdef bint scan_pieces(self, const uint8_t *start, const uint8_t *end, size_t *scanned) noexcept nogil:
+        """Scans entries and GELF objects from where the last call stopped. False: there is no room for the next one."""
+        cdef Piece *piece = &self.piece
+        cdef bint has_room
         while next_piece(self.here.at, end, piece):
             if piece.reason == ACCEPTED:
-                if not self.store_entry(piece):
-                    return False
-            elif not self.reject(SCANNED + <int>piece.reason, size):
+                has_room = self.store_entry(piece) if self.takes[<int>JSON] else self.reject(SCANNED + <int>SYNTAX)
+            elif piece.is_gelf and self.takes[<int>GELF]:
+                has_room = self.store_converted(GELF, piece.start, piece.end)
+            else:
+                has_room = self.reject(SCANNED + <int>piece.reason)
+            if not has_room:
                 return False
             scanned[0] += piece.next - self.here.at
             self.here.at = piece.next
             self.here.piece_seen = True
         if not self.here.piece_seen:
             piece.start, piece.end = start, start
-            return self.reject(EMPTY, size)
+            return self.reject(EMPTY)
+        return True
+
+    cdef bint store_converted(self, Input input, const uint8_t *p, const uint8_t *end) noexcept nogil:
+        """Stores the entry that a message of another format means. False: there is no room for its line or its note."""
+        cdef const Receipt *receipt = self.receipt_here()
+        cdef uint8_t *to = self.lines.room(converted_room(end - p), False)
+        cdef uint8_t *line
+        cdef size_t size
+        cdef Level level
+        cdef Reason reason
+        if to == NULL:
+            to = self.scratch
+        if input == SYSLOG:
+            size = syslog_line(p, end, receipt, &self.zone, to, &level)
+        else:
+            size = gelf_line(p, end, receipt, to, &level, &reason)
+            if size == 0:
+                return self.reject(SCANNED + <int>reason)
+        if size > LINE_MAX_BYTES:
+            return self.reject(TRUNCATED)
+        self.piece.level, self.piece.has_sequence = level, False
+        line = self.lines.room(size, self.is_priority[<int>level])
+        if line == NULL:
+            return self.discard(&self.piece)
+        if line != to:
+            memcpy(line, to, size)
+        self.counted.inputs[<int>input] += 1
+        self.keep(&self.piece, line, size)
         return True
 
     cdef bint store_entry(self, const Piece *piece) noexcept nogil:
         """False: there is no room in the line buffer."""
-        cdef bint is_priority = self.is_priority[<int>piece.level]
         cdef size_t size = stored_size(piece)
-        cdef uint8_t *line = self.lines.room(size, is_priority)
+        cdef uint8_t *line = self.lines.room(size, self.is_priority[<int>piece.level])
         if line == NULL:
-            if is_priority or not self.lines.discards:
-                return False
-            self.count(piece)
-            self.lines.discarded += 1
-            return True
+            return self.discard(piece)
         store(piece, line)
+        self.keep(piece, line, size)
+        return True
+
+    cdef bint discard(self, const Piece *piece) noexcept nogil:
+        """There is no room for the line of an entry, which is lost if the disk refuses lines. False: it is not."""
+        if self.is_priority[<int>piece.level] or not self.lines.discards:
+            return False
+        self.count(piece)
+        self.lines.discarded += 1
+        return True
+
+    cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
+        """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
+        cdef bint is_priority = self.is_priority[<int>piece.level]
         self.count(piece)
         if not is_priority or self.is_new(piece, line, size):
             self.lines.keep(size, is_priority)
-        return True
+
+    cdef const Receipt *receipt_here(self) noexcept nogil:
+        """When the current datagram came, and from whom: found out when it is asked for first."""
+        cdef AddressKey sender
+        if self.receipt.unix_usec == 0:
+            note_time(&self.receipt)
+        if self.receipt_slot != self.here.slot:
+            sender = key_of(&self.arena.senders[self.here.slot])
+            note_source(&self.receipt, &sender)
+            self.receipt_slot = self.here.slot
+        return &self.receipt
 
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
         """Whether a priority entry is to be stored; its ACK is owed either way. An entry without a sequence is always
@@ -293,11 +389,10 @@ cdef class Intake:
         self.counted.levels[<int>piece.level] += 1
         self.ledger.saw(&self.arena.senders[self.here.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
-    cdef bint reject(self, int reason, size_t datagram_size) noexcept nogil:
+    cdef bint reject(self, int reason) noexcept nogil:
         """Rejects the current piece. False: there is no room for its note."""
-        return self.rejects.add(
-            reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, datagram_size
-        )
+        cdef size_t size = min(<size_t>(self.here.end - self.here.start), self.datagram_max)
+        return self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, size)
 
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""
@@ -339,6 +434,12 @@ cdef class Intake:
     def received(self):
         """Valid entries so far, by level."""
         return {name: self.counted.levels[i] for i, name in enumerate(LEVELS)}
+
+    @property
+    def received_by_input(self):
+        """Valid entries so far, by the format that they came in."""
+        cdef uint64_t syslog = self.counted.inputs[<int>SYSLOG], gelf = self.counted.inputs[<int>GELF]
+        return {"json": self.total_received - syslog - gelf, "syslog": syslog, "gelf": gelf}
 
     @property
     def total_received(self):

@@ -40,7 +40,11 @@ class Pipeline:
         pace: SyncPace | None = None,
     ) -> None:
         self.intake = Intake(
-            settings.buffer_size, settings.priority_levels, Admission(networks(settings)), settings.flush_count
+            settings.buffer_size,
+            settings.priority_levels,
+            Admission(networks(settings)),
+            settings.flush_count,
+            settings.inputs,
         )
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
