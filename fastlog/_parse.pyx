@@ -36,8 +36,8 @@ cdef struct Alias:
 cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    # LEVEL and TIMESTAMP come first: the scanner keeps where their text is.
-    LEVEL, TIMESTAMP, MESSAGE, SEQUENCE, APP, HOST, UNKNOWN
+    # The first three are those of which the scanner keeps where their text is. STAMP_KEY is any of entry.STAMP_KEYS.
+    LEVEL, TIMESTAMP, HOST, MESSAGE, SEQUENCE, APP, STAMP_KEY, UNKNOWN
 
 cdef enum Kind:
     # What a field's value is. SEQUENCE_NUMBER is for `sequence` only: no other number is read.
@@ -65,10 +65,10 @@ cdef struct Seen:
     # Whether the string skipped last holds an escape.
     bint escaped
     # The Kind of each field; all unknown fields share one.
-    uint8_t kind[7]
+    uint8_t kind[8]
     uint64_t sequence
-    # The level's, and the timestamp's or NULL.
-    Text text[2]
+    # The level's, and the timestamp's and the host's or NULL.
+    Text text[3]
 
 
 cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
@@ -346,13 +346,17 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
     if size == 7:
         return MESSAGE if memcmp(p, b"message", 7) == 0 else UNKNOWN
     if size == 8:
-        return SEQUENCE if memcmp(p, b"sequence", 8) == 0 else UNKNOWN
+        if memcmp(p, b"sequence", 8) == 0:
+            return SEQUENCE
+        return STAMP_KEY if memcmp(p, b"received", 8) == 0 else UNKNOWN
     if size == 9:
         return TIMESTAMP if memcmp(p, b"timestamp", 9) == 0 else UNKNOWN
     if size == 3:
         return APP if memcmp(p, b"app", 3) == 0 else UNKNOWN
     if size == 4:
         return HOST if memcmp(p, b"host", 4) == 0 else UNKNOWN
+    if size == 6:
+        return STAMP_KEY if memcmp(p, b"source", 6) == 0 else UNKNOWN
     return UNKNOWN
 
 
@@ -471,7 +475,7 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
             return NULL
         if value[0] == c'"':
             seen.kind[<int>field] = TEXT
-            if field <= TIMESTAMP:
+            if field <= HOST:
                 seen.text[<int>field] = Text(value + 1, p - 1, seen.escaped)
         elif field == SEQUENCE and read_sequence(value, p, &seen.sequence):
             seen.kind[<int>field] = SEQUENCE_NUMBER
@@ -565,7 +569,7 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         return True
     seen.folded = False
     seen.depth = 0
-    seen.text[<int>TIMESTAMP].start = NULL
+    seen.text[<int>TIMESTAMP].start = seen.text[<int>HOST].start = NULL
     memset(seen.kind, ABSENT, sizeof(seen.kind))
     if p[0] == c'{':
         seen.depth = 1
@@ -591,6 +595,8 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
     else:
         piece.level = level_of(text.start, text.end - text.start)
     piece.timestamp = seen.text[<int>TIMESTAMP].start
+    piece.host = seen.text[<int>HOST].start
+    piece.has_stamp_key = seen.kind[<int>STAMP_KEY] != ABSENT
     piece.has_sequence = seen.kind[<int>SEQUENCE] == SEQUENCE_NUMBER
     piece.sequence = seen.sequence if piece.has_sequence else 0
     return True
@@ -606,6 +612,32 @@ cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
                 to[i] = c' '
     to[size] = c'\n'
     return size + 1
+
+
+cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil:
+    cdef Seen seen
+    cdef Window window
+    cdef Piece part = piece[0]  # what comes up to the next underscore
+    cdef const uint8_t *p = skip_space(piece.start + 1, piece.end, &seen)
+    cdef const uint8_t *key
+    cdef uint8_t name[NAME_MAX]
+    cdef size_t size = 0
+    window.at = NULL
+    seen.start, seen.window = piece.start, &window
+    while p[0] == c'"':
+        key = p + 1
+        p = skip_string(key, piece.end, &seen)
+        if field_of(name, unescape(key, p - 1, name)) == STAMP_KEY:
+            part.end = key
+            size += store(&part, to + size)
+            to[size - 1] = c'_'  # in place of the line feed
+            part.start = key
+        p = skip_space(skip_value(skip_colon(p, piece.end, &seen), piece.end, 1, &seen), piece.end, &seen)
+        p = skip_space(p + 1, piece.end, &seen)  # behind the comma, or the closing bracket
+        if p == piece.end:
+            break
+    part.end = piece.end
+    return size + store(&part, to + size)
 
 
 def scan(const uint8_t[::1] datagram not None):

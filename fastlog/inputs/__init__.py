@@ -4,6 +4,7 @@ Each format has a converter in C, which writes an entry's line, and beside it a 
 agree with it on any bytes.
 
 - `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
+- `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
 - `_syslog.pyx`: syslog messages
 - `_gelf.pyx`: GELF objects
 """

@@ -2,6 +2,7 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import Buffer
 
+from fastlog.config import INPUTS, Input, Stamp
 from fastlog.server._ledger import Ledger
 from fastlog.server._lines import LineBuffer
 from fastlog.server._rejects import RejectedInput
@@ -17,7 +18,13 @@ RETRANSMIT_MS: int
 
 class Intake:
     def __init__(
-        self, datagram_max: int, priority: Iterable[str], admission: Admission, flush_count: int = 1
+        self,
+        datagram_max: int,
+        priority: Iterable[str],
+        admission: Admission,
+        flush_count: int = 1,
+        inputs: Iterable[Input] = INPUTS,
+        stamp: Stamp = "never",
     ) -> None: ...
     @property
     def lines(self) -> LineBuffer: ...
