@@ -6,4 +6,6 @@ agree with it on any bytes.
 - `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
 - `_syslog.pyx`: syslog messages
 - `_gelf.pyx`: GELF objects
+- `packed.py`, `_unpack.pyx`: gzip and zlib
+- `chunks.py`, `_chunks.pyx`: GELF messages in chunks, until their last chunk comes
 """
