@@ -10,4 +10,6 @@ agree with it on any bytes.
 - `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
 - `_syslog.pyx`: syslog messages
 - `_gelf.pyx`: GELF objects
+- `packed.py`, `_unpack.pyx`: gzip and zlib
+- `chunks.py`, `_chunks.pyx`: GELF messages in chunks, until their last chunk comes
 """
