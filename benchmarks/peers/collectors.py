@@ -6,12 +6,13 @@ one file. If a collector has several ways to do that, the fastest one that keeps
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.helpers.unpacked import Program, configuration_version, find, version
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build/peers"
@@ -76,7 +77,7 @@ def rsyslog(parse: bool) -> Starter:
     """`parse`: each message is parsed as JSON, and written if it is valid."""
 
     def launch(port: int, directory: Path) -> Launch:
-        program, root = _program("rsyslogd", "rsyslog")
+        program = _program("rsyslogd", "rsyslog")
         output = directory / "out.log"
         write = (
             f'action(type="omfile" file="{output}" template="as_received"'
@@ -94,10 +95,10 @@ ruleset(name="collect" queue.type="FixedArray" queue.size="200000" queue.dequeue
 }}
 input(type="imudp" address="127.0.0.1" port="{port}" rcvbufSize="{RECEIVE_BYTES}" ruleset="collect")
 """)
-        command = [program, "-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "rsyslog.pid")]
-        if root:
-            command += ["-M", str(_one(root, "usr/lib/*/rsyslog"))]
-        return Launch(command, output, _libraries(root))
+        command = [program.path, "-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "rsyslog.pid")]
+        if program.root:
+            command += ["-M", str(program.one("usr/lib/*/rsyslog"))]
+        return Launch(command, output, program.environment)
 
     return launch
 
@@ -106,12 +107,9 @@ def syslog_ng(parse: bool) -> Starter:
     """`parse`: each message is parsed as JSON, and written if it is valid."""
 
     def launch(port: int, directory: Path) -> Launch:
-        program, root = _program("syslog-ng", "syslog-ng-core")
+        program = _program("syslog-ng", "syslog-ng-core")
         output = directory / "out.log"
-        version = re.search(r"Config version: (\S+)", _version(program, root))
-        if not version:
-            raise SystemExit(f"{program} --version does not print the version of its configuration")
-        (directory / "syslog-ng.conf").write_text(f"""@version: {version[1]}
+        (directory / "syslog-ng.conf").write_text(f"""@version: {configuration_version(program)}
 options {{ threaded(yes); use-dns(no); keep-hostname(yes); flush-lines(100); }};
 source incoming {{
   network(transport("udp") ip("127.0.0.1") port({port}) so-rcvbuf({RECEIVE_BYTES})
@@ -121,12 +119,12 @@ destination file {{ file("{output}" template("$MSG\\n") log-fifo-size(500000)); 
 log {{ source(incoming); {"parser { json-parser(); };" if parse else ""} destination(file); }};
 """)
         files = {"-f": "conf", "-R": "persist", "-p": "pid", "-c": "ctl"}
-        command = [program, "--foreground", "--no-caps"]
+        command = [program.path, "--foreground", "--no-caps"]
         for flag, suffix in files.items():
             command += [flag, str(directory / f"syslog-ng.{suffix}")]
-        if root:
-            command.append(f"--module-path={_one(root, 'usr/lib/syslog-ng/*/')}")
-        return Launch(command, output, _libraries(root))
+        if program.root:
+            command.append(f"--module-path={program.one('usr/lib/syslog-ng/*/')}")
+        return Launch(command, output, program.environment)
 
     return launch
 
@@ -158,38 +156,15 @@ def versions(names: list[str]) -> dict[str, str]:
     found = {}
     for prefix, program, package in (("rsyslog", "rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng", "syslog-ng-core")):
         if any(name.startswith(prefix) for name in names):
-            path, root = _program(program, package)
-            version = re.search(r"\d+\.\d+(\.\d+)?", _version(path, root))
-            found[prefix] = version[0] if version else "unknown"
+            number = re.search(r"\d+\.\d+(\.\d+)?", version(_program(program, package)))
+            found[prefix] = number[0] if number else "unknown"
     return found
 
 
-def _version(program: str, root: Path | None) -> str:
-    flag = "-v" if Path(program).name == "rsyslogd" else "--version"
-    environment = {**os.environ, **_libraries(root)}
-    return subprocess.run([program, flag], env=environment, capture_output=True, text=True, check=True).stdout
-
-
-def _program(name: str, package: str) -> tuple[str, Path | None]:
-    """The program that fetch.sh unpacked, with the root below which it is; else the one that is installed."""
-    root = BUILD / package
-    if (unpacked := root / "usr/sbin" / name).exists():
-        return str(unpacked), root
-    installed = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if not installed:
-        raise SystemExit(f"{name} is not installed; benchmarks/peers/fetch.sh unpacks it from Debian's packages")
-    return installed, None
-
-
-def _one(root: Path, pattern: str) -> Path:
-    found = sorted(root.glob(pattern))
-    if not found:
-        raise SystemExit(f"{root} has no {pattern}; remove the directory, and fetch.sh unpacks it again")
-    return found[0]
-
-
-def _libraries(root: Path | None) -> dict[str, str]:
-    if root is None:
-        return {}
-    folders = [path for pattern in ("usr/lib/*", "lib/*", "usr/lib/syslog-ng/*") for path in root.glob(pattern)]
-    return {"LD_LIBRARY_PATH": ":".join(str(path) for path in folders if path.is_dir())}
+def _program(name: str, package: str) -> Program:
+    found = find(name, package)
+    if found is None:
+        raise SystemExit(
+            f"{name} is not installed; `tests/helpers/unpack.sh {package}` unpacks it from Debian's packages"
+        )
+    return found
