@@ -35,7 +35,7 @@ from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport LineBuffer
+from fastlog.server._lines cimport LINE_MAX_BYTES, LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
@@ -54,9 +54,6 @@ cdef enum:
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
-    # Bytes of a converted line. A message of another format has at most so many, and one that is longer is rejected:
-    # readers of the log read blocks of 256 KiB, and would pass over a longer line.
-    LINE_MAX_BYTES = 262_143
     # No datagram of another format is longer, packed or in chunks: its line could only be too long.
     CONVERTED_MAX_BYTES = 258_048
     NO_SLOT = 0xffffffff
@@ -307,7 +304,7 @@ cdef class Intake:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:
                 return self.reject(SCANNED + <int>reason)
-        if size > LINE_MAX_BYTES:
+        if size > LINE_MAX_BYTES + 1:  # with its line feed
             return self.reject(TRUNCATED)
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
