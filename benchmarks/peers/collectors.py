@@ -20,6 +20,24 @@ COMPILER_FLAGS = ["-O3", "-Wall", "-Wextra", "-Werror"]
 RECEIVE_BYTES = 4 << 20
 WAIT_USEC = 1000  # that `ceiling-waits` waits: fastlog's COALESCE_USEC
 
+# The fields that fastlog's entry of a syslog message has.
+RSYSLOG_FIELDS = """
+  property(outname="level" name="syslogseverity-text" format="jsonf")
+  property(outname="message" name="msg" format="jsonf")
+  property(outname="timestamp" name="timegenerated" dateFormat="rfc3339" format="jsonf")
+  property(outname="app" name="app-name" format="jsonf")
+  property(outname="host" name="hostname" format="jsonf")
+  property(outname="facility" name="syslogfacility-text" format="jsonf")
+  property(outname="severity" name="syslogseverity-text" format="jsonf")
+  property(outname="pid" name="procid" format="jsonf")
+  property(outname="stamp" name="timereported" dateFormat="rfc3339" format="jsonf")
+  property(outname="source" name="fromhost-ip" format="jsonf")
+"""
+SYSLOG_NG_FIELDS = (
+    "$(format-json level=$LEVEL message=$MSG timestamp=$R_ISODATE app=$PROGRAM host=$HOST facility=$FACILITY"
+    " severity=$LEVEL pid=$PID stamp=$S_ISODATE source=$SOURCEIP)"
+)
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -73,23 +91,28 @@ def fastlog(port: int, directory: Path) -> Launch:
     return Launch([*command, "serve"], directory / "out.log", settings)
 
 
-def rsyslog(parse: bool) -> Starter:
-    """`parse`: each message is parsed as JSON, and written if it is valid."""
+def rsyslog(parse: str = "") -> Starter:
+    """`parse`: "json": each message is parsed as JSON, and written if it is valid. "syslog": it is written as JSON with
+    the fields that rsyslog's own parser finds."""
 
     def launch(port: int, directory: Path) -> Launch:
         program = _program("rsyslogd", "rsyslog")
         output = directory / "out.log"
+        template = "fields" if parse == "syslog" else "as_received"
         write = (
-            f'action(type="omfile" file="{output}" template="as_received"'
+            f'action(type="omfile" file="{output}" template="{template}"'
             ' ioBufferSize="256k" flushOnTXEnd="off" asyncWriting="off")'
         )
-        if parse:
+        if parse == "json":
             write = f'action(type="mmjsonparse" cookie="")\n  if $parsesuccess == "OK" then {write}'
         (directory / "rsyslog.conf").write_text(f"""
 global(workDirectory="{directory}" maxMessageSize="64k")
 module(load="imudp" batchSize="128" timeRequery="8")
 module(load="mmjsonparse")
 template(name="as_received" type="string" string="%rawmsg%\\n")
+template(name="fields" type="list" option.jsonf="on") {{
+  {RSYSLOG_FIELDS}
+}}
 ruleset(name="collect" queue.type="FixedArray" queue.size="200000" queue.dequeueBatchSize="1024") {{
   {write}
 }}
@@ -103,20 +126,22 @@ input(type="imudp" address="127.0.0.1" port="{port}" rcvbufSize="{RECEIVE_BYTES}
     return launch
 
 
-def syslog_ng(parse: bool) -> Starter:
-    """`parse`: each message is parsed as JSON, and written if it is valid."""
+def syslog_ng(parse: str = "") -> Starter:
+    """`parse`: "json": each message is parsed as JSON, and written if it is valid. "syslog": it is written as JSON with
+    the fields that syslog-ng's own parser finds."""
 
     def launch(port: int, directory: Path) -> Launch:
         program = _program("syslog-ng", "syslog-ng-core")
         output = directory / "out.log"
+        template = SYSLOG_NG_FIELDS if parse == "syslog" else "$MSG"
         (directory / "syslog-ng.conf").write_text(f"""@version: {configuration_version(program)}
 options {{ threaded(yes); use-dns(no); keep-hostname(yes); flush-lines(100); }};
 source incoming {{
   network(transport("udp") ip("127.0.0.1") port({port}) so-rcvbuf({RECEIVE_BYTES})
-          flags(no-parse) log-fetch-limit(1000) log-iw-size(100000));
+          {"" if parse == "syslog" else "flags(no-parse)"} log-fetch-limit(1000) log-iw-size(100000));
 }};
-destination file {{ file("{output}" template("$MSG\\n") log-fifo-size(500000)); }};
-log {{ source(incoming); {"parser { json-parser(); };" if parse else ""} destination(file); }};
+destination file {{ file("{output}" template("{template}\\n") log-fifo-size(500000)); }};
+log {{ source(incoming); {"parser { json-parser(); };" if parse == "json" else ""} destination(file); }};
 """)
         files = {"-f": "conf", "-R": "persist", "-p": "pid", "-c": "ctl"}
         command = [program.path, "--foreground", "--no-caps"]
@@ -133,12 +158,16 @@ COLLECTORS: dict[str, Starter] = {
     "ceiling": ceiling,
     "ceiling-waits": ceiling_waits,
     "fastlog": fastlog,
-    "rsyslog": rsyslog(parse=False),
-    "rsyslog-json": rsyslog(parse=True),
-    "syslog-ng": syslog_ng(parse=False),
-    "syslog-ng-json": syslog_ng(parse=True),
+    "rsyslog": rsyslog(),
+    "rsyslog-json": rsyslog("json"),
+    "syslog-ng": syslog_ng(),
+    "syslog-ng-json": syslog_ng("json"),
     "usual-python": usual,
+    "rsyslog-syslog": rsyslog("syslog"),
+    "syslog-ng-syslog": syslog_ng("syslog"),
 }
+OF_SYSLOG = ("fastlog", "rsyslog-syslog", "syslog-ng-syslog")  # those that parse syslog; the others are for entries
+OF_ENTRIES = tuple(name for name in COLLECTORS if not name.endswith("-syslog"))
 MEANING = {
     "ceiling": "C: recvmmsg, memcpy, write; the data is not looked at",
     "ceiling-waits": f"`ceiling` with a wait of {WAIT_USEC} µs before each drain",
@@ -148,6 +177,8 @@ MEANING = {
     "syslog-ng": "network to file, without parsing",
     "syslog-ng-json": "`syslog-ng` with json-parser",
     "usual-python": "recvfrom, json.loads, a list under a lock, a flush thread",
+    "rsyslog-syslog": "`rsyslog` with its own parser of syslog, and a template that writes JSON",
+    "syslog-ng-syslog": "`syslog-ng` with its own parser of syslog, and format-json",
 }
 
 
