@@ -149,7 +149,7 @@ def scan_many(list datagrams not None):
         p = datagram
         end = p + len(datagram)
         with nogil:
-            begin(&piece)
+            begin(&piece, False)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason == ACCEPTED and piece.end - piece.start < SCRATCH_BYTES:
