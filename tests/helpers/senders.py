@@ -82,7 +82,7 @@ def needs(program: str, package: str):
 
 
 def needs_java(package: str):
-    missing = shutil.which("java") is None or not any(unpacked.jars(package))
+    missing = shutil.which("javac") is None or not any(unpacked.jars(package))
     return pytest.mark.skipif(
         missing and os.environ.get("CI") != "true", reason=f"no Java or no {package}; see .ci/run for both"
     )
@@ -156,6 +156,7 @@ class WebServer(Program):
 
     def __init__(self, command: list[object], directory: Path, listener: socket.socket, **environment: str) -> None:
         self.port = listener.getsockname()[1]
+        listener.setblocking(False)  # as those are that they open themselves
         super().__init__(command, ready=None, cwd=directory, pass_fds=[listener.fileno()], **environment)
 
     def get(self, path: str) -> int:
@@ -175,7 +176,7 @@ def nginx(directory: Path, configuration: str, listener: socket.socket) -> WebSe
     port = listener.getsockname()[1]
     served = f"{temporary}server {{ listen 127.0.0.1:{port}; root /srv/www; }}\n"
     (directory / "nginx.conf").write_text(
-        f"daemon off;\nmaster_process off;\npid {directory}/nginx.pid;\nevents {{}}\n"
+        f"daemon off;\npid {directory}/nginx.pid;\nevents {{}}\n"
         + configuration.replace("http {\n", f"http {{\n{served}")
     )
     command = [program.path, "-p", directory, "-c", directory / "nginx.conf", "-e", directory / "nginx.start"]
