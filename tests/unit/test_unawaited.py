@@ -79,6 +79,15 @@ def test_a_priority_entry_behind_them_is_synced_at_once(server):
     assert len(server.storage.under_way) == 1
 
 
+def test_where_acks_do_not_wait_for_the_disk_nothing_is_synced(server):
+    server.commit.waits_for_disk = False
+    server.send(unawaited(1))
+    server.later(10 * SECOND)
+    assert live_lines(server) == [unawaited(1)]
+    assert not server.storage.under_way
+    assert not server.commit.held.unawaited.await_sync
+
+
 def test_the_pace_of_syncs_holds_for_them_too(tmp_path, closing):
     server = closing(Harness(tmp_path, PatientStorage(), pace=SyncPace(100 * SECOND, 1)))
     server.send(error(1))
