@@ -259,7 +259,7 @@ cdef class Intake:
         cdef Piece *piece = &self.piece
         if self.here.at == NULL:
             self.here.at = start
-            begin(piece)
+            begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
             self.counted.datagrams += 1
             self.counted.bytes += size
@@ -419,7 +419,7 @@ cdef class Intake:
                 feed = <const uint8_t *>memchr(p, c"\n", end - p)
                 if feed == NULL:
                     break
-                begin(&piece)
+                begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
                         self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
