@@ -1138,7 +1138,7 @@ MUTANTS = [
     ),
     *_of(
         "_lines.pyx",
-        "tests/unit/test_faults.py tests/unit/test_held.py",
+        "tests/unit/test_line_buffer.py tests/unit/test_faults.py tests/unit/test_held.py",
         (
             "a line at the cut is forgotten",
             "if self.priority[i].offset >= size:",
@@ -1460,7 +1460,13 @@ MUTANTS = [
     ),
     *_of(
         "_lines.pxd",
-        "tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_line_buffer.py tests/unit/test_faults.py tests/server/test_serve.py",
+        (
+            "ordinary entries leave no room for the longest line",
+            "PRIORITY_ROOM_BYTES = LINE_MAX_BYTES + 1",
+            "PRIORITY_ROOM_BYTES = LINE_MAX_BYTES",
+            "test_ordinary_entries_leave_room_for_the_longest_line_of_a_priority_entry",
+        ),
         (
             "ordinary entries leave no room to priority ones",
             "LINES_BYTES - PRIORITY_ROOM_BYTES:",
