@@ -586,6 +586,12 @@ MUTANTS = [
         "writer.py",
         f"{CORE} tests/unit/test_other_programs.py",
         (
+            "rotated files wait for a sync until there is no room for more",
+            "0.0 if self._log.rotated_unsynced >= ROTATED_WAIT_MAX else self",
+            "self",
+            "test_rotations_do_not_wait_for_one_another_until_there_is_no_room_for_more",
+        ),
+        (
             "a failed write during a sync is forgotten",
             "if error or self._state is State.REWRITING:",
             "if error:",
