@@ -2,7 +2,7 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import Buffer
 
-from fastlog.config import INPUTS, Input, Stamp
+from fastlog.config import Stamp
 from fastlog.server._ledger import Ledger
 from fastlog.server._lines import LineBuffer
 from fastlog.server._rejects import RejectedInput
@@ -23,7 +23,7 @@ class Intake:
         priority: Iterable[str],
         admission: Admission,
         flush_count: int = 1,
-        inputs: Iterable[Input] = INPUTS,
+        inputs: Iterable[str] = ...,
         stamp: Stamp = "never",
     ) -> None: ...
     @property
@@ -46,6 +46,8 @@ class Intake:
     def datagram_bytes(self) -> int: ...
     @property
     def received(self) -> dict[str, int]: ...
+    @property
+    def received_by_input(self) -> dict[str, int]: ...
     @property
     def total_received(self) -> int: ...
     def wait_for_more(self, longest_usec: int, receive_buffer: int, watched: Sequence[int]) -> None: ...

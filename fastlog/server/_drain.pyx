@@ -46,7 +46,7 @@ from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport LineBuffer
+from fastlog.server._lines cimport LINE_MAX_BYTES, LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
@@ -65,9 +65,6 @@ cdef enum:
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
-    # Bytes of a converted line. A message of another format has at most so many, and one that is longer is rejected:
-    # readers of the log read blocks of 256 KiB, and would pass over a longer line.
-    LINE_MAX_BYTES = 262_143
     # No datagram of another format is longer, packed or in chunks: its line could only be too long.
     CONVERTED_MAX_BYTES = 258_048
     NO_SLOT = 0xffffffff
@@ -325,7 +322,7 @@ cdef class Intake:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:
                 return self.reject(SCANNED + <int>reason)
-        if size > LINE_MAX_BYTES:
+        if size > LINE_MAX_BYTES + 1:  # with its line feed
             return self.reject(TRUNCATED)
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
@@ -342,10 +339,11 @@ cdef class Intake:
         cdef size_t size
         cdef uint8_t *line
         cdef unsigned int words = words_for(piece, self.stamping)
-        if words or piece.has_stamp_key:
+        cdef bint is_priority = self.is_priority[<int>piece.level]
+        if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):
             return self.store_stamped(piece, words)
         size = stored_size(piece)
-        line = self.lines.room(size, self.is_priority[<int>piece.level])
+        line = self.lines.room(size, is_priority)
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
@@ -356,19 +354,24 @@ cdef class Intake:
         """Stores an entry that gets words of the server, or has keys that could be taken for them. It is known again by
         its renamed form, without these words: the same whenever it comes, and whatever STAMP is."""
         cdef bint is_priority = self.is_priority[<int>piece.level]
-        cdef bint is_renamed = piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)
-        cdef uint8_t *line = self.lines.room(renamed_room(piece) + <size_t>STAMP_ROOM, is_priority)
-        cdef size_t size
+        cdef size_t size = store_renamed(piece, self.scratch) if piece.has_stamp_key else stored_size(piece)
+        cdef uint8_t *line
+        if size + <size_t>STAMP_ROOM > LINE_MAX_BYTES:  # it was packed
+            return self.reject(TRUNCATED)
+        line = self.lines.room(size + <size_t>STAMP_ROOM, is_priority)
         if line == NULL:
             return self.discard(piece)
-        size = store_renamed(piece, line) if is_renamed else store(piece, line)
+        if piece.has_stamp_key:
+            memcpy(line, self.scratch, size)
+        else:
+            store(piece, line)
         self.count(piece)
         if is_priority and not self.is_new(piece, line, size):
             return True
         if words:
             size = add_words(line, size, words, self.receipt_here())
-        elif self.stamping == STAMP_NEVER and is_renamed:
-            size = store(piece, line)
+        elif self.stamping == STAMP_NEVER:
+            size = store(piece, line)  # as it came
         self.lines.keep(size, is_priority)
         return True
 

@@ -5,13 +5,17 @@ from libc.stdint cimport uint8_t, uint64_t
 
 cimport cython
 
+cpdef enum:
+    # Bytes of the longest line that is stored, without its line feed; limits.py has the reason.
+    LINE_MAX_BYTES = 262_143
+
 cdef enum:
     # A flush at full speed is some hundred kilobytes; this is room for ten such bursts, and bounds how much an
     # unwritable disk can keep in memory.
     LINES_BYTES = 4 << 20
-    # Of these, ordinary entries leave so much free: the line of the largest entry that a datagram holds. So there is
-    # room for a priority entry, whatever a disk that refuses has left in the buffer.
-    PRIORITY_ROOM_BYTES = 64 << 10
+    # Of these, ordinary entries leave so much free: the longest line. So there is room for a priority entry, whatever a
+    # disk that refuses has left in the buffer.
+    PRIORITY_ROOM_BYTES = LINE_MAX_BYTES + 1
     # Priority entries in the buffer at once: they are written at the end of the drain anyway.
     PRIORITY_LINES_MAX = 4096
 

@@ -1,5 +1,7 @@
 from typing_extensions import Buffer
 
+LINE_MAX_BYTES: int
+
 class LineBuffer(Buffer):
     @property
     def size(self) -> int: ...
