@@ -121,7 +121,7 @@ def _damaged_lines(fd: int, at: int) -> Iterator[tuple[int, int]]:
 
 def _next_whole(fd: int, zero: int, feed: int) -> int:
     """Where the first whole line begins behind a zero; `feed` is where the zero's line ends."""
-    start = max(zero, feed - LINE_MAX_BYTES)
+    start = max(zero, feed - LINE_MAX_BYTES - 1)
     end_of_line = os.pread(fd, feed - start, start)
     last_zero = end_of_line.rfind(0)
     if last_zero >= 0 and _is_entry(end_of_line[last_zero + 1 :]):
