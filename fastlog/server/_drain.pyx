@@ -454,10 +454,11 @@ cdef class Intake:
         cdef size_t size
         cdef uint8_t *line
         cdef unsigned int words = words_for(piece, self.stamping)
-        if words or piece.has_stamp_key:
+        cdef bint is_priority = self.is_priority[<int>piece.level]
+        if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):
             return self.store_stamped(piece, words)
         size = stored_size(piece)
-        line = self.lines.room(size, self.is_priority[<int>piece.level])
+        line = self.lines.room(size, is_priority)
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
@@ -468,21 +469,26 @@ cdef class Intake:
         """Stores an entry that gets words of the server, or has keys that could be taken for them. It is known again by
         its renamed form, without these words: the same whenever it comes, and whatever STAMP is."""
         cdef bint is_priority = self.is_priority[<int>piece.level]
-        cdef bint is_renamed = piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)
-        cdef uint8_t *line = self.lines.room(renamed_room(piece) + <size_t>STAMP_ROOM, is_priority)
-        cdef size_t size
+        cdef size_t size = store_renamed(piece, self.scratch) if piece.has_stamp_key else stored_size(piece)
+        cdef uint8_t *line
         cdef int kind
+        if size + <size_t>STAMP_ROOM > LINE_MAX_BYTES:  # it was packed
+            return self.reject(TRUNCATED)
+        line = self.lines.room(size + <size_t>STAMP_ROOM, is_priority)
         if line == NULL:
             return self.discard(piece)
-        size = store_renamed(piece, line) if is_renamed else store(piece, line)
+        if piece.has_stamp_key:
+            memcpy(line, self.scratch, size)
+        else:
+            store(piece, line)
         self.count(piece)
         kind = self.kind_of(piece, line, size)
         if kind == DUPLICATE:
             return True
         if words:
             size = add_words(line, size, words, self.receipt_here())
-        elif self.stamping == STAMP_NEVER and is_renamed:
-            size = store(piece, line)
+        elif self.stamping == STAMP_NEVER:
+            size = store(piece, line)  # as it came
         self.lines.keep(size, <Kind>kind)
         return True
 
