@@ -35,7 +35,7 @@ from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport LineBuffer
+from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena, LocalAddress
 from fastlog.server._sockets cimport begin_burst, next_due, watched_fd
@@ -50,14 +50,11 @@ cdef enum:
     DATAGRAM_COST_BYTES = 256
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
-    # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
-    # notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
+    # How long entries still gather when they are enough for a flush, in nanoseconds: too short for a reader of the file
+    # to notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
-    # Bytes of a converted line. A message of another format has at most so many, and one that is longer is rejected:
-    # readers of the log read blocks of 256 KiB, and would pass over a longer line.
-    LINE_MAX_BYTES = 262_143
     # No datagram of another format is longer, packed or in chunks: its line could only be too long.
     CONVERTED_MAX_BYTES = 258_048
     NO_SLOT = 0xffffffff
@@ -159,9 +156,10 @@ cdef class Intake:
         room for more (FULL), or it has scanned enough for a turn (TURN_OVER). Raises OSError if a socket failed, whose
         number is `failed` then.
 
-        Up to `until` it also waits for more datagrams, until there is enough to hand over. It waits here rather than in
-        Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
-        `priority_from`, and so does a watched file descriptor. Both times are seconds of the monotonic clock.
+        Up to `until` it also waits for more datagrams, until there is enough to hand over: FLUSH_COUNT entries, or a
+        priority entry for which no ACK is owed. It waits here rather than in Python, so that a burst costs no turn of
+        the interpreter. An entry for which an ACK is owed ends that, though not before `priority_from`, and so does a
+        watched file descriptor. Both times are seconds of the monotonic clock.
         """
         cdef int status
         if fd >= 0 and not (self.sockets.count == 1 and self.sockets.places[0].fd == fd):
@@ -174,25 +172,31 @@ cdef class Intake:
 
     def clear_priority(self):
         """The priority entries that wait are handed over."""
-        self.priority_waits = False
+        self.priority_waits = self.unawaited_waits = False
 
     @property
     def priority_since(self):
-        """A lower bound for the arrival time of the oldest waiting priority entry (seconds, monotonic)."""
+        """A lower bound for the arrival time of the oldest waiting entry whose ACK is owed (seconds, monotonic)."""
         return self.priority_since_ns / 1e9
+
+    @property
+    def unawaited_since(self):
+        """The same for the oldest waiting priority entry for which no ACK is owed."""
+        return self.unawaited_since_ns / 1e9
 
     cdef int gather(self, bint receives, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
-        cdef bint enough = False, waited_before
+        cdef bint enough = False, waited_before, unawaited_before
         cdef int status
         while True:
             began = now
             if wait == 0 and should_yield(&self.waiting.pace, now, end_ns):
                 sched_yield()
-            before, waited_before = self.counted.datagrams, self.priority_waits
+            before = self.counted.datagrams
+            waited_before, unawaited_before = self.priority_waits, self.unawaited_waits
             status = self.receive_and_scan(receives)
             now = monotonic_ns()
             if wait == 0:
@@ -202,7 +206,9 @@ cdef class Intake:
                 end_ns = min(end_ns, priority_from_ns + PRIORITY_SLACK_NS)
                 if not waited_before:
                     self.priority_since_ns = began
-            if self.lines.entries >= self.flush_count and not enough:
+            if self.unawaited_waits and not unawaited_before:
+                self.unawaited_since_ns = began
+            if not enough and (self.unawaited_waits or self.lines.entries >= self.flush_count):
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
             if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns:
@@ -328,7 +334,7 @@ cdef class Intake:
         cdef Piece *piece = &self.piece
         if self.here.at == NULL:
             self.here.at = start
-            begin(piece)
+            begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
             self.counted.datagrams += 1
             self.counted.bytes += size
@@ -382,7 +388,7 @@ cdef class Intake:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:
                 return self.reject(SCANNED + <int>reason)
-        if size > LINE_MAX_BYTES:
+        if size > LINE_MAX_BYTES + 1:  # with its line feed
             return self.reject(TRUNCATED)
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
@@ -414,10 +420,14 @@ cdef class Intake:
 
     cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
         """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
-        cdef bint is_priority = self.is_priority[<int>piece.level]
         self.count(piece)
-        if not is_priority or self.is_new(piece, line, size):
-            self.lines.keep(size, is_priority)
+        if not self.is_priority[<int>piece.level]:
+            self.lines.keep(size, ORDINARY)
+        elif not piece.has_sequence:
+            self.unawaited_waits = True
+            self.lines.keep(size, UNAWAITED)
+        elif self.is_new(piece, line, size):
+            self.lines.keep(size, AWAITED)
 
     cdef const Receipt *receipt_here(self) noexcept nogil:
         """When the current datagram came, and from whom: found out when it is asked for first."""
@@ -431,17 +441,13 @@ cdef class Intake:
         return &self.receipt
 
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
-        """Whether a priority entry is to be stored; its ACK is owed either way. An entry without a sequence is always
-        new: nobody waits for its ACK."""
+        """Whether a priority entry with a sequence is to be stored; its ACK is owed either way."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
         cdef AddressKey address
         cdef LocalAddress asked
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
-        if not piece.has_sequence:
-            self.stored.add(0, self.now_ms)
-            return True
         if has_timestamp(piece):
             hash = self.stored.hash(line, size)
         else:
@@ -488,7 +494,7 @@ cdef class Intake:
                 feed = <const uint8_t *>memchr(p, c"\n", end - p)
                 if feed == NULL:
                     break
-                begin(&piece)
+                begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
                         self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
@@ -502,7 +508,7 @@ cdef class Intake:
 
     @property
     def priority_entries(self):
-        """Priority entries so far that were to be stored: the number of the next one."""
+        """Priority entries so far that were to be stored and acknowledged: the number of the next one."""
         return self.stored.added
 
     @property
