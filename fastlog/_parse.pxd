@@ -67,3 +67,6 @@ cdef inline size_t stored_size(const Piece *piece) noexcept nogil:
 
 # Writes the stored form; returns its size.
 cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil
+
+# The level that a text means, such as `warn`; OTHER if it is no level's name.
+cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil

@@ -5,8 +5,7 @@ agree with it on any bytes.
 
 - `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
 - `moment.py`, `_moment.pxd`: RFC 3339 text to microseconds of Unix time, and back
-- `syslog.py`: the reference for syslog
 - `zones.py`: SYSLOG_ZONE, which offset a time zone has when
-- `_syslog.pyx`: syslog messages
+- `syslog.py`, `_syslog.pyx`, `_text.h`: syslog messages
 - `_gelf.pyx`: GELF objects
 """
