@@ -45,6 +45,8 @@ class Pipeline:
             Admission(networks(settings)),
             settings.flush_count,
             settings.inputs,
+            settings.stamp,
+            settings.syslog_zone,
         )
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
@@ -75,7 +77,7 @@ class Pipeline:
                 self.rejects.write(now)
             elif status == FULL:
                 writer.make_room(monotonic())
-            if intake.lines.entries >= self._flush_count:
+            if intake.unawaited_waits or intake.lines.entries >= self._flush_count:
                 writer.flush(monotonic())
             elif intake.priority_waits:
                 writer.flush_priority(monotonic())
