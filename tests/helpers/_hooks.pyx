@@ -4,14 +4,16 @@
 import socket
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
-from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, renamed_room, store, store_renamed
+from fastlog._parse cimport ACCEPTED, Level, Piece, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
 from fastlog.inputs._moment cimport read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
@@ -192,6 +194,30 @@ def scan_many(list datagrams not None):
                     store(&piece, scratch)
                     accepted += 1
     return accepted
+
+
+def convert_syslog_many(list datagrams not None):
+    """Converts syslog messages to a scratch buffer; returns how many bytes their lines have."""
+    cdef uint8_t *scratch = <uint8_t *>malloc(converted_room(SCRATCH_BYTES))
+    cdef const uint8_t *p
+    cdef size_t size, written = 0
+    cdef bytes datagram
+    cdef Receipt receipt
+    cdef Level level
+    cdef ZonePeriods zone = ZonePeriods("")
+    receipt.second.second = -1
+    note_time(&receipt)
+    memcpy(receipt.source, <const char *>b"192.0.2.17:40312", 16)
+    receipt.source_size, receipt.host_at, receipt.host_size = 16, 0, 10
+    for datagram in datagrams:
+        p = datagram
+        size = len(datagram)
+        if size <= SCRATCH_BYTES:
+            with nogil:
+                if is_syslog(p, p + size):
+                    written += syslog_line(p, p + size, &receipt, &zone.zone, scratch, &level)
+    free(scratch)
+    return written
 
 
 def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0):
