@@ -9,7 +9,7 @@ from fastlog._parse cimport LEVEL_COUNT, Level, Piece
 from fastlog.inputs._chunks cimport WAITING_MAX, Chunks
 from fastlog.inputs._receipt cimport Receipt
 from fastlog.inputs._stamp cimport Stamping
-from fastlog.inputs._syslog cimport Zone
+from fastlog.inputs._syslog cimport ZonePeriods
 from fastlog.inputs._unpack cimport Unpacker
 from fastlog.server._address cimport Address
 from fastlog.server._coalesce cimport Coalesce
@@ -91,7 +91,7 @@ cdef class Intake:
     cdef bint is_priority[LEVEL_COUNT]
     # Which formats are taken, and the time zone of syslog's stamps.
     cdef bint takes[INPUT_COUNT]
-    cdef Zone zone
+    cdef ZonePeriods zone
     # Which entries get words of the server.
     cdef Stamping stamping
 

@@ -28,6 +28,7 @@ class Intake:
         flush_count: int = 1,
         inputs: Iterable[Input] = INPUTS,
         stamp: Stamp = "never",
+        syslog_zone: str = "",
     ) -> None: ...
     @property
     def lines(self) -> LineBuffer: ...

@@ -53,7 +53,7 @@ from fastlog.inputs._stamp cimport (
     unstamped_end,
     words_for,
 )
-from fastlog.inputs._syslog cimport is_syslog, syslog_line
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
 from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
@@ -117,7 +117,7 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`. `stamp`: one of `config.STAMPS`.
+    of `config.INPUTS`. `stamp`: one of `config.STAMPS`. `syslog_zone`: as in SYSLOG_ZONE.
     """
 
     def __cinit__(
@@ -128,6 +128,7 @@ cdef class Intake:
         uint64_t flush_count=1,
         inputs=INPUTS,
         stamp="never",
+        syslog_zone="",
     ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
@@ -137,6 +138,7 @@ cdef class Intake:
         self.acks = Acks()
         self.stored = StoredHashes()
         self.rejects = RejectedInput()
+        self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
         self.chunks = Chunks(os.urandom(16))
         self.unpacker = Unpacker()
@@ -505,7 +507,7 @@ cdef class Intake:
         if to == NULL:
             to = self.scratch
         if input == SYSLOG:
-            size = syslog_line(p, end, receipt, &self.zone, to, &level)
+            size = syslog_line(p, end, receipt, &self.zone.zone, to, &level)
         else:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:

@@ -47,6 +47,7 @@ class Pipeline:
             settings.flush_count,
             settings.inputs,
             settings.stamp,
+            settings.syslog_zone,
         )
         self.intake.listen(listeners.fds)
         for lines in log.newest(REMEMBERED_BYTES):
