@@ -20,8 +20,7 @@ from fastlog._parse cimport (
 from fastlog.inputs._moment cimport LAST_DAY, USEC, read_moment, write_moment
 from fastlog.inputs._receipt cimport TIME_BYTES
 
-from fastlog.entry import LEVELS
-from fastlog.inputs.gelf import SEVERITIES, SEVERITY_LEVELS
+from fastlog.entry import ALIASES, LEVELS, SEVERITIES
 
 cdef extern from "_simd.h" nogil:
     ctypedef struct Window "fl_window":
@@ -86,7 +85,7 @@ cdef struct Object:
     Member kept[MEMBERS_KEPT]
     unsigned int kept_count
     const uint8_t *behind
-    # The values of keys without an underscore and with one; the last one counts. A bit of `seen` for each that there is.
+    # The values of keys without an underscore and with one; the last one counts. A bit of `seen` for each there is.
     uint32_t seen[2]
     Text values[2][NAME_COUNT]
     # The most underscores before a name.
@@ -120,7 +119,7 @@ cdef int fill_tables() except -1:
         text = name.encode()
         severities[i].size = len(text)
         memcpy(severities[i].text, <const char *>text, len(text))
-        severities[i].level = LEVELS.index(SEVERITY_LEVELS[i])
+        severities[i].level = LEVELS.index(ALIASES[str(i)])
     for i, name in enumerate(LEVELS):
         text = b'{"level":"%b","message":' % name.encode()
         beginnings[i].size = len(text)
