@@ -79,6 +79,13 @@ cdef inline size_t stored_size(const Piece *piece) noexcept nogil:
 # Writes the stored form; returns its size.
 cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil
 
+# Room for the form with renamed keys: each renamed member has eight bytes or more, and becomes one byte longer.
+cdef inline size_t renamed_room(const Piece *piece) noexcept nogil:
+    return stored_size(piece) + (piece.end - piece.start) // 8
+
+# Writes the stored form with `_` before each of its own keys that is in entry.STAMP_KEYS; returns its size.
+cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil
+
 # The level with this name or alias, or OTHER.
 cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil
 
@@ -96,10 +103,3 @@ cdef inline int hex4(const uint8_t *p) noexcept nogil:
                 return -1
             value = value << 4 | (c - c'a' + 10)
     return value
-
-# Room for the form with renamed keys: each renamed member has eight bytes or more, and becomes one byte longer.
-cdef inline size_t renamed_room(const Piece *piece) noexcept nogil:
-    return stored_size(piece) + (piece.end - piece.start) // 8
-
-# Writes the stored form with `_` before each of its own keys that is in entry.STAMP_KEYS; returns its size.
-cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil

@@ -502,7 +502,7 @@ cdef inline Reason judge(const Seen *seen) noexcept nogil:
 
 
 cdef bint means_gelf(const Seen *seen) noexcept nogil:
-    """Whether the object that was walked, which is not an entry, means to be GELF; without a message it is rejected."""
+    """Whether the object that was walked, and is not an entry, means to be GELF, though it may lack a message."""
     cdef uint8_t name[NAME_MAX]
     cdef const Text *text = &seen.text[<int>VERSION]
     if seen.kind[<int>SHORT_MESSAGE] != ABSENT:
