@@ -392,10 +392,6 @@ cdef Level level_of_alias(const uint8_t *p, size_t size) noexcept nogil:
     return found.level if found.size else OTHER
 
 
-cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil:
-    return level_of(p, size)
-
-
 cdef Alias *place_of_alias(const uint8_t *name, size_t size) noexcept nogil:
     """Where the table has this alias, or else the free place for it."""
     cdef unsigned int place = 0

@@ -312,6 +312,26 @@ def c_gelf(bytes data not None, receipt not None):
         free(line)
 
 
+def c_gelf_many(list objects not None, receipt not None):
+    """Converts the objects to a scratch buffer; returns the sum of the lines' sizes."""
+    cdef uint8_t scratch[SCRATCH_BYTES]
+    cdef Receipt noted
+    cdef const uint8_t *p
+    cdef const uint8_t *end
+    cdef Level level
+    cdef Reason reason
+    cdef size_t total = 0
+    cdef bytes data
+    fill_receipt(&noted, receipt)
+    for data in objects:
+        p = data
+        end = p + len(data)
+        if converted_room(end - p) <= SCRATCH_BYTES:
+            with nogil:
+                total += gelf_line(p, end, &noted, scratch, &level, &reason)
+    return total
+
+
 cdef int fill_receipt(Receipt *noted, receipt) except -1:
     cdef bytes time = receipt.received.encode(), source = receipt.source.encode()
     memcpy(noted.time, <const char *>time, TIME_BYTES)
