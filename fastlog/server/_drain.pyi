@@ -2,6 +2,7 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import Buffer
 
+from fastlog.config import INPUTS, Input, Stamp
 from fastlog.inputs._chunks import Chunks
 from fastlog.server._ledger import Ledger
 from fastlog.server._lines import LineBuffer
@@ -23,7 +24,8 @@ class Intake:
         priority: Iterable[str],
         admission: Admission,
         flush_count: int = 1,
-        inputs: Iterable[str] = ...,
+        inputs: Iterable[Input] = INPUTS,
+        stamp: Stamp = "never",
     ) -> None: ...
     @property
     def lines(self) -> LineBuffer: ...
@@ -39,6 +41,10 @@ class Intake:
     def priority_waits(self) -> bool: ...
     @property
     def priority_since(self) -> float: ...
+    @property
+    def unawaited_waits(self) -> bool: ...
+    @property
+    def unawaited_since(self) -> float: ...
     @property
     def duplicates(self) -> int: ...
     @property

@@ -25,7 +25,9 @@ from fastlog._parse cimport (
     begin,
     has_timestamp,
     next_piece,
+    renamed_room,
     store,
+    store_renamed,
     stored_size,
 )
 from fastlog.inputs._chunks cimport (
@@ -42,18 +44,27 @@ from fastlog.inputs._chunks cimport (
 )
 from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._receipt cimport Receipt, converted_room, note_time
+from fastlog.inputs._stamp cimport (
+    LINE_END_BYTES,
+    STAMP_NEVER,
+    STAMP_ROOM,
+    Stamping,
+    add_words,
+    unstamped_end,
+    words_for,
+)
 from fastlog.inputs._syslog cimport is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
 from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport LINE_MAX_BYTES, LineBuffer
+from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._rejects cimport GELF as GELF_REASON
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
-from fastlog.config import INPUTS
+from fastlog.config import INPUTS, STAMPS
 from fastlog.entry import LEVELS
 
 cdef enum:
@@ -63,8 +74,8 @@ cdef enum:
     DATAGRAM_COST_BYTES = 256
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
-    # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
-    # notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
+    # How long entries still gather when they are enough for a flush, in nanoseconds: too short for a reader of the file
+    # to notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
@@ -103,11 +114,17 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`.
+    of `config.INPUTS`. `stamp`: one of `config.STAMPS`.
     """
 
     def __cinit__(
-        self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1, inputs=INPUTS
+        self,
+        size_t datagram_max,
+        priority,
+        Admission admission not None,
+        uint64_t flush_count=1,
+        inputs=INPUTS,
+        stamp="never",
     ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
@@ -129,6 +146,7 @@ cdef class Intake:
             self.is_priority[LEVELS.index(level)] = True
         for name in inputs:
             self.takes[INPUTS.index(name)] = True
+        self.stamping = <Stamping><int>STAMPS.index(stamp)
 
     def __dealloc__(self):
         free(self.scratch)
@@ -148,9 +166,10 @@ cdef class Intake:
         """Takes datagrams until none waits (DRAINED), there is no room for more (FULL), or it has scanned enough for a
         turn (TURN_OVER). Raises OSError.
 
-        Up to `until` it also waits for more datagrams, until there is enough to hand over. It waits here rather than in
-        Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
-        `priority_from`, and so does a watched file descriptor. Both times are seconds of the monotonic clock.
+        Up to `until` it also waits for more datagrams, until there is enough to hand over: FLUSH_COUNT entries, or a
+        priority entry for which no ACK is owed. It waits here rather than in Python, so that a burst costs no turn of
+        the interpreter. An entry for which an ACK is owed ends that, though not before `priority_from`, and so does a
+        watched file descriptor. Both times are seconds of the monotonic clock.
         """
         cdef int status
         with nogil:
@@ -161,25 +180,31 @@ cdef class Intake:
 
     def clear_priority(self):
         """The priority entries that wait are handed over."""
-        self.priority_waits = False
+        self.priority_waits = self.unawaited_waits = False
 
     @property
     def priority_since(self):
-        """A lower bound for the arrival time of the oldest waiting priority entry (seconds, monotonic)."""
+        """A lower bound for the arrival time of the oldest waiting entry whose ACK is owed (seconds, monotonic)."""
         return self.priority_since_ns / 1e9
+
+    @property
+    def unawaited_since(self):
+        """The same for the oldest waiting priority entry for which no ACK is owed."""
+        return self.unawaited_since_ns / 1e9
 
     cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
-        cdef bint enough = False, waited_before
+        cdef bint enough = False, waited_before, unawaited_before
         cdef int status
         while True:
             began = now
             if wait == 0 and should_yield(&self.waiting.pace, now, end_ns):
                 sched_yield()
-            before, waited_before = self.counted.datagrams, self.priority_waits
+            before = self.counted.datagrams
+            waited_before, unawaited_before = self.priority_waits, self.unawaited_waits
             status = self.receive_and_scan(fd)
             now = monotonic_ns()
             if wait == 0:
@@ -189,7 +214,9 @@ cdef class Intake:
                 end_ns = min(end_ns, priority_from_ns + PRIORITY_SLACK_NS)
                 if not waited_before:
                     self.priority_since_ns = began
-            if self.lines.entries >= self.flush_count and not enough:
+            if self.unawaited_waits and not unawaited_before:
+                self.unawaited_since_ns = began
+            if not enough and (self.unawaited_waits or self.lines.entries >= self.flush_count):
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
             if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns:
@@ -267,7 +294,7 @@ cdef class Intake:
         if self.here.at == NULL:
             self.here.at = self.here.text = start
             self.here.text_end = start + size
-            begin(piece)
+            begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
             self.counted.datagrams += 1
             self.counted.bytes += size
@@ -422,12 +449,39 @@ cdef class Intake:
 
     cdef bint store_entry(self, const Piece *piece) noexcept nogil:
         """False: there is no room in the line buffer."""
-        cdef size_t size = stored_size(piece)
-        cdef uint8_t *line = self.lines.room(size, self.is_priority[<int>piece.level])
+        cdef size_t size
+        cdef uint8_t *line
+        cdef unsigned int words = words_for(piece, self.stamping)
+        if words or piece.has_stamp_key:
+            return self.store_stamped(piece, words)
+        size = stored_size(piece)
+        line = self.lines.room(size, self.is_priority[<int>piece.level])
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
         self.keep(piece, line, size)
+        return True
+
+    cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil:
+        """Stores an entry that gets words of the server, or has keys that could be taken for them. It is known again by
+        its renamed form, without these words: the same whenever it comes, and whatever STAMP is."""
+        cdef bint is_priority = self.is_priority[<int>piece.level]
+        cdef bint is_renamed = piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)
+        cdef uint8_t *line = self.lines.room(renamed_room(piece) + <size_t>STAMP_ROOM, is_priority)
+        cdef size_t size
+        cdef int kind
+        if line == NULL:
+            return self.discard(piece)
+        size = store_renamed(piece, line) if is_renamed else store(piece, line)
+        self.count(piece)
+        kind = self.kind_of(piece, line, size)
+        if kind == DUPLICATE:
+            return True
+        if words:
+            size = add_words(line, size, words, self.receipt_here())
+        elif self.stamping == STAMP_NEVER and is_renamed:
+            size = store(piece, line)
+        self.lines.keep(size, <Kind>kind)
         return True
 
     cdef bint discard(self, const Piece *piece) noexcept nogil:
@@ -440,10 +494,20 @@ cdef class Intake:
 
     cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
         """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
-        cdef bint is_priority = self.is_priority[<int>piece.level]
+        cdef int kind
         self.count(piece)
-        if not is_priority or self.is_new(piece, line, size):
-            self.lines.keep(size, is_priority)
+        kind = self.kind_of(piece, line, size)
+        if kind != DUPLICATE:
+            self.lines.keep(size, <Kind>kind)
+
+    cdef inline int kind_of(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
+        """What kind of line the entry has, or DUPLICATE."""
+        if not self.is_priority[<int>piece.level]:
+            return ORDINARY
+        if not piece.has_sequence:
+            self.unawaited_waits = True
+            return UNAWAITED
+        return AWAITED if self.is_new(piece, line, size) else DUPLICATE
 
     cdef const Receipt *receipt_here(self) noexcept nogil:
         """When the current datagram came, and from whom: found out when it is asked for first."""
@@ -457,17 +521,14 @@ cdef class Intake:
         return &self.receipt
 
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
-        """Whether a priority entry is to be stored; its ACK is owed either way. An entry without a sequence is always
-        new: nobody waits for its ACK."""
+        """Whether a priority entry with a sequence is to be stored; its ACK is owed either way."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
         cdef AddressKey address
         cdef LocalAddress asked
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
-        if not piece.has_sequence:
-            self.stored.add(0, self.now_ms)
-            return True
+        size -= <size_t>LINE_END_BYTES  # so that a line has the same hash with words of the server at its end
         if has_timestamp(piece):
             hash = self.stored.hash(line, size)
         else:
@@ -535,11 +596,27 @@ cdef class Intake:
                 feed = <const uint8_t *>memchr(p, c"\n", end - p)
                 if feed == NULL:
                     break
-                begin(&piece)
+                begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
-                        self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
+                        self.remember_entry(&piece)
                 p = feed + 1
+
+    cdef void remember_entry(self, const Piece *piece) noexcept nogil:
+        """An entry with words of the server is known by what stands before them. But while STAMP is `never`, a sender's
+        own keys look the same, so such an entry is also known by its renamed form."""
+        cdef const uint8_t *end = unstamped_end(piece.start, piece.end)
+        cdef uint8_t *form
+        if piece.has_stamp_key:
+            form = self.lines.room(renamed_room(piece), True)  # it is empty at the start, and nothing is kept
+            if form != NULL:
+                self.remember_form(form, store_renamed(piece, form) - <size_t>LINE_END_BYTES)
+            if end == piece.end - 1:
+                return
+        self.remember_form(piece.start, end - piece.start)
+
+    cdef inline void remember_form(self, const uint8_t *form, size_t size) noexcept nogil:
+        self.stored.add(self.stored.hash(form, size), self.now_ms)
 
     def forget(self, uint64_t first, uint64_t count):
         """These priority entries, from number `first` on, are stored nowhere after all. Their ACKs are not owed any
@@ -549,7 +626,7 @@ cdef class Intake:
 
     @property
     def priority_entries(self):
-        """Priority entries so far that were to be stored: the number of the next one."""
+        """Priority entries so far that were to be stored and acknowledged: the number of the next one."""
         return self.stored.added
 
     @property

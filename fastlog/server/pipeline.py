@@ -46,6 +46,7 @@ class Pipeline:
             Admission(networks(settings)),
             settings.flush_count,
             settings.inputs,
+            settings.stamp,
         )
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
@@ -77,7 +78,7 @@ class Pipeline:
                 self.rejects.write(now)
             elif status == FULL:
                 writer.make_room(monotonic())
-            if intake.lines.entries >= self._flush_count:
+            if intake.unawaited_waits or intake.lines.entries >= self._flush_count:
                 writer.flush(monotonic())
             elif intake.priority_waits:
                 writer.flush_priority(monotonic())

@@ -3,12 +3,15 @@
 
 import socket
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
-from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
+from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
+from fastlog.inputs._moment cimport read_moment, write_moment
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
+from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
@@ -17,6 +20,7 @@ from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
 
+from fastlog.config import STAMPS
 from fastlog.server._duplicates import STORED_MAX
 
 cdef extern from "_siphash.h" nogil:
@@ -48,6 +52,40 @@ def seen_before(lines):
         if not was_there:
             stored.add(hash, 0)
     return found
+
+
+def stamped(bytes datagram not None, stamp, bytes received not None, bytes source not None):
+    """What is stored of each entry of a datagram, as the drain does it."""
+    cdef Stamping stamping = <Stamping><int>STAMPS.index(stamp)
+    cdef const uint8_t *p = datagram
+    cdef const uint8_t *end = p + len(datagram)
+    cdef bytearray line
+    cdef Receipt receipt
+    cdef Piece piece
+    cdef size_t size
+    memcpy(receipt.time, <const char *>received, TIME_BYTES)
+    receipt.source_size = len(source)
+    memcpy(receipt.source, <const char *>source, len(source))
+    found = []
+    begin(&piece, False)
+    while p != end and next_piece(p, end, &piece):
+        p = piece.next
+        if piece.reason == ACCEPTED:
+            line = bytearray(renamed_room(&piece) + STAMP_ROOM)
+            if piece.has_stamp_key and stamping != STAMP_NEVER:
+                size = store_renamed(&piece, line)
+                assert size <= renamed_room(&piece)
+            else:
+                size = store(&piece, line)
+            size = add_words(line, size, words_for(&piece, stamping), &receipt)
+            found.append(bytes(line[:size]))
+    return found
+
+
+def unstamped(bytes line not None):
+    """A stored line without words of the server at its end."""
+    cdef const uint8_t *start = line
+    return line[: unstamped_end(start, start + len(line) - 1) - start] + b"}\n"
 
 
 def count_fork():
@@ -147,7 +185,7 @@ def scan_many(list datagrams not None):
         p = datagram
         end = p + len(datagram)
         with nogil:
-            begin(&piece)
+            begin(&piece, False)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason == ACCEPTED and piece.end - piece.start < SCRATCH_BYTES:
@@ -206,3 +244,17 @@ cdef Address parsed(str text, uint16_t port) except *:
         address.v4.sin_port = htons(port)
         memcpy(&address.v4.sin_addr, <const char *>raw, 4)
     return address
+
+
+def c_read_moment(bytes text not None):
+    """`fastlog.inputs.moment.read_moment` in C."""
+    cdef const uint8_t *p = text
+    cdef int64_t usec
+    return usec if read_moment(p, p + len(text), &usec) else None
+
+
+def c_moment_text(int64_t usec):
+    """`fastlog.inputs.moment.moment_text` in C."""
+    cdef char text[TIME_BYTES]
+    write_moment(usec, text)
+    return text[:TIME_BYTES].decode()
