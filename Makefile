@@ -158,14 +158,14 @@ bench: $(VENV)/dev  ## measure how fast each part is
 	@$(BIN)/python -m benchmarks.bench_table build/bench.json | tee build/bench.md
 
 bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" sets flags
-	@benchmarks/peers/fetch.sh
+	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/python -m benchmarks.bench_peers $(BENCH)
 
 bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left; BENCH="--cold" sets flags
 	$(BIN)/python -m benchmarks.bench_start $(BENCH)
 
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
-	@benchmarks/peers/fetch.sh
+	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.measure
 	$(BIN)/python -m benchmarks.report

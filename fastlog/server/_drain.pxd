@@ -144,6 +144,6 @@ cdef class Intake:
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason) noexcept nogil
-    cdef bint reject_whole(self, int reason) noexcept nogil
     cdef void remember_entry(self, const Piece *piece) noexcept nogil
     cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil
+    cdef bint reject_whole(self, int reason) noexcept nogil

@@ -439,11 +439,13 @@ cdef class Intake:
             return self.reject(TRUNCATED)
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
+        if line == NULL and not self.discard(&self.piece):
+            return False
+        self.counted.inputs[<int>input] += 1
         if line == NULL:
-            return self.discard(&self.piece)
+            return True
         if line != to:
             memcpy(line, to, size)
-        self.counted.inputs[<int>input] += 1
         self.keep(&self.piece, line, size)
         return True
 
