@@ -12,10 +12,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from fastlog.inputs import gelf
 from tests.fuzz.receive import BETWEEN, FILLERS
-from tests.helpers.cases import CASES, GOOD, GOOD_2, nested
+from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, nested
 from tests.unit.test_scanner_agrees import TOKENS
 
+GELF_TOKENS = [f'"{key}":'.encode() for name in gelf.TAKEN for key in (name, f"_{name}")]
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build/fuzz"
 CORPUS = ROOT / "tests/fuzz/corpus"
@@ -25,6 +27,7 @@ CORPUS = ROOT / "tests/fuzz/corpus"
 PARTS = {
     "scanner": ("scanner", ["-max_len=4096"]),
     "long": ("scanner", ["-max_len=65507", "-len_control=0"]),
+    "gelf": ("gelf", ["-max_len=2048"]),
     "receive": ("receive", ["-max_len=1024"]),
 }
 # An input that takes longer hangs. It is far more than any input takes, since the machine itself may stall for a while.
@@ -36,8 +39,10 @@ def seeds() -> dict[str, list[bytes]]:
     datagrams = [datagram for _, datagram, _ in CASES]
     entries = b"\n".join([GOOD, GOOD_2, nested(64), b'{"level":"INFO","message":\r\n"m"}', b"x"])
     message = b'{"level":"INFO","message":"%s"}' % (b"0123456789abcdef" * 4000)
+    objects = [piece for _, _, pieces in GELF for kind, piece in pieces if kind == "gelf"]
     return {
         "scanner": datagrams,
+        "gelf": objects + GELF_OBJECTS,
         "long": [message, b"[" * 65507, b'{"":' * 16000, entries * 100, b'"\\u0041' * 10000, b" \n" * 30000],
         "receive": [b"\x00\x00\x01" + datagram for datagram in datagrams]
         + [bytes([how, 0, 9]) + BETWEEN.join(datagrams[how::16]) for how in range(16)]
@@ -55,7 +60,9 @@ def write_seeds(part: str) -> Path:
 
 def write_dictionary() -> Path:
     path = OUT / "tokens.dict"
-    words = ["".join(f"\\x{byte:02x}" for byte in token) for token in [*TOKENS, BETWEEN] if len(token) <= 64]
+    words = [
+        "".join(f"\\x{byte:02x}" for byte in token) for token in [*TOKENS, *GELF_TOKENS, BETWEEN] if len(token) <= 64
+    ]
     path.write_text("".join(f'"{word}"\n' for word in words))
     return path
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz import receive
+from tests.unit import test_gelf_agrees
 from tests.unit.test_scanner_agrees import check
 
 CORPUS = Path(__file__).parents[1] / "fuzz/corpus"
@@ -17,6 +18,12 @@ def inputs(target: str):
 @inputs("scanner")
 def test_scanner(path):
     check(path.read_bytes())
+
+
+@inputs("gelf")
+def test_gelf(path):
+    for receipt in test_gelf_agrees.RECEIPTS:
+        assert test_gelf_agrees.check(path.read_bytes(), receipt)
 
 
 @pytest.fixture
