@@ -8,6 +8,7 @@ from fastlog._linux cimport pollfd
 from fastlog._parse cimport LEVEL_COUNT, Level, Piece
 from fastlog.inputs._receipt cimport Receipt
 from fastlog.inputs._syslog cimport Zone
+from fastlog.server._address cimport AddressKey
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -88,6 +89,7 @@ cdef class Intake:
     # When the burst came, if that was asked already, and from whom the datagrams of the slot `receipt_slot` did.
     cdef Receipt receipt
     cdef unsigned int receipt_slot
+    cdef AddressKey receipt_sender
     # Where lines are made that may be too long for the rest of the line buffer: SCRATCH_BYTES of memory, owned by this
     # object.
     cdef uint8_t *scratch
