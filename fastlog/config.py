@@ -20,6 +20,8 @@ Input = Literal["json", "syslog", "gelf"]
 INPUTS: tuple[Input, ...] = get_args(Input)
 LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
 UNIX_PATH_MAX_BYTES = 107  # of a unix socket: sun_path has 108, and a NUL at its end
+Stamp = Literal["missing", "always", "never"]
+STAMPS: tuple[Stamp, ...] = get_args(Stamp)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
@@ -184,7 +186,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     stamp: Annotated[
-        Literal["missing", "always", "never"],
+        Stamp,
         _setting(
             "receiving",
             "whether a JSON entry gets `received` and `source`; `missing`: where it lacks `timestamp` or `host`",

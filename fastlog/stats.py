@@ -189,12 +189,10 @@ class ReceiveBuffer(msgspec.Struct, frozen=True):
     """Of several UDP sockets, the one with the smallest buffer; 0 if there is no UDP socket."""
 
     wanted: Annotated[
-        int | None,
+        int,
         figure("Bytes of receive buffer (`SO_RCVBUF`) asked for", gauge("fastlog_receive_buffer_wanted_bytes")),
     ]
-    granted: Annotated[
-        int | None, figure("Bytes that the kernel granted", gauge("fastlog_receive_buffer_granted_bytes"))
-    ]
+    granted: Annotated[int, figure("Bytes that the kernel granted", gauge("fastlog_receive_buffer_granted_bytes"))]
 
 
 class ListenerStats(msgspec.Struct, frozen=True):

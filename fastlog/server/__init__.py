@@ -1,7 +1,7 @@
 """`fastlog serve`. In reading order, from a datagram to its ACK:
 
-- `listeners.py`, `listener.py`, `unix_listener.py`, `own_addresses.py`: the sockets that receive it, bound here or taken
-  over from a service manager; one of UDP; a unix socket; whether this host may be asked at several addresses
+- `listeners.py`, `listener.py`, `unix_listener.py`, `own_addresses.py`: the sockets that receive it, bound here or
+  taken over from a service manager; one of UDP; a unix socket; whether this host may be asked at several addresses
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_sockets.pxd`, `_coalesce.pxd`: takes datagrams from each socket in turn, has them scanned, and waits
   for more while they come fast

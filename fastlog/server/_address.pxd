@@ -32,8 +32,8 @@ cdef enum:
     # Room for the longest text of an IPv6 address, and a NUL.
     ADDRESS_TEXT_BYTES = 64
 
-# A sender at a unix socket, who is known by its process and user, and by the hash of its address if it has one (0: it has
-# none), which `place` tells the way to (_unix.pxd).
+# A sender at a unix socket, who is known by its process and user, and by the hash of its address; 0: it has none. The
+# address itself is at `place` (_unix.pxd).
 cdef struct UnixSender:
     sa_family_t family
     uint32_t pid

@@ -54,13 +54,14 @@ cdef class Arena:
     # Slots that the last `receive` filled.
     cdef unsigned int filled
 
-    # Fills slots from the socket, which is a unix socket or one of UDP. Returns their number, -1 if no datagram waits, or -2 if the call failed (errno).
+    # Fills slots from the socket, which is a unix socket or one of UDP. Returns their number, -1 if no datagram waits,
+    # or -2 if the call failed (errno).
     cdef int receive(self, int fd, bint is_unix) noexcept nogil
     cdef void prepare(self, bint is_unix) noexcept nogil
     # Makes the sender of what the kernel reports with a slot of a unix socket.
     cdef void note_unix_sender(self, unsigned int slot) noexcept nogil
     # Keeps the address of the slot's sender for ACKs. False: it has none.
-    cdef bint keep_name(self, unsigned int slot) noexcept nogil
+    cdef bint keep_sender(self, unsigned int slot) noexcept nogil
     cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil
     cdef size_t size(self, unsigned int slot) noexcept nogil
     # Bytes of each datagram in the slot by the kernel's report; 0 if there is none.
@@ -74,8 +75,8 @@ cdef class Arena:
         cdef size_t reported = self.reported_segment_size(slot) if self.messages[slot].msg_hdr.msg_controllen else 0
         return reported if reported else self.messages[slot].msg_len
 
-    # Whether nobody can say what the datagram was: the slot is shorter, or may hold several, which the kernel had no room
-    # to report.
+    # Whether nobody can say what the datagram was: the slot is shorter, or may hold several, which the kernel had no
+    # room to report.
     cdef inline bint is_unclear(self, unsigned int slot) noexcept nogil:
         cdef int flags = self.messages[slot].msg_hdr.msg_flags & (MSG_CTRUNC | MSG_TRUNC)
         return flags and (flags & MSG_TRUNC or self.reported_segment_size(slot) == 0)

@@ -208,7 +208,7 @@ cdef class Arena:
         message.msg_controllen = 0
         message.msg_flags &= MSG_TRUNC
 
-    cdef bint keep_name(self, unsigned int slot) noexcept nogil:
+    cdef bint keep_sender(self, unsigned int slot) noexcept nogil:
         cdef Address *sender = &self.senders[slot]
         if sender.local.name == 0:
             return False

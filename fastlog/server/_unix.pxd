@@ -1,8 +1,8 @@
 # Senders at a unix socket: who they are by the kernel's word, and the addresses of their own, where ACKs go.
 #
-# An address is up to 110 bytes long, and few senders have many ACKs under way. So an ACK has the number of a place where
-# its address is kept, and a keyed hash of the address. Should another address need the place before the ACK leaves, the
-# ACK is dropped, and its sender retransmits.
+# An address is up to 110 bytes long, and few senders have many ACKs under way. So an ACK has the number of a place
+# where its address is kept, and a keyed hash of the address. Should another address need the place before the ACK
+# leaves, the ACK is dropped, and its sender retransmits.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
@@ -66,7 +66,7 @@ cdef inline int keep_name(UnixNames *names, const UnixName *name, size_t size, u
 cdef inline void free_names(UnixNames *names) noexcept nogil:
     free(names.places)
 
-# Whether the sender takes several ACKs in one datagram, a line for each: its abstract address says so, which begins with
-# `fastlog-`. Its queue has room for few datagrams.
+# Whether the sender takes several ACKs in one datagram, a line for each: its abstract address says so, which begins
+# with `fastlog-`. Its queue has room for few datagrams.
 cdef inline bint takes_several(const NamePlace *place) noexcept nogil:
     return memcmp(place.name.path, b"\0fastlog-", 9) == 0

@@ -46,6 +46,7 @@ class Pipeline:
             Admission(networks(settings)),
             settings.flush_count,
             settings.inputs,
+            settings.stamp,
         )
         self.intake.listen(listeners.fds)
         for number, listener in enumerate(listeners.each):
