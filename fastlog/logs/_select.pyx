@@ -160,7 +160,7 @@ cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) n
         return False
     if memchr(p + 1, c'{', end - p - 1) == NULL:
         return True
-    begin(&piece)  # the keys may be those of an object inside it
+    begin(&piece, False)  # the keys may be those of an object inside it
     return next_piece(p, end, &piece) and piece.reason == ACCEPTED and has_timestamp(&piece)
 
 
