@@ -43,6 +43,9 @@ REASONS = {
     "sequence": "`sequence` is not an integer from 0 to 2^64-1 written in digits only",
     "field": "`timestamp`, `app` or `host` is not a string",
 }
+# The server's own words about an entry: when it came, and from whom. A sender's keys of these names are stored with `_`
+# before them, unless STAMP=never.
+STAMP_KEYS = ("received", "source")
 EMPTY = "empty"  # the verdict on a datagram without any piece
 
 MAX_DEPTH = 64  # open brackets, including the entry's own: far more than a real entry has; bounds the recursion
@@ -110,6 +113,19 @@ def decode(datagram: bytes, takes_gelf: bool = False) -> list[Piece]:
         pieces.append(piece)
         at = _skip(_SPACE, datagram, at)
     return pieces or [Piece(EMPTY, None, None, 0, 0, None, False)]
+
+
+def renamed(line: bytes) -> bytes:
+    """The line of an entry, with `_` before each of its own keys that is in STAMP_KEYS."""
+    parts, copied = [], 0
+    at = _skip(_SPACE, line, 1)
+    while line[at : at + 1] == b'"':
+        if msgspec.json.decode(line[at : _string(line, at)]) in STAMP_KEYS:
+            parts.append(line[copied : at + 1])
+            copied = at + 1
+        at = _skip(_SPACE, line, _value(line, _key(line, at), depth=1))
+        at = _skip(_SPACE, line, at + 1)  # behind the comma, or the closing bracket
+    return b"_".join([*parts, line[copied:]])
 
 
 def known_level(text: str) -> str | None:

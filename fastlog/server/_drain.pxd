@@ -7,6 +7,7 @@ cimport cython
 from fastlog._linux cimport pollfd
 from fastlog._parse cimport LEVEL_COUNT, Level, Piece
 from fastlog.inputs._receipt cimport Receipt
+from fastlog.inputs._stamp cimport Stamping
 from fastlog.inputs._syslog cimport Zone
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
@@ -18,6 +19,10 @@ from fastlog.server._socket cimport Acks, Admission, Arena
 cdef enum:
     # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.
     WATCHED_MAX = 4
+
+cdef enum:
+    # In place of a Kind of line: the entry is stored already, and its line is not kept.
+    DUPLICATE = -1
 
 cdef enum Input:
     # The formats, in the order of config.INPUTS.
@@ -76,6 +81,8 @@ cdef class Intake:
     # Which formats are taken, and the time zone of syslog's stamps.
     cdef bint takes[INPUT_COUNT]
     cdef Zone zone
+    # Which entries get words of the server.
+    cdef Stamping stamping
 
     # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
     # burst did not fill the arena, so what came later is for the next turn.
@@ -110,10 +117,14 @@ cdef class Intake:
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
     cdef bint scan_pieces(self, const uint8_t *start, const uint8_t *end, size_t *scanned) noexcept nogil
     cdef bint store_entry(self, const Piece *piece) noexcept nogil
+    cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil
     cdef bint store_converted(self, Input input, const uint8_t *p, const uint8_t *end) noexcept nogil
     cdef bint discard(self, const Piece *piece) noexcept nogil
     cdef void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef const Receipt *receipt_here(self) noexcept nogil
+    cdef int kind_of(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason) noexcept nogil
+    cdef void remember_entry(self, const Piece *piece) noexcept nogil
+    cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil

@@ -2,6 +2,7 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import Buffer
 
+from fastlog.config import INPUTS, Input, Stamp
 from fastlog.server._ledger import Ledger
 from fastlog.server._lines import LineBuffer
 from fastlog.server._rejects import RejectedInput
@@ -22,7 +23,8 @@ class Intake:
         priority: Iterable[str],
         admission: Admission,
         flush_count: int = 1,
-        inputs: Iterable[str] = ...,
+        inputs: Iterable[Input] = INPUTS,
+        stamp: Stamp = "never",
     ) -> None: ...
     @property
     def lines(self) -> LineBuffer: ...

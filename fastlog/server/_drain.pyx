@@ -25,21 +25,32 @@ from fastlog._parse cimport (
     begin,
     has_timestamp,
     next_piece,
+    renamed_room,
     store,
+    store_renamed,
     stored_size,
 )
 from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._receipt cimport Receipt, converted_room, note_time
+from fastlog.inputs._stamp cimport (
+    LINE_END_BYTES,
+    STAMP_NEVER,
+    STAMP_ROOM,
+    Stamping,
+    add_words,
+    unstamped_end,
+    words_for,
+)
 from fastlog.inputs._syslog cimport is_syslog, syslog_line
 from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, LineBuffer
+from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
-from fastlog.config import INPUTS
+from fastlog.config import INPUTS, STAMPS
 from fastlog.entry import LEVELS
 
 cdef enum:
@@ -89,11 +100,17 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`.
+    of `config.INPUTS`. `stamp`: one of `config.STAMPS`.
     """
 
     def __cinit__(
-        self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1, inputs=INPUTS
+        self,
+        size_t datagram_max,
+        priority,
+        Admission admission not None,
+        uint64_t flush_count=1,
+        inputs=INPUTS,
+        stamp="never",
     ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
@@ -113,6 +130,7 @@ cdef class Intake:
             self.is_priority[LEVELS.index(level)] = True
         for name in inputs:
             self.takes[INPUTS.index(name)] = True
+        self.stamping = <Stamping><int>STAMPS.index(stamp)
 
     def __dealloc__(self):
         free(self.scratch)
@@ -327,12 +345,39 @@ cdef class Intake:
 
     cdef bint store_entry(self, const Piece *piece) noexcept nogil:
         """False: there is no room in the line buffer."""
-        cdef size_t size = stored_size(piece)
-        cdef uint8_t *line = self.lines.room(size, self.is_priority[<int>piece.level])
+        cdef size_t size
+        cdef uint8_t *line
+        cdef unsigned int words = words_for(piece, self.stamping)
+        if words or piece.has_stamp_key:
+            return self.store_stamped(piece, words)
+        size = stored_size(piece)
+        line = self.lines.room(size, self.is_priority[<int>piece.level])
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
         self.keep(piece, line, size)
+        return True
+
+    cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil:
+        """Stores an entry that gets words of the server, or has keys that could be taken for them. It is known again by
+        its renamed form, without these words: the same whenever it comes, and whatever STAMP is."""
+        cdef bint is_priority = self.is_priority[<int>piece.level]
+        cdef bint is_renamed = piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)
+        cdef uint8_t *line = self.lines.room(renamed_room(piece) + <size_t>STAMP_ROOM, is_priority)
+        cdef size_t size
+        cdef int kind
+        if line == NULL:
+            return self.discard(piece)
+        size = store_renamed(piece, line) if is_renamed else store(piece, line)
+        self.count(piece)
+        kind = self.kind_of(piece, line, size)
+        if kind == DUPLICATE:
+            return True
+        if words:
+            size = add_words(line, size, words, self.receipt_here())
+        elif self.stamping == STAMP_NEVER and is_renamed:
+            size = store(piece, line)
+        self.lines.keep(size, <Kind>kind)
         return True
 
     cdef bint discard(self, const Piece *piece) noexcept nogil:
@@ -345,14 +390,20 @@ cdef class Intake:
 
     cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
         """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
+        cdef int kind
         self.count(piece)
+        kind = self.kind_of(piece, line, size)
+        if kind != DUPLICATE:
+            self.lines.keep(size, <Kind>kind)
+
+    cdef inline int kind_of(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
+        """What kind of line the entry has, or DUPLICATE."""
         if not self.is_priority[<int>piece.level]:
-            self.lines.keep(size, ORDINARY)
-        elif not piece.has_sequence:
+            return ORDINARY
+        if not piece.has_sequence:
             self.unawaited_waits = True
-            self.lines.keep(size, UNAWAITED)
-        elif self.is_new(piece, line, size):
-            self.lines.keep(size, AWAITED)
+            return UNAWAITED
+        return AWAITED if self.is_new(piece, line, size) else DUPLICATE
 
     cdef const Receipt *receipt_here(self) noexcept nogil:
         """When the current datagram came, and from whom: found out when it is asked for first."""
@@ -373,6 +424,7 @@ cdef class Intake:
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
+        size -= <size_t>LINE_END_BYTES  # so that a line has the same hash with words of the server at its end
         if has_timestamp(piece):
             hash = self.stored.hash(line, size)
         else:
@@ -422,8 +474,24 @@ cdef class Intake:
                 begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
-                        self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
+                        self.remember_entry(&piece)
                 p = feed + 1
+
+    cdef void remember_entry(self, const Piece *piece) noexcept nogil:
+        """An entry with words of the server is known by what stands before them. But while STAMP is `never`, a sender's
+        own keys look the same, so such an entry is also known by its renamed form."""
+        cdef const uint8_t *end = unstamped_end(piece.start, piece.end)
+        cdef uint8_t *form
+        if piece.has_stamp_key:
+            form = self.lines.room(renamed_room(piece), True)  # it is empty at the start, and nothing is kept
+            if form != NULL:
+                self.remember_form(form, store_renamed(piece, form) - <size_t>LINE_END_BYTES)
+            if end == piece.end - 1:
+                return
+        self.remember_form(piece.start, end - piece.start)
+
+    cdef inline void remember_form(self, const uint8_t *form, size_t size) noexcept nogil:
+        self.stored.add(self.stored.hash(form, size), self.now_ms)
 
     def forget(self, uint64_t first, uint64_t count):
         """These priority entries, from number `first` on, are stored nowhere after all. Their ACKs are not owed any

@@ -45,6 +45,7 @@ class Pipeline:
             Admission(networks(settings)),
             settings.flush_count,
             settings.inputs,
+            settings.stamp,
         )
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)

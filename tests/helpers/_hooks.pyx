@@ -7,10 +7,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
-from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
+from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
 from fastlog.inputs._moment cimport read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
+from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
@@ -19,6 +20,7 @@ from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
 
+from fastlog.config import STAMPS
 from fastlog.server._duplicates import STORED_MAX
 
 cdef extern from "_siphash.h" nogil:
@@ -50,6 +52,40 @@ def seen_before(lines):
         if not was_there:
             stored.add(hash, 0)
     return found
+
+
+def stamped(bytes datagram not None, stamp, bytes received not None, bytes source not None):
+    """What is stored of each entry of a datagram, as the drain does it."""
+    cdef Stamping stamping = <Stamping><int>STAMPS.index(stamp)
+    cdef const uint8_t *p = datagram
+    cdef const uint8_t *end = p + len(datagram)
+    cdef bytearray line
+    cdef Receipt receipt
+    cdef Piece piece
+    cdef size_t size
+    memcpy(receipt.time, <const char *>received, TIME_BYTES)
+    receipt.source_size = len(source)
+    memcpy(receipt.source, <const char *>source, len(source))
+    found = []
+    begin(&piece, False)
+    while p != end and next_piece(p, end, &piece):
+        p = piece.next
+        if piece.reason == ACCEPTED:
+            line = bytearray(renamed_room(&piece) + STAMP_ROOM)
+            if piece.has_stamp_key and stamping != STAMP_NEVER:
+                size = store_renamed(&piece, line)
+                assert size <= renamed_room(&piece)
+            else:
+                size = store(&piece, line)
+            size = add_words(line, size, words_for(&piece, stamping), &receipt)
+            found.append(bytes(line[:size]))
+    return found
+
+
+def unstamped(bytes line not None):
+    """A stored line without words of the server at its end."""
+    cdef const uint8_t *start = line
+    return line[: unstamped_end(start, start + len(line) - 1) - start] + b"}\n"
 
 
 def count_fork():

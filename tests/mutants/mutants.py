@@ -1005,8 +1005,8 @@ MUTANTS = [
         ),
         (
             "entries without ACKs are held with the others",
-            "self.lines.keep(size, UNAWAITED)",
-            "self.lines.keep(size, AWAITED)",
+            "            return UNAWAITED",
+            "            return AWAITED",
             "test_on_a_disk_that_refuses_they_wait_in_memory_and_push_out_nobody_elses",
         ),
         (
@@ -1041,8 +1041,8 @@ MUTANTS = [
         ),
         (
             "a duplicate is stored again",
-            "elif self.is_new(piece, line, size):",
-            "elif self.is_new(piece, line, size) or True:",
+            "return AWAITED if self.is_new(piece, line, size) else DUPLICATE",
+            "return AWAITED if self.is_new(piece, line, size) or True else DUPLICATE",
             "test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well",
         ),
         (
