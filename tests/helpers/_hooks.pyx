@@ -18,6 +18,7 @@ from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._lines cimport AWAITED, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
@@ -293,3 +294,15 @@ cdef int fill_receipt(Receipt *noted, receipt) except -1:
     noted.host_size = len(receipt.host or "")
     noted.host_at = receipt.source.index(receipt.host or "")
     return 0
+
+
+def put_line(LineBuffer lines not None, bytes line not None, str kind not None):
+    """Puts a line with its line feed into the buffer, as a drain does; `kind`: ordinary, unawaited or awaited. Returns
+    whether there was room."""
+    cdef Kind of_kind = AWAITED if kind == "awaited" else UNAWAITED if kind == "unawaited" else ORDINARY
+    cdef uint8_t *to = lines.room(len(line), of_kind != ORDINARY)
+    if to == NULL:
+        return False
+    memcpy(to, <const char *>line, len(line))
+    lines.keep(len(line), of_kind)
+    return True
