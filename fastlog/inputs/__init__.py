@@ -5,6 +5,9 @@ agree with it on any bytes.
 
 - `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
 - `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
+- `moment.py`, `_moment.pxd`: RFC 3339 text to microseconds of Unix time, and back
+- `syslog.py`: the reference for syslog
+- `zones.py`: SYSLOG_ZONE, which offset a time zone has when
 - `_syslog.pyx`: syslog messages
 - `_gelf.pyx`: GELF objects
 """

@@ -160,7 +160,7 @@ cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) n
         return False
     if memchr(p + 1, c'{', end - p - 1) == NULL:
         return True
-    begin(&piece)  # the keys may be those of an object inside it
+    begin(&piece, False)  # the keys may be those of an object inside it
     return next_piece(p, end, &piece) and piece.reason == ACCEPTED and has_timestamp(&piece)
 
 
@@ -273,7 +273,7 @@ cdef class Selector:
         if self._by_initials and self._is_of_another_level(p, end):
             return UNWANTED
         if self._levels:
-            begin(&piece)
+            begin(&piece, False)
             if not next_piece(p, end, &piece) or piece.reason != ACCEPTED or piece.next != end:
                 return UNWANTED
             if not self._levels >> <int>piece.level & 1:

@@ -97,6 +97,9 @@ cdef class Intake:
     # lower bound for the arrival of the first.
     cdef readonly bint priority_waits
     cdef int64_t priority_since_ns
+    # The same for priority entries for which no ACK is owed: they are to be written now, and synced in a while.
+    cdef readonly bint unawaited_waits
+    cdef int64_t unawaited_since_ns
 
     cdef Received counted
     cdef Waiting waiting
@@ -113,7 +116,8 @@ cdef class Intake:
     cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil
     cdef bint store_converted(self, Input input, const uint8_t *p, const uint8_t *end) noexcept nogil
     cdef bint discard(self, const Piece *piece) noexcept nogil
-    cdef void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
+    cdef bint is_wanted(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
+    cdef void keep(self, const Piece *piece, size_t size) noexcept nogil
     cdef const Receipt *receipt_here(self) noexcept nogil
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil

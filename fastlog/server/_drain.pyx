@@ -46,7 +46,7 @@ from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport LINE_MAX_BYTES, LineBuffer
+from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, LineBuffer
 from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
@@ -60,8 +60,8 @@ cdef enum:
     DATAGRAM_COST_BYTES = 256
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
-    # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
-    # notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
+    # How long entries still gather when they are enough for a flush, in nanoseconds: too short for a reader of the file
+    # to notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
@@ -150,9 +150,10 @@ cdef class Intake:
         """Takes datagrams until none waits (DRAINED), there is no room for more (FULL), or it has scanned enough for a
         turn (TURN_OVER). Raises OSError.
 
-        Up to `until` it also waits for more datagrams, until there is enough to hand over. It waits here rather than in
-        Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
-        `priority_from`, and so does a watched file descriptor. Both times are seconds of the monotonic clock.
+        Up to `until` it also waits for more datagrams, until there is enough to hand over: FLUSH_COUNT entries, or a
+        priority entry for which no ACK is owed. It waits here rather than in Python, so that a burst costs no turn of
+        the interpreter. An entry for which an ACK is owed ends that, though not before `priority_from`, and so does a
+        watched file descriptor. Both times are seconds of the monotonic clock.
         """
         cdef int status
         with nogil:
@@ -163,25 +164,31 @@ cdef class Intake:
 
     def clear_priority(self):
         """The priority entries that wait are handed over."""
-        self.priority_waits = False
+        self.priority_waits = self.unawaited_waits = False
 
     @property
     def priority_since(self):
-        """A lower bound for the arrival time of the oldest waiting priority entry (seconds, monotonic)."""
+        """A lower bound for the arrival time of the oldest waiting entry whose ACK is owed (seconds, monotonic)."""
         return self.priority_since_ns / 1e9
+
+    @property
+    def unawaited_since(self):
+        """The same for the oldest waiting priority entry for which no ACK is owed."""
+        return self.unawaited_since_ns / 1e9
 
     cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
-        cdef bint enough = False, waited_before
+        cdef bint enough = False, waited_before, unawaited_before
         cdef int status
         while True:
             began = now
             if wait == 0 and should_yield(&self.waiting.pace, now, end_ns):
                 sched_yield()
-            before, waited_before = self.counted.datagrams, self.priority_waits
+            before = self.counted.datagrams
+            waited_before, unawaited_before = self.priority_waits, self.unawaited_waits
             status = self.receive_and_scan(fd)
             now = monotonic_ns()
             if wait == 0:
@@ -191,7 +198,9 @@ cdef class Intake:
                 end_ns = min(end_ns, priority_from_ns + PRIORITY_SLACK_NS)
                 if not waited_before:
                     self.priority_since_ns = began
-            if self.lines.entries >= self.flush_count and not enough:
+            if self.unawaited_waits and not unawaited_before:
+                self.unawaited_since_ns = began
+            if not enough and (self.unawaited_waits or self.lines.entries >= self.flush_count):
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
             if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns:
@@ -268,7 +277,7 @@ cdef class Intake:
         cdef Piece *piece = &self.piece
         if self.here.at == NULL:
             self.here.at = start
-            begin(piece)
+            begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
             self.counted.datagrams += 1
             self.counted.bytes += size
@@ -331,7 +340,8 @@ cdef class Intake:
         if line != to:
             memcpy(line, to, size)
         self.counted.inputs[<int>input] += 1
-        self.keep(&self.piece, line, size)
+        if self.is_wanted(&self.piece, line, size):
+            self.keep(&self.piece, size)
         return True
 
     cdef bint store_entry(self, const Piece *piece) noexcept nogil:
@@ -347,7 +357,8 @@ cdef class Intake:
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
-        self.keep(piece, line, size)
+        if self.is_wanted(piece, line, size):
+            self.keep(piece, size)
         return True
 
     cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil:
@@ -365,14 +376,13 @@ cdef class Intake:
             memcpy(line, self.scratch, size)
         else:
             store(piece, line)
-        self.count(piece)
-        if is_priority and not self.is_new(piece, line, size):
+        if not self.is_wanted(piece, line, size):
             return True
         if words:
             size = add_words(line, size, words, self.receipt_here())
         elif self.stamping == STAMP_NEVER:
             size = store(piece, line)  # as it came
-        self.lines.keep(size, is_priority)
+        self.keep(piece, size)
         return True
 
     cdef bint discard(self, const Piece *piece) noexcept nogil:
@@ -383,12 +393,21 @@ cdef class Intake:
         self.lines.discarded += 1
         return True
 
-    cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
-        """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
-        cdef bint is_priority = self.is_priority[<int>piece.level]
+    cdef inline bint is_wanted(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
+        """Counts the entry. Whether its line is to be kept: not if it is a duplicate."""
         self.count(piece)
-        if not is_priority or self.is_new(piece, line, size):
-            self.lines.keep(size, is_priority)
+        if self.is_priority[<int>piece.level]:
+            if piece.has_sequence:
+                return self.is_new(piece, line, size)
+            self.unawaited_waits = True
+        return True
+
+    cdef inline void keep(self, const Piece *piece, size_t size) noexcept nogil:
+        """Keeps the entry's line, which was written to the line buffer."""
+        if not self.is_priority[<int>piece.level]:
+            self.lines.keep(size, ORDINARY)
+        else:
+            self.lines.keep(size, AWAITED if piece.has_sequence else UNAWAITED)
 
     cdef const Receipt *receipt_here(self) noexcept nogil:
         """When the current datagram came, and from whom: found out when it is asked for first."""
@@ -402,17 +421,13 @@ cdef class Intake:
         return &self.receipt
 
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
-        """Whether a priority entry is to be stored; its ACK is owed either way. An entry without a sequence is always
-        new: nobody waits for its ACK."""
+        """Whether a priority entry with a sequence is to be stored; its ACK is owed either way."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
         cdef AddressKey address
         cdef LocalAddress asked
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
-        if not piece.has_sequence:
-            self.stored.add(0, self.now_ms)
-            return True
         size -= <size_t>LINE_END_BYTES  # so that a line has the same hash with words of the server at its end
         if has_timestamp(piece):
             hash = self.stored.hash(line, size)
@@ -460,7 +475,7 @@ cdef class Intake:
                 feed = <const uint8_t *>memchr(p, c"\n", end - p)
                 if feed == NULL:
                     break
-                begin(&piece)
+                begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
                         self.remember_entry(&piece)
@@ -490,7 +505,7 @@ cdef class Intake:
 
     @property
     def priority_entries(self):
-        """Priority entries so far that were to be stored: the number of the next one."""
+        """Priority entries so far that were to be stored and acknowledged: the number of the next one."""
         return self.stored.added
 
     @property

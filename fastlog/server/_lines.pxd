@@ -19,10 +19,15 @@ cdef enum:
     # Priority entries in the buffer at once: they are written at the end of the drain anyway.
     PRIORITY_LINES_MAX = 4096
 
-# Where in the buffer the line of a priority entry is.
+# What waits for an entry's line: nothing, a sync, or an ACK after a sync.
+cdef enum Kind:
+    ORDINARY, UNAWAITED, AWAITED
+
+# Where in the buffer the line of a priority entry is, and whether an ACK is owed for it.
 cdef struct PriorityLine:
     size_t offset
     size_t size
+    bint awaited
 
 
 @cython.final
@@ -48,9 +53,9 @@ cdef class LineBuffer:
         return self.start + self.size
 
     # Keeps the line that was written to `room`. Without this call the buffer is as before.
-    cdef inline void keep(self, size_t size, bint is_priority) noexcept nogil:
-        if is_priority:
-            self.priority[self.priority_count] = PriorityLine(self.size, size)
+    cdef inline void keep(self, size_t size, Kind kind) noexcept nogil:
+        if kind != ORDINARY:
+            self.priority[self.priority_count] = PriorityLine(self.size, size, kind == AWAITED)
             self.priority_count += 1
         self.size += size
         self.entries += 1

@@ -7,13 +7,25 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp
 
-from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, REASON_COUNT, Piece, begin, has_timestamp, next_piece, store
+from fastlog._parse cimport (
+    ACCEPTED,
+    LEVEL_COUNT,
+    REASON_COUNT,
+    Piece,
+    begin,
+    has_host,
+    has_timestamp,
+    next_piece,
+    renamed_room,
+    store,
+    store_renamed,
+)
 
 from msgspec.structs import astuple
 
 from fastlog._parse import __spec__ as parse_spec
 from fastlog._parse import scan
-from fastlog.entry import decode
+from fastlog.entry import decode, renamed
 
 assert parse_spec.origin == "built-in"  # the instrumented one
 
@@ -42,13 +54,26 @@ cdef int check_stored(const Piece *piece) except -1:
     return 0
 
 
+cdef int check_renamed(const Piece *piece) except -1:
+    cdef bytes expected = renamed((<const char *>piece.start)[:piece.end - piece.start])
+    cdef size_t size = len(expected) + 1
+    cdef uint8_t *line = <uint8_t *>malloc(size)
+    try:
+        assert size <= renamed_room(piece)
+        assert store_renamed(piece, line) == size
+        assert (<const char *>line)[:size] == expected.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+    finally:
+        free(line)
+    return 0
+
+
 cdef public int fuzz_scanner(const uint8_t *data, size_t size) except -1:
     cdef const uint8_t *end = data + size
     cdef const uint8_t *p = data
     cdef Piece piece
     cdef unsigned int mix = <unsigned int>size
     cdef size_t i
-    begin(&piece)
+    begin(&piece, size & 1)
     while next_piece(p, end, &piece):
         while p < piece.start:  # nothing but whitespace is passed over
             assert is_space(p[0])
@@ -63,8 +88,12 @@ cdef public int fuzz_scanner(const uint8_t *data, size_t size) except -1:
             assert 0 <= <int>piece.level < LEVEL_COUNT
             check_stored(&piece)
             assert not has_timestamp(&piece) or piece.start < piece.timestamp < piece.end
+            assert not has_host(&piece) or piece.start < piece.host < piece.end
+            if piece.has_stamp_key:
+                check_renamed(&piece)
         else:
             assert 0 <= <int>piece.reason < REASON_COUNT
+            assert not piece.is_gelf or (size & 1 and piece.start[0] == c'{' and (piece.end - 1)[0] == c'}')
         p = piece.next
     while p < end:
         assert is_space(p[0])
@@ -73,5 +102,5 @@ cdef public int fuzz_scanner(const uint8_t *data, size_t size) except -1:
         mix = mix * 31 + data[i]
     if (mix >> 8) % COMPARED == 0:
         datagram = (<const char *>data)[:size]
-        assert scan(datagram) == [astuple(found) for found in decode(datagram)]
+        assert scan(datagram, size & 1) == [astuple(found) for found in decode(datagram, size & 1)]
     return 0

@@ -3,12 +3,13 @@
 
 import socket
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
+from fastlog.inputs._moment cimport read_moment, write_moment
 from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
 from fastlog.server._address cimport Address
@@ -66,7 +67,7 @@ def stamped(bytes datagram not None, stamp, bytes received not None, bytes sourc
     receipt.source_size = len(source)
     memcpy(receipt.source, <const char *>source, len(source))
     found = []
-    begin(&piece)
+    begin(&piece, False)
     while p != end and next_piece(p, end, &piece):
         p = piece.next
         if piece.reason == ACCEPTED:
@@ -184,7 +185,7 @@ def scan_many(list datagrams not None):
         p = datagram
         end = p + len(datagram)
         with nogil:
-            begin(&piece)
+            begin(&piece, False)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason == ACCEPTED and piece.end - piece.start < SCRATCH_BYTES:
@@ -243,3 +244,17 @@ cdef Address parsed(str text, uint16_t port) except *:
         address.v4.sin_port = htons(port)
         memcpy(&address.v4.sin_addr, <const char *>raw, 4)
     return address
+
+
+def c_read_moment(bytes text not None):
+    """`fastlog.inputs.moment.read_moment` in C."""
+    cdef const uint8_t *p = text
+    cdef int64_t usec
+    return usec if read_moment(p, p + len(text), &usec) else None
+
+
+def c_moment_text(int64_t usec):
+    """`fastlog.inputs.moment.moment_text` in C."""
+    cdef char text[TIME_BYTES]
+    write_moment(usec, text)
+    return text[:TIME_BYTES].decode()

@@ -44,12 +44,16 @@ TOKENS = [
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
     b'"received"', b'"source"', b'"_source"', b'"\\u0073ource"', b'"source":1,', b'"host":"",', b'"timestamp":"",',
+    b'"short_message"', b'"version":"1.1"', b'"version"', b'"short_message":"m"', b'"1.0"', b'"v\\u0065rsion":"\\u0031.1"',
     b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"', b'"timestamp":"00.5"', b'"00,5"', b".5",
     b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
     b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
 tokens = st.sampled_from(TOKENS)
 
+KEYS = [
+    "sequence", "timestamp", "app", "host", "level", "x", "short_message", "version", "received", "source",
+]  # fmt: skip
 WRITTEN_LEVELS = ["INFO", "error", "Fatal", "crit", "3", "Informational", "custom"]
 
 scalars = st.one_of(
@@ -64,11 +68,7 @@ entries = st.builds(
     ).encode(),
     st.sampled_from(WRITTEN_LEVELS),
     st.text(max_size=40),
-    st.dictionaries(
-        st.sampled_from(["sequence", "timestamp", "app", "host", "level", "x", "received", "source"]),
-        scalars | values,
-        max_size=4,
-    ),
+    st.dictionaries(st.sampled_from(KEYS), scalars | values, max_size=4),
     st.sampled_from([None, None, 0, 1]),
     st.booleans(),
 )
@@ -103,9 +103,10 @@ def no_constant(name):
 
 
 def check(datagram: bytes) -> None:
+    assert scan(datagram, True) == decode(datagram, True), datagram
     found = scan(datagram)
     assert found == decode(datagram), datagram
-    for reason, level, sequence, start, end, line, has_timestamp in found:
+    for reason, level, sequence, start, end, line, has_timestamp, _ in found:
         if line:
             assert line.count(b"\n") == 1
             value = json.loads(line)
@@ -142,6 +143,7 @@ def test_mutated_entries(datagram):
 
 
 SCALARS = [
+    "1.0",
     None,
     True,
     -1,
@@ -160,7 +162,6 @@ SCALARS = [
     "07:00:00,5",
 ]
 CHARACTERS = 'abcxyz {}[],:"\\\n\t\u00e9\u20ac\U0001f600'
-KEYS = ["sequence", "timestamp", "app", "host", "level", "x", "received", "source"]
 
 
 def random_value(rng, depth: int = 0):
