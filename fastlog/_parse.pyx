@@ -36,7 +36,7 @@ cdef struct Alias:
 cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    # The first four are those of which the scanner keeps where their text is. VERSION and SHORT_MESSAGE are GELF's,
+    # The first four are those of which the scanner keeps where their text is. VERSION and SHORT_MESSAGE are GELF's.
     # STAMP_KEY is any of entry.STAMP_KEYS.
     LEVEL, TIMESTAMP, HOST, VERSION, MESSAGE, SEQUENCE, APP, SHORT_MESSAGE, STAMP_KEY, UNKNOWN
     FIELD_COUNT
@@ -92,22 +92,6 @@ cdef const uint8_t *skip_some_space(const uint8_t *p, const uint8_t *end, Seen *
             break
         p += 1
     return p
-
-
-cdef inline int hex4(const uint8_t *p) noexcept nogil:
-    """The value of four hexadecimal digits, or -1."""
-    cdef int value = 0, i
-    cdef uint8_t c
-    for i in range(4):
-        c = p[i]
-        if c'0' <= c <= c'9':
-            value = value << 4 | (c - c'0')
-        else:
-            c |= 0x20
-            if not c'a' <= c <= c'f':
-                return -1
-            value = value << 4 | (c - c'a' + 10)
-    return value
 
 
 cdef inline bint is_continuation(uint8_t c) noexcept nogil:
@@ -359,10 +343,10 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
         return APP if memcmp(p, b"app", 3) == 0 else UNKNOWN
     if size == 4:
         return HOST if memcmp(p, b"host", 4) == 0 else UNKNOWN
-    if size == 6:
-        return STAMP_KEY if memcmp(p, b"source", 6) == 0 else UNKNOWN
     if size == 13:
         return SHORT_MESSAGE if memcmp(p, b"short_message", 13) == 0 else UNKNOWN
+    if size == 6:
+        return STAMP_KEY if memcmp(p, b"source", 6) == 0 else UNKNOWN
     return UNKNOWN
 
 
@@ -390,6 +374,10 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
     elif size == 8 and is_word(p, b"CRITICAL", 8):
         return CRITICAL
     return level_of_alias(p, size)
+
+
+cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil:
+    return level_of(p, size)
 
 
 cdef Level level_of_alias(const uint8_t *p, size_t size) noexcept nogil:
@@ -514,7 +502,7 @@ cdef inline Reason judge(const Seen *seen) noexcept nogil:
 
 
 cdef bint means_gelf(const Seen *seen) noexcept nogil:
-    """Whether the object that was walked, and is not an entry, means to be GELF. It is rejected if it has no message."""
+    """Whether the object that was walked, and is not an entry, means to be GELF, though it may lack a message."""
     cdef uint8_t name[NAME_MAX]
     cdef const Text *text = &seen.text[<int>VERSION]
     if seen.kind[<int>SHORT_MESSAGE] != ABSENT:

@@ -43,17 +43,15 @@ TOKENS = [
     b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\u0041", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\n", b'\\"', b"\\u00",
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
-    b'"received"', b'"source"', b'"_source"', b'"\\u0073ource"', b'"source":1,', b'"host":"",', b'"timestamp":"",',
     b'"short_message"', b'"version":"1.1"', b'"version"', b'"short_message":"m"', b'"1.0"', b'"v\\u0065rsion":"\\u0031.1"',
+    b'"received"', b'"source"', b'"_source"', b'"\\u0073ource"', b'"source":1,', b'"host":"",', b'"timestamp":"",',
     b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"', b'"timestamp":"00.5"', b'"00,5"', b".5",
     b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
     b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
 tokens = st.sampled_from(TOKENS)
 
-KEYS = [
-    "sequence", "timestamp", "app", "host", "level", "x", "short_message", "version", "received", "source",
-]  # fmt: skip
+KEYS = ["sequence", "timestamp", "app", "host", "level", "x", "short_message", "version", "received", "source"]
 WRITTEN_LEVELS = ["INFO", "error", "Fatal", "crit", "3", "Informational", "custom"]
 
 scalars = st.one_of(
