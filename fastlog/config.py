@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
+from fastlog.addresses import join_listen_address, split_listen_address
 from fastlog.entry import LEVELS, known_level
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES
 
@@ -19,6 +20,7 @@ Input = Literal["json", "syslog", "gelf"]
 INPUTS: tuple[Input, ...] = get_args(Input)
 Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
+LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
@@ -56,6 +58,13 @@ def _number_or_off(text: str) -> int | None:
 
 def _list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
+
+
+def _listen(text: str) -> list[str]:
+    texts = _list(text)
+    if len(texts) > LISTEN_MAX:
+        raise ValueError(text)
+    return [join_listen_address(*split_listen_address(address)) for address in texts]
 
 
 def _inputs(text: str) -> list[str]:
@@ -123,6 +132,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "receiving", "UDP port; 0 picks a free one and prints it", "a whole number from 0 to 65535", ge=0, le=65535
         ),
     ] = DEFAULT_PORT
+    listen: Annotated[
+        tuple[str, ...],
+        _setting(
+            "receiving",
+            "all addresses to bind, in place of SERVER_HOST and SERVER_PORT; without a host: all of IPv4 and IPv6",
+            f"a comma-separated list of at most {LISTEN_MAX} of HOST:PORT, [IPv6]:PORT, :PORT or PORT",
+            parse=_listen,
+        ),
+    ] = ()
     inputs: Annotated[
         tuple[Input, ...],
         _setting(
@@ -380,6 +398,37 @@ def describe() -> list[Setting]:
 def describe_server() -> list[Setting]:
     """The settings of `fastlog serve`."""
     return [setting for setting in describe() if setting.group != "clients"]
+
+
+def listen_addresses(settings: Settings) -> list[tuple[str, int]]:
+    """The addresses in LISTEN, or SERVER_HOST and SERVER_PORT; the host is empty for all addresses."""
+    return [split_listen_address(text) for text in settings.listen] or [(settings.server_host, settings.server_port)]
+
+
+def listen_conflict(settings: Settings) -> str:
+    """Why two addresses in LISTEN exclude each other, in words; empty if none do."""
+    seen: list[tuple[str, int]] = []
+    for host, port in listen_addresses(settings):
+        text = join_listen_address(host, port)
+        for other, other_port in seen if port else ():
+            other_text = join_listen_address(other, other_port)
+            if port == other_port and host == other:
+                return f"{text} is there twice"
+            if port == other_port and (_covers(other, host) or _covers(host, other)):
+                return f"{other_text if _covers(other, host) else text} covers the other address of port {port}"
+        seen.append((host, port))
+    return ""
+
+
+def _covers(host: str, other: str) -> bool:
+    """Whether a socket bound to `host` leaves none of its port to one bound to `other`."""
+    if host == "":
+        return True
+    try:
+        address, version = ipaddress.ip_address(host), ipaddress.ip_address(other).version
+    except ValueError:  # names: the kernel will tell
+        return False
+    return address.is_unspecified and address.version == version
 
 
 def is_loopback(host: str) -> bool:

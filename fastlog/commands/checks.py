@@ -62,8 +62,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 class Examined:
     """The server that is examined: its stats if it answers, else the settings that it would have.
 
-    `silence`: why there are no stats. `sockets`: those bound to its UDP port; None if the kernel's tables are closed
-    to this user.
+    `silence`: why there are no stats. `ports`: its UDP ports, and the sockets bound to each; None if the kernel's
+    tables are closed to this user.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class Examined:
         settings: Settings,
         stats: Stats | None,
         silence: UnreachableError | None,
-        sockets: list[BoundSocket] | None,
+        ports: dict[int, list[BoundSocket] | None],
     ) -> None:
         self.stats = stats
         self.silence = silence
-        self.sockets = sockets
+        self.ports = ports
         self.settings = stats.settings if stats else in_force(settings)
         self.directory = Path(settings.log_dir)
         if stats and exists_or_is_hidden(Path(stats.disk.log_file).parent):  # a container has paths of its own
@@ -85,6 +85,16 @@ class Examined:
     def answers(self) -> bool:
         """Whether a fastlog server answered, even if it refused its stats."""
         return self.stats is not None or isinstance(self.silence, RefusedError)
+
+    @property
+    def sockets(self) -> list[BoundSocket] | None:
+        """Those bound to any of its ports; None if they cannot be seen."""
+        found: list[BoundSocket] = []
+        for sockets in self.ports.values():
+            if sockets is None:
+                return None
+            found += sockets
+        return found
 
     def number(self, variable: str) -> float:
         return float(self.settings[variable])
@@ -130,7 +140,7 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
     if sockets and all(found.pid is None for found in sockets):
         text = f"perhaps running, as {sockets[0].owner} has its port, but its dashboard does not answer: {why}"
         return Finding("server", "unknown", text, "sudo fastlog doctor")
-    if not url and server.settings["SERVER_PORT"] == "0":
+    if not url and 0 in server.ports:
         return Finding(
             "server", "problem", f"cannot be found: {why}, and SERVER_PORT is 0", "fastlog serve --port 5514"
         )
@@ -138,7 +148,7 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
     if isinstance(server.silence, StrangerError):
         fix += f" --dashboard-port {(urlsplit(url).port or 80) % 65535 + 1}"
     if not url:
-        why = f"no fastlog server has port {server.settings['SERVER_PORT']}/udp"
+        why = f"no fastlog server has port {', '.join(map(str, server.ports))}/udp"
     return Finding("server", "problem", f"not running: {why}", fix)
 
 
@@ -154,26 +164,26 @@ def _listener_of(url: str) -> str:
     return found[0].owner if found else ""
 
 
-def check_port(server: Examined) -> Finding:
-    port = server.settings["SERVER_PORT"]
-    if port == "0":
+def check_port(server: Examined, port: int) -> Finding:
+    if port == 0:
         return Finding("port", "unknown", "SERVER_PORT is 0: the server takes any free port")
-    if server.sockets is None:
+    sockets = server.ports[port]
+    if sockets is None:
         return Finding("port", "unknown", f"{port}/udp: user {this_user()} may not read /proc/net/udp")
-    if not server.sockets:
+    if not sockets:
         if server.answers:
             return Finding(
                 "port", "unknown", f"{port}/udp: the server is in another network namespace, as in a container"
             )
         return Finding("port", "ok", f"{port}/udp is free")
-    others = [found for found in server.sockets if not found.is_fastlog]
+    others = [found for found in sockets if not found.is_fastlog]
     if not others or (server.answers and all(found.pid is None for found in others)):
-        return Finding("port", "ok", f"{port}/udp: fastlog, pid {server.sockets[0].pid or 'unknown'}")
+        return Finding("port", "ok", f"{port}/udp: fastlog, pid {sockets[0].pid or 'unknown'}")
     other = others[0]
     text = f"{port}/udp is in use by {other.owner}"
     if other.pid is None:  # it may well be fastlog
         return Finding("port", "unknown", text, f"sudo ss -ulpn 'sport = :{port}'")
-    fix = f"kill {other.pid}, or use another port: fastlog serve --port {int(port) % 65535 + 1}"
+    fix = f"kill {other.pid}, or use another port: fastlog serve --port {port % 65535 + 1}"
     return Finding("port", "problem", text, fix)
 
 

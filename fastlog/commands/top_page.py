@@ -111,6 +111,10 @@ def _figures(stats: Stats) -> Table:
     table.add_row("buffered", f"{stats.buffered:,} entries, {stats.stored:,} stored, {stats.duplicates:,} duplicates")
     granted, wanted = stats.receive_buffer.granted, stats.receive_buffer.wanted
     table.add_row("receive buffer", f"{_bytes(granted)} granted of {_bytes(wanted)}")
+    for listener in stats.listeners if len(stats.listeners) > 1 else ():
+        drops = "unknown" if listener.kernel_drops is None else f"{listener.kernel_drops:,}"
+        text = f"{visible(listener.address)}: {listener.datagrams:,} datagrams, {drops} dropped"
+        table.add_row(listener.kind, text + (f", {listener.receive_errors:,} errors" * bool(listener.receive_errors)))
     share = 100 * disk.log_bytes / disk.log_limit_bytes
     free = "unknown" if disk.free_bytes is None else _bytes(disk.free_bytes)
     table.add_row(

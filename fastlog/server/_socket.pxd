@@ -67,27 +67,37 @@ cdef class Arena:
     cdef inline bint is_unclear(self, unsigned int slot) noexcept nogil:
         return self.messages[slot].msg_hdr.msg_flags & MSG_CTRUNC and self.reported_segment_size(slot) == 0
 
+cdef enum:
+    # Sockets that the server receives from, at the most: sets of them are bits of 32 (limits.SOCKETS_MAX).
+    SOCKETS_MAX = 32
+
 cdef struct Ack:
     uint64_t sequence
     # The number of the priority entry that it is for (_duplicates.pxd).
     uint64_t number
     Address to
     LocalAddress source
+    # The number of the socket that the entry came to, which its ACK leaves by.
+    uint32_t socket
 
 cdef class Acks:
     # ACKs owed for entries that are not durable yet. Owned by this object.
     cdef Ack *owed
+    # The sockets that they leave by, a bit for each.
+    cdef uint32_t sockets
     cdef unsigned int capacity
     cdef readonly unsigned int count
     # ACKs handed to the network; ACKs not sent since there was no room, or the address cannot be reached.
     cdef readonly uint64_t sent, dropped
 
     cdef bint make_room(self, unsigned int more) noexcept nogil
-    # If there is no room, the ACK is dropped, and its sender retransmits. It leaves from `source`, if there is one.
+    # If there is no room, the ACK is dropped, and its sender retransmits. It leaves by the socket of that number, and
+    # from `source`, if there is one.
     cdef void owe(
-        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source
+        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source, uint32_t socket
     ) noexcept nogil
-    cdef void send_all(self, int fd) noexcept nogil
+    # Sends those that leave by this socket.
+    cdef void send_by(self, uint32_t socket, int fd) noexcept nogil
     # Sends these messages, one ACK or more each; so many bytes of their control messages name the address to send from.
     # False: the socket takes no more now, and the rest of them is dropped.
     cdef bint send_messages(

@@ -52,7 +52,7 @@ cdef enum:
     SLOT_BYTES = 65536
     # Bytes between two slots, so that their first bytes do not all compete for the same cache lines.
     SLOT_SHIFT_BYTES = 320
-    # ACKs that may wait for one sync: 13 s of nothing but priority entries at 20,000 a second. 16 MiB.
+    # ACKs that may wait for one sync: 13 s of nothing but priority entries at 20,000 a second. 18 MiB.
     ACKS_MAX = 1 << 18
     # Room for ACKs at first; it doubles.
     ACKS_FIRST = 1024
@@ -199,7 +199,7 @@ cdef class Acks:
         return True
 
     cdef void owe(
-        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source
+        self, uint64_t sequence, uint64_t number, const Address *to, const LocalAddress *source, uint32_t socket
     ) noexcept nogil:
         if self.count == self.capacity and not self.make_room(1):
             self.dropped += 1
@@ -208,14 +208,18 @@ cdef class Acks:
         self.owed[self.count].number = number
         self.owed[self.count].to = to[0]
         self.owed[self.count].source = source[0]
+        self.owed[self.count].socket = socket
+        self.sockets |= <uint32_t>1 << socket
         self.count += 1
 
     def absorb(self, Acks others not None):
         """Takes over the ACKs that `others` owes."""
         cdef unsigned int i
+        cdef Ack *ack
         for i in range(others.count):
-            self.owe(others.owed[i].sequence, others.owed[i].number, &others.owed[i].to, &others.owed[i].source)
-        others.count = 0
+            ack = &others.owed[i]
+            self.owe(ack.sequence, ack.number, &ack.to, &ack.source, ack.socket)
+        others.count = others.sockets = 0
 
     def forget(self, uint64_t first, uint64_t count):
         """Drops the ACKs owed for these priority entries, from number `first` on; their senders retransmit."""
@@ -227,37 +231,51 @@ cdef class Acks:
         self.dropped += self.count - kept
         self.count = kept
 
-    def send(self, int fd):
-        """Sends every ACK owed. ACKs that the socket does not take at once are dropped: the senders retransmit."""
-        with nogil:
-            self.send_all(fd)
+    def send(self, *fds):
+        """Sends every ACK owed, by the sockets with these descriptors, in the order of their numbers. ACKs that a
+        socket does not take at once are dropped: the senders retransmit."""
+        cdef uint32_t number
+        cdef int fd
+        for number, fd in enumerate(fds):
+            if self.sockets >> number & 1:
+                with nogil:
+                    self.send_by(number, fd)
+        self.count = self.sockets = 0
 
-    cdef void send_all(self, int fd) noexcept nogil:
+    cdef void send_by(self, uint32_t socket, int fd) noexcept nogil:
         cdef mmsghdr messages[ACKS_PER_CALL]
         cdef Letter letters[ACKS_PER_CALL]
+        cdef const Ack *acks[ACKS_PER_CALL]
         cdef iovec texts[ACKS_PER_CALL]
         cdef size_t source_bytes[ACKS_PER_CALL]
-        cdef unsigned int done = 0, size, count, i
-        while done < self.count:
-            size = min(self.count - done, <unsigned int>ACKS_PER_CALL)
+        cdef unsigned int at = 0, size, count, i
+        cdef bint takes_more = True
+        while True:
+            size = 0
+            while at < self.count and size < ACKS_PER_CALL:
+                if self.owed[at].socket == socket:
+                    acks[size] = &self.owed[at]
+                    size += 1
+                at += 1
+            if size == 0:
+                return
+            if not takes_more:
+                self.dropped += size
+                continue
             for i in range(size):
                 texts[i].iov_base = letters[i].text
                 texts[i].iov_len = snprintf(
                     letters[i].text, ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}',
-                    <unsigned long long>self.owed[done + i].sequence,
+                    <unsigned long long>acks[i].sequence,
                 )
             count = i = 0
             while i < size:
                 source_bytes[count] = write_letter(
-                    &letters[count], &messages[count].msg_hdr, &self.owed[done + i], &texts[i], size - i
+                    &letters[count], &messages[count].msg_hdr, &acks[i], &texts[i], size - i
                 )
                 i += messages[count].msg_hdr.msg_iovlen
                 count += 1
-            done += size
-            if not self.send_messages(fd, messages, source_bytes, count):
-                self.dropped += self.count - done
-                break
-        self.count = 0
+            takes_more = self.send_messages(fd, messages, source_bytes, count)
 
     cdef bint send_messages(
         self, int fd, mmsghdr *messages, const size_t *source_bytes, unsigned int count
@@ -315,7 +333,7 @@ cdef inline bint is_link_local(const in6_pktinfo *asked) noexcept nogil:
 
 
 cdef size_t write_letter(
-    Letter *letter, msghdr *message, const Ack *acks, iovec *texts, size_t count
+    Letter *letter, msghdr *message, const Ack **acks, iovec *texts, size_t count
 ) noexcept nogil:
     """Makes a message of the first of these ACKs, and of those behind it that the kernel can send together with it
     (UDP_SEGMENT): to the same address, from the same one, and as long. It points into the letter and the ACKs. Returns
@@ -333,7 +351,7 @@ cdef size_t write_letter(
     message.msg_iovlen = together
     message.msg_name = <void *>&acks[0].to
     message.msg_namelen = sizeof(sockaddr_in) if acks[0].to.any.sa_family == AF_INET else sizeof(sockaddr_in6)
-    source_bytes = 0 if is_none(&acks[0].source) else write_source(&letter.control, &acks[0])
+    source_bytes = 0 if is_none(&acks[0].source) else write_source(&letter.control, acks[0])
     message.msg_controllen = source_bytes
     if together > 1:
         message.msg_controllen += write_control(

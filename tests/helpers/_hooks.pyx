@@ -199,15 +199,18 @@ def scan_many(list datagrams not None):
     return accepted
 
 
-def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0):
-    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave from `source`, which need not
-    be an address of this host."""
+def owe(
+    Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0,
+    uint32_t by=0,
+):
+    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave by the socket of the number
+    `by`, from `source`, which need not be an address of this host."""
     cdef Address to = parsed(address, port)
     cdef LocalAddress local
     cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
     memset(&local, 0, sizeof(local))
     memcpy(local.ipv6, <const char *>raw, len(raw))
-    acks.owe(sequence, number, &to, &local)
+    acks.owe(sequence, number, &to, &local, by)
 
 
 def limit_reports(Intake intake not None, size_t size):
