@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fastlog.inputs import gelf
 from tests.fuzz.receive import BETWEEN, FILLERS
-from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, nested
+from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, LONG_GELF, nested
 from tests.unit.test_scanner_agrees import TOKENS
 
 GELF_TOKENS = [f'"{key}":'.encode() for name in gelf.TAKEN for key in (name, f"_{name}")]
@@ -28,6 +28,7 @@ PARTS = {
     "scanner": ("scanner", ["-max_len=4096"]),
     "long": ("scanner", ["-max_len=65507", "-len_control=0"]),
     "gelf": ("gelf", ["-max_len=2048"]),
+    "long gelf": ("gelf", ["-max_len=65507", "-len_control=0"]),
     "receive": ("receive", ["-max_len=1024"]),
 }
 # An input that takes longer hangs. It is far more than any input takes, since the machine itself may stall for a while.
@@ -43,6 +44,7 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "scanner": datagrams,
         "gelf": objects + GELF_OBJECTS,
+        "long gelf": LONG_GELF,
         "long": [message, b"[" * 65507, b'{"":' * 16000, entries * 100, b'"\\u0041' * 10000, b" \n" * 30000],
         "receive": [b"\x00\x00\x01" + datagram for datagram in datagrams]
         + [bytes([how, 0, 9]) + BETWEEN.join(datagrams[how::16]) for how in range(16)]
