@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from fastlog.inputs import gelf
 from tests.fuzz.receive import BETWEEN, FILLERS
-from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, nested
+from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, LONG_GELF, nested
 from tests.unit.test_scanner_agrees import TOKENS
 
 GELF_TOKENS = [f'"{key}":'.encode() for name in gelf.TAKEN for key in (name, f"_{name}")]
@@ -32,6 +32,7 @@ PARTS = {
     "gelf": ("gelf", ["-max_len=2048"]),
     "unpack": ("unpack", ["-max_len=1024"]),
     "chunks": ("chunks", ["-max_len=512"]),
+    "long gelf": ("gelf", ["-max_len=65507", "-len_control=0"]),
     "receive": ("receive", ["-max_len=1024"]),
 }
 # An input that takes longer hangs. It is far more than any input takes, since the machine itself may stall for a while.
@@ -52,6 +53,7 @@ def seeds() -> dict[str, list[bytes]]:
         + [b"\1\0\0" + zlib.compress(GOOD, level)[2:-4] for level in range(4)],
         "chunks": [bytes([1, 8, 0, 0, 1, 8, 1, 0]), bytes([1, 20, 2, 9, 1, 16, 0, 0, 1, 16, 1, 0, 2, 0, 0, 255])]
         + [b"".join(bytes([n & 255, 15, n & 1, 40]) for n in range(count)) for count in (33, 100, 128)],
+        "long gelf": LONG_GELF,
         "long": [message, b"[" * 65507, b'{"":' * 16000, entries * 100, b'"\\u0041' * 10000, b" \n" * 30000],
         "receive": [b"\x00\x00\x01" + datagram for datagram in [*datagrams, *map(zlib.compress, datagrams)]]
         + [bytes([how, 0, 9]) + BETWEEN.join(datagrams[how::16]) for how in range(16)]
