@@ -113,6 +113,11 @@ def _figures(stats: Stats) -> Table:
     table.add_row("buffered", f"{stats.buffered:,} entries, {stats.stored:,} stored, {stats.duplicates:,} duplicates")
     granted, wanted = stats.receive_buffer.granted, stats.receive_buffer.wanted
     table.add_row("receive buffer", f"{_bytes(granted)} granted of {_bytes(wanted)}")
+    for listener in stats.listeners if len(stats.listeners) > 1 else ():
+        drops = "unknown" if listener.kernel_drops is None else f"{listener.kernel_drops:,}"
+        errors = f", {listener.receive_errors:,} errors" if listener.receive_errors else ""
+        counts = f"{listener.datagrams:,} datagrams, {drops} dropped{errors}"
+        table.add_row(listener.kind, f"{counts} at {visible(listener.address)}")  # a path may be longer than the line
     share = 100 * disk.log_bytes / disk.log_limit_bytes
     free = "unknown" if disk.free_bytes is None else _bytes(disk.free_bytes)
     table.add_row(

@@ -36,6 +36,7 @@ const LEVEL_OF_NAME = new Map(
 );
 const TRACEBACK = /^Traceback \(most recent call last\):$/m; // the first line of one that Python has formatted
 const COLUMNS = ["timestamp", "level", "sequence", "app", "host", "message"];
+const RECORDED = { timestamp: "received", host: "source" }; // by the server, shown where the sender says nothing
 
 const byId = (id) => document.getElementById(id);
 
@@ -264,6 +265,21 @@ function showReceiveBuffer({ wanted, granted }) {
   byId("granted").classList.toggle("warned", asNumber(granted) < asNumber(wanted));
 }
 
+// One socket has all of the figures above; several are told apart.
+function showListeners(listeners) {
+  byId("listeners-table").hidden = listeners.length < 2;
+  const make = ({ address }) => {
+    const row = fromTemplate("listener-row");
+    setForeignText(row.querySelector("bdi"), asText(address));
+    return row;
+  };
+  syncRows(byId("listeners"), listeners, ({ address }) => address, make, (row, listener) => {
+    setText(row.querySelector(".datagrams"), count(listener.datagrams));
+    setFigure(row.querySelector(".dropped"), listener.kernel_drops, count);
+    setText(row.querySelector(".errors"), count(listener.receive_errors));
+  });
+}
+
 function showSenders(senders, gapsAge) {
   const body = byId("senders");
   const items = senders.length ? senders : [{ note: "none yet" }];
@@ -488,8 +504,9 @@ function keepScroll(change) {
 
 function makeError(key, entry) {
   const row = fromTemplate("error-row");
-  const texts = COLUMNS.map((column) => (entry[column] === undefined ? "" : asText(entry[column])));
-  const fields = Object.entries(entry).filter(([name]) => !COLUMNS.includes(name));
+  const keys = COLUMNS.map((column) => (entry[column] === undefined || entry[column] === "" ? RECORDED[column] ?? column : column));
+  const texts = keys.map((key) => (entry[key] === undefined ? "" : asText(entry[key])));
+  const fields = Object.entries(entry).filter(([name]) => !COLUMNS.includes(name) && !keys.includes(name));
   row.dataset.level = knownLevel(texts[1]);
   row.classList.toggle("new", errorsFilled);
   COLUMNS.slice(0, -1).forEach((column, index) => showCell(row.querySelector(`.${column}`), texts[index]));
@@ -668,6 +685,7 @@ function show(stats) {
   showLevels(stats.level_distribution);
   showDisk(stats.disk);
   showReceiveBuffer(stats.receive_buffer);
+  showListeners(stats.listeners);
   showErrors(stats.recent_errors, asNumber(stats.priority_entries));
   showSenders(stats.top_senders, asNumber(stats.losses.seconds_since.sequence_gaps));
   showSettings(stats.settings);
