@@ -12,14 +12,13 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
-from fastlog.addresses import join_listen_address, split_listen_address
+from fastlog.addresses import UNIX_PATH_MAX_BYTES, join_listen_address, split_listen_address
 from fastlog.entry import LEVELS, known_level
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES
 
 Input = Literal["json", "syslog", "gelf"]
 INPUTS: tuple[Input, ...] = get_args(Input)
 LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
-UNIX_PATH_MAX_BYTES = 107  # of a unix socket: sun_path has 108, and a NUL at its end
 Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
