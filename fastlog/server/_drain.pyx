@@ -280,7 +280,10 @@ cdef class Intake:
             if watched[i].revents:
                 self.sockets.due |= <uint32_t>1 << i
                 ready -= 1
-        return CAME if ready == 0 else CALLED
+        if ready == 0:
+            return CAME
+        self.sockets.due = 0  # the next drain looks at all sockets anew, for who knows how much later
+        return CALLED
 
     cdef int receive_and_scan(self, bint receives) noexcept nogil:
         cdef size_t scanned = 0
