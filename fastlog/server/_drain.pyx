@@ -55,7 +55,7 @@ from fastlog.inputs._stamp cimport (
 )
 from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
-from fastlog.server._address cimport Address, AddressKey, is_same, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, host_of, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -420,7 +420,7 @@ cdef class Intake:
         """Takes a chunk. If it completes its message, that is the text from now on. False: there is no room, and the
         chunk was not taken."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
-        cdef AddressKey key = key_of(sender)
+        cdef AddressKey key = key_of(sender), host = host_of(&key)
         cdef uint64_t address[ADDRESS_WORDS]
         cdef const uint8_t *text = NULL
         cdef size_t size = 0
@@ -431,7 +431,7 @@ cdef class Intake:
             return False
         scanned[0] += self.here.end - self.here.start
         address[0], address[1], address[2] = key.high, key.low, key.scope_and_port >> 16
-        if not self.chunks.read(self.here.start, self.here.end, address, &chunk):
+        if not self.chunks.read(self.here.start, self.here.end, address, <const uint64_t *>&host, &chunk):
             self.chunks.received += 1
             return self.reject_whole(GELF_REASON)
         while True:

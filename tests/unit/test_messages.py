@@ -9,7 +9,7 @@ import pytest
 
 from fastlog.inputs.chunks import OF_ONE_SENDER_MAX, WAIT_MS
 from fastlog.limits import MESSAGE_MAX_BYTES
-from fastlog.server._drain import DRAINED, FULL, Intake
+from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, Intake
 from fastlog.server._socket import Admission
 from tests.helpers.bombs import bomb
 from tests.helpers.chunks import chunk, cut
@@ -78,6 +78,21 @@ class Link:
 @pytest.fixture
 def link(closing):
     return closing(Link())
+
+
+def test_the_sockets_of_a_user_share_what_may_wait_for_chunks(tmp_path, closing):
+    intake = Intake(65536, ["ERROR"], Admission([]))
+    server, *clients = (closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) for _ in range(3))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    server.bind(str(tmp_path / "log.sock"))
+    intake.listen([server.fileno()])
+    intake.is_unix(0, True)
+    for number, client in enumerate(clients):
+        client.bind(str(tmp_path / str(number)))
+        for n in range(OF_ONE_SENDER_MAX):
+            client.sendto(chunk(n, 0, 2), server.getsockname())
+            assert intake.drain(ALL_SOCKETS) == DRAINED
+    assert intake.chunks.waiting == OF_ONE_SENDER_MAX == intake.rejects.counts["incomplete"]
 
 
 def lines_of(*entries: bytes) -> bytes:
