@@ -82,6 +82,9 @@ cdef enum:
     PAUSE_NS = 50_000_000
     # No datagram of another format is longer, packed or in chunks: its line could only be too long.
     CONVERTED_MAX_BYTES = 258_048
+    # Rejected pieces of a message that was packed or in chunks; then the rest of it is one piece. Lines of a message
+    # are longer than 64 bytes on average, or it is made to cost much: a datagram of 300 bytes can hold 100,000 pieces.
+    REJECTED_PIECES_MAX = 4096
     NO_SLOT = 0xffffffff
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
     PRIORITY_SLACK_NS = 2_000_000
@@ -385,6 +388,7 @@ cdef class Intake:
             self.here.text_end = start + size
             begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
+            self.here.rejected = 0
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
@@ -497,7 +501,10 @@ cdef class Intake:
             elif piece.is_gelf and self.takes[<int>GELF]:
                 has_room = self.store_converted(GELF, piece.start, piece.end)
             else:
+                if self.here.rejected == REJECTED_PIECES_MAX:
+                    return self.reject_rest()
                 has_room = self.reject(SCANNED + <int>piece.reason)
+                self.here.rejected += has_room and self.here.text != self.here.start
             if not has_room:
                 return False
             scanned[0] += piece.next - self.here.at
@@ -663,6 +670,11 @@ cdef class Intake:
         """Rejects all of the text. False: there is no room for its note."""
         self.piece.start, self.piece.end = self.here.text, self.here.text_end
         return self.reject(reason)
+
+    cdef bint reject_rest(self) noexcept nogil:
+        """Rejects what is left of the text, from the current piece on. False: there is no room for the note."""
+        self.piece.end = self.here.text_end
+        return self.reject(GELF_REASON)
 
     def give_up_overdue(self, double now):
         """Gives up the messages in chunks that are not complete in time, `now` on the monotonic clock in seconds. True:

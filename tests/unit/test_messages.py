@@ -16,6 +16,7 @@ from tests.helpers.chunks import chunk, cut
 from tests.helpers.disk import error, info
 from tests.helpers.randomness import Random
 
+REJECTED_PIECES_MAX = 4096  # of a message; then the rest of it is one piece
 MANY = 10**9  # notes and bytes of them: more than any test makes
 
 
@@ -93,6 +94,15 @@ def test_the_sockets_of_a_user_share_what_may_wait_for_chunks(tmp_path, closing)
             client.sendto(chunk(n, 0, 2), server.getsockname())
             assert intake.drain(ALL_SOCKETS) == DRAINED
     assert intake.chunks.waiting == OF_ONE_SENDER_MAX == intake.rejects.counts["incomplete"]
+
+
+def test_a_message_of_nothing_but_tiny_pieces_does_not_cost_a_rejection_for_each(link):
+    """Packed, more than 100,000 of them fit in a datagram of 300 bytes."""
+    tiny, rest = [b"{"] * REJECTED_PIECES_MAX, lines_of(b"{", b"{", info(2))
+    assert link.take(zlib.compress(lines_of(*tiny, info(1), rest))) == [info(1)]
+    assert link.rejected() == [*(("syntax", piece) for piece in tiny), ("gelf", rest)]
+    link.take(b"{\n" * 30_000)
+    assert link.intake.rejects.counts["syntax"] == REJECTED_PIECES_MAX + 30_000
 
 
 def lines_of(*entries: bytes) -> bytes:
