@@ -140,6 +140,22 @@ def level_of(text: str) -> str:
     return known_level(text) or "OTHER"
 
 
+def members(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The keys of a valid object as they are written, without their quotes, and their values, in order."""
+    found = []
+    at = _skip(_SPACE, data, 1)
+    while data[at] != ord("}"):
+        start, at = at + 1, _string(data, at)
+        key = data[start : at - 1]
+        at = _skip(_SPACE, data, _skip(_SPACE, data, at) + 1)
+        start, at = at, _value(data, at)
+        found.append((key, data[start:at]))
+        at = _skip(_SPACE, data, at)
+        if data[at] == ord(","):
+            at = _skip(_SPACE, data, at + 1)
+    return found
+
+
 def _piece(data: bytes, start: int, takes_gelf: bool) -> tuple[Piece, int]:
     """The piece that begins at `start`, where there is no whitespace, and the offset at which reading continues."""
     try:

@@ -8,8 +8,9 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
-from fastlog._parse cimport ACCEPTED, Level, Piece, begin, next_piece, renamed_room, store, store_renamed
+from fastlog._parse cimport ACCEPTED, Level, Piece, Reason, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
+from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._moment cimport read_moment, write_moment
 from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
@@ -18,11 +19,14 @@ from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._lines cimport AWAITED, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
 
+from fastlog._parse import REASON_NAMES
 from fastlog.config import STAMPS
+from fastlog.entry import LEVELS
 from fastlog.server._duplicates import STORED_MAX
 
 cdef extern from "_siphash.h" nogil:
@@ -284,3 +288,46 @@ def c_moment_text(int64_t usec):
     cdef char text[TIME_BYTES]
     write_moment(usec, text)
     return text[:TIME_BYTES].decode()
+
+
+def c_gelf(bytes data not None, receipt not None):
+    """`fastlog.inputs.gelf.decode` in C, in no more than the room that a line may need."""
+    cdef Receipt noted
+    cdef const uint8_t *p = data
+    cdef const uint8_t *end = p + len(data)
+    cdef size_t room = converted_room(len(data)), size
+    cdef uint8_t *line
+    cdef Level level
+    cdef Reason reason
+    fill_receipt(&noted, receipt)
+    line = <uint8_t *>malloc(room)
+    try:
+        with nogil:
+            size = gelf_line(p, end, &noted, line, &level, &reason)
+        return (LEVELS[<int>level], line[:size]) if size else REASON_NAMES[<int>reason]
+    finally:
+        free(line)
+
+
+cdef int fill_receipt(Receipt *noted, receipt) except -1:
+    cdef bytes time = receipt.received.encode(), source = receipt.source.encode()
+    memcpy(noted.time, <const char *>time, TIME_BYTES)
+    if not read_moment(<const uint8_t *>noted.time, <const uint8_t *>noted.time + TIME_BYTES, &noted.unix_usec):
+        raise ValueError(receipt.received)
+    noted.source_size = len(source)
+    memcpy(noted.source, <const char *>source, len(source))
+    noted.host_size = len(receipt.host or "")
+    noted.host_at = receipt.source.index(receipt.host or "")
+    return 0
+
+
+def put_line(LineBuffer lines not None, bytes line not None, str kind not None):
+    """Puts a line with its line feed into the buffer, as a drain does; `kind`: ordinary, unawaited or awaited. Returns
+    whether there was room."""
+    cdef Kind of_kind = AWAITED if kind == "awaited" else UNAWAITED if kind == "unawaited" else ORDINARY
+    cdef uint8_t *to = lines.room(len(line), of_kind != ORDINARY)
+    if to == NULL:
+        return False
+    memcpy(to, <const char *>line, len(line))
+    lines.keep(len(line), of_kind)
+    return True
