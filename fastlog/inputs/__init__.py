@@ -8,7 +8,7 @@ agree with it on any bytes.
 - `zones.py`: SYSLOG_ZONE, which offset a time zone has when
 - `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
 - `syslog.py`, `_syslog.pyx`, `_text.h`: syslog messages
-- `_gelf.pyx`: GELF objects
+- `gelf.py`, `_gelf.pyx`: GELF objects
 - `packed.py`, `_unpack.pyx`: gzip and zlib
 - `chunks.py`, `_chunks.pyx`: GELF messages in chunks, until their last chunk comes
 """

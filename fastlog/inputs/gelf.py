@@ -8,16 +8,14 @@ import re
 
 import msgspec
 
-from fastlog.entry import level_of, members
+from fastlog.entry import SEVERITIES, level_of, members
 from fastlog.inputs.moment import moment_text, read_moment
 from fastlog.inputs.receipt import Receipt
 
-SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-SEVERITY_LEVELS = tuple(map(level_of, SEVERITIES))
-# Of these names, the line of a GELF object has the server's own. A field that has one without an underscore gets one.
+# Of these names, the line of a GELF object has the server's own: a field that has one without an underscore gets one.
 RENAMED = frozenset({"level", "message", "app", "severity", "stamp", "received", "source", "sequence"})
-# A field that has one of these names behind an underscore keeps it: an entry that came as syslog may have such a key from
-# the server, or GELF gives the name another meaning.
+# A field that has one of these names behind an underscore keeps it: an entry that came as syslog may have such a key
+# from the server, or GELF gives the name another meaning.
 TAKEN = RENAMED | {
     "timestamp", "host", "facility", "pid", "msgid", "seqno", "sd", "charset", "id", "short_message",
 }  # fmt: skip
@@ -28,6 +26,8 @@ APP_KEYS = ("app", "_app", "facility", "_facility", "_container_name")
 # keep their underscore.
 BARE_MAX = 32
 NAME_MAX_BYTES = 64
+# Underscores that a field may get, so that a line stays in bounds. One is enough, unless there is such a field already.
+UNDERSCORES_MAX = 8
 LEVEL_TEXT_MAX = 15  # bytes of a level that is a string: the longest name has fewer
 TIME_TEXT_MAX = 64  # bytes of a timestamp that is a string: nobody writes a longer one
 LAST_USEC = 253_402_300_799_999_999  # the end of the year 9999: a timestamp beyond it is no number of seconds
@@ -82,10 +82,7 @@ def _others(found: list[Member], consumed: set[str]) -> list[bytes]:
     """The other members in their order, with the names that they get."""
     bare = [key for key, _, _ in found if _is_bare(key, consumed)]
     taken = TAKEN.union(bare)
-    most: dict[str, int] = {}  # underscores before each name
-    for key, _, _ in found:
-        name = key.lstrip("_")
-        most[name] = max(most.get(name, 0), len(key) - len(name))
+    keys = {key for key, _, _ in found}
     parts = []
     for key, written, value in found:
         if key in consumed:
@@ -93,7 +90,9 @@ def _others(found: list[Member], consumed: set[str]) -> list[bytes]:
         name = key.lstrip("_")
         name_written = written
         if key in RENAMED:
-            name_written = b"_" * (most[name] + 1) + written
+            counts = range(1, UNDERSCORES_MAX + 1)
+            free = (count for count in counts if "_" * count + key not in keys)
+            name_written = b"_" * next(free, UNDERSCORES_MAX) + written
         elif key != name and len(bare) <= BARE_MAX and 0 < len(name.encode()) <= NAME_MAX_BYTES and name not in taken:
             name_written = written[1 if written[:1] == b"_" else len(rb"\u005f") :]
         parts.append(b'"%b":%b' % (name_written, value))

@@ -224,15 +224,18 @@ def convert_syslog_many(list datagrams not None):
     return written
 
 
-def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0):
-    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave from `source`, which need not
-    be an address of this host."""
+def owe(
+    Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0,
+    uint32_t by=0,
+):
+    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave by the socket of the number
+    `by`, from `source`, which need not be an address of this host."""
     cdef Address to = parsed(address, port)
     cdef LocalAddress local
     cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
     memset(&local, 0, sizeof(local))
     memcpy(local.ipv6, <const char *>raw, len(raw))
-    acks.owe(sequence, number, &to, &local)
+    acks.owe(sequence, number, &to, &local, by)
 
 
 def limit_reports(Intake intake not None, size_t size):
@@ -307,6 +310,26 @@ def c_gelf(bytes data not None, receipt not None):
         return (LEVELS[<int>level], line[:size]) if size else REASON_NAMES[<int>reason]
     finally:
         free(line)
+
+
+def c_gelf_many(list objects not None, receipt not None):
+    """Converts the objects to a scratch buffer; returns the sum of the lines' sizes."""
+    cdef uint8_t scratch[SCRATCH_BYTES]
+    cdef Receipt noted
+    cdef const uint8_t *p
+    cdef const uint8_t *end
+    cdef Level level
+    cdef Reason reason
+    cdef size_t total = 0
+    cdef bytes data
+    fill_receipt(&noted, receipt)
+    for data in objects:
+        p = data
+        end = p + len(data)
+        if converted_room(end - p) <= SCRATCH_BYTES:
+            with nogil:
+                total += gelf_line(p, end, &noted, scratch, &level, &reason)
+    return total
 
 
 cdef int fill_receipt(Receipt *noted, receipt) except -1:
