@@ -53,7 +53,8 @@ def seeds() -> dict[str, list[bytes]]:
     return {
         "scanner": datagrams,
         "syslog": [text for text, _ in SYSLOG] + [d.data for d in sent_by_others() if len(d.data) <= 1024],
-        "long syslog": [text * 60 for text, _ in SYSLOG] + [b'1 - h a - - [a b="' + b'\\"' * 30000 + b'"]', b"\xe9" * 60000],
+        "long syslog": [text * 60 for text, _ in SYSLOG]
+        + [b'1 - h a - - [a b="' + b'\\"' * 30000 + b'"]', b"\xe9" * 60000],
         "gelf": objects + GELF_OBJECTS,
         "unpack": [b"\0" + pack(GOOD) for pack in (zlib.compress, gzip.compress)]
         + [bytes([how, 5, 1]) + GOOD for how in (2, 3, 130, 131, 30, 31)]

@@ -37,7 +37,9 @@ def test_syslog_and_native_entries_share_a_port(start):
 def test_syslog_that_is_switched_off_is_rejected(start):
     server = start(INPUTS="json,gelf")
     server.send([b"<13>Nov 26 08:11:04 host app: x", NATIVE])
-    stats = eventually(server.stats, lambda stats: stats["total_received"] == 1 and sum(stats["rejected"].values()) == 1)
+    stats = eventually(
+        server.stats, lambda stats: stats["total_received"] == 1 and sum(stats["rejected"].values()) == 1
+    )
     assert stats["rejected"]["syntax"] == 1
 
 
