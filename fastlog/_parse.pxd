@@ -31,8 +31,8 @@ cdef struct Piece:
     const uint8_t *next
     # ACCEPTED, or why the piece was rejected.
     Reason reason
-    # It is not an entry, and means to be GELF: `reason` is why it is not an entry, `end` is where the object
-    # ends, and reading continues right behind it.
+    # An object that means to be GELF, and is not an entry for this `reason`. It ends at `end`, and reading continues
+    # right behind it.
     bint is_gelf
     # These are set for accepted entries only.
     Level level
@@ -85,3 +85,21 @@ cdef inline size_t renamed_room(const Piece *piece) noexcept nogil:
 
 # Writes the stored form with `_` before each of its own keys that is in entry.STAMP_KEYS; returns its size.
 cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil
+
+# The level with this name or alias, or OTHER.
+cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil
+
+# The value of four hexadecimal digits, or -1.
+cdef inline int hex4(const uint8_t *p) noexcept nogil:
+    cdef int value = 0, i
+    cdef uint8_t c
+    for i in range(4):
+        c = p[i]
+        if c'0' <= c <= c'9':
+            value = value << 4 | (c - c'0')
+        else:
+            c |= 0x20
+            if not c'a' <= c <= c'f':
+                return -1
+            value = value << 4 | (c - c'a' + 10)
+    return value

@@ -94,22 +94,6 @@ cdef const uint8_t *skip_some_space(const uint8_t *p, const uint8_t *end, Seen *
     return p
 
 
-cdef inline int hex4(const uint8_t *p) noexcept nogil:
-    """The value of four hexadecimal digits, or -1."""
-    cdef int value = 0, i
-    cdef uint8_t c
-    for i in range(4):
-        c = p[i]
-        if c'0' <= c <= c'9':
-            value = value << 4 | (c - c'0')
-        else:
-            c |= 0x20
-            if not c'a' <= c <= c'f':
-                return -1
-            value = value << 4 | (c - c'a' + 10)
-    return value
-
-
 cdef inline bint is_continuation(uint8_t c) noexcept nogil:
     return (c & 0xC0) == 0x80
 
@@ -392,6 +376,10 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
     return level_of_alias(p, size)
 
 
+cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil:
+    return level_of(p, size)
+
+
 cdef Level level_of_alias(const uint8_t *p, size_t size) noexcept nogil:
     cdef uint8_t name[NAME_MAX]
     cdef const Alias *found
@@ -514,7 +502,7 @@ cdef inline Reason judge(const Seen *seen) noexcept nogil:
 
 
 cdef bint means_gelf(const Seen *seen) noexcept nogil:
-    """Whether the object that was walked, which is not an entry, means to be GELF; without a message it is rejected."""
+    """Whether the object that was walked, and is not an entry, means to be GELF, though it may lack a message."""
     cdef uint8_t name[NAME_MAX]
     cdef const Text *text = &seen.text[<int>VERSION]
     if seen.kind[<int>SHORT_MESSAGE] != ABSENT:

@@ -30,6 +30,8 @@ OTHER_NAMES = {
         "FATAL2", "FATAL3", "FATAL4", "FTL", "PNC", "C", "F", "0", "1", "2", "60",
     ),
 }  # fmt: skip
+# Syslog's names of the severities 0 to 7, which GELF has as numbers.
+SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 ALIASES = {name: level for level, names in OTHER_NAMES.items() for name in names}
 # Why a piece of a datagram is rejected, in the order of `_parse.Reason`, and what it means. The server rejects some
 # datagrams before it looks for pieces: `REJECTED` in server/_rejects.pyx has all reasons.
@@ -138,6 +140,22 @@ def known_level(text: str) -> str | None:
 def level_of(text: str) -> str:
     """The level that a `level` field means."""
     return known_level(text) or "OTHER"
+
+
+def members(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The keys of a valid object as they are written, without their quotes, and their values, in order."""
+    found = []
+    at = _skip(_SPACE, data, 1)
+    while data[at] != ord("}"):
+        start, at = at + 1, _string(data, at)
+        key = data[start : at - 1]
+        at = _skip(_SPACE, data, _skip(_SPACE, data, at) + 1)
+        start, at = at, _value(data, at)
+        found.append((key, data[start:at]))
+        at = _skip(_SPACE, data, at)
+        if data[at] == ord(","):
+            at = _skip(_SPACE, data, at + 1)
+    return found
 
 
 def _piece(data: bytes, start: int, takes_gelf: bool) -> tuple[Piece, int]:

@@ -99,6 +99,7 @@ cdef class Chunks:
     cdef Waiting *messages
     cdef ChunkSender senders[WAITING_MAX]
     cdef uint8_t *memory
+    cdef uint8_t *complete
     cdef Over *over
     # Places and blocks that are free; and places that are dropped, which keep their blocks until `release`.
     cdef uint16_t free_places[WAITING_MAX]
@@ -127,9 +128,9 @@ cdef class Chunks:
     cdef void drop(self, int place, uint64_t now_ms) noexcept nogil
     cdef void release(self) noexcept nogil
     # Adds a chunk for which nothing must go. If that completes its message, `text` and `size` say where that is: in the
-    # datagram, or at `room`, which has MESSAGE_MAX_BYTES.
+    # datagram, or in memory that is good until the next message is complete. `place` is where it waits if it does.
     cdef Outcome add(
-        self, const Chunk *chunk, uint64_t now_ms, uint8_t *room, const uint8_t **text, size_t *size, int *place
+        self, const Chunk *chunk, uint64_t now_ms, const uint8_t **text, size_t *size, int *place
     ) noexcept nogil
 
     # What came of a message first, as far as it is in one piece: so many bytes of it are.
@@ -146,7 +147,7 @@ cdef class Chunks:
     cdef int oldest_of_fullest(self, bint by_blocks) noexcept nogil
     cdef int begin(self, const Chunk *chunk, uint64_t now_ms) noexcept nogil
     cdef void append(self, Waiting *message, const Chunk *chunk) noexcept nogil
-    cdef void gather(self, const Waiting *message, uint8_t *to) noexcept nogil
+    cdef void gather(self, const Waiting *message) noexcept nogil
     cdef void end(self, int place) noexcept nogil
     cdef void give_back(self, int place) noexcept nogil
     cdef Over *over_place(self, uint64_t hash) noexcept nogil

@@ -35,8 +35,9 @@ cdef class Chunks:
         memcpy(self.key, <const char *>secret, sizeof(self.key))
         self.messages = <Waiting *>malloc(WAITING_MAX * sizeof(Waiting))
         self.memory = <uint8_t *>malloc(BLOCKS * <size_t>BLOCK_BYTES)
+        self.complete = <uint8_t *>malloc(MESSAGE_MAX_BYTES)
         self.over = <Over *>calloc(OVER_MAX, sizeof(Over))
-        if self.messages == NULL or self.memory == NULL or self.over == NULL:
+        if self.messages == NULL or self.memory == NULL or self.complete == NULL or self.over == NULL:
             raise MemoryError
         for i in range(<unsigned int>WAITING_MAX):  # the first ones are used first, so the others take no memory
             self.free_places[i] = WAITING_MAX - 1 - i
@@ -46,6 +47,7 @@ cdef class Chunks:
 
     def __dealloc__(self):
         free(self.over)
+        free(self.complete)
         free(self.memory)
         free(self.messages)
 
@@ -114,7 +116,7 @@ cdef class Chunks:
             self.give_back(self.dropped[self.dropped_count])
 
     cdef Outcome add(
-        self, const Chunk *chunk, uint64_t now_ms, uint8_t *room, const uint8_t **text, size_t *size, int *place
+        self, const Chunk *chunk, uint64_t now_ms, const uint8_t **text, size_t *size, int *place
     ) noexcept nogil:
         cdef Waiting *message
         self.received += 1
@@ -142,8 +144,8 @@ cdef class Chunks:
         self.append(message, chunk)
         if message.got_count < message.count:
             return WAITS
-        self.gather(message, room)
-        text[0], size[0] = room, message.size
+        self.gather(message)
+        text[0], size[0] = self.complete, message.size
         self.remember(chunk.hash, message.began_ms + WAIT_MS)
         self.end(place[0])
         self.give_back(place[0])
@@ -234,8 +236,9 @@ cdef class Chunks:
             p += more
             left -= more
 
-    cdef void gather(self, const Waiting *message, uint8_t *to) noexcept nogil:
+    cdef void gather(self, const Waiting *message) noexcept nogil:
         """Copies the parts in the order of their numbers."""
+        cdef uint8_t *to = self.complete
         cdef unsigned int i
         cdef size_t at, left, more
         for i in range(message.count):
@@ -303,7 +306,6 @@ cdef class Chunks:
         cdef int place
         cdef Chunk chunk
         cdef Outcome outcome
-        cdef bytearray room = bytearray(MESSAGE_MAX_BYTES)
         given_up = []
         words[0], words[1], words[2] = address
         if not is_chunk(p, p + datagram.shape[0]) or not self.read(p, p + datagram.shape[0], words, &chunk):
@@ -316,6 +318,6 @@ cdef class Chunks:
             given_up.append((<const char *>self.beginning(place))[:self.beginning_size(place)])
             self.drop(place, now_ms)
             self.release()
-        outcome = self.add(&chunk, now_ms, room, &text, &size, &place)
+        outcome = self.add(&chunk, now_ms, &text, &size, &place)
         self.release()
         return OUTCOMES[<int>outcome], (<const char *>text)[:size] if outcome == COMPLETE else None, given_up

@@ -6,10 +6,12 @@ cimport cython
 
 from fastlog._linux cimport pollfd
 from fastlog._parse cimport LEVEL_COUNT, Level, Piece
+from fastlog.inputs._chunks cimport WAITING_MAX, Chunks
 from fastlog.inputs._receipt cimport Receipt
 from fastlog.inputs._stamp cimport Stamping
-from fastlog.inputs._syslog cimport Zone
-from fastlog.server._address cimport AddressKey
+from fastlog.inputs._syslog cimport ZonePeriods
+from fastlog.inputs._unpack cimport Unpacker
+from fastlog.server._address cimport Address, AddressKey
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -41,9 +43,13 @@ cdef struct Position:
     unsigned int slot
     const uint8_t *start
     const uint8_t *end
+    # What is scanned, [text, text_end): the datagram as far as it is taken, or the message that was packed in it, or
+    # that it completed.
+    const uint8_t *text
+    const uint8_t *text_end
     # The next byte to scan; NULL before the datagram's first one.
     const uint8_t *at
-    # Whether the datagram had a piece so far.
+    # Whether the text had a piece so far.
     bint piece_seen
 
 # Counters since the start.
@@ -74,6 +80,8 @@ cdef class Intake:
     cdef readonly LineBuffer lines
     cdef readonly Acks acks
     cdef readonly RejectedInput rejects
+    cdef readonly Chunks chunks
+    cdef Unpacker unpacker
     cdef readonly Ledger ledger
 
     # These are settings: bytes of the largest datagram taken, entries in the line buffer that are to be handed over,
@@ -83,7 +91,7 @@ cdef class Intake:
     cdef bint is_priority[LEVEL_COUNT]
     # Which formats are taken, and the time zone of syslog's stamps.
     cdef bint takes[INPUT_COUNT]
-    cdef Zone zone
+    cdef ZonePeriods zone
     # Which entries get words of the server.
     cdef Stamping stamping
 
@@ -97,6 +105,10 @@ cdef class Intake:
     cdef Receipt receipt
     cdef unsigned int receipt_slot
     cdef AddressKey receipt_sender
+    # For each message in chunks that waits, who sent the last one.
+    cdef Address chunk_senders[WAITING_MAX]
+    # A note points into a message that was packed or in chunks.
+    cdef bint message_is_noted
     # Where lines are made that may be too long for the rest of the line buffer: SCRATCH_BYTES of memory, owned by this
     # object.
     cdef uint8_t *scratch
@@ -123,7 +135,12 @@ cdef class Intake:
     cdef bint begin_round(self) noexcept nogil
     cdef void begin_datagram(self) noexcept nogil
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
-    cdef bint scan_pieces(self, const uint8_t *start, const uint8_t *end, size_t *scanned) noexcept nogil
+    cdef bint scan_other(self, size_t *scanned) noexcept nogil
+    cdef bint take_chunk(self, size_t *scanned) noexcept nogil
+    cdef bint give_up(self, int place, uint64_t now_ms) noexcept nogil
+    cdef bint scan_message(self, size_t *scanned) noexcept nogil
+    cdef bint may_overwrite_message(self) noexcept nogil
+    cdef bint scan_pieces(self, size_t *scanned) noexcept nogil
     cdef bint store_entry(self, const Piece *piece) noexcept nogil
     cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil
     cdef bint store_converted(self, Input input, const uint8_t *p, const uint8_t *end) noexcept nogil
@@ -136,3 +153,4 @@ cdef class Intake:
     cdef bint reject(self, int reason) noexcept nogil
     cdef void remember_entry(self, const Piece *piece) noexcept nogil
     cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil
+    cdef bint reject_whole(self, int reason) noexcept nogil

@@ -4,23 +4,29 @@
 import socket
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
-from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, renamed_room, store, store_renamed
+from fastlog._parse cimport ACCEPTED, Level, Piece, Reason, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
+from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._moment cimport read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._lines cimport AWAITED, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
 
+from fastlog._parse import REASON_NAMES
 from fastlog.config import STAMPS
+from fastlog.entry import LEVELS
 from fastlog.server._duplicates import STORED_MAX
 
 cdef extern from "_siphash.h" nogil:
@@ -194,6 +200,30 @@ def scan_many(list datagrams not None):
     return accepted
 
 
+def convert_syslog_many(list datagrams not None):
+    """Converts syslog messages to a scratch buffer; returns how many bytes their lines have."""
+    cdef uint8_t *scratch = <uint8_t *>malloc(converted_room(SCRATCH_BYTES))
+    cdef const uint8_t *p
+    cdef size_t size, written = 0
+    cdef bytes datagram
+    cdef Receipt receipt
+    cdef Level level
+    cdef ZonePeriods zone = ZonePeriods("")
+    receipt.second.second = -1
+    note_time(&receipt)
+    memcpy(receipt.source, <const char *>b"192.0.2.17:40312", 16)
+    receipt.source_size, receipt.host_at, receipt.host_size = 16, 0, 10
+    for datagram in datagrams:
+        p = datagram
+        size = len(datagram)
+        if size <= SCRATCH_BYTES:
+            with nogil:
+                if is_syslog(p, p + size):
+                    written += syslog_line(p, p + size, &receipt, &zone.zone, scratch, &level)
+    free(scratch)
+    return written
+
+
 def owe(
     Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0,
     uint32_t by=0,
@@ -261,3 +291,66 @@ def c_moment_text(int64_t usec):
     cdef char text[TIME_BYTES]
     write_moment(usec, text)
     return text[:TIME_BYTES].decode()
+
+
+def c_gelf(bytes data not None, receipt not None):
+    """`fastlog.inputs.gelf.decode` in C, in no more than the room that a line may need."""
+    cdef Receipt noted
+    cdef const uint8_t *p = data
+    cdef const uint8_t *end = p + len(data)
+    cdef size_t room = converted_room(len(data)), size
+    cdef uint8_t *line
+    cdef Level level
+    cdef Reason reason
+    fill_receipt(&noted, receipt)
+    line = <uint8_t *>malloc(room)
+    try:
+        with nogil:
+            size = gelf_line(p, end, &noted, line, &level, &reason)
+        return (LEVELS[<int>level], line[:size]) if size else REASON_NAMES[<int>reason]
+    finally:
+        free(line)
+
+
+def c_gelf_many(list objects not None, receipt not None):
+    """Converts the objects to a scratch buffer; returns the sum of the lines' sizes."""
+    cdef uint8_t scratch[SCRATCH_BYTES]
+    cdef Receipt noted
+    cdef const uint8_t *p
+    cdef const uint8_t *end
+    cdef Level level
+    cdef Reason reason
+    cdef size_t total = 0
+    cdef bytes data
+    fill_receipt(&noted, receipt)
+    for data in objects:
+        p = data
+        end = p + len(data)
+        if converted_room(end - p) <= SCRATCH_BYTES:
+            with nogil:
+                total += gelf_line(p, end, &noted, scratch, &level, &reason)
+    return total
+
+
+cdef int fill_receipt(Receipt *noted, receipt) except -1:
+    cdef bytes time = receipt.received.encode(), source = receipt.source.encode()
+    memcpy(noted.time, <const char *>time, TIME_BYTES)
+    if not read_moment(<const uint8_t *>noted.time, <const uint8_t *>noted.time + TIME_BYTES, &noted.unix_usec):
+        raise ValueError(receipt.received)
+    noted.source_size = len(source)
+    memcpy(noted.source, <const char *>source, len(source))
+    noted.host_size = len(receipt.host or "")
+    noted.host_at = receipt.source.index(receipt.host or "")
+    return 0
+
+
+def put_line(LineBuffer lines not None, bytes line not None, str kind not None):
+    """Puts a line with its line feed into the buffer, as a drain does; `kind`: ordinary, unawaited or awaited. Returns
+    whether there was room."""
+    cdef Kind of_kind = AWAITED if kind == "awaited" else UNAWAITED if kind == "unawaited" else ORDINARY
+    cdef uint8_t *to = lines.room(len(line), of_kind != ORDINARY)
+    if to == NULL:
+        return False
+    memcpy(to, <const char *>line, len(line))
+    lines.keep(len(line), of_kind)
+    return True

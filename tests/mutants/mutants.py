@@ -586,6 +586,12 @@ MUTANTS = [
         "writer.py",
         f"{CORE} tests/unit/test_other_programs.py",
         (
+            "rotated files wait for a sync until there is no room for more",
+            "0.0 if self._log.rotated_unsynced >= ROTATED_WAIT_MAX else self",
+            "self",
+            "test_rotations_do_not_wait_for_one_another_until_there_is_no_room_for_more",
+        ),
+        (
             "a failed write during a sync is forgotten",
             "if error or self._state is State.REWRITING:",
             "if error:",
@@ -996,7 +1002,7 @@ MUTANTS = [
     ),
     *_of(
         "_drain.pyx",
-        "tests/unit/test_drain.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_drain.py tests/unit/test_stamp.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
         (
             "entries without ACKs do not end a wait",
             "if not enough and (self.unawaited_waits or self",
@@ -1044,6 +1050,24 @@ MUTANTS = [
             "return AWAITED if self.is_new(piece, line, size) else DUPLICATE",
             "return AWAITED if self.is_new(piece, line, size) or True else DUPLICATE",
             "test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well",
+        ),
+        (
+            "what the server adds makes a retransmission new after a restart",
+            "unstamped_end(piece.start, piece.end)",
+            "piece.end - 1",
+            "test_a_retransmission_is_known_also_after_a_restart_and_another_stamp",
+        ),
+        (
+            "what the server renames makes a retransmission new after a restart",
+            "store_renamed(piece, form) - <size_t>LINE_END_BYTES",
+            "store(piece, form) - <size_t>LINE_END_BYTES",
+            "test_a_retransmission_is_known_also_after_a_restart_and_another_stamp",
+        ),
+        (
+            "a sender forges the server's words",
+            "if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):",
+            "if words:",
+            "test_each_entry_of_a_datagram_gets_what_it_lacks",
         ),
         (
             "a duplicate gets no ACK",
@@ -1138,7 +1162,7 @@ MUTANTS = [
     ),
     *_of(
         "_lines.pyx",
-        "tests/unit/test_faults.py tests/unit/test_held.py",
+        "tests/unit/test_line_buffer.py tests/unit/test_faults.py tests/unit/test_held.py",
         (
             "a line at the cut is forgotten",
             "if self.priority[i].offset >= size:",
@@ -1460,7 +1484,13 @@ MUTANTS = [
     ),
     *_of(
         "_lines.pxd",
-        "tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_line_buffer.py tests/unit/test_faults.py tests/server/test_serve.py",
+        (
+            "ordinary entries leave no room for the longest line",
+            "PRIORITY_ROOM_BYTES = LINE_MAX_BYTES + 1",
+            "PRIORITY_ROOM_BYTES = LINE_MAX_BYTES",
+            "test_ordinary_entries_leave_room_for_the_longest_line_of_a_priority_entry",
+        ),
         (
             "ordinary entries leave no room to priority ones",
             "LINES_BYTES - PRIORITY_ROOM_BYTES:",

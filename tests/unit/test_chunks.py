@@ -8,15 +8,12 @@ import pytest
 from fastlog import limits
 from fastlog.inputs import _chunks, _unpack, chunks
 from fastlog.inputs.chunks import BLOCK_BYTES, BLOCKS, CHUNKS_MAX, OF_ONE_SENDER_MAX, WAIT_MS, WAITING_MAX
+from tests.helpers.chunks import chunk
 from tests.helpers.randomness import Random
 
 HERE, THERE = (0, 1, 0), (0, 2, 0)
 CASES = 100  # random runs, of some hundred chunks each
 STEPS = 400
-
-
-def chunk(id: object, number: int, count: int, part: bytes = b"part") -> bytes:
-    return b"\x1e\x0f" + str(id).encode().rjust(8, b"-") + bytes([number, count]) + part
 
 
 class Both:
