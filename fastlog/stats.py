@@ -167,7 +167,9 @@ class Disk(msgspec.Struct, frozen=True):
     ]
     total_bytes: Annotated[int | None, figure("Size of the log's file system")]
     torn_bytes: Annotated[int, figure("Bytes of incomplete lines, removed at the start and kept in `*.torn`")]
-    rejects_not_noted: Annotated[int, figure("Rejected input, `denied` aside, that is not in `rejects.jsonl`")]
+    rejects_not_noted: Annotated[
+        int, figure("Rejected input, `denied` and `rate` aside, that is not in `rejects.jsonl`")
+    ]
 
 
 class SyncState(msgspec.Struct, frozen=True):

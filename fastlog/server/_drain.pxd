@@ -12,6 +12,7 @@ from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
+from fastlog.server._rate_limit cimport Bucket, RateLimit
 from fastlog.server._rejects cimport RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena
 
@@ -67,6 +68,7 @@ cdef class Intake:
     cdef readonly Acks acks
     cdef readonly RejectedInput rejects
     cdef readonly Ledger ledger
+    cdef readonly RateLimit limit
 
     # These are settings: bytes of the largest datagram taken, entries in the line buffer that are to be handed over,
     # and for each level whether its entries are priority entries.
@@ -114,3 +116,4 @@ cdef class Intake:
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason) noexcept nogil
+    cdef Bucket bucket_of(self, Level level) noexcept nogil

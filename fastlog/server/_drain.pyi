@@ -4,6 +4,7 @@ from typing_extensions import Buffer
 
 from fastlog.server._ledger import Ledger
 from fastlog.server._lines import LineBuffer
+from fastlog.server._rate_limit import RateLimit
 from fastlog.server._rejects import RejectedInput
 from fastlog.server._socket import Acks, Admission
 
@@ -17,7 +18,13 @@ RETRANSMIT_MS: int
 
 class Intake:
     def __init__(
-        self, datagram_max: int, priority: Iterable[str], admission: Admission, flush_count: int = 1
+        self,
+        datagram_max: int,
+        priority: Iterable[str],
+        admission: Admission,
+        flush_count: int = 1,
+        inputs: Iterable[str] = ...,
+        limit: RateLimit | None = None,
     ) -> None: ...
     @property
     def lines(self) -> LineBuffer: ...
@@ -27,6 +34,8 @@ class Intake:
     def rejects(self) -> RejectedInput: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def limit(self) -> RateLimit: ...
     @property
     def priority_waits(self) -> bool: ...
     @property

@@ -36,7 +36,8 @@ from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, shoul
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
-from fastlog.server._rejects cimport DENIED, EMPTY, SCANNED, TRUNCATED, RejectedInput
+from fastlog.server._rate_limit cimport ORDINARY, PRIORITY, Bucket, RateLimit
+from fastlog.server._rejects cimport DENIED, EMPTY, RATE, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
 from fastlog.config import INPUTS
@@ -47,6 +48,8 @@ cdef enum:
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
+    # To receive bytes that are not scanned costs a quarter of what it costs to scan them.
+    COPY_COST_SHIFT = 2
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
     # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
@@ -92,11 +95,17 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`.
+    of `config.INPUTS`. `limit`: how much of each host is taken; None: all of it.
     """
 
     def __cinit__(
-        self, size_t datagram_max, priority, Admission admission not None, uint64_t flush_count=1, inputs=INPUTS
+        self,
+        size_t datagram_max,
+        priority,
+        Admission admission not None,
+        uint64_t flush_count=1,
+        inputs=INPUTS,
+        RateLimit limit=None,
     ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
@@ -105,6 +114,7 @@ cdef class Intake:
         self.lines = LineBuffer()
         self.acks = Acks()
         self.stored = StoredHashes()
+        self.limit = RateLimit() if limit is None else limit
         self.rejects = RejectedInput()
         self.ledger = Ledger(os.urandom(16))
         for i in range(<unsigned int>WATCHED_MAX + 1):
@@ -179,7 +189,7 @@ cdef class Intake:
             if self.lines.entries >= self.flush_count and not enough:
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
-            if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns:
+            if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns or self.limit.has_news:
                 return status
             wait = wait_ns(&self.waiting.pace, now, end_ns, self.counted.datagrams - before) if wait == 0 else 0
             if wait > 0:
@@ -211,6 +221,8 @@ cdef class Intake:
                     self.begin_datagram()
                 if not self.scan_datagram(&scanned):
                     return FULL
+                if self.limit.on:
+                    self.limit.end()
                 self.here.at = NULL
                 if self.here.end == self.arena.datagram(self.here.slot) + self.arena.size(self.here.slot):
                     self.here.slot += 1
@@ -258,7 +270,12 @@ cdef class Intake:
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
+            if self.limit.on and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
+                scanned[0] += size >> COPY_COST_SHIFT
+                self.rejects.count(RATE)
+                return True
             if not self.admission.admits(&self.arena.senders[self.here.slot]):
+                scanned[0] += size >> COPY_COST_SHIFT
                 self.rejects.count(DENIED)
                 return True
         if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
@@ -309,6 +326,9 @@ cdef class Intake:
                 return self.reject(SCANNED + <int>reason)
         if size > LINE_MAX_BYTES:
             return self.reject(TRUNCATED)
+        if self.limit.on and not self.limit.has(self.bucket_of(level)):
+            self.rejects.count(RATE)
+            return True
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
         if line == NULL:
@@ -322,7 +342,11 @@ cdef class Intake:
     cdef bint store_entry(self, const Piece *piece) noexcept nogil:
         """False: there is no room in the line buffer."""
         cdef size_t size = stored_size(piece)
-        cdef uint8_t *line = self.lines.room(size, self.is_priority[<int>piece.level])
+        cdef uint8_t *line
+        if self.limit.on and not self.limit.has(self.bucket_of(piece.level)):
+            self.rejects.count(RATE)
+            return True
+        line = self.lines.room(size, self.is_priority[<int>piece.level])
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
@@ -386,13 +410,25 @@ cdef class Intake:
         return before == NULL
 
     cdef inline void count(self, const Piece *piece) noexcept nogil:
+        if self.limit.on:
+            self.limit.take(self.bucket_of(piece.level), 0)
         self.counted.levels[<int>piece.level] += 1
         self.ledger.saw(&self.arena.senders[self.here.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
     cdef bint reject(self, int reason) noexcept nogil:
         """Rejects the current piece. False: there is no room for its note."""
         cdef size_t size = min(<size_t>(self.here.end - self.here.start), self.datagram_max)
-        return self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, size)
+        if self.limit.on and not self.limit.has(ORDINARY):
+            self.rejects.count(RATE)
+            return True
+        if not self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, size):
+            return False
+        if self.limit.on:
+            self.limit.take(ORDINARY, self.piece.end - self.piece.start)
+        return True
+
+    cdef inline Bucket bucket_of(self, Level level) noexcept nogil:
+        return PRIORITY if self.is_priority[<int>level] else ORDINARY
 
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""

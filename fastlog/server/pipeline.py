@@ -7,8 +7,9 @@ the dashboard or signals.
 import math
 from time import monotonic
 
-from fastlog.config import Settings, networks
+from fastlog.config import Settings, networks, rate_and_burst
 from fastlog.server._drain import DRAINED, FULL, NO_SOCKET, Intake
+from fastlog.server._rate_limit import RateLimit
 from fastlog.server._socket import Admission
 from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.listener import Listener
@@ -45,6 +46,7 @@ class Pipeline:
             Admission(networks(settings)),
             settings.flush_count,
             settings.inputs,
+            RateLimit(*rate_and_burst(settings)),
         )
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)

@@ -52,6 +52,7 @@ objects = [
         "server/_ledger",
         "server/_lines",
         "server/_rejects",
+        "server/_rate_limit",
         "server/_drain",
     )
 ]

@@ -28,6 +28,7 @@ PyMODINIT_FUNC PyInit__duplicates(void);
 PyMODINIT_FUNC PyInit__ledger(void);
 PyMODINIT_FUNC PyInit__lines(void);
 PyMODINIT_FUNC PyInit__rejects(void);
+PyMODINIT_FUNC PyInit__rate_limit(void);
 PyMODINIT_FUNC PyInit__drain(void);
 
 /* Some versions of Python look for built-in modules outside packages only. */
@@ -67,6 +68,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   PyImport_AppendInittab("fastlog.server._ledger", PyInit__ledger);
   PyImport_AppendInittab("fastlog.server._lines", PyInit__lines);
   PyImport_AppendInittab("fastlog.server._rejects", PyInit__rejects);
+  PyImport_AppendInittab("fastlog.server._rate_limit", PyInit__rate_limit);
   PyImport_AppendInittab("fastlog.server._drain", PyInit__drain);
   PyImport_AppendInittab("fuzz_scanner", PyInit_fuzz_scanner);
 
