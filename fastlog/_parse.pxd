@@ -31,7 +31,8 @@ cdef struct Piece:
     const uint8_t *next
     # ACCEPTED, or why the piece was rejected.
     Reason reason
-    # A rejected object that is GELF.
+    # An object that is not an entry, and means to be GELF: `reason` is why it is not an entry, `end` is where the object
+    # ends, and reading continues right behind it.
     bint is_gelf
     # These are set for accepted entries only.
     Level level
@@ -41,6 +42,8 @@ cdef struct Piece:
     bint folded
     # The text of the entry's `timestamp`, up to its closing quote, or NULL: into the datagram.
     const uint8_t *timestamp
+    # Whether any piece of this datagram may be GELF; otherwise such objects are rejected like others.
+    bint takes_gelf
     # Where strings of this datagram may end, found ahead of reading.
     Window window
     # Lines that begin inside a rejected piece and would fail at the same byte as the piece, for the reason `doom`. They
@@ -49,8 +52,9 @@ cdef struct Piece:
     const uint8_t *doomed[MAX_DEPTH]
     Reason doom
 
-# To be called once for each datagram, before its first piece.
-cdef inline void begin(Piece *piece) noexcept nogil:
+# To be called once for each datagram, before its first piece. `takes_gelf`: GELF is told from what is rejected.
+cdef inline void begin(Piece *piece, bint takes_gelf) noexcept nogil:
+    piece.takes_gelf = takes_gelf
     piece.doomed_count = 0
     piece.window.at = NULL
 

@@ -36,8 +36,10 @@ cdef struct Alias:
 cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    # LEVEL and TIMESTAMP come first: the scanner keeps where their text is.
-    LEVEL, TIMESTAMP, MESSAGE, SEQUENCE, APP, HOST, UNKNOWN
+    # LEVEL, TIMESTAMP and VERSION come first: the scanner keeps where their text is. VERSION and SHORT_MESSAGE are
+    # GELF's.
+    LEVEL, TIMESTAMP, VERSION, MESSAGE, SEQUENCE, APP, HOST, SHORT_MESSAGE, UNKNOWN
+    FIELD_COUNT
 
 cdef enum Kind:
     # What a field's value is. SEQUENCE_NUMBER is for `sequence` only: no other number is read.
@@ -65,10 +67,10 @@ cdef struct Seen:
     # Whether the string skipped last holds an escape.
     bint escaped
     # The Kind of each field; all unknown fields share one.
-    uint8_t kind[7]
+    uint8_t kind[FIELD_COUNT]
     uint64_t sequence
-    # The level's, and the timestamp's or NULL.
-    Text text[2]
+    # The level's, the timestamp's or NULL, and the version's.
+    Text text[3]
 
 
 cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
@@ -344,7 +346,9 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
     if size == 5:
         return LEVEL if memcmp(p, b"level", 5) == 0 else UNKNOWN
     if size == 7:
-        return MESSAGE if memcmp(p, b"message", 7) == 0 else UNKNOWN
+        if memcmp(p, b"message", 7) == 0:
+            return MESSAGE
+        return VERSION if memcmp(p, b"version", 7) == 0 else UNKNOWN
     if size == 8:
         return SEQUENCE if memcmp(p, b"sequence", 8) == 0 else UNKNOWN
     if size == 9:
@@ -353,6 +357,8 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
         return APP if memcmp(p, b"app", 3) == 0 else UNKNOWN
     if size == 4:
         return HOST if memcmp(p, b"host", 4) == 0 else UNKNOWN
+    if size == 13:
+        return SHORT_MESSAGE if memcmp(p, b"short_message", 13) == 0 else UNKNOWN
     return UNKNOWN
 
 
@@ -471,7 +477,7 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
             return NULL
         if value[0] == c'"':
             seen.kind[<int>field] = TEXT
-            if field <= TIMESTAMP:
+            if field <= VERSION:
                 seen.text[<int>field] = Text(value + 1, p - 1, seen.escaped)
         elif field == SEQUENCE and read_sequence(value, p, &seen.sequence):
             seen.kind[<int>field] = SEQUENCE_NUMBER
@@ -501,6 +507,19 @@ cdef inline Reason judge(const Seen *seen) noexcept nogil:
     if SOMETHING_ELSE in (seen.kind[<int>TIMESTAMP], seen.kind[<int>APP], seen.kind[<int>HOST]):
         return BAD_FIELD
     return ACCEPTED
+
+
+cdef bint means_gelf(const Seen *seen) noexcept nogil:
+    """Whether the object that was walked, and is not an entry, means to be GELF. It is rejected if it has no message."""
+    cdef uint8_t name[NAME_MAX]
+    cdef const Text *text = &seen.text[<int>VERSION]
+    if seen.kind[<int>SHORT_MESSAGE] != ABSENT:
+        return True
+    return (
+        seen.kind[<int>VERSION] == TEXT
+        and unescape(text.start, text.end, name) == 3
+        and (memcmp(name, b"1.0", 3) == 0 or memcmp(name, b"1.1", 3) == 0)
+    )
 
 
 cdef const uint8_t *next_line(const uint8_t *p, const uint8_t *end) noexcept nogil:
@@ -581,10 +600,12 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         reject(after, end, SYNTAX, piece)
         return True
     piece.reason = judge(&seen) if p[0] == c'{' else NOT_OBJECT
-    if piece.reason != ACCEPTED:
-        reject(after, end, piece.reason, piece)
-        return True
     piece.end = after
+    if piece.reason != ACCEPTED:
+        piece.is_gelf = piece.takes_gelf and piece.reason != NOT_OBJECT and means_gelf(&seen)
+        if not piece.is_gelf:
+            reject(after, end, piece.reason, piece)
+        return True
     text = &seen.text[<int>LEVEL]
     if text.escaped:
         piece.level = level_of(name, unescape(text.start, text.end, name))
@@ -608,7 +629,7 @@ cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
     return size + 1
 
 
-def scan(const uint8_t[::1] datagram not None):
+def scan(const uint8_t[::1] datagram not None, bint takes_gelf=False):
     """The scanner's verdict on one datagram, in the terms of `fastlog.entry.decode`: for Python code that prepares or
     checks entries. The server does not call it."""
     cdef uint8_t nothing = 0  # stands for the bytes of an empty datagram: C allows no arithmetic on NULL
@@ -618,15 +639,15 @@ def scan(const uint8_t[::1] datagram not None):
     cdef Piece piece
     cdef bytearray line
     found = []
-    begin(&piece)
+    begin(&piece, takes_gelf)
     while p != end and next_piece(p, end, &piece):
         p = piece.next
         if piece.reason == ACCEPTED:
             line = bytearray(piece.end - piece.start + 1)
             store(&piece, line)
             found.append((None, LEVELS[<int>piece.level], piece.sequence if piece.has_sequence else None,
-                          piece.start - start, piece.end - start, bytes(line), has_timestamp(&piece)))
+                          piece.start - start, piece.end - start, bytes(line), has_timestamp(&piece), False))
         else:
             found.append((REASON_NAMES[<int>piece.reason], None, None, piece.start - start, piece.end - start, None,
-                          False))
-    return found or [(EMPTY, None, None, 0, 0, None, False)]
+                          False, piece.is_gelf))
+    return found or [(EMPTY, None, None, 0, 0, None, False, False)]

@@ -76,6 +76,7 @@ class Piece(msgspec.Struct, frozen=True):
     end: int  # offset after its last byte
     line: bytes | None  # its stored form, with the line feed
     has_timestamp: bool  # whether it carries a `timestamp` that is not empty
+    is_gelf: bool = False  # whether it means to be GELF; `reason` is why it is not an entry
 
 
 class _Fields(msgspec.Struct):
@@ -87,6 +88,8 @@ class _Fields(msgspec.Struct):
     timestamp: msgspec.Raw = msgspec.Raw()
     app: msgspec.Raw = msgspec.Raw()
     host: msgspec.Raw = msgspec.Raw()
+    version: msgspec.Raw = msgspec.Raw()  # GELF's, as the next one
+    short_message: msgspec.Raw = msgspec.Raw()
 
 
 class _BadError(Exception):
@@ -97,12 +100,13 @@ class _BadError(Exception):
         self.at = at
 
 
-def decode(datagram: bytes) -> list[Piece]:
-    """Every entry and every rejected piece of a datagram, in order. The list is never empty."""
+def decode(datagram: bytes, takes_gelf: bool = False) -> list[Piece]:
+    """Every entry and every rejected piece of a datagram, in order. The list is never empty. `takes_gelf`: GELF is told
+    from what is rejected."""
     pieces = []
     at = _skip(_SPACE, datagram, 0)
     while at < len(datagram):
-        piece, at = _piece(datagram, at)
+        piece, at = _piece(datagram, at, takes_gelf)
         pieces.append(piece)
         at = _skip(_SPACE, datagram, at)
     return pieces or [Piece(EMPTY, None, None, 0, 0, None, False)]
@@ -120,7 +124,7 @@ def level_of(text: str) -> str:
     return known_level(text) or "OTHER"
 
 
-def _piece(data: bytes, start: int) -> tuple[Piece, int]:
+def _piece(data: bytes, start: int, takes_gelf: bool) -> tuple[Piece, int]:
     """The piece that begins at `start`, where there is no whitespace, and the offset at which reading continues."""
     try:
         end = _value(data, start)
@@ -135,6 +139,8 @@ def _piece(data: bytes, start: int) -> tuple[Piece, int]:
         return _reject(data, start, end, "not_object")
     fields = msgspec.json.decode(data[start:end], type=_Fields)
     reason = _judge(fields)
+    if reason and takes_gelf and _means_gelf(fields):
+        return Piece(reason, None, None, start, end, None, False, is_gelf=True), end
     if reason:
         return _reject(data, start, end, reason)
     level = level_of(msgspec.json.decode(fields.level, type=str))
@@ -166,6 +172,13 @@ def _judge(fields: _Fields) -> str | None:
     if any(bytes(raw) and not is_string(raw) for raw in (fields.timestamp, fields.app, fields.host)):
         return "field"
     return None
+
+
+def _means_gelf(fields: _Fields) -> bool:
+    """Whether an object that is not an entry means to be GELF. It is rejected if it has no message."""
+    if bytes(fields.short_message):
+        return True
+    return bytes(fields.version)[:1] == b'"' and msgspec.json.decode(fields.version) in ("1.0", "1.1")
 
 
 def _skip(token: re.Pattern[bytes], data: bytes, at: int) -> int:

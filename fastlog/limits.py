@@ -11,6 +11,10 @@ SEQUENCE_WINDOW = 1024
 # UDP over IPv4 carries no more bytes in one datagram: 65,535 less the headers of IP and UDP.
 DATAGRAM_MAX_BYTES = 65_507
 
+# A stored line has at most so many bytes, without its line feed. Readers of the log take whole lines from blocks that
+# are little longer, and pass over a line that does not fit: 256 KiB with the line feed, four times a datagram.
+LINE_MAX_BYTES = 262_143
+
 # A datagram takes more bytes of a receive buffer than its own, for the kernel's `struct sk_buff` and for rounding up to
 # a power of two. An ACK takes the least. The receiver reckons with a typical datagram, to know how fast its buffer
 # fills. A sender that must not overfill the buffer reckons with the most, and with twice the bytes of the datagram.

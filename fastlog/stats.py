@@ -238,6 +238,13 @@ class Stats(msgspec.Struct, frozen=True):
             counter("fastlog_received", "level"),
         ),
     ]
+    inputs: Annotated[
+        dict[str, int],
+        figure(
+            "Valid entries received in each format (json, syslog, gelf), duplicates included",
+            counter("fastlog_received_by_input", "input"),
+        ),
+    ]
     priority_entries: Annotated[int, figure("Priority entries received, duplicates not counted")]
     recent_errors: Annotated[
         list[msgspec.Raw], figure("The newest `MAX_ERRORS` priority entries, as they were stored, the newest last")

@@ -103,6 +103,7 @@ def _figures(stats: Stats) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
+    table.add_row("formats", ", ".join(f"{count:,} as {visible(name)}" for name, count in stats.inputs.items()))
     table.add_row("ACKs", f"{acks.sent:,} sent, {acks.pending:,} pending, {acks.dropped:,} dropped")
     table.add_row("ACK latency", f"p50 {_ms(latency.p50)}   p99 {_ms(latency.p99)}   max {_ms(latency.max)}")
     under_way = "" if sync.under_way_ms is None else f", under way {_ms(sync.under_way_ms)}"

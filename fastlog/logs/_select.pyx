@@ -253,7 +253,7 @@ cdef class Selector:
         if self._by_initials and self._is_of_another_level(p, end):
             return UNWANTED
         if self._levels:
-            begin(&piece)
+            begin(&piece, False)
             if not next_piece(p, end, &piece) or piece.reason != ACCEPTED or piece.next != end:
                 return UNWANTED
             if not self._levels >> <int>piece.level & 1:

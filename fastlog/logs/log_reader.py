@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastlog.errors import say
+from fastlog.limits import LINE_MAX_BYTES
 from fastlog.logs.log_files import OpenFile, inode_of, is_copy, open_log
 
-BLOCK_BYTES = 1 << 18  # read at once: small enough for the processor's cache, and longer than any entry
+# Read at once: little for the processor's cache, and room for the longest line with its line feed and the one before
+# it, which shows where the line begins.
+BLOCK_BYTES = LINE_MAX_BYTES + 2
 
 # A part of a block, from one offset to another: whole lines.
 Lines = tuple[bytearray, int, int]

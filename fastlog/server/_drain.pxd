@@ -96,6 +96,9 @@ cdef class Intake:
     # lower bound for the arrival of the first.
     cdef readonly bint priority_waits
     cdef int64_t priority_since_ns
+    # The same for priority entries for which no ACK is owed: they are to be written now, and synced in a while.
+    cdef readonly bint unawaited_waits
+    cdef int64_t unawaited_since_ns
 
     cdef Received counted
     cdef Waiting waiting

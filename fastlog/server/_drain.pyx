@@ -35,8 +35,8 @@ from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport LineBuffer
-from fastlog.server._rate_limit cimport ORDINARY, PRIORITY, Bucket, RateLimit
+from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, LineBuffer
+from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
 from fastlog.server._rejects cimport DENIED, EMPTY, RATE, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
@@ -52,14 +52,11 @@ cdef enum:
     COPY_COST_SHIFT = 2
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
-    # How long entries still gather after FLUSH_COUNT is reached, in nanoseconds: too short for a reader of the file to
-    # notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
+    # How long entries still gather when they are enough for a flush, in nanoseconds: too short for a reader of the file
+    # to notice, and long enough for a few bursts. The drain ends with the next burst, or PAUSE_NS later at the latest.
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
-    # Bytes of a converted line. A message of another format has at most so many, and one that is longer is rejected:
-    # readers of the log read blocks of 256 KiB, and would pass over a longer line.
-    LINE_MAX_BYTES = 262_143
     # No datagram of another format is longer, packed or in chunks: its line could only be too long.
     CONVERTED_MAX_BYTES = 258_048
     NO_SLOT = 0xffffffff
@@ -145,9 +142,10 @@ cdef class Intake:
         """Takes datagrams until none waits (DRAINED), there is no room for more (FULL), or it has scanned enough for a
         turn (TURN_OVER). Raises OSError.
 
-        Up to `until` it also waits for more datagrams, until there is enough to hand over. It waits here rather than in
-        Python, so that a burst costs no turn of the interpreter. A priority entry ends that, though not before
-        `priority_from`, and so does a watched file descriptor. Both times are seconds of the monotonic clock.
+        Up to `until` it also waits for more datagrams, until there is enough to hand over: FLUSH_COUNT entries, or a
+        priority entry for which no ACK is owed. It waits here rather than in Python, so that a burst costs no turn of
+        the interpreter. An entry for which an ACK is owed ends that, though not before `priority_from`, and so does a
+        watched file descriptor. Both times are seconds of the monotonic clock.
         """
         cdef int status
         with nogil:
@@ -158,25 +156,31 @@ cdef class Intake:
 
     def clear_priority(self):
         """The priority entries that wait are handed over."""
-        self.priority_waits = False
+        self.priority_waits = self.unawaited_waits = False
 
     @property
     def priority_since(self):
-        """A lower bound for the arrival time of the oldest waiting priority entry (seconds, monotonic)."""
+        """A lower bound for the arrival time of the oldest waiting entry whose ACK is owed (seconds, monotonic)."""
         return self.priority_since_ns / 1e9
+
+    @property
+    def unawaited_since(self):
+        """The same for the oldest waiting priority entry for which no ACK is owed."""
+        return self.unawaited_since_ns / 1e9
 
     cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
         cdef uint64_t before
-        cdef bint enough = False, waited_before
+        cdef bint enough = False, waited_before, unawaited_before
         cdef int status
         while True:
             began = now
             if wait == 0 and should_yield(&self.waiting.pace, now, end_ns):
                 sched_yield()
-            before, waited_before = self.counted.datagrams, self.priority_waits
+            before = self.counted.datagrams
+            waited_before, unawaited_before = self.priority_waits, self.unawaited_waits
             status = self.receive_and_scan(fd)
             now = monotonic_ns()
             if wait == 0:
@@ -186,7 +190,9 @@ cdef class Intake:
                 end_ns = min(end_ns, priority_from_ns + PRIORITY_SLACK_NS)
                 if not waited_before:
                     self.priority_since_ns = began
-            if self.lines.entries >= self.flush_count and not enough:
+            if self.unawaited_waits and not unawaited_before:
+                self.unawaited_since_ns = began
+            if not enough and (self.unawaited_waits or self.lines.entries >= self.flush_count):
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
             if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns or self.limit.has_news:
@@ -265,7 +271,7 @@ cdef class Intake:
         cdef Piece *piece = &self.piece
         if self.here.at == NULL:
             self.here.at = start
-            begin(piece)
+            begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
             self.counted.datagrams += 1
             self.counted.bytes += size
@@ -324,7 +330,7 @@ cdef class Intake:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:
                 return self.reject(SCANNED + <int>reason)
-        if size > LINE_MAX_BYTES:
+        if size > LINE_MAX_BYTES + 1:  # with its line feed
             return self.reject(TRUNCATED)
         if self.limit.on and not self.limit.has(self.bucket_of(level)):
             self.rejects.count(RATE)
@@ -363,10 +369,14 @@ cdef class Intake:
 
     cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
         """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
-        cdef bint is_priority = self.is_priority[<int>piece.level]
         self.count(piece)
-        if not is_priority or self.is_new(piece, line, size):
-            self.lines.keep(size, is_priority)
+        if not self.is_priority[<int>piece.level]:
+            self.lines.keep(size, ORDINARY)
+        elif not piece.has_sequence:
+            self.unawaited_waits = True
+            self.lines.keep(size, UNAWAITED)
+        elif self.is_new(piece, line, size):
+            self.lines.keep(size, AWAITED)
 
     cdef const Receipt *receipt_here(self) noexcept nogil:
         """When the current datagram came, and from whom: found out when it is asked for first."""
@@ -380,17 +390,13 @@ cdef class Intake:
         return &self.receipt
 
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
-        """Whether a priority entry is to be stored; its ACK is owed either way. An entry without a sequence is always
-        new: nobody waits for its ACK."""
+        """Whether a priority entry with a sequence is to be stored; its ACK is owed either way."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
         cdef AddressKey address
         cdef LocalAddress asked
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
-        if not piece.has_sequence:
-            self.stored.add(0, self.now_ms)
-            return True
         if has_timestamp(piece):
             hash = self.stored.hash(line, size)
         else:
@@ -418,17 +424,17 @@ cdef class Intake:
     cdef bint reject(self, int reason) noexcept nogil:
         """Rejects the current piece. False: there is no room for its note."""
         cdef size_t size = min(<size_t>(self.here.end - self.here.start), self.datagram_max)
-        if self.limit.on and not self.limit.has(ORDINARY):
+        if self.limit.on and not self.limit.has(ORDINARY_ENTRIES):
             self.rejects.count(RATE)
             return True
         if not self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, size):
             return False
         if self.limit.on:
-            self.limit.take(ORDINARY, self.piece.end - self.piece.start)
+            self.limit.take(ORDINARY_ENTRIES, self.piece.end - self.piece.start)
         return True
 
     cdef inline Bucket bucket_of(self, Level level) noexcept nogil:
-        return PRIORITY if self.is_priority[<int>level] else ORDINARY
+        return PRIORITY_ENTRIES if self.is_priority[<int>level] else ORDINARY_ENTRIES
 
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""
@@ -449,7 +455,7 @@ cdef class Intake:
                 feed = <const uint8_t *>memchr(p, c"\n", end - p)
                 if feed == NULL:
                     break
-                begin(&piece)
+                begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
                         self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
@@ -463,7 +469,7 @@ cdef class Intake:
 
     @property
     def priority_entries(self):
-        """Priority entries so far that were to be stored: the number of the next one."""
+        """Priority entries so far that were to be stored and acknowledged: the number of the next one."""
         return self.stored.added
 
     @property

@@ -1,4 +1,5 @@
-# Which priority entries are stored already: hashes that identify them, of the newest ones.
+# Which priority entries are stored already: hashes that identify them, of the newest ones. Those without a sequence are
+# not among them, since nobody sends them again.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -6,7 +7,7 @@ from fastlog.server._address cimport AddressKey
 
 # A priority entry that was taken for storing. Its number counts those entries since the start.
 cdef struct StoredEntry:
-    # What identifies it; 0 if nothing does, since it has no sequence or was not stored after all.
+    # What identifies it; 0 if it was not stored after all.
     uint64_t hash
     # When it last came.
     uint64_t seen_ms
@@ -27,7 +28,7 @@ cdef class StoredHashes:
     # The newest entry with this hash, or NULL.
     cdef StoredEntry *find(self, uint64_t hash) noexcept nogil
     cdef uint64_t number_of(self, const StoredEntry *entry) noexcept nogil
-    # Adds an entry and returns its number. Its hash, if it is not 0, takes the place of the same one.
+    # Adds an entry and returns its number. Its hash takes the place of the same one.
     cdef uint64_t add(self, uint64_t hash, uint64_t now_ms) noexcept nogil
     cdef void remove(self, StoredEntry *entry) noexcept nogil
     # The place of a hash, or the free place where it would be.

@@ -59,13 +59,12 @@ cdef class StoredHashes:
         cdef StoredEntry *same
         self.remove(entry)  # the oldest one, if there are so many
         self.added += 1
-        if hash:
-            same = self.find(hash)
-            if same != NULL:
-                self.remove(same)
-            self.places[self.place_of(hash)] = <uint32_t>(number % STORED_MAX) + 1
-            entry.hash = hash
-            entry.seen_ms = now_ms
+        same = self.find(hash)
+        if same != NULL:
+            self.remove(same)
+        self.places[self.place_of(hash)] = <uint32_t>(number % STORED_MAX) + 1
+        entry.hash = hash
+        entry.seen_ms = now_ms
         return number
 
     cdef uint64_t place_of(self, uint64_t hash) noexcept nogil:

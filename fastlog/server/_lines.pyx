@@ -21,27 +21,31 @@ cdef class LineBuffer:
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.start, self.size, 1, flags)
 
-    def priority_lines(self, size_t size):
-        """A copy of the priority entries' lines among the first `size` bytes, in order; and how many they are."""
-        cdef unsigned int i, count = 0
+    def priority_lines(self, size_t size, awaited=None):
+        """A copy of the priority entries' lines among the first `size` bytes, in order; and how many they are.
+        `awaited`: only those for which an ACK is owed, or only the others; None: all of them."""
+        cdef bint all_of_them = awaited is None, wanted = bool(awaited)
+        cdef unsigned int i, until = 0, count = 0
         cdef size_t total = 0
         cdef bytes copy
         cdef char *at
-        while count < self.priority_count and self.priority[count].offset < size:
-            total += self.priority[count].size
-            count += 1
+        while until < self.priority_count and self.priority[until].offset < size:
+            if all_of_them or self.priority[until].awaited == wanted:
+                total += self.priority[until].size
+                count += 1
+            until += 1
         copy = PyBytes_FromStringAndSize(NULL, total)
         at = copy
-        for i in range(count):
-            memcpy(at, self.start + self.priority[i].offset, self.priority[i].size)
-            at += self.priority[i].size
+        for i in range(until):
+            if all_of_them or self.priority[i].awaited == wanted:
+                memcpy(at, self.start + self.priority[i].offset, self.priority[i].size)
+                at += self.priority[i].size
         return copy, count
 
-    def take_priority_lines(self):
-        """Takes the priority entries' lines out of the buffer; returns what `priority_lines` does."""
+    def drop_priority_lines(self):
+        """Takes the priority entries' lines out of the buffer."""
         cdef size_t from_here = 0, to_here = 0, size
         cdef unsigned int i
-        taken = self.priority_lines(self.size)
         for i in range(self.priority_count):
             size = self.priority[i].offset - from_here
             memmove(self.start + to_here, self.start + from_here, size)
@@ -51,7 +55,6 @@ cdef class LineBuffer:
         self.size -= from_here - to_here
         self.entries -= self.priority_count
         self.priority_count = 0
-        return taken
 
     def forget(self, size_t size, uint64_t entries):
         """The first `size` bytes, which hold that many entries, are in the file or lost."""
@@ -61,7 +64,8 @@ cdef class LineBuffer:
         memmove(self.start, self.start + size, self.size)
         for i in range(self.priority_count):
             if self.priority[i].offset >= size:
-                self.priority[kept] = PriorityLine(self.priority[i].offset - size, self.priority[i].size)
+                self.priority[kept] = self.priority[i]
+                self.priority[kept].offset -= size
                 kept += 1
         self.priority_count = kept
 

@@ -33,7 +33,7 @@ cdef enum:
     WITHIN_MS = 10_000
 
 cdef enum Bucket:
-    ORDINARY, PRIORITY, LOOKS
+    ORDINARY_ENTRIES, PRIORITY_ENTRIES, LOOKS
     BUCKETS
 
 cdef struct Host:

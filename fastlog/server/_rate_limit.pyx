@@ -69,8 +69,8 @@ cdef class RateLimit:
         self.on = rate > 0
         if not self.on:
             return
-        self.gain[<int>ORDINARY] = self.gain[<int>PRIORITY] = rate
-        self.most[<int>ORDINARY] = self.most[<int>PRIORITY] = burst * TOKEN
+        self.gain[<int>ORDINARY_ENTRIES] = self.gain[<int>PRIORITY_ENTRIES] = rate
+        self.most[<int>ORDINARY_ENTRIES] = self.most[<int>PRIORITY_ENTRIES] = burst * TOKEN
         self.gain[<int>LOOKS] = LOOKS_MIN
         self.most[<int>LOOKS] = LOOKS_MIN * TOKEN
         secret = os.urandom(sizeof(self.secret))
@@ -91,8 +91,8 @@ cdef class RateLimit:
         self.size = size
         self.has_paid = self.is_refused = False
         self.fill(self.here)
-        has_ordinary = self.here.tokens[<int>ORDINARY] >= TOKEN
-        has_priority = self.here.tokens[<int>PRIORITY] >= TOKEN
+        has_ordinary = self.here.tokens[<int>ORDINARY_ENTRIES] >= TOKEN
+        has_priority = self.here.tokens[<int>PRIORITY_ENTRIES] >= TOKEN
         if has_ordinary and has_priority:
             return True
         if (has_ordinary or has_priority) and self.here.tokens[<int>LOOKS] >= TOKEN:
@@ -109,7 +109,7 @@ cdef class RateLimit:
             return
         self.here.passed += 1
         if not self.has_paid:
-            self.take(ORDINARY, self.size)
+            self.take(ORDINARY_ENTRIES, self.size)
 
     cdef Host *host_of(self, const AddressKey *sender) noexcept nogil:
         """The sender's host, or `others`."""

@@ -4,6 +4,8 @@ One group of entries is under way, its sync begun, while the next one gathers. E
 
 Rules: no ACK leaves before its entry is in the file and, where ACKs wait for the disk, durable there. A group may be
 begun only when everything received so far is written, since an ACK is owed from the moment an entry is received.
+Priority entries that nobody awaits do not set the disk's pace: the next sync covers them, which they bring about only
+if no other does in time.
 """
 
 import math
@@ -12,11 +14,13 @@ from typing import cast
 
 from fastlog.server._drain import Intake
 from fastlog.server._socket import Acks
-from fastlog.server.held import HeldLines, Numbers
+from fastlog.server.held import Covered, Held, Numbers
 from fastlog.server.meters import LatencyMeter
 
 SYNCS_APART_SEC = 0.005  # the average time between syncs: each costs turns of the loop, and ACKs can leave together
 SYNCS_IN_A_ROW = 20  # may begin at once after a pause: a client that awaits each ACK is not slowed
+# When their sync begins after the first of the entries came that nobody awaits: it has time to end within a second.
+UNAWAITED_SYNC_SEC = 0.8
 
 
 class SyncPace:
@@ -37,13 +41,25 @@ class SyncPace:
 
 
 class Group:
-    """ACKs owed for entries that one sync makes durable."""
+    """Priority entries that one sync makes durable, and the ACKs owed for some of them."""
 
     def __init__(self, acks: Acks) -> None:
         self.acks = acks
-        self.since = math.inf  # a lower bound for the arrival of its first entry
+        self.since = math.inf  # a lower bound for the arrival of the first entry whose ACK is owed
+        self.unawaited_since = math.inf  # and of the first of the others
         self.began = 0.0  # when its sync began
-        self.covers_to = 0  # the number of the first entry that its sync does not cover
+        self.covers_to: Covered = (0, 0)  # the entries that its sync covers
+
+    def take_over(self, other: "Group") -> None:
+        """Makes the other group's entries its own."""
+        self.acks.absorb(other.acks)
+        self.since = min(self.since, other.since)
+        self.unawaited_since = min(self.unawaited_since, other.unawaited_since)
+        other.clear()
+
+    def clear(self) -> None:
+        """Its entries are durable, and acknowledged, or another group's."""
+        self.since = self.unawaited_since = math.inf
 
 
 class Commit:
@@ -54,7 +70,7 @@ class Commit:
 
     def __init__(self, intake: Intake, sock: socket.socket, waits_for_disk: bool, pace: SyncPace) -> None:
         self.waits_for_disk = waits_for_disk
-        self.held = HeldLines(intake.priority_entries)
+        self.held = Held(intake.priority_entries)
         self.gathering = Group(intake.acks)
         self.under_way: Group | None = None
         self.syncs = 0
@@ -65,6 +81,7 @@ class Commit:
         self._intake = intake
         self._socket = sock
         self._pace = pace
+        self._unawaited_sec = UNAWAITED_SYNC_SEC
 
     @property
     def next_sync_at(self) -> float:
@@ -72,15 +89,13 @@ class Commit:
         return math.inf if self.under_way else self._pace.next_at
 
     @property
-    def is_empty(self) -> bool:
-        """Whether everything written is covered by the sync under way or an earlier one, and no more ACKs are owed."""
-        covered_to = self.under_way.covers_to if self.under_way else 0
-        return not self.gathering.acks.count and not self.held.awaits_sync(covered_to)
-
-    @property
-    def is_due(self) -> bool:
-        """Whether priority entries wait that the sync under way does not cover."""
-        return self._intake.priority_waits or not self.is_empty
+    def wanted_at(self) -> float:
+        """When a sync should begin, unless one is under way; infinite: no priority entry waits for one."""
+        if self._intake.priority_waits or self.gathering.acks.count or self.held.awaited.await_sync:
+            return 0.0
+        if self.held.unawaited.await_sync:
+            return self.gathering.unawaited_since + self._unawaited_sec
+        return math.inf
 
     @property
     def acks_pending(self) -> int:
@@ -95,10 +110,12 @@ class Commit:
         return sum(group.acks.dropped for group in self._groups)
 
     def note_arrival(self) -> None:
-        """To be called before a write: remembers since when the gathering group's first priority entry waits."""
+        """To be called before a write: remembers since when the gathering group's first priority entries wait."""
         if self._intake.priority_waits:
             self.gathering.since = min(self.gathering.since, self._intake.priority_since)
-            self._intake.clear_priority()
+        if self._intake.unawaited_waits:
+            self.gathering.unawaited_since = min(self.gathering.unawaited_since, self._intake.unawaited_since)
+        self._intake.clear_priority()
 
     def begin(self, now: float) -> None:
         """The gathering group becomes the one under way, whose sync the caller begins; the other group gathers."""
@@ -122,10 +139,7 @@ class Commit:
         way failed, if it did. From now on the gathering group owes all their ACKs, and all entries held are unwritten.
         """
         if self.under_way:
-            group = self._end(now)
-            self.gathering.acks.absorb(group.acks)
-            self.gathering.since = min(self.gathering.since, group.since)
-            group.since = math.inf
+            self.gathering.take_over(self._end(now))
         if error:
             self.sync_failures += 1
         self._forget(self.held.unwrite())
@@ -141,8 +155,9 @@ class Commit:
         self._send(self.gathering, now)
 
     def hurry(self) -> None:
-        """At the end of the server, syncs need not be apart any more."""
+        """At the end of the server, syncs need not be apart any more, and nothing waits for another one."""
         self._pace = SyncPace(0.0)
+        self._unawaited_sec = 0.0
 
     def _forget(self, numbers: Numbers) -> None:
         if numbers.entries:
@@ -157,4 +172,4 @@ class Commit:
         if group.acks.count:
             self.latency.add(max(now - group.since, 0.0), group.acks.count)
             group.acks.send(self._socket.fileno())
-        group.since = math.inf
+        group.clear()

@@ -1,13 +1,15 @@
 """Priority entries in memory: those that a file holds and no sync covers yet, and those that no file has taken so far.
 
 If a sync fails, the first are to be written anew, so they become like the others. Memory is bounded by bytes: of what
-is beyond it, the oldest is dropped. Every entry has a number, which counts the priority entries since the start.
+is beyond it, the oldest is dropped. Every entry has a number, which counts the entries of its kind since the start.
 """
 
 from collections import deque
 from typing import NamedTuple
 
-HELD_MAX_BYTES = 16 << 20  # seconds of nothing but priority entries
+from fastlog.server._lines import LineBuffer
+
+HELD_MAX_BYTES = 16 << 20  # of each kind: seconds of nothing but priority entries
 CHUNK_BYTES = 64 << 10  # smaller pieces are put together: short lines then take little more memory than their bytes
 
 
@@ -16,6 +18,10 @@ class Numbers(NamedTuple):
 
     first: int
     entries: int
+
+
+# The number to which a sync covers the entries whose senders wait for ACKs, and that of the others.
+Covered = tuple[int, int]
 
 
 class _Chunk:
@@ -53,9 +59,10 @@ class HeldLines:
         self._counted_to = first  # the entries before count as stored or lost
         self._moving = Numbers(first, 0)  # entries written to a file that is not the live one yet: they do not count
 
-    def awaits_sync(self, covered_to: int) -> bool:
-        """Whether there are written entries that are not durable, from this number on."""
-        return self._written_to > max(self._durable_to, covered_to)
+    @property
+    def await_sync(self) -> bool:
+        """Whether there are written entries that are not durable."""
+        return self._written_to > self._durable_to
 
     @property
     def buffered(self) -> int:
@@ -179,3 +186,63 @@ class HeldLines:
     def _drop(self, chunk: _Chunk) -> None:
         self._size -= len(chunk.lines)
         self._begins += chunk.count
+
+
+class Held:
+    """Both kinds of priority entries, each with a bound of its own: those that nobody awaits must not push out those
+    whose senders wait for ACKs.
+
+    `first`: the number of the first entry to come whose sender waits.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.awaited = HeldLines(first)
+        self.unawaited = HeldLines(0)
+        self.kinds = self.awaited, self.unawaited
+
+    @property
+    def buffered(self) -> int:
+        return sum(lines.buffered for lines in self.kinds)
+
+    @property
+    def lost(self) -> int:
+        return sum(lines.lost for lines in self.kinds)
+
+    def hold_written(self, buffer: LineBuffer, size: int) -> None:
+        """Holds the priority entries' lines among the first `size` bytes, which the live file has just taken."""
+        self.awaited.hold_written(*buffer.priority_lines(size, awaited=True))
+        self.unawaited.hold_written(*buffer.priority_lines(size, awaited=False))
+
+    def hold_unwritten(self, buffer: LineBuffer) -> None:
+        """Holds all of the priority entries' lines, which no file has taken."""
+        self.awaited.hold_unwritten(*buffer.priority_lines(buffer.size, awaited=True))
+        self.unawaited.hold_unwritten(*buffer.priority_lines(buffer.size, awaited=False))
+
+    def move(self, most_bytes: int) -> list[bytearray]:
+        """As `HeldLines.move`, for one kind: what is left is to be appended to the new file once it is the live one."""
+        first = self.awaited if self.awaited.unwritten() else self.unawaited
+        return first.move(most_bytes)
+
+    def moved(self) -> int:
+        return sum(lines.moved() for lines in self.kinds)
+
+    def unwrite(self) -> Numbers:
+        """As `HeldLines.unwrite`. Returns those whose senders wait."""
+        self.unawaited.unwrite()
+        return self.awaited.unwrite()
+
+    def seal(self) -> Covered:
+        return self.awaited.seal(), self.unawaited.seal()
+
+    def durable(self, to: Covered) -> None:
+        for lines, number in zip(self.kinds, to, strict=True):
+            lines.durable(number)
+
+    def bound(self) -> Numbers:
+        """As `HeldLines.bound`. Returns those whose senders wait."""
+        self.unawaited.bound()
+        return self.awaited.bound()
+
+    def give_up(self) -> None:
+        for lines in self.kinds:
+            lines.give_up()

@@ -11,7 +11,7 @@ from fastlog.stats import Latency, Rates
 HISTORY_SEC = 300  # the dashboard shows five minutes
 RATE_WINDOW_SEC = 3.0  # short enough to fall to 0 soon after the last entry, long enough to be steady
 ACK_GROUPS = 1024  # latencies are taken from the newest ones
-RECENT_MAX_BYTES = 4 << 20  # a thousand recent entries of 64 KB each would take 16 times as much
+RECENT_MAX_BYTES = 4 << 20  # a thousand recent entries of the longest lines would take 64 times as much
 
 
 class RateMeter:

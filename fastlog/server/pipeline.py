@@ -77,7 +77,7 @@ class Pipeline:
                 self.rejects.write(now)
             elif status == FULL:
                 writer.make_room(monotonic())
-            if intake.lines.entries >= self._flush_count:
+            if intake.unawaited_waits or intake.lines.entries >= self._flush_count:
                 writer.flush(monotonic())
             elif intake.priority_waits:
                 writer.flush_priority(monotonic())

@@ -94,6 +94,7 @@ class Reporter:
             logs_per_second=self._rate.now,
             elapsed_seconds=round(now - self._started, 3),
             level_distribution=intake.received,
+            inputs=intake.received_by_input,
             priority_entries=writer.recent.taken,
             recent_errors=[msgspec.Raw(line) for line in writer.recent.lines()],
             stored=writer.stored,

@@ -67,8 +67,8 @@ class Writer:
             self._write(now)
 
     def flush_priority(self, now: float) -> None:
-        """Flushes priority entries as soon as a sync may begin."""
-        if self._may_sync(now):
+        """Flushes priority entries as soon as a sync is wanted and may begin."""
+        if self._sync_is_due(now):
             self.flush(now)
 
     def retry(self, now: float) -> None:
@@ -84,9 +84,9 @@ class Writer:
         if self._state is not State.REWRITING:
             self._write(now)
         if self._lines.entries:
-            lines, count = self._lines.take_priority_lines()
-            self.recent.extend(lines, count)
-            self._held.hold_unwritten(lines, count)
+            self.recent.extend(*self._lines.priority_lines(self._lines.size))
+            self._held.hold_unwritten(self._lines)
+            self._lines.drop_priority_lines()
             self.commit.bound_memory()
             self._lines.discards = True
 
@@ -148,19 +148,21 @@ class Writer:
         self.failure = None
         if not self.commit.waits_for_disk:
             self.commit.send_written(monotonic())
-        elif not self.commit.is_empty and self._may_sync(now):
+        elif self._sync_is_due(now):
+            self._sync_due.clear()
             self.commit.begin(now)
             self._log.begin_sync(self._on_synced)
 
     def _append(self) -> None:
         """Appends the unwritten lines, and then the line buffer. The log's `error` says why some are left, if so."""
         self._log.error = None
-        for unwritten in self._held.unwritten():
-            with memoryview(unwritten) as lines:
-                done = self._log.append(lines, durable=self.commit.waits_for_disk)
-            self.stored += self._held.note_written(done)
-            if self._log.error:
-                return
+        for held in self._held.kinds:
+            for unwritten in held.unwritten():
+                with memoryview(unwritten) as lines:
+                    done = self._log.append(lines, durable=self.commit.waits_for_disk)
+                self.stored += held.note_written(done)
+                if self._log.error:
+                    return
         if not self._lines.entries:
             return
         entries = self._lines.entries
@@ -169,18 +171,18 @@ class Writer:
             if done < len(lines):
                 entries = bytes(lines[:done]).count(b"\n")
         if self._lines.priority_count:
-            priority_lines, count = self._lines.priority_lines(done)
-            self.recent.extend(priority_lines, count)
-            self._held.hold_written(priority_lines, count)
+            self.recent.extend(*self._lines.priority_lines(done))
+            self._held.hold_written(self._lines, done)
             self.commit.bound_memory()
         self._lines.forget(done, entries)
         self.stored += entries
 
-    def _may_sync(self, now: float) -> bool:
-        """Whether a sync may begin now; if it is too early for one, a flush is due when it may."""
-        if self.commit.next_sync_at <= now:
+    def _sync_is_due(self, now: float) -> bool:
+        """Whether a sync is wanted now and may begin; if it is too early for one, a flush is due when it is not."""
+        at = max(self.commit.wanted_at, self.commit.next_sync_at)
+        if at <= now:
             return True
-        self._sync_due.set_if_clear(self.commit.next_sync_at)
+        self._sync_due.set(min(self._sync_due.at, at))
         return False
 
     def _on_synced(self, error: OSError | None) -> None:
@@ -201,8 +203,7 @@ class Writer:
             self._write(now)
         else:
             self.commit.succeeded(now)
-            if self.commit.is_due:
-                self.flush_priority(now)
+            self.flush_priority(now)
 
     # What is done when the disk fails, or another program takes the file away
 

@@ -170,7 +170,7 @@ class Collector(EntryLog):
                 self._reject("denied", datagram)
                 return []
             acks = []
-            for reason, level, sequence, start, end, line, has_timestamp in scan(datagram):
+            for reason, level, sequence, start, end, line, has_timestamp, _ in scan(datagram):
                 if line is None:
                     self._reject(reason or "", datagram[start:end])
                     continue

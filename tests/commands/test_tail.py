@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from fastlog.limits import LINE_MAX_BYTES
 from fastlog.logs.log_reader import BLOCK_BYTES, Follower
 from tests.helpers.entries import ERROR_7, INFO, entries, lines
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, run_fastlog
@@ -358,6 +359,16 @@ def test_a_line_longer_than_any_entry_is_left_out(tmp_path, excess):
         "- INFO     - - m",
         expected_text(ERROR_7),
     ]
+
+
+def test_the_longest_line_that_is_stored_is_shown_wherever_it_is(tmp_path):
+    longest = b'{"level":"INFO","message":"%b"}' % (b"x" * (LINE_MAX_BYTES - 29))
+    shown = [line.decode() for line in (INFO, longest, ERROR_7, longest, longest)]
+    assert len(longest) == LINE_MAX_BYTES
+    (tmp_path / "server.log").write_bytes("".join(line + "\n" for line in shown).encode())
+    assert show(tmp_path, "--json", "-n", "all") == shown
+    for count in range(1, 6):
+        assert show(tmp_path, "--json", "-n", str(count)) == shown[-count:]
 
 
 def expected_text(line: bytes) -> str:

@@ -102,7 +102,7 @@ class Run:
         self.sequences: list[int] = []  # an ACK is owed for
         self.expected_notes: list[tuple[str, str, int, int, int, bytes]] = []
         self.notes: list[tuple[str, str, int, int, int, bytes]] = []
-        self.priority_waits = False
+        self.priority_waits = self.unawaited_waits = False
         self.counts = counts_of(link.intake)  # as they must be
 
     def expect(self, datagram: bytes, pieces: list[Piece]) -> None:
@@ -119,8 +119,10 @@ class Run:
                 self.expected_notes.append((self.link.name, piece.reason, piece.start, size, len(rejected), rejected))
                 continue
             if piece.level in PRIORITY:
-                self.priority_waits = True
-                if piece.sequence is not None:
+                if piece.sequence is None:
+                    self.unawaited_waits = True
+                else:
+                    self.priority_waits = True
                     self.sequences.append(piece.sequence)
                     if piece.line in self.seen:
                         self.counts["duplicates"] += 1
@@ -155,8 +157,12 @@ class Run:
         with memoryview(intake.lines) as view:
             assert len(view) == intake.lines.size
             assert bytes(view[: len(lines)]) == lines  # a view compares item by item
-        priority = [piece.line for piece in taken if piece.level in PRIORITY]
-        assert intake.lines.priority_lines(len(lines)) == (b"".join(priority), len(priority))
+        priority = [piece for piece in taken if piece.level in PRIORITY]
+        awaited = [piece for piece in priority if piece.sequence is not None]
+        others = [piece for piece in priority if piece.sequence is None]
+        for kind, pieces in ((None, priority), (True, awaited), (False, others)):
+            expected = b"".join(piece.line for piece in pieces), len(pieces)
+            assert intake.lines.priority_lines(len(lines), kind) == expected
         intake.lines.forget(len(lines), count)
 
 
@@ -196,7 +202,7 @@ def check(data: bytes) -> None:
 
     assert (intake.lines.size, intake.lines.entries, intake.lines.priority_count, len(run.lines)) == (0, 0, 0, 0)
     assert counts_of(intake) == run.counts
-    assert intake.priority_waits == run.priority_waits
+    assert (intake.priority_waits, intake.unawaited_waits) == (run.priority_waits, run.unawaited_waits)
     assert run.notes == list(allowed(run.expected_notes, notes_allowed, notes_allowed * NOTE_BYTES))
     assert intake.rejects.not_noted - not_noted == len(run.expected_notes) - len(run.notes)
     acks = list(received_acks(link.client))

@@ -3,17 +3,19 @@
 
 import socket
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
 from fastlog.client cimport _native
+from fastlog.inputs._moment cimport read_moment, write_moment
+from fastlog.inputs._receipt cimport TIME_BYTES
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._rate_limit cimport ORDINARY, PRIORITY, Bucket, RateLimit
+from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
 from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
@@ -148,7 +150,7 @@ def scan_many(list datagrams not None):
         p = datagram
         end = p + len(datagram)
         with nogil:
-            begin(&piece)
+            begin(&piece, False)
             while p != end and next_piece(p, end, &piece):
                 p = piece.next
                 if piece.reason == ACCEPTED and piece.end - piece.start < SCRATCH_BYTES:
@@ -199,7 +201,7 @@ def limited(RateLimit limit not None, str address not None, uint64_t now_ms, siz
     if limit.admits(&sender, size, now_ms):
         taken = []
         for is_priority, rejected_bytes in pieces:
-            bucket = PRIORITY if is_priority else ORDINARY
+            bucket = PRIORITY_ENTRIES if is_priority else ORDINARY_ENTRIES
             has = limit.has(bucket)
             if has:
                 limit.take(bucket, rejected_bytes)
@@ -225,3 +227,17 @@ cdef Address parsed(str text, uint16_t port) except *:
         address.v4.sin_port = htons(port)
         memcpy(&address.v4.sin_addr, <const char *>raw, 4)
     return address
+
+
+def c_read_moment(bytes text not None):
+    """`fastlog.inputs.moment.read_moment` in C."""
+    cdef const uint8_t *p = text
+    cdef int64_t usec
+    return usec if read_moment(p, p + len(text), &usec) else None
+
+
+def c_moment_text(int64_t usec):
+    """`fastlog.inputs.moment.moment_text` in C."""
+    cdef char text[TIME_BYTES]
+    write_moment(usec, text)
+    return text[:TIME_BYTES].decode()

@@ -207,6 +207,42 @@ SHAPES: list[Case] = [
     ("syntax before depth", with_value(b"[tru" + b"[" * 70), rejected("syntax", with_value(b"[tru" + b"[" * 70))),
 ]  # fmt: skip
 
+# What is told apart as GELF, where that is taken: ("gelf", its bytes), (level, an entry's bytes), (reason, rejected bytes).
+SHORT = b'{"short_message":"s"}'
+GELF: list[tuple[str, bytes, list[Rejected]]] = [
+    *(
+        (f"{written!r} is {kind}", written, [(kind, written)])
+        for kind, written in [
+            ("gelf", SHORT), ("gelf", b'{"version":"1.1","host":"h","short_message":"s","level":3}'),
+            ("gelf", b'{"version":"1.0","message":"m"}'), ("gelf", b'{"message":"m","version":"1.1"}'),
+            ("gelf", b'{"short\\u005fmessage":"s"}'), ("gelf", b'{"version":"\\u0031.1","message":"m"}'),
+            # any other error of an entry
+            ("gelf", b'{"level":"INFO","message":"m","sequence":-1,"short_message":"s"}'),
+            ("gelf", b'{"level":"INFO","message":"m","timestamp":5,"version":"1.1"}'),
+            ("gelf", b'{"level":"INFO","short_message":"s"}'),
+            # it means to be GELF, and is rejected as such
+            ("gelf", b'{"short_message":5}'), ("gelf", b'{"version":"1.1"}'),
+            # an entry always wins
+            ("INFO", b'{"level":"INFO","message":"m","short_message":"s","version":"1.1"}'),
+            # the last one counts
+            ("gelf", b'{"version":"2","version":"1.1","message":"m"}'),
+            ("level", b'{"version":"1.1","version":"2","message":"m"}'), ("level", b'{"version":"1.1","version":1.1}'),
+            ("level", b'{"version":1.1,"message":"m"}'), ("level", b'{"version":"1.2","message":"m"}'),
+            ("level", b'{"version":"1.10","message":"m"}'), ("level", b'{"version":"","message":"m"}'),
+            ("level", b'{"version":["1.1"],"message":"m"}'), ("level", b'{"full_message":"f","_short_message":"s"}'),
+            ("level", b'{"short_messagf":"s"}'), ("level", b'{"x":{"short_message":"s"}}'), ("level", b"{}"),
+            ("not_object", b'["short_message"]'), ("syntax", SHORT + b"\0"), ("syntax", SHORT + b"x"), ("syntax", SHORT[:-1]),
+            ("utf8", b'{"short_message":"\xe9"}'), ("depth", b'{"short_message":"s","_x":' + b"[" * 64 + b"]" * 64 + b"}"),
+        ]
+    ),
+    ("GELF and entries on one line", SHORT + GOOD + b" " + SHORT + SHORT + b"\n" + GOOD_2,
+     [("gelf", SHORT), ("INFO", GOOD), ("gelf", SHORT), ("gelf", SHORT), ("ERROR", GOOD_2)]),
+    ("GELF over several lines", b'{\n"short_message":\r\n"s"\n}\n\n' + SHORT,
+     [("gelf", b'{\n"short_message":\r\n"s"\n}'), ("gelf", SHORT)]),
+    ("GELF before text", SHORT + b"\nx\n" + SHORT, [("syntax", SHORT + b"\nx"), ("gelf", SHORT)]),
+    ("GELF behind what is neither", b"{} " + SHORT + b"\n" + SHORT, [("level", b"{} " + SHORT), ("gelf", SHORT)]),
+]  # fmt: skip
+
 CASES: list[Case] = LEVELS + STRINGS + VALUES + FIELDS + SHAPES
 
 # Fields of an entry, and whether they have a timestamp that is not empty.

@@ -262,6 +262,14 @@ class Harness:
         self.writer.retry(monotonic())
         self.read_acks()
 
+    def later(self, seconds: float) -> None:
+        """Does what the loop does until so many seconds from now."""
+        now = monotonic() + seconds
+        for deadline in list(self.loop._deadlines):
+            if deadline.at <= now:
+                deadline.fire(now)
+        self.read_acks()
+
     def read_acks(self) -> list[int]:
         new = []
         while True:

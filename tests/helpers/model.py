@@ -39,6 +39,7 @@ from tests.helpers.random_runs import Step, main
 SENDERS = 2
 FEWEST, MOST = 8, 30  # steps of a run
 STARTS = 5  # one reports an error of the disk that nobody saw before, and the next one works
+HELD_MOST_BYTES = 16 << 20  # far more than any run sends
 ROUNDS = 25  # in which everything is stored and acknowledged at the end
 ROUNDS_ALONE = 2  # of these, in which it is without another repetition
 M_MMAP_THRESHOLD = -3  # for mallopt
@@ -120,10 +121,15 @@ class Sizes(NamedTuple):
     flush_count: int
     sync: str
 
+    @property
+    def holds_all(self) -> bool:
+        """Whether memory has room for whatever may have to be written again."""
+        return self.held_bytes == HELD_MOST_BYTES
+
     @classmethod
     def chosen(cls, rng: Random) -> "Sizes":
         return cls(
-            held_bytes=rng.choice((120, 200, 400, 1000, 1 << 24)),
+            held_bytes=rng.choice((120, 200, 400, 1000, HELD_MOST_BYTES, HELD_MOST_BYTES)),
             chunk_bytes=rng.choice((1, 100, 64 << 10)),
             rotated_unsynced=rng.choice((1, 2, 32)),
             limit=rng.choice((60, 150, 250, 600, 10**9)),
@@ -239,7 +245,10 @@ class Run:
             self.note("    the disk works again")
             self.rng.seed(1)
             self._attempt(Run._settle)
-            self.oracle.check_end(self.starts, is_complete=not self.server.writer.lost)
+            is_complete = not self.server.writer.lost
+            self.oracle.check_end(self.starts, is_complete=is_complete)
+            if is_complete and self.sizes.holds_all and self.sizes.settings().acks_wait_for_disk:
+                self.oracle.check_durable(self.starts)
         finally:
             for message in self.rig.messages:
                 self.note(f"    message: {message}")
@@ -351,7 +360,7 @@ class Run:
             self.check()
             waiting = [entry for entry in self.oracle.entries if entry.unanswered]
             is_quiet = not (server.writer.failure or server.log.name_failure or server.pipeline.intake.lines.entries)
-            if is_quiet and not waiting:
+            if is_quiet and not waiting and server.writer.commit.wanted_at == math.inf:
                 assert not server.writer.buffered, f"{server.writer.buffered} entries stay in memory"
                 return
             if round_ <= ROUNDS_ALONE and not server.writer.commit.acks_dropped:

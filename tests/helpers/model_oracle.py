@@ -60,7 +60,7 @@ class Oracle:
 
     def new_entry(self, number: int, rng: Random) -> Entry:
         priority = rng.random() < 0.6
-        sequence = number if rng.random() < 0.85 else None
+        sequence = number if rng.random() < 0.75 else None
         timed = rng.random() < 0.6
         level, padding = b"ERROR" if priority else b"INFO", b"x" * rng.choice((0, 0, 0, 20, 100))
         line = b'{"level":"%s","message":"%d%s"' % (level, number, padding)
@@ -194,6 +194,18 @@ class Oracle:
             if line not in self.repeated and not self.copied:
                 most = 1 if entry.timed or not entry.priority else len(entry.periods)
                 assert count <= most, f"stored {count} times: {line.decode()}"
+
+    def check_durable(self, starts: int) -> None:
+        """There was time for a sync, so priority entries that nobody awaits are durable, if they were sent since the last
+        of the `starts`. `check_end` has seen that they are stored."""
+        certain = [file.certain() for file in self._taken]
+        for entry in self.entries:
+            line = entry.line
+            if entry.priority and not entry.waits_for_ack and entry.was_sent_since(starts) and line not in self.gone:
+                is_durable = any(file.holds(line, is_new=True) for file in self._names.certain())
+                assert is_durable or any(has_line(content, line) for content in certain), (
+                    f"nobody awaits it, and it is not durable: {line.decode()}"
+                )
 
     def _check_order(self, name: str, lines: list[bytes]) -> None:
         """Ordinary entries, which nobody repeats, are in the order in which they were sent."""

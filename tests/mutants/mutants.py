@@ -20,7 +20,7 @@ class Mutant(NamedTuple):
 
 
 # For the path of a priority entry from the line buffer to its ACK.
-CORE = "tests/unit/test_commit.py tests/unit/test_logfile.py tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
+CORE = "tests/unit/test_commit.py tests/unit/test_unawaited.py tests/unit/test_logfile.py tests/unit/test_faults.py tests/unit/test_held.py tests/unit/test_crash.py tests/server/test_faulty_disk.py"
 
 
 def _of(path: str, tests: str, *mutants: tuple[str, str, str, str]) -> list[Mutant]:
@@ -158,7 +158,7 @@ MUTANTS = [
         ),
         (
             "the ACKs of the group under way are lost",
-            "            self.gathering.acks.absorb(group.acks)\n",
+            "        self.acks.absorb(other.acks)\n",
             "",
             "test_an_ack_owed_for_a_duplicate_leaves_though_the_file_is_removed_meanwhile",
         ),
@@ -172,11 +172,11 @@ MUTANTS = [
             "a sync is not counted",
             "        self.syncs += 1\n",
             "",
-            "test_a_priority_entry_without_a_sequence_is_synced_though_nobody_waits_for_an_ack",
+            "test_a_priority_entry_is_synced_at_once_and_an_ordinary_one_is_not",
         ),
         (
             "ACK latency forgets the group that failed",
-            "            self.gathering.since = min(self.gathering.since, group.since)\n",
+            "        self.since = min(self.since, other.since)\n",
             "",
             "test_an_ack_takes_from_the_arrival_of_its_entry_also_after_a_failed_sync",
         ),
@@ -206,9 +206,33 @@ MUTANTS = [
         ),
         (
             "entries without ACKs are not synced",
-            "return not self.gathering.acks.count and not self.held.awaits_sync(covered_to)",
-            "return not self.gathering.acks.count",
-            "test_a_priority_entry_without_a_sequence_is_synced_though_nobody_waits_for_an_ack",
+            "if self.held.unawaited.await_sync:",
+            "if False:",
+            "test_it_is_written_at_once_and_synced_within_a_second",
+        ),
+        (
+            "entries without ACKs are synced at once",
+            "return self.gathering.unawaited_since + self._unawaited_sec",
+            "return 0.0",
+            "test_a_stream_of_them_brings_about_one_sync_a_second",
+        ),
+        (
+            "entries without ACKs whose file is removed during their sync get no other",
+            "        self.unawaited_since = min(self.unawaited_since, other.unawaited_since)\n",
+            "",
+            "test_a_file_that_is_removed_during_its_sync_costs_none",
+        ),
+        (
+            "at the end entries without ACKs wait for another sync",
+            "        self._unawaited_sec = 0.0\n",
+            "",
+            "test_the_end_of_the_server_waits_for_no_other_sync_and_bears_one_that_fails",
+        ),
+        (
+            "the time of entries without ACKs is that of ACKs",
+            "        if self._intake.unawaited_waits:\n            self.gathering.unawaited_since = min(self.gathering.unawaited_since, self",
+            "        if self._intake.unawaited_waits:\n            self.gathering.since = self.gathering.unawaited_since = min(self.gathering.unawaited_since, self",
+            "test_they_make_no_ack_seem_late",
         ),
         (
             "ACKs gather in the group under way",
@@ -224,14 +248,32 @@ MUTANTS = [
         ),
         (
             "what was taken back keeps its ACK latency for the next group",
-            "            group.since = math.inf\n        if error",
-            "        if error",
+            "        other.clear()\n",
+            "",
             "test_a_failed_sync_makes_the_acks_of_later_entries_take_no_longer",
         ),
     ),
     *_of(
         "held.py",
-        "tests/unit/test_held.py tests/unit/test_faults.py",
+        "tests/unit/test_held.py tests/unit/test_unawaited.py tests/unit/test_faults.py",
+        (
+            "entries without ACKs are not written again",
+            "        self.unawaited.unwrite()\n",
+            "",
+            "test_after_a_failed_sync_they_go_to_the_new_file",
+        ),
+        (
+            "entries without ACKs are written again though they are durable",
+            "zip(self.kinds, to, strict=True):",
+            "zip(self.kinds[:1], to):",
+            "test_what_is_durable_is_not_written_again",
+        ),
+        (
+            "entries without ACKs have no limit",
+            "        self.unawaited.bound()\n",
+            "",
+            "test_on_a_disk_that_refuses_they_wait_in_memory_and_push_out_nobody_elses",
+        ),
         (
             "held lines have no limit",
             "while self._size > HELD_MAX_BYTES:",
@@ -611,13 +653,13 @@ MUTANTS = [
         ),
         (
             "unwritten lines are not bounded",
-            "            self._held.hold_unwritten(lines, count)\n            self.commit.bound_memory()\n",
-            "            self._held.hold_unwritten(lines, count)\n",
+            "            self._lines.drop_priority_lines()\n            self.commit.bound_memory()\n",
+            "            self._lines.drop_priority_lines()\n",
             "test_memory_for_a_disk_without_room_is_bounded",
         ),
         (
             "lines that wait for the disk come behind newer ones",
-            "            if self._log.error:\n                return\n        if not self._lines.entries:",
+            "                if self._log.error:\n                    return\n        if not self._lines.entries:",
             "        if not self._lines.entries:",
             "test_memory_for_a_disk_without_room_is_bounded",
         ),
@@ -653,8 +695,8 @@ MUTANTS = [
         ),
         (
             "entries that the next sync has to cover wait for another entry",
-            "            if self.commit.is_due:\n                self.flush_priority(now)\n",
-            "",
+            "            self.commit.succeeded(now)\n            self.flush_priority(now)\n",
+            "            self.commit.succeeded(now)\n",
             "test_a_rotated_file_that_is_gone_before_it_is_durable_is_written_again",
         ),
         (
@@ -956,6 +998,18 @@ MUTANTS = [
         "_drain.pyx",
         "tests/unit/test_drain.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
         (
+            "entries without ACKs do not end a wait",
+            "if not enough and (self.unawaited_waits or self",
+            "if not enough and (self",
+            "test_a_priority_entry_that_nobody_awaits_ends_it_soon_whatever_else_comes",
+        ),
+        (
+            "entries without ACKs are held with the others",
+            "self.lines.keep(size, UNAWAITED)",
+            "self.lines.keep(size, AWAITED)",
+            "test_on_a_disk_that_refuses_they_wait_in_memory_and_push_out_nobody_elses",
+        ),
+        (
             "notes point into an arena that is used again",
             "            if self.rejects.note_count:  # they point into the arena\n                return FULL\n",
             "",
@@ -987,8 +1041,8 @@ MUTANTS = [
         ),
         (
             "a duplicate is stored again",
-            "if not is_priority or self.is_new(piece, line, size):",
-            "if not is_priority or self.is_new(piece, line, size) or True:",
+            "elif self.is_new(piece, line, size):",
+            "elif self.is_new(piece, line, size) or True:",
             "test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well",
         ),
         (
@@ -1029,13 +1083,13 @@ MUTANTS = [
         ),
         (
             "priority entries are discarded like others",
-            "if is_priority or not self.lines.discards:",
+            "if self.is_priority[<int>piece.level] or not self.lines.discards:",
             "if not self.lines.discards:",
             "test_a_burst_of_priority_entries_that_the_disk_refuses_loses_none",
         ),
         (
             "discarded entries are not counted",
-            "            self.lines.discarded += 1\n",
+            "        self.lines.discarded += 1\n",
             "",
             "test_without_room_ordinary_entries_are_lost_first_and_priority_ones_wait",
         ),
@@ -1093,14 +1147,14 @@ MUTANTS = [
         ),
         (
             "lines do not move up",
-            "PriorityLine(self.priority[i].offset - size,",
-            "PriorityLine(self.priority[i].offset,",
+            "self.priority[kept].offset -= size",
+            "pass",
             "test_lines_behind_those_that_a_full_disk_took_are_held_as_they_are",
         ),
         (
             "a line at the cut counts as written",
-            "and self.priority[count].offset < size:",
-            "and self.priority[count].offset <= size:",
+            "and self.priority[until].offset < size:",
+            "and self.priority[until].offset <= size:",
             "test_after_a_failed_write_nothing_is_acknowledged_from_that_file",
         ),
         (
@@ -1139,7 +1193,7 @@ MUTANTS = [
         ),
         (
             "an entry that comes again is there twice",
-            "            if same != NULL:\n                self.remove(same)\n",
+            "        if same != NULL:\n            self.remove(same)\n",
             "",
             "test_an_entry_that_came_anew_is_known_though_the_first_of_its_bytes_is_forgotten",
         ),

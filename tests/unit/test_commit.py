@@ -18,12 +18,12 @@ def longest_ms(server: Harness) -> float:
     return server.commit.latency.summary().max
 
 
-def test_a_priority_entry_without_a_sequence_is_synced_though_nobody_waits_for_an_ack(server):
+def test_a_priority_entry_is_synced_at_once_and_an_ordinary_one_is_not(server):
     server.send(info(1))
     assert not server.storage.under_way
-    server.send(b'{"level":"ERROR","message":"without"}')
+    server.send(error(2))
     assert len(server.storage.under_way) == 1
-    server.send(b'{"level":"ERROR","message":"another"}')
+    server.send(error(3))
     server.storage.end_one()
     assert len(server.storage.under_way) == 1  # the second sync, for the other one
     server.storage.end_one()

@@ -121,6 +121,30 @@ def test_a_priority_entry_ends_it_at_once_where_a_sync_may_begin(wire, watched):
     assert began <= intake.priority_since <= monotonic()
 
 
+def test_a_priority_entry_that_nobody_awaits_ends_it_soon_whatever_else_comes(wire, watched):
+    send, fd = wire
+    intake = intake_that_waits(watched)
+    is_over = threading.Event()
+
+    def send_without_end():
+        while not is_over.wait(0.002):
+            send(info(0))
+
+    send(b'{"level":"ERROR","message":"m"}')
+    sender = threading.Thread(target=send_without_end)
+    sender.start()
+    began = monotonic()
+    assert intake.drain(fd, began + HOUR, math.inf) == DRAINED
+    is_over.set()
+    sender.join()
+    assert intake.unawaited_waits
+    assert not intake.priority_waits
+    assert began <= intake.unawaited_since <= monotonic()
+    assert intake.lines.size < 200_000  # and not because there was much to write
+    intake.clear_priority()
+    assert not intake.unawaited_waits
+
+
 def test_a_priority_entry_does_not_end_it_while_no_sync_may_begin(wire, watched):
     send, fd = wire
     intake = intake_that_waits(watched, flush_count=1)

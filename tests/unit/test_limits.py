@@ -3,7 +3,7 @@
 from fastlog import limits
 from fastlog.client import _outbox
 from fastlog.loadtest import _sender
-from fastlog.server import _drain, _ledger, _socket
+from fastlog.server import _drain, _ledger, _lines, _socket
 
 
 def test_sender_and_ledger_agree_on_the_window_of_sequences():
@@ -13,6 +13,10 @@ def test_sender_and_ledger_agree_on_the_window_of_sequences():
 def test_datagrams_are_as_long_as_udp_carries():
     assert limits.DATAGRAM_MAX_BYTES == 65_535 - 20 - 8
     assert _outbox.DATAGRAM_MAX_BYTES == limits.DATAGRAM_MAX_BYTES
+
+
+def test_the_longest_line_is_the_same_for_the_server_and_for_readers_of_the_log():
+    assert _lines.LINE_MAX_BYTES == limits.LINE_MAX_BYTES
 
 
 def test_the_overhead_of_a_datagram():

@@ -6,21 +6,21 @@ from msgspec.structs import astuple
 from fastlog import entry
 from fastlog._parse import scan
 from tests.helpers._hooks import scan_many
-from tests.helpers.cases import CASES, GOOD, GOOD_2, SHAPES, TIMESTAMPS
+from tests.helpers.cases import CASES, GELF, GOOD, GOOD_2, SHAPES, TIMESTAMPS
 
-Found = tuple[str | None, str | None, int | None, int, int, bytes | None, bool]
+Found = tuple[str | None, str | None, int | None, int, int, bytes | None, bool, bool]
 
 
-def decode(datagram: bytes) -> list[Found]:
+def decode(datagram: bytes, takes_gelf: bool = False) -> list[Found]:
     """The reference decoder's verdict in the form of the scanner's."""
-    return [astuple(p) for p in entry.decode(datagram)]
+    return [astuple(p) for p in entry.decode(datagram, takes_gelf)]
 
 
 def short(datagram: bytes, found: list[Found]) -> list[tuple[object, ...]]:
     """A verdict in the form of the cases."""
     return [
         (level, sequence, line[:-1]) if line else (reason, datagram[start:end])
-        for reason, level, sequence, start, end, line, _ in found
+        for reason, level, sequence, start, end, line, *_ in found
     ]
 
 
@@ -33,7 +33,19 @@ def test_literal_datagram(verdict, datagram, pieces):
 @pytest.mark.parametrize("verdict", [scan, decode], ids=["scanner", "reference"])
 @pytest.mark.parametrize(("fields", "has_timestamp"), TIMESTAMPS)
 def test_whether_an_entry_has_a_timestamp(verdict, fields, has_timestamp):
-    assert verdict(b'{"level":"INFO",%b"message":"07:00"}' % fields)[0][-1] is has_timestamp
+    assert verdict(b'{"level":"INFO",%b"message":"07:00"}' % fields)[0][6] is has_timestamp
+
+
+@pytest.mark.parametrize("verdict", [scan, decode], ids=["scanner", "reference"])
+@pytest.mark.parametrize(("datagram", "pieces"), [case[1:] for case in GELF], ids=[case[0] for case in GELF])
+def test_gelf(verdict, datagram, pieces):
+    found = verdict(datagram, True)
+    assert ["gelf" if is_gelf else level or reason for reason, level, *_, is_gelf in found] == [
+        kind for kind, _ in pieces
+    ]
+    assert [datagram[start:end] for _, _, _, start, end, *_ in found] == [piece for _, piece in pieces]
+    # where GELF is not taken, it is rejected like anything else that is no entry
+    assert not any(is_gelf for *_, is_gelf in verdict(datagram))
 
 
 @pytest.mark.parametrize(("datagram", "pieces"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])

@@ -39,12 +39,14 @@ TOKENS = [
     b"\xf4\x90\x80\x80", b"\xef\xbb\xbf", b"\\u0041", b"\\ud800", b"\\udc00", b"\\ud83d\\ude00", b"\\n", b'\\"', b"\\u00",
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
+    b'"short_message"', b'"version":"1.1"', b'"version"', b'"short_message":"m"', b'"1.0"', b'"v\\u0065rsion":"\\u0031.1"',
     b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"', b'"timestamp":"00.5"', b'"00,5"', b".5",
     b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
     b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
 tokens = st.sampled_from(TOKENS)
 
+KEYS = ["sequence", "timestamp", "app", "host", "level", "x", "short_message", "version"]
 WRITTEN_LEVELS = ["INFO", "error", "Fatal", "crit", "3", "Informational", "custom"]
 
 scalars = st.one_of(
@@ -59,9 +61,7 @@ entries = st.builds(
     ).encode(),
     st.sampled_from(WRITTEN_LEVELS),
     st.text(max_size=40),
-    st.dictionaries(
-        st.sampled_from(["sequence", "timestamp", "app", "host", "level", "x"]), scalars | values, max_size=4
-    ),
+    st.dictionaries(st.sampled_from(KEYS), scalars | values, max_size=4),
     st.sampled_from([None, None, 0, 1]),
     st.booleans(),
 )
@@ -96,9 +96,10 @@ def no_constant(name):
 
 
 def check(datagram: bytes) -> None:
+    assert scan(datagram, True) == decode(datagram, True), datagram
     found = scan(datagram)
     assert found == decode(datagram), datagram
-    for reason, level, sequence, start, end, line, has_timestamp in found:
+    for reason, level, sequence, start, end, line, has_timestamp, _ in found:
         if line:
             assert line.count(b"\n") == 1
             value = json.loads(line)
@@ -130,6 +131,7 @@ def test_mutated_entries(datagram):
 
 
 SCALARS = [
+    "1.0",
     None,
     True,
     -1,
@@ -148,7 +150,6 @@ SCALARS = [
     "07:00:00,5",
 ]
 CHARACTERS = 'abcxyz {}[],:"\\\n\t\u00e9\u20ac\U0001f600'
-KEYS = ["sequence", "timestamp", "app", "host", "level", "x"]
 
 
 def random_value(rng, depth: int = 0):

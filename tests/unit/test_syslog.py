@@ -1,0 +1,95 @@
+"""Syslog messages as entries: the reference and the converter, by the messages of many senders."""
+
+import json
+
+import pytest
+
+from fastlog.inputs import syslog
+from fastlog.inputs.receipt import Receipt
+from tests.helpers.datagrams import RECEIPT, datagrams, same
+from tests.helpers.syslog_cases import CASES
+
+DATAGRAMS = datagrams()
+LEVELS = ["CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO", "DEBUG"]
+SYSLOG = [datagram for datagram in DATAGRAMS if syslog.is_syslog(datagram.data)]
+
+
+@pytest.fixture(params=["reference"])
+def decode(request):
+    """The level and the line of a datagram."""
+    return syslog.decode
+
+
+def entry_of(line: bytes) -> dict[str, object]:
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    return json.loads(line)
+
+
+@pytest.mark.parametrize("datagram", SYSLOG, ids=[datagram.name for datagram in SYSLOG])
+def test_a_message_of_a_real_sender(decode, datagram):
+    level, line = decode(datagram.data, RECEIPT)
+    assert same(line, datagram.decoding[0])
+    assert level == json.loads(line)["level"]
+
+
+def test_what_begins_otherwise_is_no_syslog():
+    others = [datagram for datagram in DATAGRAMS if datagram not in SYSLOG]
+    assert not [d.name for d in others if d.kind == "syslog" and "reject" not in d.decoding[0]]
+    for data in (b"<>", b"<1", b"<1a>", b"<192>x", b"<0191>", b" <13>x", b"\n<13>x", b"1  <13>x", b"1<13>x", b"x <13>"):
+        assert not syslog.is_syslog(data)
+    for data in (b"<0>", b"<191>", b"<007>x", b"3 <13>x", b"1234567890 <13>x"):
+        assert syslog.is_syslog(data)
+    assert not syslog.is_syslog(b"12345678901 <13>x")
+
+
+@pytest.mark.parametrize(("text", "expected"), CASES, ids=range(len(CASES)))
+def test_a_message_of_many_senders(decode, text, expected):
+    level, line = decode(b"<187>" + text, RECEIPT)
+    entry = entry_of(line)
+    assert (level, entry.pop("level"), entry.pop("facility"), entry.pop("severity")) == (
+        "ERROR", "ERROR", "local7", "err",
+    )  # fmt: skip
+    assert entry.pop("source") == RECEIPT.source
+    has_own_time = entry["timestamp"] != RECEIPT.received
+    assert entry.pop("received", None) == (RECEIPT.received if has_own_time else None)
+    if not has_own_time:
+        del entry["timestamp"]
+    if "host" not in expected:
+        assert entry.pop("host") == RECEIPT.host
+    assert entry == expected
+
+
+def test_every_pri(decode):
+    for pri in range(192):
+        level, line = decode(b"<%d>x" % pri, RECEIPT)
+        entry = entry_of(line)
+        assert entry["facility"] == syslog.FACILITIES[pri // 8]
+        assert entry["severity"] == syslog.SEVERITIES[pri % 8]
+        assert entry["level"] == level == LEVELS[pri % 8]
+
+
+def test_what_is_dropped_at_the_end(decode):
+    for end in (b"", b"\n", b"\r\n", b"\0", b"\n\0", b"\r\n\0\0"):
+        assert entry_of(decode(b"<13>a b " + end, RECEIPT)[1])["message"] == "a b "
+    assert entry_of(decode(b"<13>\0\n", RECEIPT)[1])["message"] == ""
+
+
+def test_any_byte_is_escaped_as_json_needs(decode):
+    for byte in range(256):
+        for size in (1, 15, 16, 17, 100):
+            text = bytes([byte]) * size + b"."
+            entry = entry_of(decode(b"<13>" + text, RECEIPT)[1])
+            if byte >= 0x80:
+                assert entry["charset"] == "latin-1"
+                assert entry["message"].encode("latin-1") == text
+            else:
+                assert "charset" not in entry
+                assert entry["message"].encode() == text
+
+
+def test_a_sender_without_an_address_has_no_host(decode):
+    receipt = Receipt(RECEIPT.received, "unix:pid=4711,uid=33", None)
+    entry = entry_of(decode(b"<13>x", receipt)[1])
+    assert entry["source"] == "unix:pid=4711,uid=33"
+    assert "host" not in entry
