@@ -4,7 +4,9 @@
   whether it may be asked at several addresses
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_coalesce.pxd`: takes datagrams, has them scanned, and waits for more while they come fast
-- `_rate_limit.pyx`: how much of each host is taken
+- `_rate_limit.pyx`, `throttle.py`: how much of each host is taken; what becomes of hosts over their limit
+- `socket_filter.py`, `_filter.pyx`, `drops.py`: the filter that keeps floods out of the kernel's queue; what the kernel
+  dropped, and what the filter did
 - `_ledger.pyx`, `_sequence_runs.pxd`: which entries of the same sender never arrived
 - `_senders.pxd`, `_address.pxd`: the senders that are kept, and their addresses
 - `_duplicates.pyx`: whether a priority entry is stored already

@@ -30,7 +30,7 @@ cdef enum:
     # Hosts over their limit that are reported: more than anybody reads about.
     OVER_MAX = 256
     # A host that was refused nothing for so long is within its limit again, in milliseconds.
-    WITHIN_MS = 10_000
+    WITHIN_MS = 5_000
 
 cdef enum Bucket:
     ORDINARY_ENTRIES, PRIORITY_ENTRIES, LOOKS

@@ -14,7 +14,7 @@ cimport cython
 
 from fastlog._linux cimport htobe64
 from fastlog.inputs._receipt cimport Receipt
-from fastlog.server._address cimport Address, AddressKey, hash_of, is_ipv4, is_same, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, note_source
 
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ cdef str text_of_host(const AddressKey *key):
 cdef bytes packed_of_host(const AddressKey *key):
     """None: there is no address, or it may be that of another host on another link, too (RFC 4291, 2.5.6)."""
     cdef uint64_t parts[2]
-    if key.scope_and_port or key.high == 0 and not is_ipv4(key) or key.high >> 54 == 0xfe80 >> 6:
+    if key.scope_and_port or key.high >> 54 == 0xfe80 >> 6:
         return None
     parts[0], parts[1] = htobe64(key.high), htobe64(key.low)
     return (<const char *>parts)[:sizeof(parts)]

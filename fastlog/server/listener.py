@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from fastlog.addresses import AddressError, join_host_port, local_address, resolve
 from fastlog.errors import StartError, say
 from fastlog.server.own_addresses import has_several
+from fastlog.server.socket_filter import take_off_own
 
 # The numbers are from asm-generic/socket.h and linux/udp.h; Python's socket module has no names for them.
 SO_RCVBUFFORCE = 33
@@ -114,6 +115,7 @@ class Listener:
             )
         sock.setblocking(False)
         turn_reports_off(sock)
+        take_off_own(sock)
         return cls(sock, wanted, handed_over=True)
 
     def look_at_addresses(self) -> None:

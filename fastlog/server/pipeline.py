@@ -7,15 +7,18 @@ the dashboard or signals.
 import math
 from time import monotonic
 
-from fastlog.config import Settings, networks, rate_and_burst
+from fastlog.config import Settings, in_force, networks, rate_and_burst
 from fastlog.server._drain import DRAINED, FULL, NO_SOCKET, Intake
 from fastlog.server._rate_limit import RateLimit
 from fastlog.server._socket import Admission
 from fastlog.server.commit import Commit, SyncPace
+from fastlog.server.drops import Drops
 from fastlog.server.listener import Listener
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import Rejects
+from fastlog.server.socket_filter import SocketFilter
+from fastlog.server.throttle import Throttle
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
@@ -51,6 +54,9 @@ class Pipeline:
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
         commit = Commit(self.intake, listener.socket, settings.acks_wait_for_disk, pace or SyncPace())
+        self.drops = Drops(listener.drops)
+        filters = [SocketFilter(listener.socket)] if self.intake.limit.on else []
+        self.throttle = Throttle(self.intake.limit, filters, self.drops, loop, in_force(settings)["RATE_LIMIT"])
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
         rejects_bytes = int(settings.rejects_max_mb * MB)
@@ -81,6 +87,8 @@ class Pipeline:
                 writer.flush(monotonic())
             elif intake.priority_waits:
                 writer.flush_priority(monotonic())
+            if intake.limit.has_news:
+                self.throttle.look_soon(now)
             if status == DRAINED:
                 break
             if monotonic() - now > TURN_SEC:
@@ -110,6 +118,7 @@ class Pipeline:
         return not self.writer.failure
 
     def close(self) -> None:
+        self.throttle.close()
         self.log.close()
         self.rejects.close()
 

@@ -161,6 +161,7 @@ class Server:
             )
         else:
             say(f"receive buffer is {listener.granted} bytes; {listener.wanted} were asked for")
+        self._pipeline.throttle.introduce()
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
@@ -191,8 +192,8 @@ class Server:
         say(f"ready udp={address} http={http} log={path}")
 
     def _close(self) -> None:
-        self._listener.close()
         self._pipeline.close()
+        self._listener.close()
         with contextlib.suppress(SyncsUnderWayError):
             self._storage.shut_down()
         self._loop.close()
