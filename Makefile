@@ -18,13 +18,16 @@ PORT = $$(sed -n 's/^fastlog: ready udp=.*:\([0-9]*\) http=.*/--port \1/p' $(RUN
 DASHBOARD = $$(sed -n 's/^fastlog: ready .* http=\(http[^ ]*\) .*/--dashboard \1/p' $(RUN)/messages 2> /dev/null)
 # Prints what a build lacks on this machine, if anything, and the packages that have it.
 define CHECK_TOOLS
-import importlib.util, os, shutil, sys, sysconfig
+import importlib.util, os, shutil, subprocess, sys, sysconfig
 if sys.version_info < (3, 11):
     sys.exit("fastlog needs Python 3.11 or newer, and $(PYTHON) is older; PYTHON=python3.12 make … names another one")
 compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC")).split()[0]
 if not shutil.which(compiler):
     sys.exit(f"fastlog needs a C compiler, and there is no {compiler}; "
              "on Debian: apt install gcc libc6-dev; on Fedora: dnf install gcc")
+if subprocess.run([compiler, "-E", "-"], input=b"#include <zlib.h>", capture_output=True).returncode:
+    sys.exit("fastlog needs the headers of zlib, and there is no zlib.h; "
+             "on Debian: apt install zlib1g-dev; on Fedora: dnf install zlib-devel")
 headers = sysconfig.get_path("include")
 if not os.path.exists(headers + "/Python.h"):
     sys.exit(f"fastlog needs the headers of Python, and {headers} has no Python.h; "
@@ -155,14 +158,14 @@ bench: $(VENV)/dev  ## measure how fast each part is
 	@$(BIN)/python -m benchmarks.bench_table build/bench.json | tee build/bench.md
 
 bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" sets flags
-	@benchmarks/peers/fetch.sh
+	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/python -m benchmarks.bench_peers $(BENCH)
 
 bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left; BENCH="--cold" sets flags
 	$(BIN)/python -m benchmarks.bench_start $(BENCH)
 
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
-	@benchmarks/peers/fetch.sh
+	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.measure
 	$(BIN)/python -m benchmarks.report

@@ -18,6 +18,7 @@ FLAGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-
 # How setuptools is called for an editable installation, and for `setup.py build_ext --inplace`.
 IN_PLACE = not {"editable_wheel", "--inplace"}.isdisjoint(sys.argv)
 FOLDERS = ["fastlog", "tests/helpers"] if IN_PLACE else ["fastlog"]
+LIBRARIES = {Path("fastlog/inputs/_unpack.pyx"): ["z"]}
 HEADERS = sorted(map(str, Path("fastlog").rglob("*.h")))
 
 
@@ -49,6 +50,7 @@ if __name__ == "__main__":  # The processes that run Cython may import this file
                 depends=HEADERS,
                 include_dirs=["fastlog"],
                 extra_compile_args=FLAGS,
+                libraries=LIBRARIES.get(source, []),
             )
             for folder in FOLDERS
             for source in sorted(Path(folder).rglob("*.pyx"))

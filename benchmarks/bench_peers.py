@@ -140,7 +140,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     known = list(collectors.COLLECTORS)
     add = parser.add_argument
-    add("--systems", default=",".join(known), help=f"comma-separated names out of {', '.join(known)}; default: all")
+    add("--systems", help=f"comma-separated names out of {', '.join(known)}; default: those that read the form")
+    add("--form", default="entry", choices=entries.FORMS, help="what is sent: fastlog's entries, or syslog")
     add("--rates", default="5000,50000,200000,0", help="datagrams a second, comma-separated; 0: as fast as possible")
     add("--rounds", type=int, default=3)
     add("--count", type=int, default=600_000, help="most entries of a load; default: 600000")
@@ -157,14 +158,15 @@ def main() -> None:
     )
     add("--json", type=Path, help="also write every run to this file")
     arguments = parser.parse_args()
-    systems = arguments.systems.split(",")
+    usual = collectors.OF_ENTRIES if arguments.form == "entry" else collectors.OF_SYSLOG
+    systems = arguments.systems.split(",") if arguments.systems else list(usual)
     unknown = [system for system in systems if system not in known]
     if unknown:
         parser.error(f"--systems: unknown: {', '.join(unknown)}; known are {', '.join(known)}")
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "entries.jsonl"
-        about = entries.write(source, arguments.error_share, arguments.message_bytes, arguments.corpus)
+        about = entries.write(source, arguments.error_share, arguments.message_bytes, arguments.corpus, arguments.form)
         load = trial.Load(
             source,
             arguments.count,
@@ -185,8 +187,8 @@ def main() -> None:
 
     print(machine.describe(machine.facts(arguments.directory, systems)))
     print(
-        f"Payload: {about['entries']:,} entries in turn, {about['mean_bytes']:.0f} bytes each on average, "
-        f"{arguments.per_datagram} in a datagram, {100 * about['error_share']:.3g} % of level ERROR. "
+        f"Payload: {about['entries']:,} messages ({arguments.form}) in turn, {about['mean_bytes']:.0f} bytes each on "
+        f"average, {arguments.per_datagram} in a datagram, {100 * about['error_share']:.3g} % of level ERROR. "
         f"Senders: {arguments.senders:,}, in bursts of {arguments.burst}. Medians of {arguments.rounds} rounds.\n"
     )
     print(table(points(rows)))

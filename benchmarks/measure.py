@@ -18,7 +18,7 @@ from benchmarks.peers import collectors, trial
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs/performance.json"
 PARTS = ROOT / "build/bench.json"  # of `make bench`
-ALL = tuple(collectors.COLLECTORS)
+ALL = collectors.OF_ENTRIES
 BOUNDS = ("ceiling", "ceiling-waits", "fastlog")
 RATES = [50_000, 200_000, 0]  # of the comparison with others; 0: as fast as one sender can
 MORE_RATES = [1_000, 5_000, 20_000, 100_000, 400_000]

@@ -31,7 +31,7 @@ cdef struct Piece:
     const uint8_t *next
     # ACCEPTED, or why the piece was rejected.
     Reason reason
-    # An object that is not an entry, and means to be GELF: `reason` is why it is not an entry, `end` is where the object
+    # It is not an entry, and means to be GELF: `reason` is why it is not an entry, `end` is where the object
     # ends, and reading continues right behind it.
     bint is_gelf
     # These are set for accepted entries only.
@@ -40,8 +40,11 @@ cdef struct Piece:
     uint64_t sequence
     # Whether whitespace between tokens holds a CR or LF, which the stored form must not have.
     bint folded
-    # The text of the entry's `timestamp`, up to its closing quote, or NULL: into the datagram.
+    # The text of the entry's `timestamp` and `host`, up to the closing quote, or NULL: into the datagram.
     const uint8_t *timestamp
+    const uint8_t *host
+    # Whether it has a key of its own that is in entry.STAMP_KEYS.
+    bint has_stamp_key
     # Whether any piece of this datagram may be GELF; otherwise such objects are rejected like others.
     bint takes_gelf
     # Where strings of this datagram may end, found ahead of reading.
@@ -65,9 +68,38 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
 cdef inline bint has_timestamp(const Piece *piece) noexcept nogil:
     return piece.timestamp != NULL and piece.timestamp[0] != c'"'
 
+# The same for its `host`.
+cdef inline bint has_host(const Piece *piece) noexcept nogil:
+    return piece.host != NULL and piece.host[0] != c'"'
+
 # Bytes of the stored form of an accepted entry, its line feed included.
 cdef inline size_t stored_size(const Piece *piece) noexcept nogil:
     return piece.end - piece.start + 1
 
 # Writes the stored form; returns its size.
 cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil
+
+# Room for the form with renamed keys: each renamed member has eight bytes or more, and becomes one byte longer.
+cdef inline size_t renamed_room(const Piece *piece) noexcept nogil:
+    return stored_size(piece) + (piece.end - piece.start) // 8
+
+# Writes the stored form with `_` before each of its own keys that is in entry.STAMP_KEYS; returns its size.
+cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil
+
+# The level with this name or alias, or OTHER.
+cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil
+
+# The value of four hexadecimal digits, or -1.
+cdef inline int hex4(const uint8_t *p) noexcept nogil:
+    cdef int value = 0, i
+    cdef uint8_t c
+    for i in range(4):
+        c = p[i]
+        if c'0' <= c <= c'9':
+            value = value << 4 | (c - c'0')
+        else:
+            c |= 0x20
+            if not c'a' <= c <= c'f':
+                return -1
+            value = value << 4 | (c - c'a' + 10)
+    return value

@@ -36,9 +36,9 @@ cdef struct Alias:
 cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    # LEVEL, TIMESTAMP and VERSION come first: the scanner keeps where their text is. VERSION and SHORT_MESSAGE are
-    # GELF's.
-    LEVEL, TIMESTAMP, VERSION, MESSAGE, SEQUENCE, APP, HOST, SHORT_MESSAGE, UNKNOWN
+    # The first four are those of which the scanner keeps where their text is. VERSION and SHORT_MESSAGE are GELF's.
+    # STAMP_KEY is any of entry.STAMP_KEYS.
+    LEVEL, TIMESTAMP, HOST, VERSION, MESSAGE, SEQUENCE, APP, SHORT_MESSAGE, STAMP_KEY, UNKNOWN
     FIELD_COUNT
 
 cdef enum Kind:
@@ -69,8 +69,8 @@ cdef struct Seen:
     # The Kind of each field; all unknown fields share one.
     uint8_t kind[FIELD_COUNT]
     uint64_t sequence
-    # The level's, the timestamp's or NULL, and the version's.
-    Text text[3]
+    # The level's, the timestamp's and the host's or NULL, and the version's.
+    Text text[4]
 
 
 cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
@@ -92,22 +92,6 @@ cdef const uint8_t *skip_some_space(const uint8_t *p, const uint8_t *end, Seen *
             break
         p += 1
     return p
-
-
-cdef inline int hex4(const uint8_t *p) noexcept nogil:
-    """The value of four hexadecimal digits, or -1."""
-    cdef int value = 0, i
-    cdef uint8_t c
-    for i in range(4):
-        c = p[i]
-        if c'0' <= c <= c'9':
-            value = value << 4 | (c - c'0')
-        else:
-            c |= 0x20
-            if not c'a' <= c <= c'f':
-                return -1
-            value = value << 4 | (c - c'a' + 10)
-    return value
 
 
 cdef inline bint is_continuation(uint8_t c) noexcept nogil:
@@ -350,7 +334,9 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
             return MESSAGE
         return VERSION if memcmp(p, b"version", 7) == 0 else UNKNOWN
     if size == 8:
-        return SEQUENCE if memcmp(p, b"sequence", 8) == 0 else UNKNOWN
+        if memcmp(p, b"sequence", 8) == 0:
+            return SEQUENCE
+        return STAMP_KEY if memcmp(p, b"received", 8) == 0 else UNKNOWN
     if size == 9:
         return TIMESTAMP if memcmp(p, b"timestamp", 9) == 0 else UNKNOWN
     if size == 3:
@@ -359,6 +345,8 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
         return HOST if memcmp(p, b"host", 4) == 0 else UNKNOWN
     if size == 13:
         return SHORT_MESSAGE if memcmp(p, b"short_message", 13) == 0 else UNKNOWN
+    if size == 6:
+        return STAMP_KEY if memcmp(p, b"source", 6) == 0 else UNKNOWN
     return UNKNOWN
 
 
@@ -386,6 +374,10 @@ cdef inline Level level_of(const uint8_t *p, size_t size) noexcept nogil:
     elif size == 8 and is_word(p, b"CRITICAL", 8):
         return CRITICAL
     return level_of_alias(p, size)
+
+
+cdef Level level_named(const uint8_t *p, size_t size) noexcept nogil:
+    return level_of(p, size)
 
 
 cdef Level level_of_alias(const uint8_t *p, size_t size) noexcept nogil:
@@ -510,7 +502,7 @@ cdef inline Reason judge(const Seen *seen) noexcept nogil:
 
 
 cdef bint means_gelf(const Seen *seen) noexcept nogil:
-    """Whether the object that was walked, and is not an entry, means to be GELF. It is rejected if it has no message."""
+    """Whether the object that was walked, and is not an entry, means to be GELF, though it may lack a message."""
     cdef uint8_t name[NAME_MAX]
     cdef const Text *text = &seen.text[<int>VERSION]
     if seen.kind[<int>SHORT_MESSAGE] != ABSENT:
@@ -584,7 +576,7 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         return True
     seen.folded = False
     seen.depth = 0
-    seen.text[<int>TIMESTAMP].start = NULL
+    seen.text[<int>TIMESTAMP].start = seen.text[<int>HOST].start = NULL
     memset(seen.kind, ABSENT, sizeof(seen.kind))
     if p[0] == c'{':
         seen.depth = 1
@@ -612,6 +604,8 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
     else:
         piece.level = level_of(text.start, text.end - text.start)
     piece.timestamp = seen.text[<int>TIMESTAMP].start
+    piece.host = seen.text[<int>HOST].start
+    piece.has_stamp_key = seen.kind[<int>STAMP_KEY] != ABSENT
     piece.has_sequence = seen.kind[<int>SEQUENCE] == SEQUENCE_NUMBER
     piece.sequence = seen.sequence if piece.has_sequence else 0
     return True
@@ -627,6 +621,32 @@ cdef size_t store(const Piece *piece, uint8_t *to) noexcept nogil:
                 to[i] = c' '
     to[size] = c'\n'
     return size + 1
+
+
+cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil:
+    cdef Seen seen
+    cdef Window window
+    cdef Piece part = piece[0]  # what comes up to the next underscore
+    cdef const uint8_t *p = skip_space(piece.start + 1, piece.end, &seen)
+    cdef const uint8_t *key
+    cdef uint8_t name[NAME_MAX]
+    cdef size_t size = 0
+    window.at = NULL
+    seen.start, seen.window = piece.start, &window
+    while p[0] == c'"':
+        key = p + 1
+        p = skip_string(key, piece.end, &seen)
+        if field_of(name, unescape(key, p - 1, name)) == STAMP_KEY:
+            part.end = key
+            size += store(&part, to + size)
+            to[size - 1] = c'_'  # in place of the line feed
+            part.start = key
+        p = skip_space(skip_value(skip_colon(p, piece.end, &seen), piece.end, 1, &seen), piece.end, &seen)
+        p = skip_space(p + 1, piece.end, &seen)  # behind the comma, or the closing bracket
+        if p == piece.end:
+            break
+    part.end = piece.end
+    return size + store(&part, to + size)
 
 
 def scan(const uint8_t[::1] datagram not None, bint takes_gelf=False):

@@ -17,6 +17,8 @@ from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_B
 
 Input = Literal["json", "syslog", "gelf"]
 INPUTS: tuple[Input, ...] = get_args(Input)
+Stamp = Literal["missing", "always", "never"]
+STAMPS: tuple[Stamp, ...] = get_args(Stamp)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 RATE_MAX = 10_000_000  # of RATE_LIMIT: more than any machine receives
 HIDDEN = "(hidden)"  # shown in place of a secret
@@ -151,7 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     stamp: Annotated[
-        Literal["missing", "always", "never"],
+        Stamp,
         _setting(
             "receiving",
             "whether a JSON entry gets `received` and `source`; `missing`: where it lacks `timestamp` or `host`",

@@ -43,6 +43,9 @@ REASONS = {
     "sequence": "`sequence` is not an integer from 0 to 2^64-1 written in digits only",
     "field": "`timestamp`, `app` or `host` is not a string",
 }
+# The server's own words about an entry: when it came, and from whom. A sender's keys of these names are stored with `_`
+# before them, unless STAMP=never.
+STAMP_KEYS = ("received", "source")
 EMPTY = "empty"  # the verdict on a datagram without any piece
 
 MAX_DEPTH = 64  # open brackets, including the entry's own: far more than a real entry has; bounds the recursion
@@ -112,6 +115,19 @@ def decode(datagram: bytes, takes_gelf: bool = False) -> list[Piece]:
     return pieces or [Piece(EMPTY, None, None, 0, 0, None, False)]
 
 
+def renamed(line: bytes) -> bytes:
+    """The line of an entry, with `_` before each of its own keys that is in STAMP_KEYS."""
+    parts, copied = [], 0
+    at = _skip(_SPACE, line, 1)
+    while line[at : at + 1] == b'"':
+        if msgspec.json.decode(line[at : _string(line, at)]) in STAMP_KEYS:
+            parts.append(line[copied : at + 1])
+            copied = at + 1
+        at = _skip(_SPACE, line, _value(line, _key(line, at), depth=1))
+        at = _skip(_SPACE, line, at + 1)  # behind the comma, or the closing bracket
+    return b"_".join([*parts, line[copied:]])
+
+
 def known_level(text: str) -> str | None:
     """The level with this name or alias, or None. Only ASCII letters are compared without case."""
     name = text.encode(errors="surrogatepass").upper().decode(errors="surrogatepass")
@@ -122,6 +138,22 @@ def known_level(text: str) -> str | None:
 def level_of(text: str) -> str:
     """The level that a `level` field means."""
     return known_level(text) or "OTHER"
+
+
+def members(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The keys of a valid object as they are written, without their quotes, and their values, in order."""
+    found = []
+    at = _skip(_SPACE, data, 1)
+    while data[at] != ord("}"):
+        start, at = at + 1, _string(data, at)
+        key = data[start : at - 1]
+        at = _skip(_SPACE, data, _skip(_SPACE, data, at) + 1)
+        start, at = at, _value(data, at)
+        found.append((key, data[start:at]))
+        at = _skip(_SPACE, data, at)
+        if data[at] == ord(","):
+            at = _skip(_SPACE, data, at + 1)
+    return found
 
 
 def _piece(data: bytes, start: int, takes_gelf: bool) -> tuple[Piece, int]:

@@ -212,9 +212,9 @@ def _add_tail(commands: Commands) -> None:
     add(
         "--since",
         metavar="TIME",
-        help="entries with a timestamp from this time on: a duration like 90s, 10m, 2h, 1d, 1w, or a time like "
-        "2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a timestamp are shown, and those of "
-        "a sender whose clock is more than a day ahead may be left out",
+        help="entries from this time on, by `received` where it is recorded, else by `timestamp`: a duration like 90s, "
+        "10m, 2h, 1d, 1w, or a time like 2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a time "
+        "are shown, and those of a sender whose clock is more than a day ahead may be left out",
     )
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")

@@ -15,6 +15,9 @@ DATAGRAM_MAX_BYTES = 65_507
 # are little longer, and pass over a line that does not fit: 256 KiB with the line feed, four times a datagram.
 LINE_MAX_BYTES = 262_143
 
+# A message that was packed or in chunks has at most so many bytes: a line, less room for the keys that fastlog adds.
+MESSAGE_MAX_BYTES = 252 << 10
+
 # A datagram takes more bytes of a receive buffer than its own, for the kernel's `struct sk_buff` and for rounding up to
 # a power of two. An ACK takes the least. The receiver reckons with a typical datagram, to know how fast its buffer
 # fills. A sender that must not overfill the buffer reckons with the most, and with twice the bytes of the datagram.

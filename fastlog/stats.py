@@ -74,6 +74,26 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     warnings: Annotated[list[str], figure("What should be looked at, though it does not lose entries yet")] = []
 
 
+class ChunkStats(msgspec.Struct, frozen=True):
+    """Messages in chunks, as GELF has them. Each is complete, or rejected as `incomplete` or `gelf`, or waits."""
+
+    received: Annotated[
+        int, figure("Datagrams that were chunks of a message, valid or not", counter("fastlog_chunks_received"))
+    ]
+    repeated: Annotated[
+        int,
+        figure(
+            "Chunks that were ignored, since they had come before or their message was over",
+            counter("fastlog_chunks_repeated"),
+        ),
+    ]
+    completed: Annotated[int, figure("Messages that are complete", counter("fastlog_chunked_messages"))]
+    waiting: Annotated[
+        int, figure("Messages that wait for a chunk, 5 s at most", gauge("fastlog_chunked_messages_waiting"))
+    ]
+    waiting_bytes: Annotated[int, figure("Bytes of their chunks so far", gauge("fastlog_chunks_waiting_bytes"))]
+
+
 class Rates(msgspec.Struct, frozen=True):
     peak: Annotated[float, figure("The highest rate so far, in valid entries a second")]
     average: Annotated[float, figure("The rate since the server's start, in valid entries a second")]
@@ -281,6 +301,7 @@ class Stats(msgspec.Struct, frozen=True):
     acks: AckStats
     datagrams: Annotated[int, figure("Datagrams received, valid or not", counter("fastlog_datagrams"))]
     bytes: Annotated[int, figure("Bytes of the datagrams received", counter("fastlog_received_bytes"))]
+    chunks: ChunkStats
     receive_errors: Annotated[
         int, figure("Errors of the socket when the server asked it for datagrams", counter("fastlog_receive_errors"))
     ]

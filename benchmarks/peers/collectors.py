@@ -6,18 +6,37 @@ one file. If a collector has several ways to do that, the fastest one that keeps
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.helpers.unpacked import Program, configuration_version, find, version
+
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parents[1] / "build/peers"
 COMPILER_FLAGS = ["-O3", "-Wall", "-Wextra", "-Werror"]
 RECEIVE_BYTES = 4 << 20
 WAIT_USEC = 1000  # that `ceiling-waits` waits: fastlog's COALESCE_USEC
+
+# The fields that fastlog's entry of a syslog message has.
+RSYSLOG_FIELDS = """
+  property(outname="level" name="syslogseverity-text" format="jsonf")
+  property(outname="message" name="msg" format="jsonf")
+  property(outname="timestamp" name="timegenerated" dateFormat="rfc3339" format="jsonf")
+  property(outname="app" name="app-name" format="jsonf")
+  property(outname="host" name="hostname" format="jsonf")
+  property(outname="facility" name="syslogfacility-text" format="jsonf")
+  property(outname="severity" name="syslogseverity-text" format="jsonf")
+  property(outname="pid" name="procid" format="jsonf")
+  property(outname="stamp" name="timereported" dateFormat="rfc3339" format="jsonf")
+  property(outname="source" name="fromhost-ip" format="jsonf")
+"""
+SYSLOG_NG_FIELDS = (
+    "$(format-json level=$LEVEL message=$MSG timestamp=$R_ISODATE app=$PROGRAM host=$HOST facility=$FACILITY"
+    " severity=$LEVEL pid=$PID stamp=$S_ISODATE source=$SOURCEIP)"
+)
 
 
 @dataclass(frozen=True)
@@ -72,61 +91,65 @@ def fastlog(port: int, directory: Path) -> Launch:
     return Launch([*command, "serve"], directory / "out.log", settings)
 
 
-def rsyslog(parse: bool) -> Starter:
-    """`parse`: each message is parsed as JSON, and written if it is valid."""
+def rsyslog(parse: str = "") -> Starter:
+    """`parse`: "json": each message is parsed as JSON, and written if it is valid. "syslog": it is written as JSON with
+    the fields that rsyslog's own parser finds."""
 
     def launch(port: int, directory: Path) -> Launch:
-        program, root = _program("rsyslogd", "rsyslog")
+        program = _program("rsyslogd", "rsyslog")
         output = directory / "out.log"
+        template = "fields" if parse == "syslog" else "as_received"
         write = (
-            f'action(type="omfile" file="{output}" template="as_received"'
+            f'action(type="omfile" file="{output}" template="{template}"'
             ' ioBufferSize="256k" flushOnTXEnd="off" asyncWriting="off")'
         )
-        if parse:
+        if parse == "json":
             write = f'action(type="mmjsonparse" cookie="")\n  if $parsesuccess == "OK" then {write}'
         (directory / "rsyslog.conf").write_text(f"""
 global(workDirectory="{directory}" maxMessageSize="64k")
 module(load="imudp" batchSize="128" timeRequery="8")
 module(load="mmjsonparse")
 template(name="as_received" type="string" string="%rawmsg%\\n")
+template(name="fields" type="list" option.jsonf="on") {{
+  {RSYSLOG_FIELDS}
+}}
 ruleset(name="collect" queue.type="FixedArray" queue.size="200000" queue.dequeueBatchSize="1024") {{
   {write}
 }}
 input(type="imudp" address="127.0.0.1" port="{port}" rcvbufSize="{RECEIVE_BYTES}" ruleset="collect")
 """)
-        command = [program, "-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "rsyslog.pid")]
-        if root:
-            command += ["-M", str(_one(root, "usr/lib/*/rsyslog"))]
-        return Launch(command, output, _libraries(root))
+        command = [program.path, "-n", "-f", str(directory / "rsyslog.conf"), "-i", str(directory / "rsyslog.pid")]
+        if program.root:
+            command += ["-M", str(program.one("usr/lib/*/rsyslog"))]
+        return Launch(command, output, program.environment)
 
     return launch
 
 
-def syslog_ng(parse: bool) -> Starter:
-    """`parse`: each message is parsed as JSON, and written if it is valid."""
+def syslog_ng(parse: str = "") -> Starter:
+    """`parse`: "json": each message is parsed as JSON, and written if it is valid. "syslog": it is written as JSON with
+    the fields that syslog-ng's own parser finds."""
 
     def launch(port: int, directory: Path) -> Launch:
-        program, root = _program("syslog-ng", "syslog-ng-core")
+        program = _program("syslog-ng", "syslog-ng-core")
         output = directory / "out.log"
-        version = re.search(r"Config version: (\S+)", _version(program, root))
-        if not version:
-            raise SystemExit(f"{program} --version does not print the version of its configuration")
-        (directory / "syslog-ng.conf").write_text(f"""@version: {version[1]}
+        template = SYSLOG_NG_FIELDS if parse == "syslog" else "$MSG"
+        (directory / "syslog-ng.conf").write_text(f"""@version: {configuration_version(program)}
 options {{ threaded(yes); use-dns(no); keep-hostname(yes); flush-lines(100); }};
 source incoming {{
   network(transport("udp") ip("127.0.0.1") port({port}) so-rcvbuf({RECEIVE_BYTES})
-          flags(no-parse) log-fetch-limit(1000) log-iw-size(100000));
+          {"" if parse == "syslog" else "flags(no-parse)"} log-fetch-limit(1000) log-iw-size(100000));
 }};
-destination file {{ file("{output}" template("$MSG\\n") log-fifo-size(500000)); }};
-log {{ source(incoming); {"parser { json-parser(); };" if parse else ""} destination(file); }};
+destination file {{ file("{output}" template("{template}\\n") log-fifo-size(500000)); }};
+log {{ source(incoming); {"parser { json-parser(); };" if parse == "json" else ""} destination(file); }};
 """)
         files = {"-f": "conf", "-R": "persist", "-p": "pid", "-c": "ctl"}
-        command = [program, "--foreground", "--no-caps"]
+        command = [program.path, "--foreground", "--no-caps"]
         for flag, suffix in files.items():
             command += [flag, str(directory / f"syslog-ng.{suffix}")]
-        if root:
-            command.append(f"--module-path={_one(root, 'usr/lib/syslog-ng/*/')}")
-        return Launch(command, output, _libraries(root))
+        if program.root:
+            command.append(f"--module-path={program.one('usr/lib/syslog-ng/*/')}")
+        return Launch(command, output, program.environment)
 
     return launch
 
@@ -135,12 +158,16 @@ COLLECTORS: dict[str, Starter] = {
     "ceiling": ceiling,
     "ceiling-waits": ceiling_waits,
     "fastlog": fastlog,
-    "rsyslog": rsyslog(parse=False),
-    "rsyslog-json": rsyslog(parse=True),
-    "syslog-ng": syslog_ng(parse=False),
-    "syslog-ng-json": syslog_ng(parse=True),
+    "rsyslog": rsyslog(),
+    "rsyslog-json": rsyslog("json"),
+    "syslog-ng": syslog_ng(),
+    "syslog-ng-json": syslog_ng("json"),
     "usual-python": usual,
+    "rsyslog-syslog": rsyslog("syslog"),
+    "syslog-ng-syslog": syslog_ng("syslog"),
 }
+OF_SYSLOG = ("fastlog", "rsyslog-syslog", "syslog-ng-syslog")  # those that parse syslog; the others are for entries
+OF_ENTRIES = tuple(name for name in COLLECTORS if not name.endswith("-syslog"))
 MEANING = {
     "ceiling": "C: recvmmsg, memcpy, write; the data is not looked at",
     "ceiling-waits": f"`ceiling` with a wait of {WAIT_USEC} µs before each drain",
@@ -150,6 +177,8 @@ MEANING = {
     "syslog-ng": "network to file, without parsing",
     "syslog-ng-json": "`syslog-ng` with json-parser",
     "usual-python": "recvfrom, json.loads, a list under a lock, a flush thread",
+    "rsyslog-syslog": "`rsyslog` with its own parser of syslog, and a template that writes JSON",
+    "syslog-ng-syslog": "`syslog-ng` with its own parser of syslog, and format-json",
 }
 
 
@@ -158,38 +187,15 @@ def versions(names: list[str]) -> dict[str, str]:
     found = {}
     for prefix, program, package in (("rsyslog", "rsyslogd", "rsyslog"), ("syslog-ng", "syslog-ng", "syslog-ng-core")):
         if any(name.startswith(prefix) for name in names):
-            path, root = _program(program, package)
-            version = re.search(r"\d+\.\d+(\.\d+)?", _version(path, root))
-            found[prefix] = version[0] if version else "unknown"
+            number = re.search(r"\d+\.\d+(\.\d+)?", version(_program(program, package)))
+            found[prefix] = number[0] if number else "unknown"
     return found
 
 
-def _version(program: str, root: Path | None) -> str:
-    flag = "-v" if Path(program).name == "rsyslogd" else "--version"
-    environment = {**os.environ, **_libraries(root)}
-    return subprocess.run([program, flag], env=environment, capture_output=True, text=True, check=True).stdout
-
-
-def _program(name: str, package: str) -> tuple[str, Path | None]:
-    """The program that fetch.sh unpacked, with the root below which it is; else the one that is installed."""
-    root = BUILD / package
-    if (unpacked := root / "usr/sbin" / name).exists():
-        return str(unpacked), root
-    installed = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-    if not installed:
-        raise SystemExit(f"{name} is not installed; benchmarks/peers/fetch.sh unpacks it from Debian's packages")
-    return installed, None
-
-
-def _one(root: Path, pattern: str) -> Path:
-    found = sorted(root.glob(pattern))
-    if not found:
-        raise SystemExit(f"{root} has no {pattern}; remove the directory, and fetch.sh unpacks it again")
-    return found[0]
-
-
-def _libraries(root: Path | None) -> dict[str, str]:
-    if root is None:
-        return {}
-    folders = [path for pattern in ("usr/lib/*", "lib/*", "usr/lib/syslog-ng/*") for path in root.glob(pattern)]
-    return {"LD_LIBRARY_PATH": ":".join(str(path) for path in folders if path.is_dir())}
+def _program(name: str, package: str) -> Program:
+    found = find(name, package)
+    if found is None:
+        raise SystemExit(
+            f"{name} is not installed; `tests/helpers/unpack.sh {package}` unpacks it from Debian's packages"
+        )
+    return found

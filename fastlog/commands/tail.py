@@ -212,18 +212,26 @@ def _show_by(shown: Callable[[str], str]) -> Show:
 
 
 def render(line: str, colours: bool) -> str:
-    """A line of the log for people: `time LEVEL app host message key=value…`, with `-` for a field that is missing."""
+    """A line of the log for people: `time LEVEL app host message key=value…`, with `-` for a field that is missing.
+
+    In place of `timestamp` and `host`, those that the server recorded are shown: `received` and `source`."""
     try:
         fields = dict(fields_of(line))
-        time, level, message = fields.pop("timestamp", "-"), fields.pop("level"), fields.pop("message")
+        level, message = fields.pop("level"), fields.pop("message")
     except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
         return visible(line)
-    app, host = fields.pop("app", "-"), fields.pop("host", "-")
+    time, host = _first_of(fields, "timestamp", "received"), _first_of(fields, "host", "source")
+    app = fields.pop("app", "-")
     rest = "".join([f" {key}={_quoted(value)}" for key, value in fields.items()])
     text = f"{app} {host} {message}{rest}"
     if colours:
         return f"{DIM}{visible(time)}{PLAIN} {COLOURS[level_of(level)]}{visible(level):8}{PLAIN} {visible(text)}"
     return visible(f"{time} {level:8} {text}")
+
+
+def _first_of(fields: dict[str, str], said: str, recorded: str) -> str:
+    """Takes what the sender says out of the fields, or else what the server recorded."""
+    return fields.pop(said, "") or fields.pop(recorded, "") or "-"
 
 
 def _quoted(value: str) -> str:

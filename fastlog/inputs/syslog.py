@@ -276,7 +276,7 @@ def _clock(text: str, at: int) -> tuple[Clock, int, bool, bool] | None:
     month_number = MONTHS.index(month.lower()) + 1
     if not in_range(month_number, int(day), hour, minute, second):
         return None
-    clock = Clock(year and int(year), month_number, int(day), hour, minute, second, usec, None)
+    clock = Clock(int(year) if year else None, month_number, int(day), hour, minute, second, usec, None)
     return clock, stamp.end(), stamp.re is _STAMP_YEAR_FIRST, False
 
 

@@ -9,7 +9,7 @@ and a line with a `\\u` escape may hold it unseen.
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp
 
-from fastlog._parse cimport ACCEPTED, OTHER, Piece, begin, next_piece
+from fastlog._parse cimport ACCEPTED, OTHER, Piece, begin, has_timestamp, next_piece
 
 from fastlog.entry import ALIASES, LEVELS, known_level
 
@@ -132,16 +132,36 @@ cdef const uint8_t *next_value(const uint8_t *p, const uint8_t *end, const char 
     return skip_colon(p + size, end)
 
 
-cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) noexcept nogil:
-    """Whether the line certainly has a timestamp from before `since`."""
-    cdef bint found = False
-    cdef const uint8_t *at = next_value(p, end, b'"timestamp"', 11)
-    while at != NULL:
-        found = True
+cdef bint has_newer(
+    const uint8_t *p, const uint8_t *end, const char *key, size_t size, const uint8_t *since, bint *is_there
+) noexcept nogil:
+    """Whether a value of this key may be anything but a time before `since`. Notes whether an object has the key."""
+    cdef const uint8_t *at
+    p = fl_find(p, end, <const uint8_t *>key, size, 0)
+    while p != NULL:
+        at = skip_colon(p + size, end)
         if at == end or at[0] != c'"' or not is_time(at + 1, end) or memcmp(at + 1, since, TIME_BYTES) >= 0:
-            return False
-        at = next_value(at, end, b'"timestamp"', 11)
-    return found and not hides(p, end)
+            return True
+        if (p - 1)[0] != c'\\':  # else it is the end of a longer key; the line's bracket comes before
+            is_there[0] = True
+        p = fl_find(at, end, <const uint8_t *>key, size, 0)
+    return False
+
+
+cdef bint is_older(const uint8_t *p, const uint8_t *end, const uint8_t *since) noexcept nogil:
+    """Whether the entry certainly came before `since`, or was made then if nobody recorded when it came."""
+    cdef bint is_there = False
+    cdef Piece piece
+    if p == end or p[0] != c'{':
+        return False
+    if has_newer(p, end, b'"timestamp"', 11, since, &is_there):
+        return False
+    if has_newer(p, end, b'"received"', 10, since, &is_there) or not is_there or hides(p, end):
+        return False
+    if memchr(p + 1, c'{', end - p - 1) == NULL:
+        return True
+    begin(&piece, False)  # the keys may be those of an object inside it
+    return next_piece(p, end, &piece) and piece.reason == ACCEPTED and has_timestamp(&piece)
 
 
 cdef bint is_in_value(const uint8_t *p, const uint8_t *end, const Needle *needle) noexcept nogil:

@@ -45,6 +45,7 @@ class _Host(msgspec.Struct, gc=False):
 
 class _Time(msgspec.Struct, gc=False):
     timestamp: str = ""
+    received: Any = None  # the server's word is a string; a sender's own, which STAMP=never left as it was, anything
 
 
 class _Message(msgspec.Struct, gc=False):
@@ -63,9 +64,10 @@ def _text(value: bytes) -> str:
 class Selection:
     """The lines that are wanted. Without any condition all are, even those that are not entries (there should be none).
 
-    `level`: this level and those above. `app`, `host`: the whole name. `since`, in UTC: entries with an earlier
-    timestamp are left out; entries without a valid timestamp stay. `pattern`: found in the message, or in any other
-    field written as `key=value`. `entries_only`: lines that are not entries are left out even without a condition.
+    `level`: this level and those above. `app`, `host`: the whole name. `since`, in UTC: entries that came earlier are
+    left out, by `received` where it is recorded, else by `timestamp`; entries without a valid time stay. `pattern`:
+    found in the message, or in any other field written as `key=value`. `entries_only`: lines that are not entries are
+    left out even without a condition.
     """
 
     def __init__(
@@ -122,7 +124,8 @@ def _second_looks(
         decode_time = msgspec.json.Decoder(_Time).decode
 
         def is_late(line: bytes | bytearray) -> bool:
-            time = time_of(decode_time(line).timestamp)
+            times = decode_time(line)
+            time = (time_of(times.received) if isinstance(times.received, str) else None) or time_of(times.timestamp)
             return time is None or time >= since
 
         looks.append(is_late)

@@ -6,8 +6,12 @@ cimport cython
 
 from fastlog._linux cimport pollfd
 from fastlog._parse cimport LEVEL_COUNT, Level, Piece
+from fastlog.inputs._chunks cimport WAITING_MAX, Chunks
 from fastlog.inputs._receipt cimport Receipt
+from fastlog.inputs._stamp cimport Stamping
 from fastlog.inputs._syslog cimport Zone
+from fastlog.inputs._unpack cimport Unpacker
+from fastlog.server._address cimport Address
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -19,6 +23,10 @@ from fastlog.server._socket cimport Acks, Admission, Arena
 cdef enum:
     # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.
     WATCHED_MAX = 4
+
+cdef enum:
+    # In place of a Kind of line: the entry is stored already, and its line is not kept.
+    DUPLICATE = -1
 
 cdef enum Input:
     # The formats, in the order of config.INPUTS.
@@ -35,9 +43,13 @@ cdef struct Position:
     unsigned int slot
     const uint8_t *start
     const uint8_t *end
+    # What is scanned, [text, text_end): the datagram as far as it is taken, or the message that was packed in it, or
+    # that it completed.
+    const uint8_t *text
+    const uint8_t *text_end
     # The next byte to scan; NULL before the datagram's first one.
     const uint8_t *at
-    # Whether the datagram had a piece so far.
+    # Whether the text had a piece so far.
     bint piece_seen
 
 # Counters since the start.
@@ -67,6 +79,8 @@ cdef class Intake:
     cdef readonly LineBuffer lines
     cdef readonly Acks acks
     cdef readonly RejectedInput rejects
+    cdef readonly Chunks chunks
+    cdef Unpacker unpacker
     cdef readonly Ledger ledger
     cdef readonly RateLimit limit
 
@@ -78,6 +92,8 @@ cdef class Intake:
     # Which formats are taken, and the time zone of syslog's stamps.
     cdef bint takes[INPUT_COUNT]
     cdef Zone zone
+    # Which entries get words of the server.
+    cdef Stamping stamping
 
     # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
     # burst did not fill the arena, so what came later is for the next turn.
@@ -88,6 +104,10 @@ cdef class Intake:
     # When the burst came, if that was asked already, and from whom the datagrams of the slot `receipt_slot` did.
     cdef Receipt receipt
     cdef unsigned int receipt_slot
+    # For each message in chunks that waits, who sent the last one.
+    cdef Address chunk_senders[WAITING_MAX]
+    # A note points into a message that was packed or in chunks.
+    cdef bint message_is_noted
     # Where lines are made that may be too long for the rest of the line buffer: SCRATCH_BYTES of memory, owned by this
     # object.
     cdef uint8_t *scratch
@@ -110,13 +130,23 @@ cdef class Intake:
     cdef int receive_and_scan(self, int fd) noexcept nogil
     cdef void begin_datagram(self) noexcept nogil
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
-    cdef bint scan_pieces(self, const uint8_t *start, const uint8_t *end, size_t *scanned) noexcept nogil
+    cdef bint scan_other(self, size_t *scanned) noexcept nogil
+    cdef bint take_chunk(self, size_t *scanned) noexcept nogil
+    cdef bint give_up(self, int place, uint64_t now_ms) noexcept nogil
+    cdef bint scan_message(self, size_t *scanned) noexcept nogil
+    cdef bint may_overwrite_message(self) noexcept nogil
+    cdef bint scan_pieces(self, size_t *scanned) noexcept nogil
     cdef bint store_entry(self, const Piece *piece) noexcept nogil
+    cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil
     cdef bint store_converted(self, Input input, const uint8_t *p, const uint8_t *end) noexcept nogil
     cdef bint discard(self, const Piece *piece) noexcept nogil
     cdef void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef const Receipt *receipt_here(self) noexcept nogil
+    cdef int kind_of(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason) noexcept nogil
     cdef Bucket bucket_of(self, Level level) noexcept nogil
+    cdef void remember_entry(self, const Piece *piece) noexcept nogil
+    cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil
+    cdef bint reject_whole(self, int reason) noexcept nogil

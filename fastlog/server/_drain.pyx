@@ -25,22 +25,47 @@ from fastlog._parse cimport (
     begin,
     has_timestamp,
     next_piece,
+    renamed_room,
     store,
+    store_renamed,
     stored_size,
+)
+from fastlog.inputs._chunks cimport (
+    ADDRESS_WORDS,
+    BAD,
+    COMPLETE,
+    LATER,
+    NOTHING,
+    WAITS,
+    Chunk,
+    Chunks,
+    Outcome,
+    is_chunk,
 )
 from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._receipt cimport Receipt, converted_room, note_time
+from fastlog.inputs._stamp cimport (
+    LINE_END_BYTES,
+    STAMP_NEVER,
+    STAMP_ROOM,
+    Stamping,
+    add_words,
+    unstamped_end,
+    words_for,
+)
 from fastlog.inputs._syslog cimport is_syslog, syslog_line
+from fastlog.inputs._unpack cimport Unpacker, is_packed
 from fastlog.server._address cimport Address, AddressKey, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
-from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, LineBuffer
+from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
-from fastlog.server._rejects cimport DENIED, EMPTY, RATE, SCANNED, TRUNCATED, RejectedInput
+from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, RATE, SCANNED, TRUNCATED, RejectedInput
+from fastlog.server._rejects cimport GELF as GELF_REASON
 from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
 
-from fastlog.config import INPUTS
+from fastlog.config import INPUTS, STAMPS
 from fastlog.entry import LEVELS
 
 cdef enum:
@@ -92,7 +117,7 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`. `limit`: how much of each host is taken; None: all of it.
+    of `config.INPUTS`. `stamp`: one of `config.STAMPS`. `limit`: how much of each host is taken; None: all of it.
     """
 
     def __cinit__(
@@ -102,6 +127,7 @@ cdef class Intake:
         Admission admission not None,
         uint64_t flush_count=1,
         inputs=INPUTS,
+        stamp="never",
         RateLimit limit=None,
     ):
         self.datagram_max = datagram_max
@@ -114,6 +140,8 @@ cdef class Intake:
         self.limit = RateLimit() if limit is None else limit
         self.rejects = RejectedInput()
         self.ledger = Ledger(os.urandom(16))
+        self.chunks = Chunks(os.urandom(16))
+        self.unpacker = Unpacker()
         for i in range(<unsigned int>WATCHED_MAX + 1):
             self.waiting.watched[i].events = POLLIN
         self.scratch = <uint8_t *>malloc(converted_room(CONVERTED_MAX_BYTES))
@@ -123,6 +151,7 @@ cdef class Intake:
             self.is_priority[LEVELS.index(level)] = True
         for name in inputs:
             self.takes[INPUTS.index(name)] = True
+        self.stamping = <Stamping><int>STAMPS.index(stamp)
 
     def __dealloc__(self):
         free(self.scratch)
@@ -270,7 +299,8 @@ cdef class Intake:
         cdef size_t size = min(<size_t>(end - start), self.datagram_max)
         cdef Piece *piece = &self.piece
         if self.here.at == NULL:
-            self.here.at = start
+            self.here.at = self.here.text = start
+            self.here.text_end = start + size
             begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
             self.counted.datagrams += 1
@@ -285,16 +315,107 @@ cdef class Intake:
                 self.rejects.count(DENIED)
                 return True
         if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
-            piece.start, piece.end = start, start + size
-            return self.reject(TRUNCATED)
-        if start != end and start[0] != c'{' and self.takes[<int>SYSLOG] and is_syslog(start, end):
-            piece.start, piece.end = start, end
-            scanned[0] += size
-            return self.store_converted(SYSLOG, start, end)
-        return self.scan_pieces(start, end, scanned)
+            return self.reject_whole(TRUNCATED)
+        if start != end and start[0] != c'{':
+            return self.scan_other(scanned)
+        return self.scan_pieces(scanned)
 
-    cdef bint scan_pieces(self, const uint8_t *start, const uint8_t *end, size_t *scanned) noexcept nogil:
+    cdef bint scan_other(self, size_t *scanned) noexcept nogil:
+        """Scans a datagram that does not begin like an entry. False: there is no room."""
+        cdef const uint8_t *start = self.here.start
+        cdef const uint8_t *end = self.here.end
+        cdef bint takes_messages = self.takes[<int>JSON] or self.takes[<int>GELF]
+        if self.here.text != start:  # it was packed or in chunks, and there was no room for all of it
+            return self.scan_message(scanned)
+        if self.takes[<int>SYSLOG] and is_syslog(start, end):
+            self.piece.start, self.piece.end = start, end
+            scanned[0] += end - start
+            return self.store_converted(SYSLOG, start, end)
+        if takes_messages and is_chunk(start, end):
+            if not self.take_chunk(scanned):
+                return False
+            return self.here.text == start or self.scan_message(scanned)
+        if takes_messages and is_packed(start, end):
+            return self.scan_message(scanned)
+        return self.scan_pieces(scanned)
+
+    cdef bint take_chunk(self, size_t *scanned) noexcept nogil:
+        """Takes a chunk. If it completes its message, that is the text from now on. False: there is no room, and the
+        chunk was not taken."""
+        cdef const Address *sender = &self.arena.senders[self.here.slot]
+        cdef AddressKey key = key_of(sender)
+        cdef uint64_t address[ADDRESS_WORDS]
+        cdef const uint8_t *text = NULL
+        cdef size_t size = 0
+        cdef int place
+        cdef Chunk chunk
+        cdef Outcome outcome
+        if self.rejects.note_count == NOTES_MAX or not self.may_overwrite_message():
+            return False
+        scanned[0] += self.here.end - self.here.start
+        address[0], address[1], address[2] = key.high, key.low, key.scope_and_port >> 16
+        if not self.chunks.read(self.here.start, self.here.end, address, &chunk):
+            self.chunks.received += 1
+            return self.reject_whole(GELF_REASON)
+        while True:
+            if self.rejects.note_count == 0:
+                self.chunks.release()
+            place = self.chunks.must_go(&chunk, self.now_ms)
+            if place == NOTHING:
+                break
+            if place == LATER or not self.give_up(place, self.now_ms):
+                return False
+        if self.rejects.note_count == NOTES_MAX:
+            return False
+        outcome = self.chunks.add(&chunk, self.now_ms, &text, &size, &place)
+        if outcome == COMPLETE:
+            self.here.text = self.here.at = text
+            self.here.text_end = text + size
+        elif outcome == WAITS:
+            self.chunk_senders[place] = sender[0]
+        return outcome != BAD or self.reject_whole(GELF_REASON)
+
+    cdef bint give_up(self, int place, uint64_t now_ms) noexcept nogil:
+        """Gives up a message in chunks. False: there is no room for its note."""
+        cdef const uint8_t *beginning = self.chunks.beginning(place)
+        self.piece.start, self.piece.end = beginning, beginning + self.chunks.beginning_size(place)
+        if not self.rejects.add(
+            INCOMPLETE, &self.piece, &self.chunk_senders[place], beginning, self.chunks.messages[place].size
+        ):
+            return False
+        self.chunks.drop(place, now_ms)
+        return True
+
+    cdef bint scan_message(self, size_t *scanned) noexcept nogil:
+        """Scans a message that is packed or was in chunks: entries and GELF objects, and nothing else. False: there is
+        no room for the next one."""
+        cdef bint is_whole
+        if self.here.text != self.unpacker.start and is_packed(self.here.text, self.here.text_end):
+            if not self.may_overwrite_message():
+                return False
+            is_whole = self.unpacker.unpack(self.here.text, self.here.text_end)
+            scanned[0] += self.unpacker.cost_bytes()
+            if not is_whole:
+                if not self.reject_whole(GELF_REASON):
+                    return False
+                if self.limit.on:  # what was unpacked costs more than what came
+                    self.limit.take(ORDINARY_ENTRIES, self.unpacker.cost_bytes())
+                return True
+            self.here.text = self.here.at = self.unpacker.start
+            self.here.text_end = self.unpacker.start + self.unpacker.size
+        if self.here.text == self.here.text_end or self.here.text[0] not in (c'{', c' ', c'\t', c'\r', c'\n'):
+            return self.reject_whole(GELF_REASON)
+        return self.scan_pieces(scanned)
+
+    cdef bint may_overwrite_message(self) noexcept nogil:
+        """Whether no note points into the last message."""
+        if self.rejects.note_count == 0:
+            self.message_is_noted = False
+        return not self.message_is_noted
+
+    cdef bint scan_pieces(self, size_t *scanned) noexcept nogil:
         """Scans entries and GELF objects from where the last call stopped. False: there is no room for the next one."""
+        cdef const uint8_t *end = self.here.text_end
         cdef Piece *piece = &self.piece
         cdef bint has_room
         while next_piece(self.here.at, end, piece):
@@ -310,7 +431,7 @@ cdef class Intake:
             self.here.at = piece.next
             self.here.piece_seen = True
         if not self.here.piece_seen:
-            piece.start, piece.end = start, start
+            piece.start = piece.end = self.here.text
             return self.reject(EMPTY)
         return True
 
@@ -337,26 +458,60 @@ cdef class Intake:
             return True
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
+        if line == NULL and not self.discard(&self.piece):
+            return False
+        self.counted.inputs[<int>input] += 1
         if line == NULL:
-            return self.discard(&self.piece)
+            return True
         if line != to:
             memcpy(line, to, size)
-        self.counted.inputs[<int>input] += 1
         self.keep(&self.piece, line, size)
         return True
 
     cdef bint store_entry(self, const Piece *piece) noexcept nogil:
         """False: there is no room in the line buffer."""
-        cdef size_t size = stored_size(piece)
+        cdef size_t size
         cdef uint8_t *line
+        cdef unsigned int words = words_for(piece, self.stamping)
+        cdef bint is_priority = self.is_priority[<int>piece.level]
         if self.limit.on and not self.limit.has(self.bucket_of(piece.level)):
             self.rejects.count(RATE)
             return True
-        line = self.lines.room(size, self.is_priority[<int>piece.level])
+        if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):
+            return self.store_stamped(piece, words)
+        size = stored_size(piece)
+        line = self.lines.room(size, is_priority)
         if line == NULL:
             return self.discard(piece)
         store(piece, line)
         self.keep(piece, line, size)
+        return True
+
+    cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil:
+        """Stores an entry that gets words of the server, or has keys that could be taken for them. It is known again by
+        its renamed form, without these words: the same whenever it comes, and whatever STAMP is."""
+        cdef bint is_priority = self.is_priority[<int>piece.level]
+        cdef size_t size = store_renamed(piece, self.scratch) if piece.has_stamp_key else stored_size(piece)
+        cdef uint8_t *line
+        cdef int kind
+        if size + <size_t>STAMP_ROOM > LINE_MAX_BYTES:  # it was packed
+            return self.reject(TRUNCATED)
+        line = self.lines.room(size + <size_t>STAMP_ROOM, is_priority)
+        if line == NULL:
+            return self.discard(piece)
+        if piece.has_stamp_key:
+            memcpy(line, self.scratch, size)
+        else:
+            store(piece, line)
+        self.count(piece)
+        kind = self.kind_of(piece, line, size)
+        if kind == DUPLICATE:
+            return True
+        if words:
+            size = add_words(line, size, words, self.receipt_here())
+        elif self.stamping == STAMP_NEVER:
+            size = store(piece, line)  # as it came
+        self.lines.keep(size, <Kind>kind)
         return True
 
     cdef bint discard(self, const Piece *piece) noexcept nogil:
@@ -369,14 +524,20 @@ cdef class Intake:
 
     cdef inline void keep(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
         """The entry's line, which was written to the line buffer, stays there unless it is a duplicate."""
+        cdef int kind
         self.count(piece)
+        kind = self.kind_of(piece, line, size)
+        if kind != DUPLICATE:
+            self.lines.keep(size, <Kind>kind)
+
+    cdef inline int kind_of(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil:
+        """What kind of line the entry has, or DUPLICATE."""
         if not self.is_priority[<int>piece.level]:
-            self.lines.keep(size, ORDINARY)
-        elif not piece.has_sequence:
+            return ORDINARY
+        if not piece.has_sequence:
             self.unawaited_waits = True
-            self.lines.keep(size, UNAWAITED)
-        elif self.is_new(piece, line, size):
-            self.lines.keep(size, AWAITED)
+            return UNAWAITED
+        return AWAITED if self.is_new(piece, line, size) else DUPLICATE
 
     cdef const Receipt *receipt_here(self) noexcept nogil:
         """When the current datagram came, and from whom: found out when it is asked for first."""
@@ -397,6 +558,7 @@ cdef class Intake:
         cdef StoredEntry *before
         cdef uint64_t hash, number
         self.priority_waits = True
+        size -= <size_t>LINE_END_BYTES  # so that a line has the same hash with words of the server at its end
         if has_timestamp(piece):
             hash = self.stored.hash(line, size)
         else:
@@ -423,11 +585,13 @@ cdef class Intake:
 
     cdef bint reject(self, int reason) noexcept nogil:
         """Rejects the current piece. False: there is no room for its note."""
-        cdef size_t size = min(<size_t>(self.here.end - self.here.start), self.datagram_max)
+        cdef size_t size = self.here.text_end - self.here.text
+        if self.here.text != self.here.start:
+            self.message_is_noted = True
         if self.limit.on and not self.limit.has(ORDINARY_ENTRIES):
             self.rejects.count(RATE)
             return True
-        if not self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.start, size):
+        if not self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.text, size):
             return False
         if self.limit.on:
             self.limit.take(ORDINARY_ENTRIES, self.piece.end - self.piece.start)
@@ -435,6 +599,25 @@ cdef class Intake:
 
     cdef inline Bucket bucket_of(self, Level level) noexcept nogil:
         return PRIORITY_ENTRIES if self.is_priority[<int>level] else ORDINARY_ENTRIES
+
+    cdef bint reject_whole(self, int reason) noexcept nogil:
+        """Rejects all of the text. False: there is no room for its note."""
+        self.piece.start, self.piece.end = self.here.text, self.here.text_end
+        return self.reject(reason)
+
+    def give_up_overdue(self, double now):
+        """Gives up the messages in chunks that are not complete in time, `now` on the monotonic clock in seconds. True:
+        there may be more, for which there is no room before the notes are taken."""
+        cdef uint64_t now_ms = nanoseconds(now) // 1_000_000
+        cdef int place
+        if self.rejects.note_count == 0:
+            self.chunks.release()
+        while True:
+            place = self.chunks.overdue(now_ms)
+            if place == NOTHING:
+                return False
+            if not self.give_up(place, now_ms):
+                return True
 
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""
@@ -458,8 +641,24 @@ cdef class Intake:
                 begin(&piece, False)
                 if next_piece(p, feed, &piece) and piece.reason == ACCEPTED and piece.end == feed:
                     if self.is_priority[<int>piece.level] and piece.has_sequence and has_timestamp(&piece):
-                        self.stored.add(self.stored.hash(piece.start, stored_size(&piece)), self.now_ms)
+                        self.remember_entry(&piece)
                 p = feed + 1
+
+    cdef void remember_entry(self, const Piece *piece) noexcept nogil:
+        """An entry with words of the server is known by what stands before them. But while STAMP is `never`, a sender's
+        own keys look the same, so such an entry is also known by its renamed form."""
+        cdef const uint8_t *end = unstamped_end(piece.start, piece.end)
+        cdef uint8_t *form
+        if piece.has_stamp_key:
+            form = self.lines.room(renamed_room(piece), True)  # it is empty at the start, and nothing is kept
+            if form != NULL:
+                self.remember_form(form, store_renamed(piece, form) - <size_t>LINE_END_BYTES)
+            if end == piece.end - 1:
+                return
+        self.remember_form(piece.start, end - piece.start)
+
+    cdef inline void remember_form(self, const uint8_t *form, size_t size) noexcept nogil:
+        self.stored.add(self.stored.hash(form, size), self.now_ms)
 
     def forget(self, uint64_t first, uint64_t count):
         """These priority entries, from number `first` on, are stored nowhere after all. Their ACKs are not owed any

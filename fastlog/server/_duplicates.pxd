@@ -22,7 +22,8 @@ cdef class StoredHashes:
     # Entries added so far, which is the number of the next one.
     cdef readonly uint64_t added
 
-    # What identifies a line, wherever it comes from; and what identifies one that comes from that address. Never 0.
+    # What identifies a line, which may be without its end, wherever it comes from; and what identifies one that comes
+    # from that address. Never 0.
     cdef uint64_t hash(self, const uint8_t *line, size_t size) noexcept nogil
     cdef uint64_t hash_with_sender(self, const uint8_t *line, size_t size, const AddressKey *sender) noexcept nogil
     # The newest entry with this hash, or NULL.

@@ -112,5 +112,6 @@ class Ending:
             f"received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "
             f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
+            + (f", {intake.chunks.waiting} messages wait for a chunk" if intake.chunks.waiting else "")
             + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"
         )

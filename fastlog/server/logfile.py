@@ -129,6 +129,11 @@ class LogFile:
     def size(self) -> int:
         return self._live.size
 
+    @property
+    def rotated_unsynced(self) -> int:
+        """How many files that are not the live one any more wait for the next sync."""
+        return len(self._rotated_unsynced)
+
     def append(self, lines: memoryview, durable: bool) -> int:
         """Writes whole lines, rotating at the limit; `durable`: a sync will be begun for them.
 

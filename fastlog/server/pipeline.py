@@ -24,6 +24,7 @@ from fastlog.server.writer import Writer
 MB = 1_000_000
 TURN_SEC = 0.005  # then a turn takes no new burst, so that deadlines hold under a flood
 RECEIVE_AGAIN_SEC = 0.1  # the rest after errors in a row: the loop must not spin, and nobody notices so little
+CHUNKS_SLACK_SEC = 0.01  # after their time messages in chunks are given up, so that a few that are close go together
 END_DRAIN_SEC = 1.0  # longest time to receive at the end: enough to empty any receive buffer, even under a flood
 # The newest part of the log, whose priority entries may be sent again after a restart. Reading it takes about 0.1 s.
 REMEMBERED_BYTES = 64_000_000
@@ -49,6 +50,7 @@ class Pipeline:
             Admission(networks(settings)),
             settings.flush_count,
             settings.inputs,
+            settings.stamp,
             RateLimit(*rate_and_burst(settings)),
         )
         for lines in log.newest(REMEMBERED_BYTES):
@@ -69,6 +71,7 @@ class Pipeline:
         self._next_turn = loop.deadline(self.turn)
         self._flush_due = loop.deadline(self.writer.flush)
         self._receive_again = loop.deadline(self._watch_socket)
+        self._chunks_due = loop.deadline(self._give_up_chunks)
         self._watch_socket()
         self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
 
@@ -98,6 +101,8 @@ class Pipeline:
             self._flush_due.clear()
         else:
             self._flush_due.set_if_clear(now + self._flush_timeout_sec)
+        if intake.chunks.waiting:
+            self._set_chunks_due()
 
     def receive_rest(self) -> None:
         """At the end of the server: receives what the kernel still holds."""
@@ -109,6 +114,7 @@ class Pipeline:
                 break
             if monotonic() - began > END_DRAIN_SEC:
                 self._receiving = False
+        self._give_up_chunks(math.inf)
 
     def finish(self) -> bool:
         """At the end of the server: makes everything durable and acknowledges it. May be called again if it fails.
@@ -134,6 +140,19 @@ class Pipeline:
             self._loop.forget(self._listener.socket)
             self._receive_again.set(monotonic() + RECEIVE_AGAIN_SEC)
         return DRAINED
+
+    def _set_chunks_due(self) -> None:
+        due_ms = self.intake.chunks.due_ms
+        if due_ms is not None and self._chunks_due.at == math.inf:
+            self._chunks_due.set(due_ms / 1000 + CHUNKS_SLACK_SEC)
+
+    def _give_up_chunks(self, now: float) -> None:
+        """Gives up messages of which a chunk did not come in time, and those that come behind them then."""
+        while self.intake.give_up_overdue(now):
+            self.rejects.write(now)
+        if self.intake.rejects.note_count:
+            self.rejects.write(now)
+        self._set_chunks_due()
 
     def _watch_socket(self, now: float = 0.0) -> None:
         self._loop.on_readable(self._listener.socket, self._on_readable)

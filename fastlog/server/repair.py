@@ -33,6 +33,7 @@ from pathlib import Path
 
 from fastlog._parse import scan
 from fastlog.errors import say
+from fastlog.limits import LINE_MAX_BYTES
 from fastlog.server.found_files import Found, find, opened
 from fastlog.server.storage import Storage
 from fastlog.server.torn import Torn
@@ -45,7 +46,6 @@ SPACES_BYTES = 1 << 16  # in a line, where damage was: readers may take a line f
 MOST_DAMAGES = MOST_BYTES // 512  # in a file, each 16 bytes of memory: a crash takes blocks, of 512 bytes at least
 BLOCK_BYTES = 1 << 20  # read or written at once
 BACK_BYTES = 1 << 12  # read at first to find the beginning of a line
-LINE_MAX_BYTES = 1 << 16  # a longer line is not an entry: it came in a datagram
 
 FEED = ord("\n")
 _BLANK_LINES = (b" " * (SPACES_BYTES - 1) + b"\n") * (BLOCK_BYTES // SPACES_BYTES)  # shorter damage: spaces alone
@@ -121,7 +121,7 @@ def _damaged_lines(fd: int, at: int) -> Iterator[tuple[int, int]]:
 
 def _next_whole(fd: int, zero: int, feed: int) -> int:
     """Where the first whole line begins behind a zero; `feed` is where the zero's line ends."""
-    start = max(zero, feed - LINE_MAX_BYTES)
+    start = max(zero, feed - LINE_MAX_BYTES - 1)
     end_of_line = os.pread(fd, feed - start, start)
     last_zero = end_of_line.rfind(0)
     if last_zero >= 0 and _is_entry(end_of_line[last_zero + 1 :]):

@@ -13,6 +13,7 @@ import msgspec
 from fastlog import __version__
 from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
+from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.commit import Commit
 from fastlog.server.listener import Listener
@@ -21,6 +22,7 @@ from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
 from fastlog.stats import (
     AckStats,
+    ChunkStats,
     Disk,
     Health,
     LossAges,
@@ -115,6 +117,7 @@ class Reporter:
             acks=_acks(writer.commit),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
+            chunks=_chunks(intake.chunks),
             receive_errors=self._listener.errors,
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
@@ -188,6 +191,16 @@ class Reporter:
         ranked = (*ledger.top(SENDERS_SHOWN, now_ms), *ledger.worst(SENDERS_SHOWN, now_ms))
         chosen = {sender[0]: sender for sender in ranked}
         return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
+
+
+def _chunks(chunks: Chunks) -> ChunkStats:
+    return ChunkStats(
+        received=chunks.received,
+        repeated=chunks.repeated,
+        completed=chunks.completed,
+        waiting=chunks.waiting,
+        waiting_bytes=chunks.waiting_bytes,
+    )
 
 
 def _acks(commit: Commit) -> AckStats:

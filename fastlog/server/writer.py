@@ -19,6 +19,7 @@ from fastlog.server.meters import RecentEntries
 
 RETRY_SEC = 1.0  # time between two attempts to write to a disk that refused
 LOOK_SEC = 1.0  # time between two looks whether the file is still there: so long may entries go to one that is not
+ROTATED_WAIT_MAX = 8  # rotated files that wait for a sync: with so many one begins, before there is no room for more
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 
 
@@ -179,7 +180,8 @@ class Writer:
 
     def _sync_is_due(self, now: float) -> bool:
         """Whether a sync is wanted now and may begin; if it is too early for one, a flush is due when it is not."""
-        at = max(self.commit.wanted_at, self.commit.next_sync_at)
+        wanted_at = 0.0 if self._log.rotated_unsynced >= ROTATED_WAIT_MAX else self.commit.wanted_at
+        at = max(wanted_at, self.commit.next_sync_at)
         if at <= now:
             return True
         self._sync_due.set(min(self._sync_due.at, at))

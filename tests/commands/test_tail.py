@@ -20,6 +20,7 @@ FULL = (
     b'{"timestamp":"2026-11-24T07:00:00Z","sequence":7,"level":"warn","app":"shop","host":"node-1","message":"paid\\u0021 late",'
     b'"order":{"id": 17},"note":"two words","empty":"","ratio":1e400}'
 )
+STAMPED = b'{"level":"DEBUG","message":"m","received":"2026-11-24T07:00:02.000000Z","source":"192.0.2.17:40312"}'
 
 
 class Tail:
@@ -378,11 +379,12 @@ def expected_text(line: bytes) -> str:
 
 def test_an_entry_is_shown_for_the_eye(tmp_path):
     (tmp_path / "server.log").write_bytes(
-        lines([FULL, b'{"level":"INFO","message":"a\\nb"}', b"no \x1b[31m entry \xff"])
+        lines([FULL, b'{"level":"INFO","message":"a\\nb"}', STAMPED, b"no \x1b[31m entry \xff"])
     )
     assert show(tmp_path) == [
         '2026-11-24T07:00:00Z warn     shop node-1 paid! late sequence=7 order={"id": 17} note="two words" empty="" ratio=1e400',
         "- INFO     - - a\\nb",
+        "2026-11-24T07:00:02.000000Z DEBUG    - 192.0.2.17:40312 m",
         "no \\x1b[31m entry \\xff",
     ]
 
@@ -399,12 +401,15 @@ def test_an_entry_is_shown_for_the_eye(tmp_path):
         (["--grep", "paid!"], [2]),
         (["--grep", "^disk"], [1]),
         (["--grep", "note=two"], [2]),
-        (["--since", "2026-11-24T07:00:00.000001Z"], [0, 3]),
+        (["--since", "2026-11-24T07:00:00.000001Z"], [0, 3, 4]),
         (["--since", "1m"], [0, 3]),
+        (["--since", "2026-11-24T07:00:01Z"], [0, 3, 4]),
+        (["--since", "2026-11-24T07:00:03Z"], [0, 3]),
+        (["--grep", "source=192.0.2.17:"], [4]),
     ],
 )
 def test_conditions(tmp_path, arguments, shown):
-    log = [INFO, ERROR_7, FULL, b'{"level":"audit","message":"m"}']
+    log = [INFO, ERROR_7, FULL, b'{"level":"audit","message":"m"}', STAMPED]
     (tmp_path / "server.log").write_bytes(lines([*log, b"no entry", b""]))
     assert show(tmp_path, "--json", *arguments) == [log[number].decode() for number in shown]
 

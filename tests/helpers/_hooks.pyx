@@ -4,22 +4,29 @@
 import socket
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
-from fastlog._parse cimport ACCEPTED, Piece, begin, next_piece, store
+from fastlog._parse cimport ACCEPTED, Level, Piece, Reason, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
+from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._moment cimport read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room
+from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
+from fastlog.server._lines cimport AWAITED, ORDINARY, UNAWAITED, Kind, LineBuffer
 from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
 from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
 
+from fastlog._parse import REASON_NAMES
+from fastlog.config import STAMPS
+from fastlog.entry import LEVELS
 from fastlog.server._duplicates import STORED_MAX
 
 cdef extern from "_siphash.h" nogil:
@@ -51,6 +58,40 @@ def seen_before(lines):
         if not was_there:
             stored.add(hash, 0)
     return found
+
+
+def stamped(bytes datagram not None, stamp, bytes received not None, bytes source not None):
+    """What is stored of each entry of a datagram, as the drain does it."""
+    cdef Stamping stamping = <Stamping><int>STAMPS.index(stamp)
+    cdef const uint8_t *p = datagram
+    cdef const uint8_t *end = p + len(datagram)
+    cdef bytearray line
+    cdef Receipt receipt
+    cdef Piece piece
+    cdef size_t size
+    memcpy(receipt.time, <const char *>received, TIME_BYTES)
+    receipt.source_size = len(source)
+    memcpy(receipt.source, <const char *>source, len(source))
+    found = []
+    begin(&piece, False)
+    while p != end and next_piece(p, end, &piece):
+        p = piece.next
+        if piece.reason == ACCEPTED:
+            line = bytearray(renamed_room(&piece) + STAMP_ROOM)
+            if piece.has_stamp_key and stamping != STAMP_NEVER:
+                size = store_renamed(&piece, line)
+                assert size <= renamed_room(&piece)
+            else:
+                size = store(&piece, line)
+            size = add_words(line, size, words_for(&piece, stamping), &receipt)
+            found.append(bytes(line[:size]))
+    return found
+
+
+def unstamped(bytes line not None):
+    """A stored line without words of the server at its end."""
+    cdef const uint8_t *start = line
+    return line[: unstamped_end(start, start + len(line) - 1) - start] + b"}\n"
 
 
 def count_fork():
@@ -241,3 +282,46 @@ def c_moment_text(int64_t usec):
     cdef char text[TIME_BYTES]
     write_moment(usec, text)
     return text[:TIME_BYTES].decode()
+
+
+def c_gelf(bytes data not None, receipt not None):
+    """`fastlog.inputs.gelf.decode` in C, in no more than the room that a line may need."""
+    cdef Receipt noted
+    cdef const uint8_t *p = data
+    cdef const uint8_t *end = p + len(data)
+    cdef size_t room = converted_room(len(data)), size
+    cdef uint8_t *line
+    cdef Level level
+    cdef Reason reason
+    fill_receipt(&noted, receipt)
+    line = <uint8_t *>malloc(room)
+    try:
+        with nogil:
+            size = gelf_line(p, end, &noted, line, &level, &reason)
+        return (LEVELS[<int>level], line[:size]) if size else REASON_NAMES[<int>reason]
+    finally:
+        free(line)
+
+
+cdef int fill_receipt(Receipt *noted, receipt) except -1:
+    cdef bytes time = receipt.received.encode(), source = receipt.source.encode()
+    memcpy(noted.time, <const char *>time, TIME_BYTES)
+    if not read_moment(<const uint8_t *>noted.time, <const uint8_t *>noted.time + TIME_BYTES, &noted.unix_usec):
+        raise ValueError(receipt.received)
+    noted.source_size = len(source)
+    memcpy(noted.source, <const char *>source, len(source))
+    noted.host_size = len(receipt.host or "")
+    noted.host_at = receipt.source.index(receipt.host or "")
+    return 0
+
+
+def put_line(LineBuffer lines not None, bytes line not None, str kind not None):
+    """Puts a line with its line feed into the buffer, as a drain does; `kind`: ordinary, unawaited or awaited. Returns
+    whether there was room."""
+    cdef Kind of_kind = AWAITED if kind == "awaited" else UNAWAITED if kind == "unawaited" else ORDINARY
+    cdef uint8_t *to = lines.room(len(line), of_kind != ORDINARY)
+    if to == NULL:
+        return False
+    memcpy(to, <const char *>line, len(line))
+    lines.keep(len(line), of_kind)
+    return True

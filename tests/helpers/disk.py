@@ -232,7 +232,12 @@ class Harness:
         self.log = LogFile(storage, directory, "server.log", limit, backups)
         self.loop = Loop()
         settings = Settings(
-            log_dir=str(directory), priority_levels=("ERROR",), max_errors=10, flush_count=1, rejects_max_mb=0
+            log_dir=str(directory),
+            priority_levels=("ERROR",),
+            max_errors=10,
+            flush_count=1,
+            rejects_max_mb=0,
+            stamp="never",
         )
         self.pipeline = Pipeline(settings, self.log, self.listener, self.loop, pace or SyncPace(0.0))
         self.intake = self.pipeline.intake

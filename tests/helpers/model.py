@@ -154,6 +154,7 @@ SETTINGS = {
         flush_count=count,
         rejects_max_mb=0,
         priority_sync=sync,
+        stamp="never",
     )
     for count in (1, 3)
     for sync in ("durable", "written")

@@ -92,6 +92,7 @@ class Server:
                 "SERVER_PORT": "0",
                 "LOG_DIR": ".",
                 "DASHBOARD_PORT": "0",
+                "STAMP": "never",  # so that what is stored can be compared with what was sent
                 **settings,
             },
         )

@@ -2,7 +2,10 @@
 
 import json
 
+from fastlog.inputs.receipt import Receipt
 from tests.helpers.running import Server, eventually
+
+RECEIPT = Receipt("2026-11-26T08:30:00.000000Z", "192.0.2.17:40312", "192.0.2.17")
 
 
 def entries(server: Server) -> list[dict]:

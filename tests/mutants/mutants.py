@@ -586,6 +586,12 @@ MUTANTS = [
         "writer.py",
         f"{CORE} tests/unit/test_other_programs.py",
         (
+            "rotated files wait for a sync until there is no room for more",
+            "0.0 if self._log.rotated_unsynced >= ROTATED_WAIT_MAX else self",
+            "self",
+            "test_rotations_do_not_wait_for_one_another_until_there_is_no_room_for_more",
+        ),
+        (
             "a failed write during a sync is forgotten",
             "if error or self._state is State.REWRITING:",
             "if error:",
@@ -1005,8 +1011,8 @@ MUTANTS = [
         ),
         (
             "entries without ACKs are held with the others",
-            "self.lines.keep(size, UNAWAITED)",
-            "self.lines.keep(size, AWAITED)",
+            "            return UNAWAITED",
+            "            return AWAITED",
             "test_on_a_disk_that_refuses_they_wait_in_memory_and_push_out_nobody_elses",
         ),
         (
@@ -1041,8 +1047,8 @@ MUTANTS = [
         ),
         (
             "a duplicate is stored again",
-            "elif self.is_new(piece, line, size):",
-            "elif self.is_new(piece, line, size) or True:",
+            "return AWAITED if self.is_new(piece, line, size) else DUPLICATE",
+            "return AWAITED if self.is_new(piece, line, size) or True else DUPLICATE",
             "test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well",
         ),
         (
@@ -1138,7 +1144,7 @@ MUTANTS = [
     ),
     *_of(
         "_lines.pyx",
-        "tests/unit/test_faults.py tests/unit/test_held.py",
+        "tests/unit/test_line_buffer.py tests/unit/test_faults.py tests/unit/test_held.py",
         (
             "a line at the cut is forgotten",
             "if self.priority[i].offset >= size:",
@@ -1460,7 +1466,13 @@ MUTANTS = [
     ),
     *_of(
         "_lines.pxd",
-        "tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_line_buffer.py tests/unit/test_faults.py tests/server/test_serve.py",
+        (
+            "ordinary entries leave no room for the longest line",
+            "PRIORITY_ROOM_BYTES = LINE_MAX_BYTES + 1",
+            "PRIORITY_ROOM_BYTES = LINE_MAX_BYTES",
+            "test_ordinary_entries_leave_room_for_the_longest_line_of_a_priority_entry",
+        ),
         (
             "ordinary entries leave no room to priority ones",
             "LINES_BYTES - PRIORITY_ROOM_BYTES:",

@@ -191,6 +191,16 @@ def test_recent_errors_say_of_how_many_they_are_the_newest(start, open_page):
     expect(page.locator("#shown")).to_have_text("newest 2 of 1,500")
 
 
+def test_who_sent_an_error_and_when_is_shown_where_it_does_not_say_so(start, open_page):
+    server = start(STAMP="missing")
+    page = open_page(server)
+    server.send([b'{"level":"ERROR","message":"m","host":""}'])
+    row = page.locator("#errors tr")
+    expect(row.locator(".host")).to_have_text(re.compile(r"^127\.0\.0\.1:\d+$"))
+    expect(row.locator(".timestamp")).to_have_text(re.compile(r"^20\d\d-.*Z$"))
+    expect(row).not_to_contain_text("source")
+
+
 def test_the_clock_says_its_zone(start, browser):
     server = start()
     for zone, shown in (("UTC", "UTC"), ("Asia/Kolkata", "UTC+5:30"), ("America/Caracas", "UTC\u22124")):

@@ -393,8 +393,12 @@ def test_lnav_reads_the_log(tmp_path):
     (tmp_path / "server.log").write_text(
         '{"timestamp":"2026-11-24T07:00:00.123456Z","sequence":7,"app":"x","level":"ERROR","message":"a","host":"h"}\n'
         '{"timestamp":"2026-11-24T07:00:01Z","level":"warn","message":"b"}\n'
-        '{"timestamp":"2026-11-24T07:00:02Z","level":"custom","message":"c","extra":[1]}\n'
+        '{"timestamp":"2026-11-24T07:00:02Z","level":"custom","message":"c","extra":[1],"source":"h:1"}\n'
     )
-    query = ";select log_level, app, sequence, log_body from fastlog_log"
+    query = ";select log_level, app, sequence, log_body, source from fastlog_log"
     shown = run(*lnav, "-n", "-c", query, "-c", ":write-csv-to -", "server.log", env=environment, cwd=tmp_path)
-    assert shown.stdout.splitlines()[-3:] == ["error,x,7,a", "warning,<NULL>,<NULL>,b", "info,<NULL>,<NULL>,c"], shown
+    assert shown.stdout.splitlines()[-3:] == [
+        "error,x,7,a,<NULL>",
+        "warning,<NULL>,<NULL>,b,<NULL>",
+        "info,<NULL>,<NULL>,c,h:1",
+    ], shown

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastlog import entry
+from fastlog.limits import LINE_MAX_BYTES
 from fastlog.server import found_files, repair
 from fastlog.server.found_files import Found, find, newest_lines
 from fastlog.server.logfile import LogFile
@@ -150,6 +151,13 @@ def test_no_stored_line_has_an_end_that_is_an_entry(message, context, spaced):
 
 def test_an_object_behind_zeros_that_is_no_entry_is_no_whole_line(tmp_path):
     assert repaired(tmp_path, INFO + b"\n" + PAGE + b'{"a":1}\n') == (INFO + b"\n", b'{"a":1}\n\n', 8)
+
+
+@pytest.mark.parametrize("size", [LINE_MAX_BYTES, LINE_MAX_BYTES - 1, 1 << 16])
+def test_a_line_of_the_greatest_length_behind_zeros_is_whole(tmp_path, size):
+    line = b'{"level":"ERROR","message":"' + b"x" * (size - 30) + b'"}\n'
+    assert len(line) == size + 1
+    assert repaired(tmp_path, INFO + b"\n" + PAGE + line) == (INFO + b"\n" + line, b"", 0)
 
 
 @pytest.mark.parametrize("behind", [16 << 20, 40 << 20], ids=["16 MB", "40 MB"])

@@ -11,7 +11,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from fastlog._parse import scan
+from fastlog.config import STAMPS
 from fastlog.entry import level_of
+from fastlog.inputs.stamp import stamped
+from tests.helpers._hooks import stamped as stamped_in_c
+from tests.helpers.stored import RECEIPT
 from tests.unit.test_scanner import decode
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
@@ -40,13 +44,14 @@ TOKENS = [
     b"true", b"false", b"null", b"NaN", b"-1.5e+10", b"18446744073709551615", b"18446744073709551616",
     b'"level"', b'"message"', b'"sequence"', b'"timestamp"', b'"app"', b'"host"', b'"le\\u0076el"', b'"x"',
     b'"short_message"', b'"version":"1.1"', b'"version"', b'"short_message":"m"', b'"1.0"', b'"v\\u0065rsion":"\\u0031.1"',
+    b'"received"', b'"source"', b'"_source"', b'"\\u0073ource"', b'"source":1,', b'"host":"",', b'"timestamp":"",',
     b'"INFO"', b'"err"', b'"crit"', b'"\\u0033"', b'"timestamp":"00.5"', b'"00,5"', b".5",
     b'"\\u0057arn"', b'"a":1,', b'"app":null,', b"\n{", b"}\n{", b"[" * 32, b"]" * 32, b'{"a":' * 16,
     b"0123456789abcdef", b'{"a":\n', b'{"a":\n' * 20, b'{"a":[\n', b"},\n{", b'\n{"level":"INFO","message":"m"}', b"}" * 20,
 ]  # fmt: skip
 tokens = st.sampled_from(TOKENS)
 
-KEYS = ["sequence", "timestamp", "app", "host", "level", "x", "short_message", "version"]
+KEYS = ["sequence", "timestamp", "app", "host", "level", "x", "short_message", "version", "received", "source"]
 WRITTEN_LEVELS = ["INFO", "error", "Fatal", "crit", "3", "Informational", "custom"]
 
 scalars = st.one_of(
@@ -110,6 +115,11 @@ def check(datagram: bytes) -> None:
         elif reason == "syntax":
             with pytest.raises(ValueError, match=r"."):
                 json.loads(datagram[start:end].decode("utf-8", "surrogateescape"), parse_constant=no_constant)
+    lines = [piece[5] for piece in found if piece[5]]
+    if lines:
+        stamp = STAMPS[len(datagram) % len(STAMPS)]
+        said = RECEIPT.received.encode(), RECEIPT.source.encode()
+        assert stamped_in_c(datagram, stamp, *said) == [stamped(line, stamp, RECEIPT) for line in lines], datagram
 
 
 @cases(4_000)

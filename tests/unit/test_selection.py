@@ -76,13 +76,16 @@ KEYS = {
     "level": levels,
     "message": words,
     "timestamp": times,
+    "received": st.one_of(times, st.integers(0, 3)),
     "app": words,
     "host": words,
     "k": st.one_of(
         words,
         st.integers(0, 3),
         st.none(),
-        st.fixed_dictionaries({}, optional={"app": words, "message": words, "level": levels, "timestamp": times}),
+        st.fixed_dictionaries(
+            {}, optional={"app": words, "message": words, "level": levels, "timestamp": times, "received": times}
+        ),
         st.lists(words, max_size=2),
     ),
     "hidden": words,
@@ -107,7 +110,9 @@ def strings(draw, text: str) -> str:
 @st.composite
 def lines(draw) -> bytes:
     """An entry as it is stored: keys in any order, now and then one twice."""
-    keys = draw(st.lists(st.sampled_from(["level", "message", "timestamp", "app", "host", *KEYS]), max_size=6))
+    keys = draw(
+        st.lists(st.sampled_from(["level", "message", "timestamp", "received", "app", "host", *KEYS]), max_size=6)
+    )
     parts = []
     for key in draw(st.permutations(["level", "message", *keys])):
         value = draw(KEYS[key])
@@ -117,6 +122,7 @@ def lines(draw) -> bytes:
     return ("{" + ",".join(parts) + "}").encode()
 
 
+OLD_RECEIVED, NEW_RECEIVED = '"received":"2020-01-01T00:00:00.000000Z"', '"received":"2026-11-24T07:00:01.000000Z"'
 OLD, NEW = '"timestamp":"2020-01-01T00:00:00Z"', '"timestamp":"2026-11-24T07:00:01Z"'
 
 
@@ -172,6 +178,19 @@ OLD, NEW = '"timestamp":"2020-01-01T00:00:00Z"', '"timestamp":"2026-11-24T07:00:
         (f"{OLD},{NEW}", {"since": SINCE}, True),
         (f"{NEW},{OLD}", {"since": SINCE}, False),
         (f'{NEW},"k":{{{OLD}}}', {"since": SINCE}, True),
+        (f'{OLD},"k":{{{NEW}}}', {"since": SINCE}, False),
+        (f'"k":{{{OLD}}}', {"since": SINCE}, True),
+        (f'"k":[{{{OLD_RECEIVED}}}]', {"since": SINCE}, True),
+        (f'"k":{{{OLD_RECEIVED}}},"source":"h"', {"since": SINCE}, True),
+        (f'"\\"{OLD[1:]}', {"since": SINCE}, True),
+        (OLD_RECEIVED, {"since": SINCE}, False),
+        (f"{OLD_RECEIVED},{OLD}", {"since": SINCE}, False),
+        (f"{OLD_RECEIVED},{NEW}", {"since": SINCE}, False),
+        (f"{OLD},{NEW_RECEIVED}", {"since": SINCE}, True),
+        (f'{OLD},"received":7', {"since": SINCE}, False),
+        (f'{OLD},"received":"yesterday"', {"since": SINCE}, False),
+        (f'{NEW},"received":null', {"since": SINCE}, True),
+        (f'{OLD},"rec\\u0065ived":"2026-11-24T07:00:01Z"', {"since": SINCE}, True),
         (f'{OLD},"time\\u0073tamp":"2026-11-24T07:00:01Z"', {"since": SINCE}, True),
         ('"timestamp":"2020-04-31T00:00:00Z"', {"since": SINCE}, True),
         ('"timestamp":"2020-01-01T24:00:01Z"', {"since": SINCE}, True),
@@ -194,7 +213,8 @@ def is_wanted(line: bytes, level, app, host, since, pattern) -> bool:
     if (app is not None and entry.get("app") != app) or (host is not None and entry.get("host") != host):
         return False
     if since is not None:
-        time = time_of(entry.get("timestamp", ""))
+        received = entry.get("received")
+        time = (time_of(received) if isinstance(received, str) else None) or time_of(entry.get("timestamp", ""))
         if time is not None and time < since:
             return False
     if pattern is None:

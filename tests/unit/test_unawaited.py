@@ -8,6 +8,7 @@ from fastlog.server import held, writer
 from fastlog.server._duplicates import STORED_MAX
 from fastlog.server.commit import UNAWAITED_SYNC_SEC, SyncPace
 from fastlog.server.meters import LatencyMeter
+from fastlog.server.writer import ROTATED_WAIT_MAX
 from tests.helpers.disk import EIO, Harness, PatientStorage, UnwritableStorage, error, info
 
 SECOND = 1.0
@@ -77,6 +78,25 @@ def test_those_that_come_during_a_sync_are_synced_in_their_second_too(server):
 def test_a_priority_entry_behind_them_is_synced_at_once(server):
     server.send(unawaited(1), error(2))
     assert len(server.storage.under_way) == 1
+
+
+def test_where_acks_do_not_wait_for_the_disk_nothing_is_synced(server):
+    server.commit.waits_for_disk = False
+    server.send(unawaited(1))
+    server.later(10 * SECOND)
+    assert live_lines(server) == [unawaited(1)]
+    assert not server.storage.under_way
+    assert not server.commit.held.unawaited.await_sync
+
+
+def test_rotations_do_not_wait_for_one_another_until_there_is_no_room_for_more(tmp_path, closing):
+    server = closing(Harness(tmp_path, PatientStorage(), limit=len(unawaited(1)) + 1))
+    for _ in range(ROTATED_WAIT_MAX):
+        server.send(unawaited(1))
+        assert not server.storage.under_way
+    for _ in range(3):
+        server.send(unawaited(1))
+        assert len(server.storage.under_way) == 1
 
 
 def test_the_pace_of_syncs_holds_for_them_too(tmp_path, closing):

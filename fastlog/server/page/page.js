@@ -36,6 +36,7 @@ const LEVEL_OF_NAME = new Map(
 );
 const TRACEBACK = /^Traceback \(most recent call last\):$/m; // the first line of one that Python has formatted
 const COLUMNS = ["timestamp", "level", "sequence", "app", "host", "message"];
+const RECORDED = { timestamp: "received", host: "source" }; // by the server, shown where the sender says nothing
 
 const byId = (id) => document.getElementById(id);
 
@@ -489,8 +490,9 @@ function keepScroll(change) {
 
 function makeError(key, entry) {
   const row = fromTemplate("error-row");
-  const texts = COLUMNS.map((column) => (entry[column] === undefined ? "" : asText(entry[column])));
-  const fields = Object.entries(entry).filter(([name]) => !COLUMNS.includes(name));
+  const keys = COLUMNS.map((column) => (entry[column] === undefined || entry[column] === "" ? RECORDED[column] ?? column : column));
+  const texts = keys.map((key) => (entry[key] === undefined ? "" : asText(entry[key])));
+  const fields = Object.entries(entry).filter(([name]) => !COLUMNS.includes(name) && !keys.includes(name));
   row.dataset.level = knownLevel(texts[1]);
   row.classList.toggle("new", errorsFilled);
   COLUMNS.slice(0, -1).forEach((column, index) => showCell(row.querySelector(`.${column}`), texts[index]));

@@ -1,0 +1,30 @@
+"""The server's own words about an entry, `received` and `source`, for the reference. `_stamp.pxd` says the same in C.
+
+They are the last members of an entry's line. A sender's own keys of these names are renamed, so nobody can forge them.
+"""
+
+import msgspec
+
+from fastlog.config import Stamp
+from fastlog.entry import renamed
+from fastlog.inputs.receipt import Receipt
+
+
+class _Sender(msgspec.Struct):
+    """What a sender says about itself."""
+
+    timestamp: str = ""
+    host: str = ""
+
+
+def stamped(line: bytes, stamp: Stamp, receipt: Receipt) -> bytes:
+    """What is stored of an accepted entry, given its line as it came."""
+    if stamp == "never":
+        return line
+    says = msgspec.json.decode(line, type=_Sender)
+    words = b""
+    if stamp == "always" or not says.timestamp:
+        words += f',"received":"{receipt.received}"'.encode()
+    if stamp == "always" or not says.host:
+        words += f',"source":"{receipt.source}"'.encode()
+    return renamed(line).removesuffix(b"}\n") + words + b"}\n"
