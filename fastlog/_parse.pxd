@@ -31,8 +31,8 @@ cdef struct Piece:
     const uint8_t *next
     # ACCEPTED, or why the piece was rejected.
     Reason reason
-    # It is not an entry, and means to be GELF: `reason` is why it is not an entry, `end` is where the object
-    # ends, and reading continues right behind it.
+    # An object that means to be GELF, and is not an entry for this `reason`. It ends at `end`, and reading continues
+    # right behind it.
     bint is_gelf
     # These are set for accepted entries only.
     Level level

@@ -1,6 +1,7 @@
 """Host names, ports and addresses: looked up, taken apart, and written as text."""
 
 import _socket
+import ipaddress
 import socket
 import threading
 from typing import Any
@@ -113,6 +114,26 @@ def split_host_port(text: str, default_port: int) -> tuple[str, int]:
     if not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
         raise ValueError(f"invalid port {port!r}: expected a number from 1 to 65535")
     return host, int(port)
+
+
+def split_listen_address(text: str) -> tuple[str, int]:
+    """The host and the port of `host:port`, `[host]:port`, `:port`, `*:port` or `port`, as servers take them. The host
+    is empty for all addresses, and port 0 is any free one. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if host == "*":
+        host = ""
+    if host.startswith("[") and host.endswith("]"):
+        host = str(ipaddress.IPv6Address(host[1:-1]))
+    elif ":" in host or "[" in host:
+        raise ValueError(f"{text!r} is not an address: expected [IPv6 address]:port")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise ValueError(f"invalid port {port!r}: expected a number from 0 to 65535")
+    return host, int(port)
+
+
+def join_listen_address(host: str, port: int) -> str:
+    """The text that `split_listen_address` takes apart."""
+    return join_host_port(host, port) if host else f":{port}"
 
 
 def local_address(sock: socket.socket) -> str:

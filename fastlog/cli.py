@@ -66,6 +66,10 @@ def _serve(options: argparse.Namespace) -> int:
     unknown = misspelt(sources)
     if unknown:
         say(f"unknown variables are ignored: {', '.join(unknown)}")
+    if settings.listen:
+        given = [str(origins[name].name) for name in ("SERVER_HOST", "SERVER_PORT") if origins[name] != DEFAULT]
+        if given:
+            say(f"{' and '.join(given)} {'is' if len(given) == 1 else 'are'} ignored, since LISTEN is set")
     if options.check:
         for variable, value in in_force(settings).items():
             print(f"{variable}={value}  # {origins[variable]}")

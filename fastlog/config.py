@@ -12,11 +12,14 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
+from fastlog.addresses import join_listen_address, split_listen_address
 from fastlog.entry import LEVELS, known_level
 from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_BUFFER_BYTES
 
 Input = Literal["json", "syslog", "gelf"]
 INPUTS: tuple[Input, ...] = get_args(Input)
+LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
+UNIX_PATH_MAX_BYTES = 107  # of a unix socket: sun_path has 108, and a NUL at its end
 Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
@@ -59,6 +62,13 @@ def _list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",")]
 
 
+def _listen(text: str) -> list[str]:
+    texts = _list(text)
+    if len(texts) > LISTEN_MAX:
+        raise ValueError(text)
+    return [join_listen_address(*split_listen_address(address)) for address in texts]
+
+
 def _inputs(text: str) -> list[str]:
     return list(dict.fromkeys(name.lower() for name in _list(text)))
 
@@ -79,6 +89,12 @@ def _path(text: str) -> str:
         raise ValueError(text)
     os.fsencode(text)  # a path that the system's encoding lacks, which is a ValueError, too
     return text
+
+
+def _unix_path(text: str) -> str:
+    if len(os.fsencode(text)) > UNIX_PATH_MAX_BYTES:
+        raise ValueError(text)
+    return _path(text)
 
 
 def _file_name(text: str) -> str:
@@ -133,6 +149,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "receiving", "UDP port; 0 picks a free one and prints it", "a whole number from 0 to 65535", ge=0, le=65535
         ),
     ] = DEFAULT_PORT
+    listen: Annotated[
+        tuple[str, ...],
+        _setting(
+            "receiving",
+            "all addresses to bind, in place of SERVER_HOST and SERVER_PORT; without a host: all of IPv4 and IPv6",
+            f"a comma-separated list of at most {LISTEN_MAX} of HOST:PORT, [IPv6]:PORT, :PORT or PORT",
+            parse=_listen,
+        ),
+    ] = ()
+    unix_socket: Annotated[
+        str,
+        _setting(
+            "receiving",
+            "path of a unix datagram socket to receive from as well; empty: none",
+            f"a path of at most {UNIX_PATH_MAX_BYTES} bytes without control characters",
+            parse=_unix_path,
+        ),
+    ] = ""
+    unix_socket_mode: Annotated[
+        str,
+        _setting(
+            "receiving",
+            "mode of UNIX_SOCKET: who may write to it may send",
+            "an octal number from 0000 to 0777",
+            pattern="^0?[0-7]{3}$",
+        ),
+    ] = "0666"
     inputs: Annotated[
         tuple[Input, ...],
         _setting(
@@ -401,6 +444,37 @@ def describe() -> list[Setting]:
 def describe_server() -> list[Setting]:
     """The settings of `fastlog serve`."""
     return [setting for setting in describe() if setting.group != "clients"]
+
+
+def listen_addresses(settings: Settings) -> list[tuple[str, int]]:
+    """The addresses in LISTEN, or SERVER_HOST and SERVER_PORT; the host is empty for all addresses."""
+    return [split_listen_address(text) for text in settings.listen] or [(settings.server_host, settings.server_port)]
+
+
+def listen_conflict(settings: Settings) -> str:
+    """Why two addresses in LISTEN exclude each other, in words; empty if none do."""
+    seen: list[tuple[str, int]] = []
+    for host, port in listen_addresses(settings):
+        text = join_listen_address(host, port)
+        for other, other_port in seen if port else ():
+            other_text = join_listen_address(other, other_port)
+            if port == other_port and host == other:
+                return f"{text} is there twice"
+            if port == other_port and (_covers(other, host) or _covers(host, other)):
+                return f"{other_text if _covers(other, host) else text} covers the other address of port {port}"
+        seen.append((host, port))
+    return ""
+
+
+def _covers(host: str, other: str) -> bool:
+    """Whether a socket bound to `host` leaves none of its port to one bound to `other`."""
+    if host == "":
+        return True
+    try:
+        address, version = ipaddress.ip_address(host), ipaddress.ip_address(other).version
+    except ValueError:  # names: the kernel will tell
+        return False
+    return address.is_unspecified and address.version == version
 
 
 def is_loopback(host: str) -> bool:

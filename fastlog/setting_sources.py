@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastlog.addresses import split_host_port
-from fastlog.config import HIDDEN, Setting, Settings, describe, describe_server, is_loopback, is_own_name
+from fastlog.config import (
+    HIDDEN,
+    Setting,
+    Settings,
+    describe,
+    describe_server,
+    is_loopback,
+    is_own_name,
+    listen_conflict,
+)
 from fastlog.errors import ConfigError
 
 PREFIX = "FASTLOG_"
@@ -64,6 +73,9 @@ def load_for_server(sources: Sequence[Source]) -> tuple[Settings, dict[str, Orig
             f"{name}={settings.log_filename!r} ({source}): fastlog gives such names to other files in LOG_DIR: "
             "rejects.jsonl*, .fastlog-*, *.NUMBER, *.new, *.torn, *.repaired, *.distrusted"
         )
+    if conflict := listen_conflict(settings):
+        name, source = origins["LISTEN"]
+        raise ConfigError(f"{name}={','.join(settings.listen)!r} ({source}): {conflict}")
     exposed = settings.dashboard_port is not None and not is_loopback(settings.dashboard_host)
     if exposed and not (settings.dashboard_token or settings.dashboard_no_token):
         name, source = origins["DASHBOARD_HOST"]

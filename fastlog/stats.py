@@ -16,7 +16,8 @@ MetricType = Literal["counter", "gauge", "summary"]
 class Metric(msgspec.Struct, frozen=True):
     """How a figure is shown in `/metrics`.
 
-    `name` is without the `_total` of a counter. A figure that is a table has its keys in `label`. A summary has one
+    `name` is without the `_total` of a counter. A figure that is a table has its keys in `label`, and one of each
+    struct in a list has there what tells the structs apart. A summary has one
     figure for each `quantile`. `convert` makes the base unit of Prometheus, such as seconds, from the figure's.
     """
 
@@ -217,14 +218,45 @@ class SyncState(msgspec.Struct, frozen=True):
 
 
 class ReceiveBuffer(msgspec.Struct, frozen=True):
+    """Of several UDP sockets, the one with the smallest buffer; 0 if there is no UDP socket."""
+
     wanted: Annotated[
-        int, figure("Bytes of receive buffer (`SO_RCVBUF`) asked for", gauge("fastlog_receive_buffer_wanted_bytes"))
+        int,
+        figure("Bytes of receive buffer (`SO_RCVBUF`) asked for", gauge("fastlog_receive_buffer_wanted_bytes")),
     ]
     granted: Annotated[int, figure("Bytes that the kernel granted", gauge("fastlog_receive_buffer_granted_bytes"))]
 
 
+class ListenerStats(msgspec.Struct, frozen=True):
+    """A socket that the server receives from."""
+
+    address: Annotated[str, figure("The address that the socket is bound to; a unix socket's path")]
+    kind: Annotated[Literal["udp", "unix"], figure("Its kind: `udp` or `unix`")]
+    datagrams: Annotated[
+        int,
+        figure("Datagrams received through this socket", counter("fastlog_listener_datagrams", "address")),
+    ]
+    kernel_drops: Annotated[
+        int | None,
+        figure(
+            "Datagrams that the kernel dropped at this socket, as in `losses.kernel_drops`, filtered ones included",
+            counter("fastlog_listener_kernel_dropped_datagrams", "address"),
+        ),
+    ]
+    receive_errors: Annotated[
+        int, figure("Errors of this socket", counter("fastlog_listener_receive_errors", "address"))
+    ]
+    receive_buffer: Annotated[
+        int | None, figure("Bytes of receive buffer that the kernel granted this socket; `null`: a unix socket")
+    ]
+    queue: Annotated[
+        int | None,
+        figure("Datagrams that the queue of a unix socket holds, before senders have to wait; `null`: it is not known"),
+    ]
+
+
 class SenderStats(msgspec.Struct, frozen=True):
-    address: Annotated[str, figure("The sender's address and port")]
+    address: Annotated[str, figure("The sender's address and port, or its process and user at a unix socket")]
     received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
     lost: Annotated[int, figure("Gaps in this sender's sequences, kernel drops included")]
     seconds_since_last: Annotated[float, figure("Seconds since this sender's last entry")]
@@ -309,6 +341,7 @@ class Stats(msgspec.Struct, frozen=True):
     disk: Disk
     sync: SyncState
     receive_buffer: ReceiveBuffer
+    listeners: Annotated[list[ListenerStats], figure("Every socket that the server receives from")]
     senders: Annotated[
         int, figure("Senders known now; one that is idle for an hour is forgotten", gauge("fastlog_senders"))
     ]

@@ -12,6 +12,7 @@ from benchmarks.parts.conftest import BURST
 from fastlog.config import Settings
 from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
@@ -61,7 +62,7 @@ class PriorityPath:
         self.loop = Loop()
         self.storage = storage
         settings = Settings(priority_sync=mode, flush_count=1, rejects_max_mb=0)
-        self.pipeline = Pipeline(settings, log, Listener(receiver, 4 << 20), self.loop, SyncPace(0.0))
+        self.pipeline = Pipeline(settings, log, Listeners([Listener(receiver, 4 << 20)]), self.loop, SyncPace(0.0))
         self.writer = self.pipeline.writer
 
     def send(self, datagrams):

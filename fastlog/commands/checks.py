@@ -32,7 +32,8 @@ from fastlog.config import Settings, in_force, is_loopback
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.listener import receive_buffer
 from fastlog.server.storage import Storage, best_storage
-from fastlog.stats import Stats
+from fastlog.server.unix_listener import QUEUE_ROOMY
+from fastlog.stats import ListenerStats, Stats
 from fastlog.stats_client import RefusedError, StrangerError, UnreachableError
 
 MB = 1_000_000
@@ -62,8 +63,8 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
 class Examined:
     """The server that is examined: its stats if it answers, else the settings that it would have.
 
-    `silence`: why there are no stats. `sockets`: those bound to its UDP port; None if the kernel's tables are closed
-    to this user.
+    `silence`: why there are no stats. `ports`: its UDP ports, and the sockets bound to each; None if the kernel's
+    tables are closed to this user.
     """
 
     def __init__(
@@ -71,11 +72,11 @@ class Examined:
         settings: Settings,
         stats: Stats | None,
         silence: UnreachableError | None,
-        sockets: list[BoundSocket] | None,
+        ports: dict[int, list[BoundSocket] | None],
     ) -> None:
         self.stats = stats
         self.silence = silence
-        self.sockets = sockets
+        self.ports = ports
         self.settings = stats.settings if stats else in_force(settings)
         self.directory = Path(settings.log_dir)
         if stats and exists_or_is_hidden(Path(stats.disk.log_file).parent):  # a container has paths of its own
@@ -85,6 +86,21 @@ class Examined:
     def answers(self) -> bool:
         """Whether a fastlog server answered, even if it refused its stats."""
         return self.stats is not None or isinstance(self.silence, RefusedError)
+
+    @property
+    def sockets(self) -> list[BoundSocket] | None:
+        """Those bound to any of its ports; None if they cannot be seen."""
+        found: list[BoundSocket] = []
+        for sockets in self.ports.values():
+            if sockets is None:
+                return None
+            found += sockets
+        return found
+
+    @property
+    def unix(self) -> list[ListenerStats]:
+        """Its unix sockets."""
+        return [listener for listener in self.stats.listeners if listener.kind == "unix"] if self.stats else []
 
     def number(self, variable: str) -> float:
         return float(self.settings[variable])
@@ -130,7 +146,7 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
     if sockets and all(found.pid is None for found in sockets):
         text = f"perhaps running, as {sockets[0].owner} has its port, but its dashboard does not answer: {why}"
         return Finding("server", "unknown", text, "sudo fastlog doctor")
-    if not url and server.settings["SERVER_PORT"] == "0":
+    if not url and 0 in server.ports:
         return Finding(
             "server", "problem", f"cannot be found: {why}, and SERVER_PORT is 0", "fastlog serve --port 5514"
         )
@@ -138,7 +154,7 @@ def _check_silent_server(server: Examined, url: str) -> Finding:
     if isinstance(server.silence, StrangerError):
         fix += f" --dashboard-port {(urlsplit(url).port or 80) % 65535 + 1}"
     if not url:
-        why = f"no fastlog server has port {server.settings['SERVER_PORT']}/udp"
+        why = f"no fastlog server has port {', '.join(map(str, server.ports))}/udp"
     return Finding("server", "problem", f"not running: {why}", fix)
 
 
@@ -154,32 +170,60 @@ def _listener_of(url: str) -> str:
     return found[0].owner if found else ""
 
 
-def check_port(server: Examined) -> Finding:
-    port = server.settings["SERVER_PORT"]
-    if port == "0":
+def check_port(server: Examined, port: int) -> Finding:
+    if port == 0:
         return Finding("port", "unknown", "SERVER_PORT is 0: the server takes any free port")
-    if server.sockets is None:
+    sockets = server.ports[port]
+    if sockets is None:
         return Finding("port", "unknown", f"{port}/udp: user {this_user()} may not read /proc/net/udp")
-    if not server.sockets:
+    if not sockets:
         if server.answers:
             return Finding(
                 "port", "unknown", f"{port}/udp: the server is in another network namespace, as in a container"
             )
         return Finding("port", "ok", f"{port}/udp is free")
-    others = [found for found in server.sockets if not found.is_fastlog]
+    others = [found for found in sockets if not found.is_fastlog]
     if not others or (server.answers and all(found.pid is None for found in others)):
-        return Finding("port", "ok", f"{port}/udp: fastlog, pid {server.sockets[0].pid or 'unknown'}")
+        return Finding("port", "ok", f"{port}/udp: fastlog, pid {sockets[0].pid or 'unknown'}")
     other = others[0]
     text = f"{port}/udp is in use by {other.owner}"
     if other.pid is None:  # it may well be fastlog
         return Finding("port", "unknown", text, f"sudo ss -ulpn 'sport = :{port}'")
-    fix = f"kill {other.pid}, or use another port: fastlog serve --port {int(port) % 65535 + 1}"
+    fix = f"kill {other.pid}, or use another port: fastlog serve --port {port % 65535 + 1}"
     return Finding("port", "problem", text, fix)
+
+
+def check_unix_socket(server: Examined) -> Finding:
+    """Whether a program can send to it, and whether its queue is long. Raises OSError."""
+    path = server.unix[0].address if server.unix else server.settings["UNIX_SOCKET"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            status: Literal["problem", "unknown", "ok"] = "unknown" if server.answers else "ok"
+            return Finding("unix socket", status, f"{path} does not exist here")
+        except ConnectionRefusedError:
+            return Finding(
+                "unix socket", "ok", f"{path} is left over from a server that has ended; the next one takes it"
+            )
+        except PermissionError:
+            text = f"user {this_user()} may not send to {path}, which has mode {os.stat(path).st_mode & 0o777:04o}"
+            return Finding("unix socket", "note", text, "fastlog serve --unix-socket-mode 0666")
+    queue = server.unix[0].queue if server.unix else None
+    if server.unix and (queue is None or queue < QUEUE_ROOMY):
+        return Finding(
+            "unix socket", "note", f"{path}: its queue holds {queue or 'few'} datagrams, so receiving costs more",
+            f"sudo sysctl -w net.unix.max_dgram_qlen={QUEUE_ROOMY}, then restart the server",
+        )  # fmt: skip
+    return Finding("unix socket", "ok", path)
 
 
 def check_receive_buffer(server: Examined) -> Finding:
     wanted = int(server.settings["RCVBUF_SIZE"])
     allowed = _read_number("/proc/sys/net/core/rmem_max")
+    if server.stats and not server.ports:
+        return Finding("receive buffer", "ok", "there is no UDP socket")
     if server.stats:
         granted = server.stats.receive_buffer.granted
         text = f"wanted {wanted} bytes, granted {granted}"

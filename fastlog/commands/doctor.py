@@ -11,7 +11,7 @@ from fastlog.commands import checks
 from fastlog.commands.bound_sockets import BoundSocket, udp_sockets
 from fastlog.commands.checks import Examined, Finding
 from fastlog.commands.terminal import PLAIN, visible, wants_colours
-from fastlog.config import Settings
+from fastlog.config import Settings, listen_addresses
 from fastlog.stats import Stats
 from fastlog.stats_client import StatsClient, UnreachableError
 
@@ -54,11 +54,12 @@ def _server_side(url: str | None, settings: Settings) -> Checks:
         stats = client.stats()
     except UnreachableError as error:
         silence = error
-    port = int(stats.settings["SERVER_PORT"]) if stats else settings.server_port
-    server = Examined(settings, stats, silence, _sockets_on(port))
+    ports = dict.fromkeys(_ports(settings, stats))
+    server = Examined(settings, stats, silence, {port: _sockets_on(port) for port in ports})
     return {
         "server": partial(checks.check_server, server, client.url),
-        "port": partial(checks.check_port, server),
+        **{f"port {port}" if len(ports) > 1 else "port": partial(checks.check_port, server, port) for port in ports},
+        **({"unix socket": partial(checks.check_unix_socket, server)} if settings.unix_socket or server.unix else {}),
         "receive buffer": partial(checks.check_receive_buffer, server),
         "kernel drops": partial(checks.check_kernel_drops, server),
         **({"losses": partial(checks.check_losses, stats)} if stats else {}),
@@ -67,6 +68,13 @@ def _server_side(url: str | None, settings: Settings) -> Checks:
         "disk space": partial(checks.check_space, server),
         "clock": checks.check_clock,
     }
+
+
+def _ports(settings: Settings, stats: Stats | None) -> list[int]:
+    """The UDP ports of the server."""
+    if stats is None:
+        return [port for _, port in listen_addresses(settings)]
+    return [int(listener.address.rpartition(":")[2]) for listener in stats.listeners if listener.kind == "udp"]
 
 
 def _sockets_on(port: int) -> list[BoundSocket] | None:

@@ -20,13 +20,13 @@ from fastlog._parse cimport (
 from fastlog.inputs._moment cimport LAST_DAY, USEC, read_moment, write_moment
 from fastlog.inputs._receipt cimport TIME_BYTES
 
-from fastlog.entry import LEVELS
-from fastlog.inputs.gelf import SEVERITIES, SEVERITY_LEVELS
+from fastlog.entry import ALIASES, LEVELS, SEVERITIES
 
 cdef extern from "_simd.h" nogil:
     ctypedef struct Window "fl_window":
         const uint8_t *at
     const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start, Window *window)
+    bint fl_eight_digits(const uint8_t *p, uint64_t *value)
 
 cdef extern from *:
     bint likely(bint) nogil  # Cython's macro: the compiler lays out the code for the test to be true
@@ -86,7 +86,7 @@ cdef struct Object:
     Member kept[MEMBERS_KEPT]
     unsigned int kept_count
     const uint8_t *behind
-    # The values of keys without an underscore and with one; the last one counts. A bit of `seen` for each that there is.
+    # The values of keys without an underscore and with one; the last one counts. A bit of `seen` for each there is.
     uint32_t seen[2]
     Text values[2][NAME_COUNT]
     # The most underscores before a name.
@@ -120,7 +120,7 @@ cdef int fill_tables() except -1:
         text = name.encode()
         severities[i].size = len(text)
         memcpy(severities[i].text, <const char *>text, len(text))
-        severities[i].level = LEVELS.index(SEVERITY_LEVELS[i])
+        severities[i].level = LEVELS.index(ALIASES[str(i)])
     for i, name in enumerate(LEVELS):
         text = b'{"level":"%b","message":' % name.encode()
         beginnings[i].size = len(text)
@@ -296,9 +296,18 @@ cdef inline Name name_of(const uint8_t *p, size_t size) noexcept nogil:
     return ANY_NAME
 
 
-cdef Text name_of_key(Member *member, uint8_t *decoded) noexcept nogil:
+cdef inline Text name_of_key(Member *member, uint8_t *decoded) noexcept nogil:
     """What is behind the key's underscores, which are counted: in the key, or in `decoded`, which has room for a name,
     if it is written with escapes. A name that is longer is NULL."""
+    cdef const uint8_t *key = member.key
+    cdef bint begins_so = key[0] == c'_'
+    if likely(not member.escaped and key[begins_so] != c'_' and member.key_end - key <= NAME_MAX_BYTES):
+        member.underscores = begins_so
+        return Text(key + begins_so, member.key_end)
+    return name_of_any_key(member, decoded)
+
+
+cdef Text name_of_any_key(Member *member, uint8_t *decoded) noexcept nogil:
     cdef const uint8_t *p = member.key
     cdef const uint8_t *end = member.key_end
     cdef Text name
@@ -468,6 +477,25 @@ cdef void take_digits(
     value[0] = min(value[0], TOO_LARGE)
 
 
+cdef inline bint read_usual_seconds(const uint8_t *p, const uint8_t *end, uint64_t *usec) noexcept nogil:
+    """Ten digits and a fraction, as nearly all senders write seconds, in a few steps; False for any other text."""
+    cdef uint64_t value
+    cdef unsigned int unit = USEC // 10
+    if end - p < 12 or p[0] == c'0' or p[10] != c'.' or not fl_eight_digits(p, &value):
+        return False
+    if not (c'0' <= p[8] <= c'9' and c'0' <= p[9] <= c'9'):
+        return False
+    usec[0] = (value * 100 + (p[8] - c'0') * 10 + (p[9] - c'0')) * USEC
+    p += 11
+    while p < end:
+        if not c'0' <= p[0] <= c'9':
+            return False
+        usec[0] += unit * (p[0] - c'0')
+        unit = unit // 10
+        p += 1
+    return True
+
+
 cdef bint read_timestamp(const Text *value, int64_t *usec) noexcept nogil:
     """Microseconds of Unix time, if the value is a moment: seconds as a number, or RFC 3339."""
     cdef uint8_t decoded[TIME_TEXT_MAX]
@@ -483,7 +511,7 @@ cdef bint read_timestamp(const Text *value, int64_t *usec) noexcept nogil:
         p, end = decoded, decoded + size
         if read_moment(p, end, usec):
             return True
-    if not read_number(p, end, 6, &number, &is_whole):
+    if not read_usual_seconds(p, end, &number) and not read_number(p, end, 6, &number, &is_whole):
         return False
     usec[0] = <int64_t>number
     return 0 < usec[0] <= LAST_USEC
@@ -522,20 +550,42 @@ cdef inline uint8_t *put(uint8_t *to, const void *text, size_t size) noexcept no
     return to + size
 
 
+cdef inline uint8_t *put_text(uint8_t *to, const uint8_t *p, size_t size) noexcept nogil:
+    """As `put`; most texts are short, and a call would take longer than to copy them."""
+    if size > 32:
+        memcpy(to, p, size)
+    elif size >= 16:
+        memcpy(to, p, 16)
+        memcpy(to + size - 16, p + size - 16, 16)
+    elif size >= 8:
+        memcpy(to, p, 8)
+        memcpy(to + size - 8, p + size - 8, 8)
+    elif size >= 4:
+        memcpy(to, p, 4)
+        memcpy(to + size - 4, p + size - 4, 4)
+    elif size:
+        to[0], to[size >> 1], to[size - 1] = p[0], p[size >> 1], p[size - 1]
+    return to + size
+
+
+cdef inline void fold(uint8_t *to, const uint8_t *end) noexcept nogil:
+    """CR and LF become blanks. Inside a string they would have been an error, so all of them are between tokens."""
+    while to < end:
+        if to[0] == c'\n' or to[0] == c'\r':
+            to[0] = c' '
+        to += 1
+
+
 cdef inline uint8_t *put_value(uint8_t *to, const Text *value) noexcept nogil:
-    cdef uint8_t *end = put(to, value.start, value.end - value.start)
+    cdef uint8_t *end = put_text(to, value.start, value.end - value.start)
     if value.start[0] == c'{' or value.start[0] == c'[':
-        # Inside a string a CR or LF would have been an error, so all of them are between tokens.
-        while to < end:
-            if to[0] == c'\n' or to[0] == c'\r':
-                to[0] = c' '
-            to += 1
+        fold(to, end)
     return end
 
 
 cdef inline uint8_t *put_quoted(uint8_t *to, const char *text, size_t size) noexcept nogil:
     to[0] = c'"'
-    to = put(to + 1, text, size)
+    to = put_text(to + 1, <const uint8_t *>text, size)
     to[0] = c'"'
     return to + 1
 
@@ -574,7 +624,9 @@ cdef inline uint8_t *put_member(uint8_t *to, Object *found, Member *member) noex
             to += more
     elif loses_underscore(found, member):
         key += 1 if key[0] == c'_' else 6
-    to = put(to, key, member.key_end - key)
+    if likely(member.value - member.key_end == 2 and member.value[0] != c'{' and member.value[0] != c'['):
+        return put_text(to, key, member.value_end - key)  # in compact JSON, with the colon
+    to = put_text(to, key, member.key_end - key)
     to = put(to, b'":', 2)
     value = Text(member.value, member.value_end)
     return put_value(to, &value)

@@ -8,16 +8,14 @@ import re
 
 import msgspec
 
-from fastlog.entry import level_of, members
+from fastlog.entry import SEVERITIES, level_of, members
 from fastlog.inputs.moment import moment_text, read_moment
 from fastlog.inputs.receipt import Receipt
 
-SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
-SEVERITY_LEVELS = tuple(map(level_of, SEVERITIES))
-# Of these names, the line of a GELF object has the server's own. A field that has one without an underscore gets one.
+# Of these names, the line of a GELF object has the server's own: a field that has one without an underscore gets one.
 RENAMED = frozenset({"level", "message", "app", "severity", "stamp", "received", "source", "sequence"})
-# A field that has one of these names behind an underscore keeps it: an entry that came as syslog may have such a key from
-# the server, or GELF gives the name another meaning.
+# A field that has one of these names behind an underscore keeps it: an entry that came as syslog may have such a key
+# from the server, or GELF gives the name another meaning.
 TAKEN = RENAMED | {
     "timestamp", "host", "facility", "pid", "msgid", "seqno", "sd", "charset", "id", "short_message",
 }  # fmt: skip

@@ -66,7 +66,7 @@ _TAGS = [
     re.compile(pattern)
     for pattern in (
         rf"({_NAME}+):()(?=[ \t\r\n]|\Z)",
-        rf"({_NAME_COLONS}+){_PID}:(?=[ \t\r\n]|\Z)",
+        rf"({_NAME}{_NAME_COLONS}*){_PID}:(?=[ \t\r\n]|\Z)",
         rf"({_NAME}+)\[([0-9]+)\](?=[ \t:]|\Z):?",
         rf"(%{_NAME}+):()",
     )

@@ -1,6 +1,6 @@
 # One drain of the socket: arena -> scan -> line buffer. This is the map of its state; _drain.pyx has the steps.
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cimport cython
 
@@ -9,16 +9,17 @@ from fastlog._parse cimport LEVEL_COUNT, Level, Piece
 from fastlog.inputs._chunks cimport WAITING_MAX, Chunks
 from fastlog.inputs._receipt cimport Receipt
 from fastlog.inputs._stamp cimport Stamping
-from fastlog.inputs._syslog cimport Zone
+from fastlog.inputs._syslog cimport ZonePeriods
 from fastlog.inputs._unpack cimport Unpacker
-from fastlog.server._address cimport Address
+from fastlog.server._address cimport Address, AddressKey
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
 from fastlog.server._rate_limit cimport Bucket, RateLimit
 from fastlog.server._rejects cimport RejectedInput
-from fastlog.server._socket cimport Acks, Admission, Arena
+from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena
+from fastlog.server._sockets cimport Sockets
 
 cdef enum:
     # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.
@@ -63,16 +64,17 @@ cdef struct Received:
     # Of the valid entries, those that came as syslog or GELF.
     uint64_t inputs[INPUT_COUNT]
 
-# How a drain waits for more datagrams, and what ends the wait: the socket is the first of those watched.
+# How a drain waits for more datagrams, and what ends the wait: the sockets are the last of those watched.
 cdef struct Waiting:
     Coalesce pace
-    pollfd watched[WATCHED_MAX + 1]
+    pollfd watched[WATCHED_MAX + SOCKETS_MAX]
     unsigned int watched_count
 
 
 @cython.final
 cdef class Intake:
     # These parts receive, store, reject and keep account; the server asks the readable ones for their figures.
+    cdef Sockets sockets
     cdef Arena arena
     cdef Admission admission
     cdef StoredHashes stored
@@ -91,7 +93,7 @@ cdef class Intake:
     cdef bint is_priority[LEVEL_COUNT]
     # Which formats are taken, and the time zone of syslog's stamps.
     cdef bint takes[INPUT_COUNT]
-    cdef Zone zone
+    cdef ZonePeriods zone
     # Which entries get words of the server.
     cdef Stamping stamping
 
@@ -104,6 +106,7 @@ cdef class Intake:
     # When the burst came, if that was asked already, and from whom the datagrams of the slot `receipt_slot` did.
     cdef Receipt receipt
     cdef unsigned int receipt_slot
+    cdef AddressKey receipt_sender
     # For each message in chunks that waits, who sent the last one.
     cdef Address chunk_senders[WAITING_MAX]
     # A note points into a message that was packed or in chunks.
@@ -122,12 +125,16 @@ cdef class Intake:
 
     cdef Received counted
     cdef Waiting waiting
-    # errno of the socket, when it failed.
+    # The socket that failed last, by its number, and its errno.
+    cdef readonly unsigned int failed
     cdef int failure
 
-    cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil
-    cdef Woken wait(self, int64_t ns, int fd) noexcept nogil
-    cdef int receive_and_scan(self, int fd) noexcept nogil
+    cdef int gather(self, bint receives, int64_t until_ns, int64_t priority_from_ns) noexcept nogil
+    cdef Woken wait(self, int64_t ns, bint for_datagrams) noexcept nogil
+    cdef int receive_and_scan(self, bint receives) noexcept nogil
+    cdef int receive(self) noexcept nogil
+    cdef int receive_in_turn(self) noexcept nogil
+    cdef bint begin_round(self) noexcept nogil
     cdef void begin_datagram(self) noexcept nogil
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
     cdef bint scan_other(self, size_t *scanned) noexcept nogil

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""One drain of the socket: arena -> scan -> line buffer, with the GIL released and no Python object for an entry.
+"""One drain of the sockets: arena -> scan -> line buffer, with the GIL released and no Python object for an entry.
 
 An entry leaves behind its stored form in the line buffer, and is counted. A priority entry also owes an ACK. Rejected
 input leaves a note that points into the arena. The server takes all of it over before the next drain.
@@ -8,13 +8,13 @@ input leaves a note that points into the arena. The server takes all of it over 
 import os
 
 from libc.errno cimport errno
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcpy, memset
 from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
-from fastlog._linux cimport POLLIN, ppoll, sched_yield
+from fastlog._linux cimport AF_UNIX, POLLIN, ppoll, sched_yield
 from fastlog._parse cimport (
     ACCEPTED,
     LEVEL_COUNT,
@@ -53,9 +53,9 @@ from fastlog.inputs._stamp cimport (
     unstamped_end,
     words_for,
 )
-from fastlog.inputs._syslog cimport is_syslog, syslog_line
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
-from fastlog.server._address cimport Address, AddressKey, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -63,7 +63,8 @@ from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED,
 from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
 from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, RATE, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._rejects cimport GELF as GELF_REASON
-from fastlog.server._socket cimport Acks, Admission, Arena, LocalAddress
+from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena, LocalAddress
+from fastlog.server._sockets cimport Source, begin_burst, next_due, watched_fd
 
 from fastlog.config import INPUTS, STAMPS
 from fastlog.entry import LEVELS
@@ -95,16 +96,18 @@ cpdef enum:
     RETRANSMIT_MS = 60_000
 
 cpdef enum:
-    # In place of a socket's descriptor: the drain takes only what the arena holds.
+    # In place of a socket's descriptor: the drain takes only what the arena holds; it takes from all sockets.
     NO_SOCKET = -1
+    ALL_SOCKETS = -2
 
 cpdef enum:
-    # Why a drain ended: nothing waits in the socket; what was taken must be handed on first; enough for one turn; the
+    # Why a drain ended: nothing waits in the sockets; what was taken must be handed on first; enough for one turn; a
     # socket is broken, which Python sees as an OSError.
     DRAINED, FULL, TURN_OVER, SOCKET_FAILED
 
 cdef double FAR_SEC = 1e9  # a time of the monotonic clock that never comes, and still fits an integer in nanoseconds
-globals()["DATAGRAM_OVERHEAD_BYTES"] = DATAGRAM_OVERHEAD_BYTES  # for Python: its .pxd has no module to export it
+# For Python: a .pxd without a module cannot export its constants.
+globals().update(DATAGRAM_OVERHEAD_BYTES=DATAGRAM_OVERHEAD_BYTES, SOCKETS_MAX=SOCKETS_MAX)
 
 
 cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
@@ -117,7 +120,8 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`. `stamp`: one of `config.STAMPS`. `limit`: how much of each host is taken; None: all of it.
+    of `config.INPUTS`. `stamp`: one of `config.STAMPS`. `syslog_zone`: as in SYSLOG_ZONE.
+    `limit`: how much of each host is taken; None: all of it.
     """
 
     def __cinit__(
@@ -128,6 +132,7 @@ cdef class Intake:
         uint64_t flush_count=1,
         inputs=INPUTS,
         stamp="never",
+        syslog_zone="",
         RateLimit limit=None,
     ):
         self.datagram_max = datagram_max
@@ -136,13 +141,15 @@ cdef class Intake:
         self.arena = Arena()
         self.lines = LineBuffer()
         self.acks = Acks()
+        self.acks.arena = self.arena
         self.stored = StoredHashes()
         self.limit = RateLimit() if limit is None else limit
         self.rejects = RejectedInput()
+        self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
         self.chunks = Chunks(os.urandom(16))
         self.unpacker = Unpacker()
-        for i in range(<unsigned int>WATCHED_MAX + 1):
+        for i in range(<unsigned int>WATCHED_MAX + SOCKETS_MAX):
             self.waiting.watched[i].events = POLLIN
         self.scratch = <uint8_t *>malloc(converted_room(CONVERTED_MAX_BYTES))
         if self.scratch == NULL:
@@ -163,13 +170,40 @@ cdef class Intake:
             raise ValueError(f"{len(watched)} file descriptors to watch instead of {WATCHED_MAX} at the most")
         self.waiting.pace.longest_ns = <int64_t>longest_usec * 1000
         self.waiting.pace.room_bytes = receive_buffer / 2
-        self.waiting.watched_count = len(watched) + 1
+        self.waiting.watched_count = len(watched)
         for i, fd in enumerate(watched):
-            self.waiting.watched[i + 1].fd = fd
+            self.waiting.watched[i].fd = fd
+
+    def listen(self, fds):
+        """From now on datagrams come from the sockets with these descriptors, which have numbers in this order."""
+        if len(fds) > SOCKETS_MAX:
+            raise ValueError(f"{len(fds)} sockets instead of {SOCKETS_MAX} at the most")
+        memset(&self.sockets, 0, sizeof(self.sockets))
+        self.acks.unix_sockets = 0
+        self.sockets.count = len(fds)
+        self.sockets.datagrams_before = self.counted.datagrams
+        for i, fd in enumerate(fds):
+            self.sockets.places[i].fd = fd
+
+    def is_unix(self, unsigned int number, bint hurries):
+        """The socket of that number is a unix socket; whether its senders are held up if a drain waits for more."""
+        self.sockets.places[number].is_unix, self.sockets.places[number].hurries = True, hurries
+        self.acks.unix_sockets |= <uint32_t>1 << number
+
+    def rest(self, unsigned int number, bint rests):
+        """Whether the socket of that number is not asked for datagrams for the moment."""
+        self.sockets.places[number].rests = rests
+
+    @property
+    def datagrams_by_socket(self):
+        """Datagrams so far of each socket, in the order of their numbers."""
+        begin_burst(&self.sockets, self.sockets.now, self.counted.datagrams)
+        return [self.sockets.places[i].datagrams for i in range(self.sockets.count)]
 
     def drain(self, int fd, double until=0.0, double priority_from=0.0):
-        """Takes datagrams until none waits (DRAINED), there is no room for more (FULL), or it has scanned enough for a
-        turn (TURN_OVER). Raises OSError.
+        """Takes datagrams from the socket `fd`, or from ALL_SOCKETS in turn, until none waits (DRAINED), there is no
+        room for more (FULL), or it has scanned enough for a turn (TURN_OVER). Raises OSError if a socket failed, whose
+        number is `failed` then.
 
         Up to `until` it also waits for more datagrams, until there is enough to hand over: FLUSH_COUNT entries, or a
         priority entry for which no ACK is owed. It waits here rather than in Python, so that a burst costs no turn of
@@ -177,8 +211,10 @@ cdef class Intake:
         watched file descriptor. Both times are seconds of the monotonic clock.
         """
         cdef int status
+        if fd >= 0 and not (self.sockets.count == 1 and self.sockets.places[0].fd == fd):
+            self.listen([fd])
         with nogil:
-            status = self.gather(fd, nanoseconds(until), nanoseconds(priority_from))
+            status = self.gather(fd != NO_SOCKET, nanoseconds(until), nanoseconds(priority_from))
         if status == SOCKET_FAILED:
             raise OSError(self.failure, os.strerror(self.failure))
         return status
@@ -197,7 +233,7 @@ cdef class Intake:
         """The same for the oldest waiting priority entry for which no ACK is owed."""
         return self.unawaited_since_ns / 1e9
 
-    cdef int gather(self, int fd, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
+    cdef int gather(self, bint receives, int64_t until_ns, int64_t priority_from_ns) noexcept nogil:
         cdef int64_t now = monotonic_ns(), began, wait = 0
         cdef int64_t end_ns = until_ns  # the latest end
         cdef int64_t due_ns = until_ns  # from here on it ends with the next burst
@@ -210,7 +246,7 @@ cdef class Intake:
                 sched_yield()
             before = self.counted.datagrams
             waited_before, unawaited_before = self.priority_waits, self.unawaited_waits
-            status = self.receive_and_scan(fd)
+            status = self.receive_and_scan(receives)
             now = monotonic_ns()
             if wait == 0:
                 note_woken(&self.waiting.pace, now, self.counted.datagrams, self.counted.bytes)
@@ -228,24 +264,31 @@ cdef class Intake:
                 return status
             wait = wait_ns(&self.waiting.pace, now, end_ns, self.counted.datagrams - before) if wait == 0 else 0
             if wait > 0:
-                if self.wait(wait, NO_SOCKET) == CALLED:
+                if self.wait(wait, False) == CALLED:
                     return status
-            elif self.wait(min(end_ns - now, <int64_t>PAUSE_NS), fd) != CAME:
+            elif self.wait(min(end_ns - now, <int64_t>PAUSE_NS), receives) != CAME:
                 return status
             now = monotonic_ns()
 
-    cdef Woken wait(self, int64_t ns, int fd) noexcept nogil:
-        """Waits until the time is over, a watched descriptor is readable, or a datagram comes to the socket `fd`."""
+    cdef Woken wait(self, int64_t ns, bint for_datagrams) noexcept nogil:
+        """Waits until the time is over, a watched descriptor is readable, or a datagram comes, if that is asked for."""
+        cdef pollfd *watched = &self.waiting.watched[self.waiting.watched_count]
         cdef timespec time
         cdef int ready
+        cdef unsigned int i
         time.tv_sec, time.tv_nsec = ns // 1_000_000_000, ns % 1_000_000_000
-        self.waiting.watched[0].fd = fd
-        ready = ppoll(self.waiting.watched, self.waiting.watched_count, &time, NULL)
+        for i in range(self.sockets.count):
+            watched[i].fd = watched_fd(&self.sockets.places[i], for_datagrams)
+        ready = ppoll(self.waiting.watched, self.waiting.watched_count + self.sockets.count, &time, NULL)
         if ready == 0:
             return QUIET
-        return CAME if ready == 1 and self.waiting.watched[0].revents else CALLED
+        for i in range(self.sockets.count):
+            if watched[i].revents:
+                self.sockets.due |= <uint32_t>1 << i
+                ready -= 1
+        return CAME if ready == 0 else CALLED
 
-    cdef int receive_and_scan(self, int fd) noexcept nogil:
+    cdef int receive_and_scan(self, bint receives) noexcept nogil:
         cdef size_t scanned = 0
         cdef int got
         while True:
@@ -269,19 +312,63 @@ cdef class Intake:
                 return DRAINED
             if scanned > DRAIN_BYTES:
                 return TURN_OVER
-            if fd == NO_SOCKET:
-                return DRAINED
-            got = self.arena.receive(fd)
+            got = self.receive() if receives else -1
             if got == -1:
                 return DRAINED
             if got < 0:
                 self.failure = errno
+                self.failed = self.sockets.now
                 return SOCKET_FAILED
             self.here.slot = 0
-            self.took_all = <unsigned int>got < self.arena.slot_count
             self.now_ms = monotonic_ns() // 1_000_000
             self.receipt.unix_usec = 0
             self.receipt_slot = NO_SLOT
+
+    cdef int receive(self) noexcept nogil:
+        """Takes the next burst. Returns how many slots it fills, -1 if no datagram waits, or -2 if the call failed
+        (errno)."""
+        cdef int got
+        if self.sockets.count != 1 or self.sockets.places[0].rests:
+            return self.receive_in_turn()
+        got = self.arena.receive(self.sockets.places[0].fd, self.sockets.places[0].is_unix)
+        self.took_all = 0 <= got < <int>self.arena.slot_count
+        return got
+
+    cdef int receive_in_turn(self) noexcept nogil:
+        """Takes the next burst of the socket whose turn it is."""
+        cdef const Source *source
+        cdef int got
+        cdef bint has_asked = False
+        while True:
+            if self.sockets.due == 0:
+                if has_asked or not self.begin_round():
+                    return -1
+                has_asked = True
+            begin_burst(&self.sockets, next_due(&self.sockets), self.counted.datagrams)
+            self.sockets.due &= ~(<uint32_t>1 << self.sockets.now)
+            source = &self.sockets.places[self.sockets.now]
+            got = self.arena.receive(source.fd, source.is_unix)
+            if got == -1:
+                continue  # what came was damaged, or another program took it
+            if got == <int>self.arena.slot_count:
+                self.sockets.has_more = True
+            self.took_all = got >= 0 and self.sockets.due == 0 and not self.sockets.has_more
+            return got
+
+    cdef bint begin_round(self) noexcept nogil:
+        """Each socket in which datagrams wait has a turn. False: there is none."""
+        cdef timespec no_time
+        cdef pollfd watched[SOCKETS_MAX]
+        cdef unsigned int i
+        no_time.tv_sec = no_time.tv_nsec = 0
+        self.sockets.has_more = False
+        for i in range(self.sockets.count):
+            watched[i].fd, watched[i].events = watched_fd(&self.sockets.places[i], True), POLLIN
+        if ppoll(watched, self.sockets.count, &no_time, NULL) > 0:
+            for i in range(self.sockets.count):
+                if watched[i].revents:
+                    self.sockets.due |= <uint32_t>1 << i
+        return self.sockets.due != 0
 
     cdef inline void begin_datagram(self) noexcept nogil:
         """Finds the next datagram of the slot, which holds several where the kernel hands them over coalesced."""
@@ -446,7 +533,7 @@ cdef class Intake:
         if to == NULL:
             to = self.scratch
         if input == SYSLOG:
-            size = syslog_line(p, end, receipt, &self.zone, to, &level)
+            size = syslog_line(p, end, receipt, &self.zone.zone, to, &level)
         else:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:
@@ -546,7 +633,9 @@ cdef class Intake:
             note_time(&self.receipt)
         if self.receipt_slot != self.here.slot:
             sender = key_of(&self.arena.senders[self.here.slot])
-            note_source(&self.receipt, &sender)
+            if self.receipt.source_size == 0 or not is_same(&sender, &self.receipt_sender):
+                note_source(&self.receipt, &sender)
+                self.receipt_sender = sender
             self.receipt_slot = self.here.slot
         return &self.receipt
 
@@ -573,8 +662,10 @@ cdef class Intake:
             number = self.stored.number_of(before)
             before.seen_ms = self.now_ms
             self.counted.duplicates += 1
+        if sender.any.sa_family == AF_UNIX and not self.arena.keep_sender(self.here.slot):
+            return before == NULL  # it has no address that an ACK could go to
         asked = self.arena.asked(self.here.slot)
-        self.acks.owe(piece.sequence, number, sender, &asked)
+        self.acks.owe(piece.sequence, number, sender, &asked, self.sockets.now)
         return before == NULL
 
     cdef inline void count(self, const Piece *piece) noexcept nogil:
@@ -622,6 +713,7 @@ cdef class Intake:
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""
         cdef Acks taken = self.acks
+        empty.arena, empty.unix_sockets = taken.arena, taken.unix_sockets
         self.acks = empty
         return taken
 

@@ -1,4 +1,5 @@
-# RATE_LIMIT: how much of what a host sends is taken. A host is an address without port.
+# RATE_LIMIT: how much of what a host sends is taken. A host is an address without port, or a user of a unix
+# socket.
 #
 # - A host has a bucket for ordinary input and one for priority entries. Each holds `burst` tokens at most, and gets
 #   `rate` more every second. An entry takes one token of its kind. Input that is rejected takes an ordinary one, and

@@ -6,7 +6,7 @@ It knows no sockets, and reads no clock. Its memory is fixed, and no call fails.
 
 import os
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -14,7 +14,7 @@ cimport cython
 
 from fastlog._linux cimport htobe64
 from fastlog.inputs._receipt cimport Receipt
-from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, is_unix, key_of, note_source
 
 from typing import NamedTuple
 
@@ -26,16 +26,17 @@ OTHERS = "others"  # in place of an address: hosts that have no buckets of their
 
 cdef str text_of_host(const AddressKey *key):
     cdef Receipt receipt
+    if is_unix(key):
+        return f"unix:uid={<uint32_t>key.high}"
     note_source(&receipt, key)
-    if receipt.host_size == 0:  # a sender on this machine, which has no address
-        return receipt.source[:receipt.source_size].decode()
     return receipt.source[receipt.host_at:receipt.host_at + receipt.host_size].decode()
 
 
 cdef bytes packed_of_host(const AddressKey *key):
-    """None: there is no address, or it may be that of another host on another link, too (RFC 4291, 2.5.6)."""
+    """None: there is no address that a filter could know, or it may be that of another host on another link, too (RFC
+    4291, 2.5.6)."""
     cdef uint64_t parts[2]
-    if key.scope_and_port or key.high >> 54 == 0xfe80 >> 6:
+    if is_unix(key) or key.scope_and_port or key.high >> 54 == 0xfe80 >> 6:
         return None
     parts[0], parts[1] = htobe64(key.high), htobe64(key.low)
     return (<const char *>parts)[:sizeof(parts)]
@@ -117,6 +118,8 @@ cdef class RateLimit:
         cdef Host *set
         cdef int way
         key.scope_and_port = key.scope_and_port >> 16 << 16
+        if is_unix(&key):  # a user may have any number of processes
+            key.low = 0
         if self.here != NULL and is_same(&self.here.key, &key):
             return self.here
         set = &self.hosts[hash_of(&key, self.secret) % (HOSTS_MAX // WAYS) * WAYS]

@@ -9,7 +9,7 @@ if no other does in time.
 """
 
 import math
-import socket
+from collections.abc import Sequence
 from typing import cast
 
 from fastlog.server._drain import Intake
@@ -63,12 +63,13 @@ class Group:
 
 
 class Commit:
-    """The two groups, and the socket through which ACKs leave. Moments are seconds of time.monotonic.
+    """The two groups, and the sockets through which ACKs leave. Moments are seconds of time.monotonic.
 
-    `waits_for_disk`: ACKs wait for the sync, not only for the write. `held`: the priority entries in memory.
+    `fds`: the sockets' descriptors, in the order of their numbers. `waits_for_disk`: ACKs wait for the sync, not only
+    for the write. `held`: the priority entries in memory.
     """
 
-    def __init__(self, intake: Intake, sock: socket.socket, waits_for_disk: bool, pace: SyncPace) -> None:
+    def __init__(self, intake: Intake, fds: Sequence[int], waits_for_disk: bool, pace: SyncPace) -> None:
         self.waits_for_disk = waits_for_disk
         self.held = Held(intake.priority_entries)
         self.gathering = Group(intake.acks)
@@ -79,7 +80,7 @@ class Commit:
         self.latency = LatencyMeter()
         self._groups = self.gathering, Group(Acks())
         self._intake = intake
-        self._socket = sock
+        self._fds = fds
         self._pace = pace
         self._unawaited_sec = UNAWAITED_SYNC_SEC
 
@@ -171,5 +172,5 @@ class Commit:
     def _send(self, group: Group, now: float) -> None:
         if group.acks.count:
             self.latency.add(max(now - group.since, 0.0), group.acks.count)
-            group.acks.send(self._socket.fileno())
+            group.acks.send(*self._fds)
         group.clear()

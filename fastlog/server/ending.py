@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import say
-from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import AsyncStorage, SyncsUnderWayError
@@ -36,9 +36,9 @@ def attempt(step: Callable[[], bool | None]) -> bool:
 class Ending:
     """From now on another signal means that nothing is to be waited for any more."""
 
-    def __init__(self, loop: Loop, storage: AsyncStorage, listener: Listener, pipeline: Pipeline) -> None:
+    def __init__(self, loop: Loop, storage: AsyncStorage, listeners: Listeners, pipeline: Pipeline) -> None:
         self._storage = storage
-        self._listener = listener
+        self._listeners = listeners
         self._pipeline = pipeline
         self._drops: int | None = None  # datagrams that the kernel dropped; None: unknown
         self._has_said_hanging = False  # the account is printed that may be the last
@@ -55,6 +55,7 @@ class Ending:
             self._count_drops,
             self._say_if_the_disk_hangs,  # before anything is written, since even that may hang then
             notify,
+            self._listeners.refuse,
             self._pipeline.receive_rest,
             self._store_rest,
             self._pipeline.writer.give_up,

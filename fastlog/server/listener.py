@@ -1,19 +1,18 @@
-"""A receiving socket: bound here or taken over from a service manager, and what the kernel reports about it.
+"""A UDP socket that the server receives from, and what the kernel reports about it.
 
 A socket that is taken over keeps the receive buffer that it was made with; one that is bound here asks for its own.
 """
 
 import contextlib
+import errno
 import math
-import os
 import socket
 import struct
-from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from fastlog.addresses import AddressError, join_host_port, local_address, resolve
+from fastlog.addresses import AddressError, local_address, resolve
 from fastlog.errors import StartError, say
 from fastlog.server.own_addresses import has_several
-from fastlog.server.socket_filter import take_off_own
 
 # The numbers are from asm-generic/socket.h and linux/udp.h; Python's socket module has no names for them.
 SO_RCVBUFFORCE = 33
@@ -33,20 +32,39 @@ WILDCARDS = ("0.0.0.0", "::", "::ffff:0.0.0.0")
 
 COUNTER_MASK = (1 << 32) - 1  # the kernel counts drops in 32 bits
 ERROR_SAID_SEC = 60.0  # time between two messages about errors of the socket, of which there may be many
-FIRST_HANDED_OVER = 3  # descriptor of the first socket handed over: SD_LISTEN_FDS_START of sd_listen_fds(3)
+PRIVILEGED_PORTS = 1024  # the first port that everybody may bind, unless a sysctl says otherwise
+NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # this kernel has none; it is turned off
 _MEMINFO = struct.Struct("=9I")  # nine counters; the ninth, SK_MEMINFO_DROPS, counts dropped datagrams (sock_diag.h)
+
+
+class ErrorsSaid:
+    """Errors of a socket, counted, and printed from time to time. `name` is that of the socket."""
+
+    def __init__(self, name: str) -> None:
+        self.count = 0
+        self._name = name
+        self._said_at = -math.inf
+
+    def note(self, error: OSError, now: float) -> None:
+        self.count += 1
+        if now - self._said_at >= ERROR_SAID_SEC:
+            self._said_at = now
+            say(f"cannot receive from {self._name}: {error.strerror}; still trying ({self.count} errors so far)")
 
 
 class Listener:
     """`wanted`: bytes of the receive buffer that the settings ask for."""
 
+    kind: ClassVar[Literal["udp"]] = "udp"
+    queue = None  # its receive buffer counts bytes
+
     def __init__(self, sock: socket.socket, wanted: int, *, handed_over: bool = False) -> None:
         self.socket = sock
+        self.address = local_address(sock)  # `192.0.2.1:514` or `[2001:db8::1]:514`
         self.handed_over = handed_over
         self.wanted = wanted
         self.granted = receive_buffer(sock)
-        self.errors = 0  # calls of the kernel to receive that failed
-        self._error_said_at = -math.inf
+        self._errors = ErrorsSaid(self.name)
         self._drops = 0  # all of them, though the kernel's counter wraps around
         self.how_to_grant = f"{'ReceiveBuffer=' if handed_over else 'sysctl -w net.core.rmem_max='}{wanted}"
         self.dropped_before = self.drops() if handed_over else 0  # a socket may be older than this process
@@ -57,66 +75,33 @@ class Listener:
         self.look_at_addresses()
 
     @classmethod
-    def bind(cls, host: str, port: int, wanted: int) -> "Listener":
-        """Binds a socket to `host` and `port`. Raises StartError."""
+    def bind(
+        cls,
+        host: str,
+        port: int,
+        wanted: int,
+        *,
+        setting: str = "SERVER_HOST and SERVER_PORT",
+        beside_ipv4: bool = False,
+    ) -> "Listener":
+        """Binds a socket to `host` and `port`; an empty host stands for all addresses of IPv4 and IPv6. `beside_ipv4`:
+        another socket has the port for IPv4. `setting` is where the address comes from. Raises StartError."""
+        if not host:
+            try:
+                return cls(_bound(socket.AF_INET6, ("::", port), wanted, beside_ipv4=False), wanted)
+            except OSError as error:
+                if error.errno not in NO_IPV6:
+                    raise _start_error(host, port, error, setting) from error
+                host = "0.0.0.0"
         try:
             family, address = resolve(host, port, socket.AI_PASSIVE)[0]
         except AddressError as error:
-            raise StartError(f"SERVER_HOST={host!r}: {error.reason}") from error
-        sock = socket.socket(family, socket.SOCK_DGRAM)
+            name = "SERVER_HOST" if setting.startswith("SERVER_HOST") else setting
+            raise StartError(f"{name}={host!r}: {error.reason}") from error
         try:
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            sock.setblocking(False)
-            _ask_receive_buffer(sock, wanted)
-            sock.bind(address)
+            return cls(_bound(family, address, wanted, beside_ipv4=beside_ipv4), wanted)
         except OSError as error:
-            sock.close()
-            raise StartError(
-                f"cannot listen on {host} port {port}/udp: {error.strerror}; set SERVER_HOST and SERVER_PORT"
-            ) from error
-        return cls(sock, wanted)
-
-    @classmethod
-    def take_over(cls, environment: Mapping[str, str], wanted: int) -> "Listener | None":
-        """Takes the bound socket that the service manager keeps for this process, by the protocol of sd_listen_fds(3).
-
-        Returns None if there is none. Raises StartError.
-        """
-        if environment.get("LISTEN_PID") != str(os.getpid()):
-            return None
-        count = environment.get("LISTEN_FDS", "")
-        if count != "1":
-            raise StartError(
-                f"LISTEN_FDS={count!r}: fastlog takes over exactly one socket; "
-                "leave one ListenDatagram= in the socket unit"
-            )
-        try:
-            sock = socket.socket(fileno=FIRST_HANDED_OVER)
-        except OSError as error:
-            raise StartError(
-                f"LISTEN_FDS=1, but descriptor {FIRST_HANDED_OVER} is not a socket: {error.strerror}"
-            ) from error
-        os.set_inheritable(FIRST_HANDED_OVER, False)
-        protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
-        is_udp = sock.family in (socket.AF_INET, socket.AF_INET6) and protocol == socket.IPPROTO_UDP
-        if not is_udp or sock.getsockname()[1] == 0:
-            kind = f"{sock.family.name} {sock.type.name}" + (" without an address" if is_udp else "")
-            sock.close()
-            raise StartError(
-                f"the socket handed over (LISTEN_FDS) is {kind}, not a bound UDP socket; "
-                "use ListenDatagram=PORT in the socket unit"
-            )
-        if peer := _peer(sock):
-            sock.close()
-            raise StartError(
-                f"the socket handed over (LISTEN_FDS) is connected to {peer}, and takes datagrams from nobody else; "
-                "use ListenDatagram=PORT in the socket unit"
-            )
-        sock.setblocking(False)
-        turn_reports_off(sock)
-        take_off_own(sock)
-        return cls(sock, wanted, handed_over=True)
+            raise _start_error(host, port, error, setting) from error
 
     def look_at_addresses(self) -> None:
         """To be called from time to time: this host may get another address. As long as it has one, an ACK can leave
@@ -129,9 +114,8 @@ class Listener:
             _report_asked_addresses(self.socket)
 
     @property
-    def address(self) -> str:
-        """`192.0.2.1:514` or `[2001:db8::1]:514`."""
-        return local_address(self.socket)
+    def name(self) -> str:
+        return f"{self.address}/udp"
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -146,12 +130,14 @@ class Listener:
         self._drops += (counter - self._drops) & COUNTER_MASK
         return self._drops
 
+    @property
+    def errors(self) -> int:
+        """Calls of the kernel to receive that failed."""
+        return self._errors.count
+
     def note_error(self, error: OSError, now: float) -> None:
         """Receiving failed."""
-        self.errors += 1
-        if now - self._error_said_at >= ERROR_SAID_SEC:
-            self._error_said_at = now
-            say(f"cannot receive from {self.address}/udp: {error.strerror}; still trying ({self.errors} errors so far)")
+        self._errors.note(error, now)
         turn_reports_off(self.socket)  # another program that has the socket, too, may have turned them on
 
     def close(self) -> None:
@@ -170,12 +156,30 @@ def turn_reports_off(sock: socket.socket) -> None:
             sock.setsockopt(level, option, 0)
 
 
-def _peer(sock: socket.socket) -> str | None:
-    """The address that the socket is connected to; None: it is not connected."""
+def _bound(family: int, address: Any, wanted: int, *, beside_ipv4: bool) -> socket.socket:
+    """Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
-        return join_host_port(*sock.getpeername()[:2])
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(beside_ipv4))
+        sock.setblocking(False)
+        _ask_receive_buffer(sock, wanted)
+        sock.bind(address)
     except OSError:
-        return None
+        sock.close()
+        raise
+    return sock
+
+
+def _start_error(host: str, port: int, error: OSError, setting: str) -> StartError:
+    fix = f"set {setting}"
+    if error.errno == errno.EACCES and 0 < port < PRIVILEGED_PORTS:
+        fix = (
+            f"ports below {PRIVILEGED_PORTS} need CAP_NET_BIND_SERVICE (in a unit of systemd: AmbientCapabilities=), "
+            f"or sysctl -w net.ipv4.ip_unprivileged_port_start={port}; or {fix}"
+        )
+    where = f"{host} port {port}/udp" if host else f"port {port}/udp"
+    return StartError(f"cannot listen on {where}: {error.strerror}; {fix}")
 
 
 def _ask_receive_buffer(sock: socket.socket, size: int) -> None:

@@ -9,7 +9,7 @@ import math
 import selectors
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from types import FrameType
 
@@ -87,9 +87,9 @@ class Loop:
         """Watches the source no longer, until `on_readable` names it again."""
         self._selector.unregister(source)
 
-    def sources_but(self, source: socket.socket) -> list[int]:
-        """The file descriptors of all sources that the loop watches, except this one."""
-        return [key.fd for key in self._selector.get_map().values() if key.fd != source.fileno()]
+    def sources_but(self, fds: Collection[int]) -> list[int]:
+        """The file descriptors of all sources that the loop watches, except these."""
+        return [key.fd for key in self._selector.get_map().values() if key.fd not in fds]
 
     def deadline(self, callback: Callback) -> Deadline:
         """A new deadline, clear at first."""

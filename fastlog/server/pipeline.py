@@ -1,4 +1,4 @@
-"""The path of a datagram, wired once: listener → intake → writer → log file; rejected input goes to rejects.jsonl.
+"""The path of a datagram, wired once: listeners → intake → writer → log file; rejected input goes to rejects.jsonl.
 
 A turn decides how long to wait for more datagrams, when to flush, and when to return to the loop. Nothing here knows
 the dashboard or signals.
@@ -8,17 +8,18 @@ import math
 from time import monotonic
 
 from fastlog.config import Settings, in_force, networks, rate_and_burst
-from fastlog.server._drain import DRAINED, FULL, NO_SOCKET, Intake
+from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, NO_SOCKET, Intake
 from fastlog.server._rate_limit import RateLimit
 from fastlog.server._socket import Admission
 from fastlog.server.commit import Commit, SyncPace
 from fastlog.server.drops import Drops
-from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import Rejects
 from fastlog.server.socket_filter import SocketFilter
 from fastlog.server.throttle import Throttle
+from fastlog.server.unix_listener import UnixListener
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
@@ -40,7 +41,7 @@ class Pipeline:
         self,
         settings: Settings,
         log: LogFile,
-        listener: Listener,
+        listeners: Listeners,
         loop: Loop,
         pace: SyncPace | None = None,
     ) -> None:
@@ -51,32 +52,41 @@ class Pipeline:
             settings.flush_count,
             settings.inputs,
             settings.stamp,
+            settings.syslog_zone,
             RateLimit(*rate_and_burst(settings)),
         )
+        self.intake.listen(listeners.fds)
+        for number, listener in enumerate(listeners.each):
+            if isinstance(listener, UnixListener):
+                self.intake.is_unix(number, listener.hurries)
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
-        commit = Commit(self.intake, listener.socket, settings.acks_wait_for_disk, pace or SyncPace())
-        self.drops = Drops(listener.drops)
-        filters = [SocketFilter(listener.socket)] if self.intake.limit.on else []
+        commit = Commit(self.intake, listeners.fds, settings.acks_wait_for_disk, pace or SyncPace())
+        self.drops = Drops(listeners.drops)
+        filters = [SocketFilter(listener.socket) for listener in listeners.udp if self.intake.limit.on]
         self.throttle = Throttle(self.intake.limit, filters, self.drops, loop, in_force(settings)["RATE_LIMIT"])
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
         rejects_bytes = int(settings.rejects_max_mb * MB)
         self.rejects = Rejects(self.intake.rejects, log.path.parent, rejects_bytes, loop)
-        self._listener = listener
+        self._listeners = listeners
         self._loop = loop
         self._receiving = True  # False: a turn takes only what the arena already holds
         self._flush_count = settings.flush_count
         self._flush_timeout_sec = settings.flush_timeout_sec
         self._next_turn = loop.deadline(self.turn)
         self._flush_due = loop.deadline(self.writer.flush)
-        self._receive_again = loop.deadline(self._watch_socket)
         self._chunks_due = loop.deadline(self._give_up_chunks)
-        self._watch_socket()
-        self.intake.wait_for_more(settings.coalesce_usec, listener.granted, loop.sources_but(listener.socket))
+        self._resting: list[int] = []  # the numbers of the sockets that rest
+        self._receive_again = loop.deadline(self._wake_sockets)
+        for fd in listeners.fds:
+            loop.on_readable(fd, self._on_readable)
+        self.intake.wait_for_more(
+            settings.coalesce_usec, listeners.granted or settings.rcvbuf_size, loop.sources_but(listeners.fds)
+        )
 
     def turn(self, now: float, until: float = 0.0) -> None:
-        """Drains the socket and hands over the entries, until no datagram waits or the turn is over. The first drain
+        """Drains the sockets and hands over the entries, until no datagram waits or the turn is over. The first drain
         waits for more datagrams up to `until`."""
         intake, writer = self.intake, self.writer
         while True:
@@ -129,16 +139,21 @@ class Pipeline:
         self.rejects.close()
 
     def _drain(self, until: float, priority_from: float) -> int:
-        """Drains the socket. Its errors are counted; most are over with the next call. After two in a row it rests."""
-        fd = self._listener.fileno() if self._receiving else NO_SOCKET
-        for _ in range(2):
+        """Drains the sockets. Their errors are counted; most are over with the next call. A socket that has two in a
+        row rests, and the others are served."""
+        which = ALL_SOCKETS if self._receiving else NO_SOCKET
+        failed: set[int] = set()
+        for _ in range(2 * len(self._listeners.fds)):
             try:
-                return self.intake.drain(fd, until, priority_from)
+                return self.intake.drain(which, until, priority_from)
             except OSError as error:
-                self._listener.note_error(error, monotonic())
-        if self._receive_again.at == math.inf:
-            self._loop.forget(self._listener.socket)
-            self._receive_again.set(monotonic() + RECEIVE_AGAIN_SEC)
+                number = self.intake.failed
+                self._listeners.each[number].note_error(error, monotonic())
+                if number in failed:
+                    self._rest(number)
+                failed.add(number)
+            if len(self._resting) == len(self._listeners.fds):
+                break
         return DRAINED
 
     def _set_chunks_due(self) -> None:
@@ -154,8 +169,18 @@ class Pipeline:
             self.rejects.write(now)
         self._set_chunks_due()
 
-    def _watch_socket(self, now: float = 0.0) -> None:
-        self._loop.on_readable(self._listener.socket, self._on_readable)
+    def _rest(self, number: int) -> None:
+        if number not in self._resting:
+            self._resting.append(number)
+            self._loop.forget(self._listeners.fds[number])
+            self.intake.rest(number, True)
+        self._receive_again.set_if_clear(monotonic() + RECEIVE_AGAIN_SEC)
+
+    def _wake_sockets(self, now: float) -> None:
+        for number in self._resting:
+            self.intake.rest(number, False)
+            self._loop.on_readable(self._listeners.fds[number], self._on_readable)
+        self._resting.clear()
 
     def _on_readable(self, now: float) -> None:
         self.turn(now, min(self._loop.next_at, now + self._flush_timeout_sec))

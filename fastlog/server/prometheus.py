@@ -1,5 +1,5 @@
 """The snapshot as Prometheus text, for `/metrics`, made from the declarations in stats.py. Label values come from
-closed sets, never from a sender."""
+closed sets and settings, never from a sender."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -41,8 +41,11 @@ class _Collector(Collector):
 
 
 def _look_up(stats: Stats, key: str) -> Any:
+    """The figure; of the structs in a list, a table with the figure of each."""
     value: Any = stats
     for name in key.split("."):
+        if isinstance(value, list):
+            return {item.address: getattr(item, name) for item in value if getattr(item, name) is not None}
         value = getattr(value, name)
     return value
 

@@ -15,13 +15,14 @@ from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
 from fastlog.server.ending import Ending, attempt
 from fastlog.server.linesfile import NotAFileError
-from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import MB, Pipeline
 from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
 from fastlog.server.storage import AsyncStorage, SyncsUnderWayError
+from fastlog.server.unix_listener import QUEUE_ROOMY
 from fastlog.stats import Health
 
 if TYPE_CHECKING:
@@ -40,9 +41,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         # First of all: what comes while the log is opened and repaired waits in the receive buffer.
-        self._listener = Listener.take_over(os.environ, settings.rcvbuf_size) or Listener.bind(
-            settings.server_host, settings.server_port, settings.rcvbuf_size
-        )
+        self._listeners = Listeners.open(settings, os.environ)
         self._loop = Loop()
         self._reopen = self._loop.deadline(self._on_reopen)
         # From here on, before the log file is opened: one that is renamed during a long start is opened anew.
@@ -60,11 +59,11 @@ class Server:
         self._storage_due = self._loop.deadline(self._on_storage_due)
         self._loop.on_readable(self._storage.source, self._storage.on_ready)
         with _start_errors(log.path):
-            self._pipeline = Pipeline(settings, log, self._listener, self._loop)
+            self._pipeline = Pipeline(settings, log, self._listeners, self._loop)
         self._dashboard = self._make_dashboard()
 
         now = time.monotonic()
-        self._reporter = Reporter(settings, self._listener, self._pipeline, self._sync_mode(), now)
+        self._reporter = Reporter(settings, self._listeners, self._pipeline, self._sync_mode(), now)
         self._on_tick_due(now)
         self._on_snapshot_asked(now)
 
@@ -75,7 +74,7 @@ class Server:
             self._loop.on_signal(number, self._loop.stop)
         sys.setswitchinterval(SWITCH_SEC)
         is_well = attempt(self._serve)
-        ending = Ending(self._loop, self._storage, self._listener, self._pipeline)
+        ending = Ending(self._loop, self._storage, self._listeners, self._pipeline)
         is_well = ending.run(self._manager.stopping) and is_well
         is_well = attempt(self._close) and is_well
         return 0 if is_well else 1
@@ -91,7 +90,7 @@ class Server:
 
     def _on_tick_due(self, now: float) -> None:
         self._tick_due.set(now + TICK_SEC)
-        self._listener.look_at_addresses()
+        self._listeners.look_at_addresses()
         try:
             self._reporter.tick(now)
             health, busy = self._reporter.health(now), self._reporter.rate > BUSY_RATE
@@ -153,14 +152,14 @@ class Server:
         return self._storage.mode if self._settings.acks_wait_for_disk else "none: acknowledged when written"
 
     def _introduce(self) -> None:
-        settings, listener = self._settings, self._listener
-        if listener.granted < listener.wanted:
+        settings, listeners = self._settings, self._listeners
+        if listeners.is_small:
             say(
-                f"receive buffer is {listener.granted} bytes, not the {listener.wanted} asked for: the kernel may drop "
-                f"bursts. To raise the limit: {listener.how_to_grant}"
+                f"receive buffer is {listeners.granted} bytes, not the {listeners.wanted} asked for: the kernel may "
+                f"drop bursts. To raise the limit: {listeners.how_to_grant}"
             )
-        else:
-            say(f"receive buffer is {listener.granted} bytes; {listener.wanted} were asked for")
+        elif listeners.udp:
+            say(f"receive buffer is {listeners.granted} bytes; {listeners.wanted} were asked for")
         self._pipeline.throttle.introduce()
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
@@ -178,22 +177,28 @@ class Server:
             say(f"the file system of {settings.log_dir} has no locks: never start a second server with this log file")
 
     def _say_ready(self) -> None:
-        listener, log = self._listener, self._pipeline.log
-        if listener.handed_over:
-            drops = "unknown" if listener.dropped_before is None else listener.dropped_before
-            say(
-                "using the socket passed by the service manager (SERVER_HOST and SERVER_PORT are ignored); "
-                f"drops so far: {drops}"
-            )
-        address, path = listener.address, log.path
-        say(f"listening on {address}/udp, writing to {path}")
+        listeners, log = self._listeners, self._pipeline.log
+        if listeners.handed_over:
+            drops = "unknown" if listeners.dropped_before is None else listeners.dropped_before
+            count = len(listeners.handed_over)
+            sockets = "the socket" if count == 1 else f"the {count} sockets"
+            ignored = "LISTEN is" if self._settings.listen else "SERVER_HOST and SERVER_PORT are"
+            say(f"using {sockets} passed by the service manager ({ignored} ignored); drops so far: {drops}")
+        for listener in listeners.unix:
+            if listener.hurries:
+                say(
+                    f"the queue of {listener.name} holds {listener.queue or 'few'} datagrams, so receiving costs more. "
+                    f"To have a longer one: sysctl -w net.unix.max_dgram_qlen={QUEUE_ROOMY}, then restart the server"
+                )
+        path = log.path
+        say(f"listening on {listeners.names}, writing to {path}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
         http = (self._dashboard.url or "unavailable") if self._dashboard else "off"
-        say(f"ready udp={address} http={http} log={path}")
+        say(f"ready {listeners.addresses} http={http} log={path}")
 
     def _close(self) -> None:
         self._pipeline.close()
-        self._listener.close()
+        self._listeners.close()
         with contextlib.suppress(SyncsUnderWayError):
             self._storage.shut_down()
         self._loop.close()

@@ -16,7 +16,7 @@ from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.commit import Commit
-from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
@@ -25,6 +25,7 @@ from fastlog.stats import (
     ChunkStats,
     Disk,
     Health,
+    ListenerStats,
     LossAges,
     Losses,
     Process,
@@ -58,9 +59,11 @@ class LossCounts(NamedTuple):
 class Reporter:
     """Moments are in seconds of time.monotonic."""
 
-    def __init__(self, settings: Settings, listener: Listener, pipeline: Pipeline, sync_mode: str, now: float) -> None:
+    def __init__(
+        self, settings: Settings, listeners: Listeners, pipeline: Pipeline, sync_mode: str, now: float
+    ) -> None:
         self._in_force = in_force(settings)
-        self._listener = listener
+        self._listeners = listeners
         self._intake = pipeline.intake
         self._writer = pipeline.writer
         self._log = pipeline.log
@@ -72,7 +75,7 @@ class Reporter:
         self._started = now
         self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
-        self._dropped_before = listener.dropped_before or 0
+        self._dropped_before = listeners.dropped_before or 0
         self._losses = {name: LossMeter() for name in LossAges.__struct_fields__}
         self._losses["kernel_drops"] = LossMeter(self._dropped_before)
 
@@ -118,11 +121,12 @@ class Reporter:
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
             chunks=_chunks(intake.chunks),
-            receive_errors=self._listener.errors,
+            receive_errors=self._listeners.errors,
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
-            receive_buffer=ReceiveBuffer(wanted=self._listener.wanted, granted=self._listener.granted),
+            receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
+            listeners=self._listener_stats(),
             senders=ledger["senders"],
             senders_pushed_out=ledger["pushed_out"],
             sender_restarts=ledger["restarts"],
@@ -151,10 +155,10 @@ class Reporter:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
-        if self._listener.granted < self._listener.wanted:
+        if self._listeners.is_small:
             warnings.append(
-                f"receive buffer is {self._listener.granted} bytes, not the {self._listener.wanted} asked for; "
-                f"to raise the limit: {self._listener.how_to_grant}"
+                f"receive buffer is {self._listeners.granted} bytes, not the {self._listeners.wanted} asked for; "
+                f"to raise the limit: {self._listeners.how_to_grant}"
             )
         return Health("degraded" if reasons else "ok", reasons, warnings)
 
@@ -168,6 +172,20 @@ class Reporter:
         )
         notes = [f"warning: {warning}" for warning in (*health.warnings, *warnings)]
         return "; ".join([figures, *health.reasons, *notes])
+
+    def _listener_stats(self) -> list[ListenerStats]:
+        return [
+            ListenerStats(
+                address=printable(listener.address),
+                kind=listener.kind,
+                datagrams=datagrams,
+                kernel_drops=listener.drops(),
+                receive_errors=listener.errors,
+                receive_buffer=listener.granted,
+                queue=listener.queue,
+            )
+            for listener, datagrams in zip(self._listeners.each, self._intake.datagrams_by_socket, strict=True)
+        ]
 
     def _count_losses(self) -> LossCounts:
         ledger, rejected = self._intake.ledger.totals(), self._intake.rejects.counts

@@ -6,6 +6,9 @@
  * knows these modules as built-in ones, so the modules built in place are neither used nor changed. Its targets:
  *
  *     fuzz_scanner.pyx   calls the scanner on the input; checks what it says; compares some with the reference decoder
+ *     fuzz_gelf.pyx      makes entries of the GELF objects in the input; checks them as much
+ *     fuzz_unpack.pyx    unpacks the input, and what it makes of the input; compares it with the reference
+ *     fuzz_chunks.pyx    takes the chunks that the input names; checks the table of messages; compares some as much
  *     receive.py         sends the input as datagrams to an Intake over loopback; compares all with the reference
  *
  * build.py builds the program, run.py makes the first inputs and the dictionary from the tests' own and runs it. A
@@ -20,16 +23,22 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "fuzz_scanner.h"
+/* build.py writes both lists. */
+#define MODULE(full_name, name) PyMODINIT_FUNC PyInit_##name(void);
+#include "modules.inc"
+#undef MODULE
+#define TARGET(name) PyMODINIT_FUNC PyInit_fuzz_##name(void); int fuzz_##name(const uint8_t *data, size_t size);
+#include "targets.inc"
+#undef TARGET
 
-PyMODINIT_FUNC PyInit__parse(void);
-PyMODINIT_FUNC PyInit__socket(void);
-PyMODINIT_FUNC PyInit__duplicates(void);
-PyMODINIT_FUNC PyInit__ledger(void);
-PyMODINIT_FUNC PyInit__lines(void);
-PyMODINIT_FUNC PyInit__rejects(void);
-PyMODINIT_FUNC PyInit__rate_limit(void);
-PyMODINIT_FUNC PyInit__drain(void);
+static const struct {
+  const char *name, *module;
+  int (*check)(const uint8_t *data, size_t size);
+} TARGETS[] = {
+#define TARGET(name) {#name, "fuzz_" #name, fuzz_##name},
+#include "targets.inc"
+#undef TARGET
+};
 
 /* Some versions of Python look for built-in modules outside packages only. */
 static const char FIND_BUILT_IN[] =
@@ -40,7 +49,8 @@ static const char FIND_BUILT_IN[] =
     "        return BuiltinImporter.find_spec(name)\n"
     "sys.meta_path.insert(0, Finder)\n";
 
-static PyObject *receive_check; /* NULL: the target is the scanner */
+static PyObject *receive_check; /* the receive path's target; NULL: it is the next one */
+static int (*check)(const uint8_t *data, size_t size);
 
 const char *__asan_default_options(void) {
   /* Python leaves its own objects to the end of the process: leaks look the same. A larger quarantine only
@@ -62,15 +72,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   memory.allocator = PYMEM_ALLOCATOR_MALLOC; /* Python's own pools would hide its objects' ends from ASan */
   Py_PreInitialize(&memory);
 
-  PyImport_AppendInittab("fastlog._parse", PyInit__parse);
-  PyImport_AppendInittab("fastlog.server._socket", PyInit__socket);
-  PyImport_AppendInittab("fastlog.server._duplicates", PyInit__duplicates);
-  PyImport_AppendInittab("fastlog.server._ledger", PyInit__ledger);
-  PyImport_AppendInittab("fastlog.server._lines", PyInit__lines);
-  PyImport_AppendInittab("fastlog.server._rejects", PyInit__rejects);
-  PyImport_AppendInittab("fastlog.server._rate_limit", PyInit__rate_limit);
-  PyImport_AppendInittab("fastlog.server._drain", PyInit__drain);
-  PyImport_AppendInittab("fuzz_scanner", PyInit_fuzz_scanner);
+#define MODULE(full_name, name) PyImport_AppendInittab(full_name, PyInit_##name);
+#include "modules.inc"
+#undef MODULE
+#define TARGET(name) PyImport_AppendInittab("fuzz_" #name, PyInit_fuzz_##name);
+#include "targets.inc"
+#undef TARGET
 
   PyConfig config;
   PyConfig_InitPythonConfig(&config);
@@ -83,19 +90,25 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
   if (PyRun_SimpleString(FIND_BUILT_IN) < 0) abort();
 
   const char *target = getenv("FASTLOG_FUZZ");
-  if (target && strcmp(target, "receive") == 0) {
+  if (!target) target = TARGETS[0].name;
+  if (strcmp(target, "receive") == 0) {
     PyObject *module = PyImport_ImportModule("tests.fuzz.receive");
     receive_check = module ? PyObject_GetAttrString(module, "check") : NULL;
     if (!receive_check) give_up();
-  } else if (!PyImport_ImportModule("fuzz_scanner")) {
-    give_up();
+    return 0;
   }
+  for (size_t i = 0; i < sizeof(TARGETS) / sizeof(TARGETS[0]); i++) {
+    if (strcmp(target, TARGETS[i].name) != 0) continue;
+    if (!PyImport_ImportModule(TARGETS[i].module)) give_up();
+    check = TARGETS[i].check;
+  }
+  if (!check) abort();
   return 0;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (!receive_check) {
-    if (fuzz_scanner(data, size) < 0) give_up();
+    if (check(data, size) < 0) give_up();
     return 0;
   }
   PyObject *done = PyObject_CallFunction(receive_check, "y#", (const char *)data, (Py_ssize_t)size);

@@ -4,18 +4,22 @@ What the fuzzer kept of earlier runs (build/fuzz/kept) is where the next one beg
 """
 
 import argparse
+import gzip
 import os
 import subprocess
 import sys
+import zlib
 from hashlib import sha256
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from fastlog.inputs import gelf
 from tests.fuzz.receive import BETWEEN, FILLERS
-from tests.helpers.cases import CASES, GOOD, GOOD_2, nested
+from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, nested
 from tests.unit.test_scanner_agrees import TOKENS
 
+GELF_TOKENS = [f'"{key}":'.encode() for name in gelf.TAKEN for key in (name, f"_{name}")]
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "build/fuzz"
 CORPUS = ROOT / "tests/fuzz/corpus"
@@ -25,6 +29,9 @@ CORPUS = ROOT / "tests/fuzz/corpus"
 PARTS = {
     "scanner": ("scanner", ["-max_len=4096"]),
     "long": ("scanner", ["-max_len=65507", "-len_control=0"]),
+    "gelf": ("gelf", ["-max_len=2048"]),
+    "unpack": ("unpack", ["-max_len=1024"]),
+    "chunks": ("chunks", ["-max_len=512"]),
     "receive": ("receive", ["-max_len=1024"]),
 }
 # An input that takes longer hangs. It is far more than any input takes, since the machine itself may stall for a while.
@@ -36,10 +43,17 @@ def seeds() -> dict[str, list[bytes]]:
     datagrams = [datagram for _, datagram, _ in CASES]
     entries = b"\n".join([GOOD, GOOD_2, nested(64), b'{"level":"INFO","message":\r\n"m"}', b"x"])
     message = b'{"level":"INFO","message":"%s"}' % (b"0123456789abcdef" * 4000)
+    objects = [piece for _, _, pieces in GELF for kind, piece in pieces if kind == "gelf"]
     return {
         "scanner": datagrams,
+        "gelf": objects + GELF_OBJECTS,
+        "unpack": [b"\0" + pack(GOOD) for pack in (zlib.compress, gzip.compress)]
+        + [bytes([how, 5, 1]) + GOOD for how in (2, 3, 130, 131, 30, 31)]
+        + [b"\1\0\0" + zlib.compress(GOOD, level)[2:-4] for level in range(4)],
+        "chunks": [bytes([1, 8, 0, 0, 1, 8, 1, 0]), bytes([1, 20, 2, 9, 1, 16, 0, 0, 1, 16, 1, 0, 2, 0, 0, 255])]
+        + [b"".join(bytes([n & 255, 15, n & 1, 40]) for n in range(count)) for count in (33, 100, 128)],
         "long": [message, b"[" * 65507, b'{"":' * 16000, entries * 100, b'"\\u0041' * 10000, b" \n" * 30000],
-        "receive": [b"\x00\x00\x01" + datagram for datagram in datagrams]
+        "receive": [b"\x00\x00\x01" + datagram for datagram in [*datagrams, *map(zlib.compress, datagrams)]]
         + [bytes([how, 0, 9]) + BETWEEN.join(datagrams[how::16]) for how in range(16)]
         + [bytes([how, filler, 255]) + BETWEEN.join([GOOD, GOOD_2] * 5) for how in (1, 15) for filler in FILLERS],
     }
@@ -55,7 +69,9 @@ def write_seeds(part: str) -> Path:
 
 def write_dictionary() -> Path:
     path = OUT / "tokens.dict"
-    words = ["".join(f"\\x{byte:02x}" for byte in token) for token in [*TOKENS, BETWEEN] if len(token) <= 64]
+    words = [
+        "".join(f"\\x{byte:02x}" for byte in token) for token in [*TOKENS, *GELF_TOKENS, BETWEEN] if len(token) <= 64
+    ]
     path.write_text("".join(f'"{word}"\n' for word in words))
     return path
 

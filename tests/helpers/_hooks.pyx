@@ -12,8 +12,9 @@ from fastlog._parse cimport ACCEPTED, Level, Piece, Reason, begin, next_piece, r
 from fastlog.client cimport _native
 from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._moment cimport read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
@@ -200,15 +201,42 @@ def scan_many(list datagrams not None):
     return accepted
 
 
-def owe(Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0):
-    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave from `source`, which need not
-    be an address of this host."""
+def convert_syslog_many(list datagrams not None):
+    """Converts syslog messages to a scratch buffer; returns how many bytes their lines have."""
+    cdef uint8_t *scratch = <uint8_t *>malloc(converted_room(SCRATCH_BYTES))
+    cdef const uint8_t *p
+    cdef size_t size, written = 0
+    cdef bytes datagram
+    cdef Receipt receipt
+    cdef Level level
+    cdef ZonePeriods zone = ZonePeriods("")
+    receipt.second.second = -1
+    note_time(&receipt)
+    memcpy(receipt.source, <const char *>b"192.0.2.17:40312", 16)
+    receipt.source_size, receipt.host_at, receipt.host_size = 16, 0, 10
+    for datagram in datagrams:
+        p = datagram
+        size = len(datagram)
+        if size <= SCRATCH_BYTES:
+            with nogil:
+                if is_syslog(p, p + size):
+                    written += syslog_line(p, p + size, &receipt, &zone.zone, scratch, &level)
+    free(scratch)
+    return written
+
+
+def owe(
+    Acks acks not None, uint64_t sequence, str address not None, uint16_t port, str source=None, uint64_t number=0,
+    uint32_t by=0,
+):
+    """An ACK is owed to that IPv4 address for the entry of that number, and is to leave by the socket of the number
+    `by`, from `source`, which need not be an address of this host."""
     cdef Address to = parsed(address, port)
     cdef LocalAddress local
     cdef bytes raw = b"" if source is None else socket.inet_pton(socket.AF_INET6, f"::ffff:{source}")
     memset(&local, 0, sizeof(local))
     memcpy(local.ipv6, <const char *>raw, len(raw))
-    acks.owe(sequence, number, &to, &local)
+    acks.owe(sequence, number, &to, &local, by)
 
 
 def limit_reports(Intake intake not None, size_t size):
@@ -301,6 +329,26 @@ def c_gelf(bytes data not None, receipt not None):
         return (LEVELS[<int>level], line[:size]) if size else REASON_NAMES[<int>reason]
     finally:
         free(line)
+
+
+def c_gelf_many(list objects not None, receipt not None):
+    """Converts the objects to a scratch buffer; returns the sum of the lines' sizes."""
+    cdef uint8_t scratch[SCRATCH_BYTES]
+    cdef Receipt noted
+    cdef const uint8_t *p
+    cdef const uint8_t *end
+    cdef Level level
+    cdef Reason reason
+    cdef size_t total = 0
+    cdef bytes data
+    fill_receipt(&noted, receipt)
+    for data in objects:
+        p = data
+        end = p + len(data)
+        if converted_room(end - p) <= SCRATCH_BYTES:
+            with nogil:
+                total += gelf_line(p, end, &noted, scratch, &level, &reason)
+    return total
 
 
 cdef int fill_receipt(Receipt *noted, receipt) except -1:

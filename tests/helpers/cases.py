@@ -259,3 +259,15 @@ TIMESTAMPS: list[tuple[bytes, bool]] = [
     (b'"timestamp":"","timestamp":"07:00",', True),
     (b'"timestamp":5.5,"timestamp":"07:00",', True),
 ]
+
+# GELF objects as libraries send them, and odd ones.
+GELF_OBJECTS: list[bytes] = [
+    b'{"version":"1.1","host":"web1","short_message":"card refused","timestamp":1795680684.4336405,"level":3,"_order":1093}',
+    b'{"version":"1.0","host":"vm","short_message":"slow","timestamp":1795680684.43,"level":4,"facility":"shop","line":3,"_pid":1}',
+    b'{"version":"1.1","host":"vm","short_message":"paid","timestamp":1.495e+09,"level":6,"_container_name":"shop","_tag":"4c"}',
+    b'{"short_message":"s","level":"warn","level":3.0,"timestamp":"2026-11-26T08:00:00.5+02:00","_app":"a","app":"b"}',
+    b'{"message":"m","version":"1.1","host":null,"level":99,"_level":1,"source":1,"__source":2,"stamp":[\n1]}',
+    b'{"short_message":"\\u00e9","\\u005fx":1,"x":{"a":"}\\"]"},"_\\ud83d\\ude00":2,"_id":3,"_":4,"timestamp":"1.5e9"}',
+    b'{"short_message":"s",' + b",".join(b'"_f%d":%d' % (n, n) for n in range(60)) + b',"f7":1,"level":"\\u0033"}',
+    b'{"short_message":"s",' + b",".join(b'"f%d":%d' % (n, n) for n in range(34)) + b',"_x":1,"timestamp":0.17956e10}',
+]

@@ -15,6 +15,7 @@ from typing import Any
 
 from fastlog.config import Settings
 from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
@@ -96,7 +97,7 @@ class ModelServer:
             self.losses_of_memory += 1
         self._loop = Loop()
         log = LogFile(Storage(), self._directory, NAME, 10**9, 0)
-        self._pipeline = Pipeline(SETTINGS[kind], log, self._listener, self._loop)
+        self._pipeline = Pipeline(SETTINGS[kind], log, Listeners([self._listener]), self._loop)
         self.host = host
         self.levels, self.longest = KINDS[kind]
         self.is_stopped = False

@@ -11,6 +11,7 @@ from time import monotonic
 from fastlog.config import Settings
 from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
@@ -227,6 +228,7 @@ class Harness:
         self.sent: list[bytes] = []
         self.acked: list[int] = []
         self.listener = Listener.bind("127.0.0.1", 0, 1 << 20)
+        self.listeners = Listeners([self.listener])
         self._clients: list[socket.socket] = []
         self._client = self.another_sender()
         self.log = LogFile(storage, directory, "server.log", limit, backups)
@@ -239,7 +241,7 @@ class Harness:
             rejects_max_mb=0,
             stamp="never",
         )
-        self.pipeline = Pipeline(settings, self.log, self.listener, self.loop, pace or SyncPace(0.0))
+        self.pipeline = Pipeline(settings, self.log, self.listeners, self.loop, pace or SyncPace(0.0))
         self.intake = self.pipeline.intake
         self.writer = self.pipeline.writer
         self.commit = self.writer.commit

@@ -26,6 +26,7 @@ from fastlog.config import Settings
 from fastlog.server import found_files, held, logfile, repair, writer
 from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener
+from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
@@ -168,7 +169,7 @@ class Server:
         self.log = LogFile(disk, disk.directory, NAME, sizes.limit, sizes.backups)
         self.loop = Loop()
         try:
-            self.pipeline = Pipeline(sizes.settings(), self.log, listener, self.loop, sizes.pace())
+            self.pipeline = Pipeline(sizes.settings(), self.log, Listeners([listener]), self.loop, sizes.pace())
         except (OSError, Died):
             self.close()
             raise

@@ -97,10 +97,11 @@ class Server:
             },
         )
         ready = self.wait_for_message("fastlog: ready ")
-        port, dashboard_port = re.search(
-            r" udp=\S+:(\d+) http=(?:http://\S+:(\d+)/|off|unavailable) log=", ready
+        addresses, dashboard_port = re.search(
+            r" udp=(\S+)(?: unix=.*)? http=(?:http://\S+:(\d+)/|off|unavailable) log=", ready
         ).groups()
-        self.port = int(port)
+        self.ports = [int(address.rpartition(":")[2]) for address in addresses.split(",") if ":" in address]
+        self.port = self.ports[0] if self.ports else None
         self.dashboard_port = dashboard_port and int(dashboard_port)  # None: there is no dashboard
 
     def wait_for_message(self, text: str) -> str:

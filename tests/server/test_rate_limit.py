@@ -1,5 +1,6 @@
 """RATE_LIMIT: a sender that floods gets what it may have, and others do not notice it."""
 
+import os
 import socket
 import struct
 
@@ -195,3 +196,17 @@ def test_a_full_receive_buffer_counts_as_such_while_there_is_a_filter(start, clo
     after = eventually(server.stats, lambda stats: stats["losses"]["kernel_drops"] > dropped + 900)
     flood.end()
     assert after["health"]["status"] == "degraded"
+
+
+def test_a_user_of_a_unix_socket_has_one_limit_for_all_its_programs(start, closing, tmp_path):
+    path = str(tmp_path / "socket")
+    server = start(UNIX_SOCKET=path, RATE_LIMIT="1,10")
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
+            client.connect(path)
+            for _ in range(10):
+                client.send(INFO)
+    stats = eventually(server.stats, lambda stats: stats["datagrams"] == 50)
+    assert stats["rejected"]["rate"] > 25
+    stats = eventually(server.stats, lambda stats: stats["throttled"])
+    assert list(throttled(stats)) == [f"unix:uid={os.getuid()}"]

@@ -19,7 +19,7 @@ def harness(tmp_path, closing):
 
 @pytest.fixture
 def reporter(harness):
-    return Reporter(Settings(), harness.listener, harness.pipeline, "blocking", monotonic())
+    return Reporter(Settings(), harness.listeners, harness.pipeline, "blocking", monotonic())
 
 
 def reasons(reporter: Reporter, after_sec: float = 0.0) -> list[str]:

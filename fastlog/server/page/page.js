@@ -265,6 +265,21 @@ function showReceiveBuffer({ wanted, granted }) {
   byId("granted").classList.toggle("warned", asNumber(granted) < asNumber(wanted));
 }
 
+// One socket has all of the figures above; several are told apart.
+function showListeners(listeners) {
+  byId("listeners-table").hidden = listeners.length < 2;
+  const make = ({ address }) => {
+    const row = fromTemplate("listener-row");
+    setForeignText(row.querySelector("bdi"), asText(address));
+    return row;
+  };
+  syncRows(byId("listeners"), listeners, ({ address }) => address, make, (row, listener) => {
+    setText(row.querySelector(".datagrams"), count(listener.datagrams));
+    setFigure(row.querySelector(".dropped"), listener.kernel_drops, count);
+    setText(row.querySelector(".errors"), count(listener.receive_errors));
+  });
+}
+
 function showSenders(senders, gapsAge) {
   const body = byId("senders");
   const items = senders.length ? senders : [{ note: "none yet" }];
@@ -671,6 +686,7 @@ function show(stats) {
   showLevels(stats.level_distribution);
   showDisk(stats.disk);
   showReceiveBuffer(stats.receive_buffer);
+  showListeners(stats.listeners);
   showErrors(stats.recent_errors, asNumber(stats.priority_entries));
   showSenders(stats.top_senders, asNumber(stats.losses.seconds_since.sequence_gaps));
   showSettings(stats.settings);
