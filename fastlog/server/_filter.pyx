@@ -34,7 +34,8 @@ cdef extern from "linux/filter.h" nogil:
 
 def attach(int fd, bytes program not None):
     """From now on the socket takes what this program, of the form of struct sock_filter, lets through. It takes the
-    place of the one before in one step. Raises OSError: EPERM if the socket is locked, ENOMEM if the program is too long."""
+    place of the one before in one step. Raises OSError: EPERM if the socket is locked, ENOMEM if the program is too
+    long."""
     cdef sock_fprog to_attach
     to_attach.len = <unsigned short>(len(program) // sizeof(sock_filter))
     to_attach.filter = <sock_filter *><const char *>program

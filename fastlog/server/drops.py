@@ -5,7 +5,7 @@ buffer was full, or a checksum wrong; what the filter drops is in neither figure
 of what the sockets dropped is what it kept out.
 
 If another program's receive buffer is full within the same second, that makes the share of the filter look smaller than
-it is, never larger: a loss is never taken for the filter's work.
+it is, never larger: a loss is never taken for the filter's work, but for one that the kernel is just counting.
 """
 
 import contextlib
@@ -60,9 +60,10 @@ class Drops:
         """To be called before the first filter is set, and after the last one was taken off."""
         if is_on == self._filtering:
             return
+        errors = _errors_or(0) if is_on else 0  # before the drops: what overflows meanwhile is none of the filter's
         self.count()
         self._filtering = is_on
-        self._errors, self._errors_left = (_errors_or(0) if is_on else 0), 0
+        self._errors, self._errors_left = errors, 0
 
     def count(self) -> tuple[int | None, int | None]:
         """Datagrams dropped because a receive buffer was full (or a checksum wrong), and kept out by a filter."""

@@ -176,9 +176,10 @@ class Throttle:
     def _set_filters(self) -> None:
         thinned = sorted((host for host in self._hosts.values() if host.share < 1.0), key=lambda host: host.share)
         shares = {host.packed: host.share for host in thinned if host.packed is not None}
-        if shares:
+        usable = [socket_filter for socket_filter in self._filters if not socket_filter.problem]
+        if shares and usable:
             self._drops.filtering(True)
-        in_force = min((socket_filter.set(shares) for socket_filter in self._filters), default=0)
+        in_force = min((socket_filter.set(shares) for socket_filter in usable), default=0)
         for host in thinned[in_force:]:
             host.share = 1.0
         if not in_force:

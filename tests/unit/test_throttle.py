@@ -211,6 +211,20 @@ def test_an_overflow_whose_drop_is_seen_later_is_not_taken_as_filtered(kernel):
     assert counted.count() == (3, 100)
 
 
+def test_an_overflow_while_the_filter_is_set_is_not_taken_as_filtered(kernel):
+    def read() -> int:
+        before = kernel.drops
+        kernel.overflow(1)
+        return before
+
+    counted = Drops(read)
+    for _ in range(10):
+        counted.filtering(True)
+        counted.filtering(False)
+    kernel_drops, filtered = counted.count()
+    assert (kernel_drops, filtered) == (20, 0)
+
+
 def test_the_overflow_of_another_program_is_taken_off_the_filter_in_its_own_second_only(kernel):
     counted = Drops(lambda: kernel.drops)
     counted.filtering(True)
