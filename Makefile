@@ -169,6 +169,9 @@ bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and o
 bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left; BENCH="--cold" sets flags
 	$(BIN)/python -m benchmarks.bench_start $(BENCH)
 
+bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENCH="--limits 1000" sets flags
+	$(BIN)/python -m benchmarks.bench_floods $(BENCH)
+
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -198,4 +201,4 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
         test test-pythons lint format docs dist fuzz fuzz-native kill model client-model mutants \
-        bench bench-peers senders bench-start performance
+        bench bench-peers senders bench-start bench-floods performance
