@@ -29,8 +29,13 @@ cdef extern from "sys/socket.h" nogil:
     enum:
         AF_INET
         AF_INET6
+        AF_UNIX
+        MSG_CMSG_CLOEXEC
         MSG_CTRUNC
         MSG_DONTWAIT
+        MSG_TRUNC
+        SCM_RIGHTS
+        SOL_SOCKET
     cmsghdr *CMSG_FIRSTHDR(msghdr *message)
     cmsghdr *CMSG_NXTHDR(msghdr *message, cmsghdr *header)
     unsigned char *CMSG_DATA(cmsghdr *header)
@@ -38,6 +43,22 @@ cdef extern from "sys/socket.h" nogil:
     size_t CMSG_SPACE(size_t size)
     int recvmmsg(int fd, mmsghdr *messages, unsigned int count, int flags, timespec *timeout)
     int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
+
+# Declared here, since the C library declares it only for programs that define _GNU_SOURCE first.
+cdef extern from *:
+    """
+    struct fl_ucred { int pid; unsigned uid, gid; };
+    """
+    cdef struct fl_ucred:
+        int pid
+        uint32_t uid
+        uint32_t gid
+
+cdef enum:
+    SCM_CREDENTIALS = 2
+
+cdef extern from "unistd.h" nogil:
+    int close(int fd)
 
 cdef extern from "netinet/in.h" nogil:
     cdef struct in_addr:

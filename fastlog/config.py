@@ -18,9 +18,10 @@ from fastlog.limits import DEFAULT_PORT, DEFAULT_PRIORITY_LEVELS, DEFAULT_SEND_B
 
 Input = Literal["json", "syslog", "gelf"]
 INPUTS: tuple[Input, ...] = get_args(Input)
+LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
+UNIX_PATH_MAX_BYTES = 107  # of a unix socket: sun_path has 108, and a NUL at its end
 Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
-LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
@@ -89,6 +90,12 @@ def _path(text: str) -> str:
     return text
 
 
+def _unix_path(text: str) -> str:
+    if len(os.fsencode(text)) > UNIX_PATH_MAX_BYTES:
+        raise ValueError(text)
+    return _path(text)
+
+
 def _file_name(text: str) -> str:
     if "/" in text or text in (".", "..") or len(os.fsencode(text)) > NAME_MAX_BYTES:
         raise ValueError(text)
@@ -141,6 +148,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             parse=_listen,
         ),
     ] = ()
+    unix_socket: Annotated[
+        str,
+        _setting(
+            "receiving",
+            "path of a unix datagram socket to receive from as well; empty: none",
+            f"a path of at most {UNIX_PATH_MAX_BYTES} bytes without control characters",
+            parse=_unix_path,
+        ),
+    ] = ""
+    unix_socket_mode: Annotated[
+        str,
+        _setting(
+            "receiving",
+            "mode of UNIX_SOCKET: who may write to it may send",
+            "an octal number from 0000 to 0777",
+            pattern="^0?[0-7]{3}$",
+        ),
+    ] = "0666"
     inputs: Annotated[
         tuple[Input, ...],
         _setting(

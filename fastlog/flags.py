@@ -263,7 +263,7 @@ def _add_doctor(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
-    uses = ("SERVER_PORT", "LISTEN", "RCVBUF_SIZE", *LOG_USES, *DISK_USES, *DASHBOARD_USES)
+    uses = ("SERVER_PORT", "LISTEN", "UNIX_SOCKET", "RCVBUF_SIZE", *LOG_USES, *DISK_USES, *DASHBOARD_USES)
     local = ("url", "env_file", *LOG_USES)
     parser.set_defaults(module="fastlog.commands.doctor", uses=uses, local_flags=local)
 

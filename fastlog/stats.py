@@ -206,10 +206,11 @@ class SyncState(msgspec.Struct, frozen=True):
 
 
 class ReceiveBuffer(msgspec.Struct, frozen=True):
-    """Of several sockets, the one with the smallest buffer."""
+    """Of several UDP sockets, the one with the smallest buffer; 0 if there is no UDP socket."""
 
     wanted: Annotated[
-        int, figure("Bytes of receive buffer (`SO_RCVBUF`) asked for", gauge("fastlog_receive_buffer_wanted_bytes"))
+        int,
+        figure("Bytes of receive buffer (`SO_RCVBUF`) asked for", gauge("fastlog_receive_buffer_wanted_bytes")),
     ]
     granted: Annotated[int, figure("Bytes that the kernel granted", gauge("fastlog_receive_buffer_granted_bytes"))]
 
@@ -217,8 +218,8 @@ class ReceiveBuffer(msgspec.Struct, frozen=True):
 class ListenerStats(msgspec.Struct, frozen=True):
     """A socket that the server receives from."""
 
-    address: Annotated[str, figure("The address that the socket is bound to")]
-    kind: Annotated[Literal["udp"], figure("Its kind")]
+    address: Annotated[str, figure("The address that the socket is bound to; a unix socket's path")]
+    kind: Annotated[Literal["udp", "unix"], figure("Its kind: `udp` or `unix`")]
     datagrams: Annotated[
         int,
         figure("Datagrams received through this socket", counter("fastlog_listener_datagrams", "address")),
@@ -233,11 +234,17 @@ class ListenerStats(msgspec.Struct, frozen=True):
     receive_errors: Annotated[
         int, figure("Errors of this socket", counter("fastlog_listener_receive_errors", "address"))
     ]
-    receive_buffer: Annotated[int, figure("Bytes of receive buffer that the kernel granted this socket")]
+    receive_buffer: Annotated[
+        int | None, figure("Bytes of receive buffer that the kernel granted this socket; `null`: a unix socket")
+    ]
+    queue: Annotated[
+        int | None,
+        figure("Datagrams that the queue of a unix socket holds, before senders have to wait; `null`: it is not known"),
+    ]
 
 
 class SenderStats(msgspec.Struct, frozen=True):
-    address: Annotated[str, figure("The sender's address and port")]
+    address: Annotated[str, figure("The sender's address and port, or its process and user at a unix socket")]
     received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
     lost: Annotated[int, figure("Gaps in this sender's sequences, kernel drops included")]
     seconds_since_last: Annotated[float, figure("Seconds since this sender's last entry")]

@@ -32,7 +32,8 @@ from fastlog.config import Settings, in_force, is_loopback
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.listener import receive_buffer
 from fastlog.server.storage import Storage, best_storage
-from fastlog.stats import Stats
+from fastlog.server.unix_listener import QUEUE_ROOMY
+from fastlog.stats import ListenerStats, Stats
 from fastlog.stats_client import RefusedError, StrangerError, UnreachableError
 
 MB = 1_000_000
@@ -95,6 +96,11 @@ class Examined:
                 return None
             found += sockets
         return found
+
+    @property
+    def unix(self) -> list[ListenerStats]:
+        """Its unix sockets."""
+        return [listener for listener in self.stats.listeners if listener.kind == "unix"] if self.stats else []
 
     def number(self, variable: str) -> float:
         return float(self.settings[variable])
@@ -187,9 +193,37 @@ def check_port(server: Examined, port: int) -> Finding:
     return Finding("port", "problem", text, fix)
 
 
+def check_unix_socket(server: Examined) -> Finding:
+    """Whether a program can send to it, and whether its queue is long. Raises OSError."""
+    path = server.unix[0].address if server.unix else server.settings["UNIX_SOCKET"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except FileNotFoundError:
+            status: Literal["problem", "unknown", "ok"] = "unknown" if server.answers else "ok"
+            return Finding("unix socket", status, f"{path} does not exist here")
+        except ConnectionRefusedError:
+            return Finding(
+                "unix socket", "ok", f"{path} is left over from a server that has ended; the next one takes it"
+            )
+        except PermissionError:
+            text = f"user {this_user()} may not send to {path}, which has mode {os.stat(path).st_mode & 0o777:04o}"
+            return Finding("unix socket", "note", text, "fastlog serve --unix-socket-mode 0666")
+    queue = server.unix[0].queue if server.unix else None
+    if server.unix and (queue is None or queue < QUEUE_ROOMY):
+        return Finding(
+            "unix socket", "note", f"{path}: its queue holds {queue or 'few'} datagrams, so receiving costs more",
+            f"sudo sysctl -w net.unix.max_dgram_qlen={QUEUE_ROOMY}, then restart the server",
+        )  # fmt: skip
+    return Finding("unix socket", "ok", path)
+
+
 def check_receive_buffer(server: Examined) -> Finding:
     wanted = int(server.settings["RCVBUF_SIZE"])
     allowed = _read_number("/proc/sys/net/core/rmem_max")
+    if server.stats and not server.ports:
+        return Finding("receive buffer", "ok", "there is no UDP socket")
     if server.stats:
         granted = server.stats.receive_buffer.granted
         text = f"wanted {wanted} bytes, granted {granted}"

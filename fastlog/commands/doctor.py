@@ -59,6 +59,7 @@ def _server_side(url: str | None, settings: Settings) -> Checks:
     return {
         "server": partial(checks.check_server, server, client.url),
         **{f"port {port}" if len(ports) > 1 else "port": partial(checks.check_port, server, port) for port in ports},
+        **({"unix socket": partial(checks.check_unix_socket, server)} if settings.unix_socket or server.unix else {}),
         "receive buffer": partial(checks.check_receive_buffer, server),
         "kernel drops": partial(checks.check_kernel_drops, server),
         **({"losses": partial(checks.check_losses, stats)} if stats else {}),

@@ -103,7 +103,9 @@ def _figures(stats: Stats) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
-    table.add_row("formats", ", ".join(f"{count:,} as {visible(name)}" for name, count in stats.inputs.items()))
+    formats = ", ".join(f"{count:,} as {visible(name)}" for name, count in stats.inputs.items())
+    waiting = f"; {stats.chunks.waiting:,} messages wait for a chunk" if stats.chunks.waiting else ""
+    table.add_row("formats", formats + waiting)
     table.add_row("ACKs", f"{acks.sent:,} sent, {acks.pending:,} pending, {acks.dropped:,} dropped")
     table.add_row("ACK latency", f"p50 {_ms(latency.p50)}   p99 {_ms(latency.p99)}   max {_ms(latency.max)}")
     under_way = "" if sync.under_way_ms is None else f", under way {_ms(sync.under_way_ms)}"
@@ -113,8 +115,9 @@ def _figures(stats: Stats) -> Table:
     table.add_row("receive buffer", f"{_bytes(granted)} granted of {_bytes(wanted)}")
     for listener in stats.listeners if len(stats.listeners) > 1 else ():
         drops = "unknown" if listener.kernel_drops is None else f"{listener.kernel_drops:,}"
-        text = f"{visible(listener.address)}: {listener.datagrams:,} datagrams, {drops} dropped"
-        table.add_row(listener.kind, text + (f", {listener.receive_errors:,} errors" * bool(listener.receive_errors)))
+        errors = f", {listener.receive_errors:,} errors" if listener.receive_errors else ""
+        counts = f"{listener.datagrams:,} datagrams, {drops} dropped{errors}"
+        table.add_row(listener.kind, f"{counts} at {visible(listener.address)}")  # a path may be longer than the line
     share = 100 * disk.log_bytes / disk.log_limit_bytes
     free = "unknown" if disk.free_bytes is None else _bytes(disk.free_bytes)
     table.add_row(

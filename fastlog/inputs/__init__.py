@@ -5,10 +5,9 @@ agree with it on any bytes.
 
 - `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
 - `moment.py`, `_moment.pxd`: RFC 3339 text to microseconds of Unix time, and back
-- `syslog.py`: the reference for syslog
 - `zones.py`: SYSLOG_ZONE, which offset a time zone has when
 - `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
-- `_syslog.pyx`: syslog messages
+- `syslog.py`, `_syslog.pyx`, `_text.h`: syslog messages
 - `gelf.py`, `_gelf.pyx`: GELF objects
 - `packed.py`, `_unpack.pyx`: gzip and zlib
 - `chunks.py`, `_chunks.pyx`: GELF messages in chunks, until their last chunk comes

@@ -15,8 +15,8 @@ cdef enum:
     LAST_DAY = 2_932_896
     SHORT_TIME_BYTES = 19  # the length of `2026-11-26T08:30:00`
 
-# What a clock shows, and `offset`, its minutes before UTC. Every part is in the range that its digits allow (the day up to
-# 31, the second up to 60), so it may be no moment.
+# What a clock shows, and `offset`, its minutes before UTC. Every part is in the range that its digits allow (the day up
+# to 31, the second up to 60), so it may be no moment.
 cdef struct Clock:
     int year
     int month
@@ -95,8 +95,8 @@ cdef inline const uint8_t *read_clock(const uint8_t *p, const uint8_t *end, Cloc
                 return after + 2
     return p
 
-# Whether there is a moment from year 1 to 9999 at which this clock shows UTC plus its offset: not so in a leap second, on
-# 30 February, or without an offset or a year.
+# Whether there is a moment from year 1 to 9999 at which this clock shows UTC plus its offset: not so in a leap second,
+# on 30 February, or without an offset or a year.
 cdef inline bint unix_usec(const Clock *clock, int64_t *usec) noexcept nogil:
     cdef int64_t seconds
     if clock.offset == NO_OFFSET or clock.year < 1 or clock.second > 59:

@@ -1,12 +1,12 @@
 """`fastlog serve`. In reading order, from a datagram to its ACK:
 
-- `listeners.py`, `listener.py`, `own_addresses.py`: the sockets that receive it, bound here or taken over from a
-  service manager; one of them; whether it may be asked at several addresses
+- `listeners.py`, `listener.py`, `unix_listener.py`, `own_addresses.py`: the sockets that receive it, bound here or
+  taken over from a service manager; one of UDP; a unix socket; whether this host may be asked at several addresses
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_sockets.pxd`, `_coalesce.pxd`: takes datagrams from each socket in turn, has them scanned, and waits
   for more while they come fast
 - `_ledger.pyx`, `_sequence_runs.pxd`: which entries of the same sender never arrived
-- `_senders.pxd`, `_address.pxd`: the senders that are kept, and their addresses
+- `_senders.pxd`, `_address.pxd`, `_unix.pxd`: the senders that are kept, and their addresses
 - `_duplicates.pyx`: whether a priority entry is stored already
 - `_lines.pyx`: the line buffer, where it waits for the next flush
 - `_rejects.pyx`, `rejects.py`: where it goes if it is rejected

@@ -9,6 +9,7 @@ from libc.string cimport memcpy, strlen
 from fastlog._linux cimport (
     AF_INET,
     AF_INET6,
+    AF_UNIX,
     IF_NAMESIZE,
     be64toh,
     htobe64,
@@ -16,6 +17,7 @@ from fastlog._linux cimport (
     inet_ntop,
     ntohl,
     ntohs,
+    sa_family_t,
     sockaddr,
     sockaddr_in,
     sockaddr_in6,
@@ -30,10 +32,20 @@ cdef enum:
     # Room for the longest text of an IPv6 address, and a NUL.
     ADDRESS_TEXT_BYTES = 64
 
+# A sender at a unix socket, who is known by its process and user, and by the hash of its address; 0: it has none. The
+# address itself is at `place` (_unix.pxd).
+cdef struct UnixSender:
+    sa_family_t family
+    uint32_t pid
+    uint32_t uid
+    int place
+    uint64_t name
+
 cdef union Address:
     sockaddr any
     sockaddr_in v4
     sockaddr_in6 v6
+    UnixSender local
 
 # An address and port as numbers in the host's byte order. An IPv4 address has its IPv6 form.
 cdef struct AddressKey:
@@ -52,7 +64,15 @@ cdef inline uint64_t ipv4_mapped(uint32_t ipv4) noexcept nogil:
 cdef inline bint is_ipv4(const AddressKey *key) noexcept nogil:
     return key.high == 0 and key.low >> 32 == 0xffff
 
-# An address that is neither IPv4 nor IPv6, which no UDP socket receives from, has the key of `[::]:0`.
+# A sender at a unix socket has the key of a multicast address, which nobody can send from. Its user is its host: one
+# user may have any number of processes.
+cdef enum:
+    UNIX_KEY = 0xffff0000
+
+cdef inline bint is_unix(const AddressKey *key) noexcept nogil:
+    return key.high >> 32 == UNIX_KEY
+
+# An address of any other family, which no socket receives from, has the key of `[::]:0`.
 cdef inline AddressKey key_of(const Address *address) noexcept nogil:
     cdef AddressKey key
     key.high = key.low = key.scope_and_port = 0
@@ -65,6 +85,9 @@ cdef inline AddressKey key_of(const Address *address) noexcept nogil:
         key.high = be64toh(key.high)
         key.low = be64toh(key.low)
         key.scope_and_port = (<uint64_t>address.v6.sin6_scope_id << 16) | ntohs(address.v6.sin6_port)
+    elif address.any.sa_family == AF_UNIX:
+        key.high = (<uint64_t>UNIX_KEY << 32) | address.local.uid
+        key.low = address.local.name << 32 | address.local.pid
     return key
 
 # What one machine can send from: an IPv4 address, or the first 64 bits of an IPv6 address, with the scope of a
@@ -130,9 +153,19 @@ cdef inline bint is_plain(const char *name) noexcept nogil:
         name += 1
     return True
 
-# Says who the sender is: `192.0.2.1:514`, `[2001:db8::1]:514` or `[fe80::1%eth0]:514`.
+cdef inline char *write_unix(char *to, const AddressKey *key) noexcept nogil:
+    memcpy(to, b"unix:pid=", 9)
+    to = write_number(to + 9, <uint32_t>key.low)
+    memcpy(to, b",uid=", 5)
+    return write_number(to + 5, <uint32_t>key.high)
+
+# Says who the sender is: `192.0.2.1:514`, `[2001:db8::1]:514`, `[fe80::1%eth0]:514` or `unix:pid=4711,uid=33`.
 cdef inline void note_source(Receipt *receipt, const AddressKey *sender) noexcept nogil:
     cdef char *to = receipt.source
+    if is_unix(sender):
+        receipt.host_at = receipt.host_size = 0
+        receipt.source_size = <unsigned int>(write_unix(to, sender) - to)
+        return
     if is_ipv4(sender):
         receipt.host_at = 0
         to = write_ipv4(to, sender)
@@ -147,6 +180,11 @@ cdef inline void note_source(Receipt *receipt, const AddressKey *sender) noexcep
     to[0] = c':'
     to = write_number(to + 1, <uint16_t>sender.scope_and_port)
     receipt.source_size = <unsigned int>(to - receipt.source)
+
+# Tells senders of one process apart, as a port does: `unix:pid=4711,uid=33#90ab12cd` has an address of its own.
+cdef inline str name_of(const AddressKey *sender):
+    cdef uint64_t name = sender.low >> 32
+    return f"{text_of(sender)}#{name:08x}" if is_unix(sender) and name else text_of(sender)
 
 cdef inline str text_of(const AddressKey *sender):
     cdef Receipt receipt

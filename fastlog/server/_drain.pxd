@@ -9,9 +9,9 @@ from fastlog._parse cimport LEVEL_COUNT, Level, Piece
 from fastlog.inputs._chunks cimport WAITING_MAX, Chunks
 from fastlog.inputs._receipt cimport Receipt
 from fastlog.inputs._stamp cimport Stamping
-from fastlog.inputs._syslog cimport Zone
+from fastlog.inputs._syslog cimport ZonePeriods
 from fastlog.inputs._unpack cimport Unpacker
-from fastlog.server._address cimport Address
+from fastlog.server._address cimport Address, AddressKey
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -91,7 +91,7 @@ cdef class Intake:
     cdef bint is_priority[LEVEL_COUNT]
     # Which formats are taken, and the time zone of syslog's stamps.
     cdef bint takes[INPUT_COUNT]
-    cdef Zone zone
+    cdef ZonePeriods zone
     # Which entries get words of the server.
     cdef Stamping stamping
 
@@ -104,6 +104,7 @@ cdef class Intake:
     # When the burst came, if that was asked already, and from whom the datagrams of the slot `receipt_slot` did.
     cdef Receipt receipt
     cdef unsigned int receipt_slot
+    cdef AddressKey receipt_sender
     # For each message in chunks that waits, who sent the last one.
     cdef Address chunk_senders[WAITING_MAX]
     # A note points into a message that was packed or in chunks.

@@ -14,7 +14,7 @@ from libc.string cimport memchr, memcpy, memset
 from posix.time cimport timespec
 
 from fastlog._clock cimport monotonic_ns
-from fastlog._linux cimport POLLIN, ppoll, sched_yield
+from fastlog._linux cimport AF_UNIX, POLLIN, ppoll, sched_yield
 from fastlog._parse cimport (
     ACCEPTED,
     LEVEL_COUNT,
@@ -53,9 +53,9 @@ from fastlog.inputs._stamp cimport (
     unstamped_end,
     words_for,
 )
-from fastlog.inputs._syslog cimport is_syslog, syslog_line
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
-from fastlog.server._address cimport Address, AddressKey, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -63,7 +63,7 @@ from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED,
 from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._rejects cimport GELF as GELF_REASON
 from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena, LocalAddress
-from fastlog.server._sockets cimport begin_burst, next_due, watched_fd
+from fastlog.server._sockets cimport Source, begin_burst, next_due, watched_fd
 
 from fastlog.config import INPUTS, STAMPS
 from fastlog.entry import LEVELS
@@ -117,7 +117,7 @@ cdef class Intake:
     `datagram_max`: bytes of the largest datagram taken. `priority`: the levels that owe an ACK, a subset of
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
-    of `config.INPUTS`. `stamp`: one of `config.STAMPS`.
+    of `config.INPUTS`. `stamp`: one of `config.STAMPS`. `syslog_zone`: as in SYSLOG_ZONE.
     """
 
     def __cinit__(
@@ -128,6 +128,7 @@ cdef class Intake:
         uint64_t flush_count=1,
         inputs=INPUTS,
         stamp="never",
+        syslog_zone="",
     ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
@@ -135,8 +136,10 @@ cdef class Intake:
         self.arena = Arena()
         self.lines = LineBuffer()
         self.acks = Acks()
+        self.acks.arena = self.arena
         self.stored = StoredHashes()
         self.rejects = RejectedInput()
+        self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
         self.chunks = Chunks(os.urandom(16))
         self.unpacker = Unpacker()
@@ -170,10 +173,16 @@ cdef class Intake:
         if len(fds) > SOCKETS_MAX:
             raise ValueError(f"{len(fds)} sockets instead of {SOCKETS_MAX} at the most")
         memset(&self.sockets, 0, sizeof(self.sockets))
+        self.acks.unix_sockets = 0
         self.sockets.count = len(fds)
         self.sockets.datagrams_before = self.counted.datagrams
         for i, fd in enumerate(fds):
             self.sockets.places[i].fd = fd
+
+    def is_unix(self, unsigned int number, bint hurries):
+        """The socket of that number is a unix socket; whether its senders are held up if a drain waits for more."""
+        self.sockets.places[number].is_unix, self.sockets.places[number].hurries = True, hurries
+        self.acks.unix_sockets |= <uint32_t>1 << number
 
     def rest(self, unsigned int number, bint rests):
         """Whether the socket of that number is not asked for datagrams for the moment."""
@@ -263,7 +272,7 @@ cdef class Intake:
         cdef unsigned int i
         time.tv_sec, time.tv_nsec = ns // 1_000_000_000, ns % 1_000_000_000
         for i in range(self.sockets.count):
-            watched[i].fd = watched_fd(&self.sockets.places[i]) if for_datagrams else -1
+            watched[i].fd = watched_fd(&self.sockets.places[i], for_datagrams)
         ready = ppoll(self.waiting.watched, self.waiting.watched_count + self.sockets.count, &time, NULL)
         if ready == 0:
             return QUIET
@@ -313,12 +322,13 @@ cdef class Intake:
         cdef int got
         if self.sockets.count != 1 or self.sockets.places[0].rests:
             return self.receive_in_turn()
-        got = self.arena.receive(self.sockets.places[0].fd)
+        got = self.arena.receive(self.sockets.places[0].fd, self.sockets.places[0].is_unix)
         self.took_all = 0 <= got < <int>self.arena.slot_count
         return got
 
     cdef int receive_in_turn(self) noexcept nogil:
         """Takes the next burst of the socket whose turn it is."""
+        cdef const Source *source
         cdef int got
         cdef bint has_asked = False
         while True:
@@ -328,7 +338,8 @@ cdef class Intake:
                 has_asked = True
             begin_burst(&self.sockets, next_due(&self.sockets), self.counted.datagrams)
             self.sockets.due &= ~(<uint32_t>1 << self.sockets.now)
-            got = self.arena.receive(self.sockets.places[self.sockets.now].fd)
+            source = &self.sockets.places[self.sockets.now]
+            got = self.arena.receive(source.fd, source.is_unix)
             if got == -1:
                 continue  # what came was damaged, or another program took it
             if got == <int>self.arena.slot_count:
@@ -344,7 +355,7 @@ cdef class Intake:
         no_time.tv_sec = no_time.tv_nsec = 0
         self.sockets.has_more = False
         for i in range(self.sockets.count):
-            watched[i].fd, watched[i].events = watched_fd(&self.sockets.places[i]), POLLIN
+            watched[i].fd, watched[i].events = watched_fd(&self.sockets.places[i], True), POLLIN
         if ppoll(watched, self.sockets.count, &no_time, NULL) > 0:
             for i in range(self.sockets.count):
                 if watched[i].revents:
@@ -505,7 +516,7 @@ cdef class Intake:
         if to == NULL:
             to = self.scratch
         if input == SYSLOG:
-            size = syslog_line(p, end, receipt, &self.zone, to, &level)
+            size = syslog_line(p, end, receipt, &self.zone.zone, to, &level)
         else:
             size = gelf_line(p, end, receipt, to, &level, &reason)
             if size == 0:
@@ -599,7 +610,9 @@ cdef class Intake:
             note_time(&self.receipt)
         if self.receipt_slot != self.here.slot:
             sender = key_of(&self.arena.senders[self.here.slot])
-            note_source(&self.receipt, &sender)
+            if self.receipt.source_size == 0 or not is_same(&sender, &self.receipt_sender):
+                note_source(&self.receipt, &sender)
+                self.receipt_sender = sender
             self.receipt_slot = self.here.slot
         return &self.receipt
 
@@ -626,6 +639,8 @@ cdef class Intake:
             number = self.stored.number_of(before)
             before.seen_ms = self.now_ms
             self.counted.duplicates += 1
+        if sender.any.sa_family == AF_UNIX and not self.arena.keep_sender(self.here.slot):
+            return before == NULL  # it has no address that an ACK could go to
         asked = self.arena.asked(self.here.slot)
         self.acks.owe(piece.sequence, number, sender, &asked, self.sockets.now)
         return before == NULL
@@ -663,6 +678,7 @@ cdef class Intake:
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""
         cdef Acks taken = self.acks
+        empty.arena, empty.unix_sockets = taken.arena, taken.unix_sockets
         self.acks = empty
         return taken
 

@@ -44,7 +44,7 @@ from libc.string cimport memcpy
 
 cimport cython
 
-from fastlog.server._address cimport Address, AddressKey, is_same, key_of, text_of
+from fastlog.server._address cimport Address, AddressKey, is_same, key_of, name_of
 from fastlog.server._senders cimport (
     ESTABLISHED,
     ESTABLISHED_ENTRIES,
@@ -391,7 +391,7 @@ cdef class Ledger:
         found = []
         for i in range(size):
             at = &self.table.places[places[i]]
-            found.append((text_of(&at.key), at.received, self.gaps(places[i]),
+            found.append((name_of(&at.key), at.received, self.gaps(places[i]),
                           max(<int64_t>(now_ms - at.last_seen_ms), 0) / 1000.0))
         return found
 

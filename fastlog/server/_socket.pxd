@@ -5,8 +5,9 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cimport cython
 
-from fastlog._linux cimport MSG_CTRUNC, cmsghdr, iovec, mmsghdr, msghdr
+from fastlog._linux cimport MSG_CTRUNC, MSG_TRUNC, cmsghdr, iovec, mmsghdr, msghdr
 from fastlog.server._address cimport Address
+from fastlog.server._unix cimport UnixName, UnixNames
 
 cdef enum:
     # Room for what Linux reports with a datagram. What any socket may ask for comes first (at most 200 bytes: time
@@ -42,14 +43,25 @@ cdef class Arena:
     cdef mmsghdr *messages
     cdef iovec *vectors
     cdef Address *senders
+    # The addresses of senders at a unix socket, if they have one, as the kernel writes them; and those kept for ACKs.
+    cdef UnixName *names
+    cdef UnixNames kept
+    # Whether the slots are prepared for a unix socket.
+    cdef bint is_for_unix
     # What the kernel reports with a slot: the size of each datagram, if they came coalesced; the address that they were
     # sent to, if the socket is bound to none; and whatever else the socket's options ask for.
     cdef Control *controls
     # Slots that the last `receive` filled.
     cdef unsigned int filled
 
-    # Fills slots from the socket. Returns their number, -1 if no datagram waits, or -2 if the call failed (errno).
-    cdef int receive(self, int fd) noexcept nogil
+    # Fills slots from the socket, which is a unix socket or one of UDP. Returns their number, -1 if no datagram waits,
+    # or -2 if the call failed (errno).
+    cdef int receive(self, int fd, bint is_unix) noexcept nogil
+    cdef void prepare(self, bint is_unix) noexcept nogil
+    # Makes the sender of what the kernel reports with a slot of a unix socket.
+    cdef void note_unix_sender(self, unsigned int slot) noexcept nogil
+    # Keeps the address of the slot's sender for ACKs. False: it has none.
+    cdef bint keep_sender(self, unsigned int slot) noexcept nogil
     cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil
     cdef size_t size(self, unsigned int slot) noexcept nogil
     # Bytes of each datagram in the slot by the kernel's report; 0 if there is none.
@@ -63,9 +75,11 @@ cdef class Arena:
         cdef size_t reported = self.reported_segment_size(slot) if self.messages[slot].msg_hdr.msg_controllen else 0
         return reported if reported else self.messages[slot].msg_len
 
-    # Whether nobody can say if the slot holds one datagram or several, since the kernel had no room to report it.
+    # Whether nobody can say what the datagram was: the slot is shorter, or may hold several, which the kernel had no
+    # room to report.
     cdef inline bint is_unclear(self, unsigned int slot) noexcept nogil:
-        return self.messages[slot].msg_hdr.msg_flags & MSG_CTRUNC and self.reported_segment_size(slot) == 0
+        cdef int flags = self.messages[slot].msg_hdr.msg_flags & (MSG_CTRUNC | MSG_TRUNC)
+        return flags and (flags & MSG_TRUNC or self.reported_segment_size(slot) == 0)
 
 cdef enum:
     # Sockets that the server receives from, at the most: sets of them are bits of 32 (limits.SOCKETS_MAX).
@@ -83,8 +97,11 @@ cdef struct Ack:
 cdef class Acks:
     # ACKs owed for entries that are not durable yet. Owned by this object.
     cdef Ack *owed
-    # The sockets that they leave by, a bit for each.
+    # The sockets that they leave by, a bit for each; and which of them are unix sockets.
     cdef uint32_t sockets
+    cdef uint32_t unix_sockets
+    # The arena that keeps the addresses of senders at those.
+    cdef Arena arena
     cdef unsigned int capacity
     cdef readonly unsigned int count
     # ACKs handed to the network; ACKs not sent since there was no room, or the address cannot be reached.
@@ -98,6 +115,7 @@ cdef class Acks:
     ) noexcept nogil
     # Sends those that leave by this socket.
     cdef void send_by(self, uint32_t socket, int fd) noexcept nogil
+    cdef void send_by_unix(self, uint32_t socket, int fd) noexcept nogil
     # Sends these messages, one ACK or more each; so many bytes of their control messages name the address to send from.
     # False: the socket takes no more now, and the rest of them is dropped.
     cdef bint send_messages(

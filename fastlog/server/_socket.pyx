@@ -4,6 +4,8 @@
 Every call on a socket is non-blocking. Nothing here reads the bytes of a datagram.
 """
 
+import os
+
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport UINT32_MAX, UINT64_MAX, uint16_t, uint32_t
 from libc.stdio cimport snprintf
@@ -12,6 +14,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastlog._linux cimport (
     AF_INET,
+    AF_UNIX,
     CMSG_DATA,
     CMSG_FIRSTHDR,
     CMSG_LEN,
@@ -25,24 +28,33 @@ from fastlog._linux cimport (
     MAP_FAILED,
     MAP_NORESERVE,
     MAP_PRIVATE,
+    MSG_CMSG_CLOEXEC,
     MSG_DONTWAIT,
+    MSG_TRUNC,
     PROT_READ,
     PROT_WRITE,
+    SCM_CREDENTIALS,
+    SCM_RIGHTS,
+    SOL_SOCKET,
     SOL_UDP,
     UDP_GRO,
     UDP_SEGMENT,
+    close,
     cmsghdr,
+    fl_ucred,
     in6_pktinfo,
     in_pktinfo,
     mmap,
     msghdr,
     munmap,
     recvmmsg,
+    sa_family_t,
     sendmmsg,
     sockaddr_in,
     sockaddr_in6,
 )
 from fastlog.server._address cimport Address, AddressKey, ipv4_mapped, is_ipv4, is_same, key_of
+from fastlog.server._unix cimport NamePlace, UnixName, free_names, hash_of_name, keep_name, takes_several
 
 cdef enum:
     # Datagrams of one recvmmsg call: so many that the cost of the call itself is small, and so few that their bytes are
@@ -58,6 +70,8 @@ cdef enum:
     ACKS_FIRST = 1024
     # ACKs in one sendmmsg call: its arrays are on the stack.
     ACKS_PER_CALL = 64
+    # A user that the kernel does not name: (uid_t) -1.
+    NO_USER = 0xffffffff
 
 cpdef enum:
     # The longest ACK, {"ack":true,"sequence":18446744073709551615}, and a NUL.
@@ -80,20 +94,39 @@ cdef inline const uint8_t *control_data(msghdr *message, int level, int kind, si
     return NULL
 
 
+cdef void close_descriptors(msghdr *message) noexcept nogil:
+    """Closes the descriptors that a stranger sent along, should the kernel have had room for them: another program that
+    has the socket may have had its own reports left out."""
+    cdef cmsghdr *header = CMSG_FIRSTHDR(message)
+    cdef size_t i
+    cdef int fd
+    while header != NULL:
+        if header.cmsg_level == SOL_SOCKET and header.cmsg_type == SCM_RIGHTS:
+            for i in range((header.cmsg_len - CMSG_LEN(0)) // sizeof(fd)):
+                memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd))
+                close(fd)
+        header = CMSG_NXTHDR(message, header)
+
+
 cdef class Arena:
     """Memory for one burst."""
 
     def __cinit__(self):
         cdef unsigned int i
+        cdef bytes secret = os.urandom(sizeof(self.kept.secret))
         self.slot_count = SLOT_COUNT
         self.stride = SLOT_BYTES + SLOT_SHIFT_BYTES
         self.slots_bytes = self.stride * self.slot_count
         self.messages = <mmsghdr *>calloc(self.slot_count, sizeof(mmsghdr))
         self.vectors = <iovec *>calloc(self.slot_count, sizeof(iovec))
         self.senders = <Address *>calloc(self.slot_count, sizeof(Address))
+        self.names = <UnixName *>calloc(self.slot_count, sizeof(UnixName))
         self.controls = <Control *>calloc(self.slot_count, sizeof(Control))
         if self.messages == NULL or self.vectors == NULL or self.senders == NULL or self.controls == NULL:
             raise MemoryError
+        if self.names == NULL:
+            raise MemoryError
+        memcpy(self.kept.secret, <const char *>secret, sizeof(self.kept.secret))
         # A page takes memory only once a datagram has been written to it.
         self.slots = <uint8_t *>mmap(
             NULL, self.slots_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0
@@ -106,35 +139,83 @@ cdef class Arena:
             self.vectors[i].iov_len = SLOT_BYTES
             self.messages[i].msg_hdr.msg_iov = &self.vectors[i]
             self.messages[i].msg_hdr.msg_iovlen = 1
-            self.messages[i].msg_hdr.msg_name = &self.senders[i]
-            self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
             self.messages[i].msg_hdr.msg_control = &self.controls[i]
-            self.messages[i].msg_hdr.msg_controllen = sizeof(Control)
+        self.filled = self.slot_count
+        self.prepare(False)
+        self.filled = 0
 
     def __dealloc__(self):
         if self.slots != NULL:
             munmap(self.slots, self.slots_bytes)
         free(self.controls)
+        free_names(&self.kept)
+        free(self.names)
         free(self.senders)
         free(self.vectors)
         free(self.messages)
 
-    cdef int receive(self, int fd) noexcept nogil:
+    cdef int receive(self, int fd, bint is_unix) noexcept nogil:
         cdef unsigned int i
         cdef int got
-        for i in range(self.filled):  # the kernel overwrote their sizes
-            self.messages[i].msg_hdr.msg_namelen = sizeof(Address)
-            self.messages[i].msg_hdr.msg_controllen = sizeof(Control)
+        if is_unix != self.is_for_unix:
+            self.filled = self.slot_count
+        self.prepare(is_unix)
         self.filled = 0
         while True:
-            got = recvmmsg(fd, self.messages, self.slot_count, MSG_DONTWAIT, NULL)
+            got = recvmmsg(fd, self.messages, self.slot_count, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, NULL)
             if got >= 0:
                 self.filled = got
+                if is_unix:
+                    for i in range(self.filled):
+                        self.note_unix_sender(i)
                 return got
             if errno == EAGAIN:
                 return -1
             if errno != EINTR:
                 return -2
+
+    cdef inline void prepare(self, bint is_unix) noexcept nogil:
+        """Tells the kernel anew what there is room for, which it overwrote in the slots that it filled."""
+        cdef unsigned int i
+        cdef msghdr *message
+        self.is_for_unix = is_unix
+        for i in range(self.filled):
+            message = &self.messages[i].msg_hdr
+            if is_unix:
+                message.msg_name, message.msg_namelen = &self.names[i], sizeof(UnixName)
+                # No more than the credentials take, so that the kernel itself closes descriptors that came along.
+                message.msg_controllen = CMSG_SPACE(sizeof(fl_ucred))
+            else:
+                message.msg_name, message.msg_namelen = &self.senders[i], sizeof(Address)
+                message.msg_controllen = sizeof(Control)
+
+    cdef void note_unix_sender(self, unsigned int slot) noexcept nogil:
+        cdef msghdr *message = &self.messages[slot].msg_hdr
+        cdef Address *sender = &self.senders[slot]
+        cdef const uint8_t *data = control_data(message, SOL_SOCKET, SCM_CREDENTIALS, sizeof(fl_ucred))
+        cdef fl_ucred credentials
+        memset(sender, 0, sizeof(Address))
+        sender.local.family = AF_UNIX
+        sender.local.uid = NO_USER
+        sender.local.place = -1
+        if data != NULL:
+            memcpy(&credentials, data, sizeof(credentials))
+            sender.local.pid, sender.local.uid = credentials.pid, credentials.uid
+        close_descriptors(message)
+        if message.msg_namelen > sizeof(sa_family_t):
+            message.msg_namelen = min(message.msg_namelen, <unsigned int>sizeof(UnixName))
+            sender.local.name = hash_of_name(&self.kept, &self.names[slot], message.msg_namelen)
+        message.msg_controllen = 0
+        message.msg_flags &= MSG_TRUNC
+
+    cdef bint keep_sender(self, unsigned int slot) noexcept nogil:
+        cdef Address *sender = &self.senders[slot]
+        if sender.local.name == 0:
+            return False
+        sender.local.place = keep_name(
+            &self.kept, &self.names[slot], self.messages[slot].msg_hdr.msg_namelen, sender.local.name
+        )
+        return sender.local.place >= 0
 
     cdef const uint8_t *datagram(self, unsigned int slot) noexcept nogil:
         return <const uint8_t *>self.vectors[slot].iov_base
@@ -239,7 +320,10 @@ cdef class Acks:
         for number, fd in enumerate(fds):
             if self.sockets >> number & 1:
                 with nogil:
-                    self.send_by(number, fd)
+                    if self.unix_sockets >> number & 1:
+                        self.send_by_unix(number, fd)
+                    else:
+                        self.send_by(number, fd)
         self.count = self.sockets = 0
 
     cdef void send_by(self, uint32_t socket, int fd) noexcept nogil:
@@ -276,6 +360,38 @@ cdef class Acks:
                 i += messages[count].msg_hdr.msg_iovlen
                 count += 1
             takes_more = self.send_messages(fd, messages, source_bytes, count)
+
+    cdef void send_by_unix(self, uint32_t socket, int fd) noexcept nogil:
+        """A sender whose queue is full loses its ACKs, and no other sender does."""
+        cdef mmsghdr message
+        cdef char texts[ACKS_PER_CALL][ACK_ROOM_BYTES]
+        cdef iovec pieces[ACKS_PER_CALL]
+        cdef const NamePlace *place
+        cdef const Ack *ack
+        cdef unsigned int at = 0, together
+        while at < self.count:
+            ack = &self.owed[at]
+            at += 1
+            if ack.socket != socket:
+                continue
+            place = &self.arena.kept.places[ack.to.local.place]
+            if place.hash != ack.to.local.name:  # another address has its place
+                self.dropped += 1
+                continue
+            together = write_line(texts[0], &pieces[0], ack)
+            while takes_several(place) and at < self.count and together < ACKS_PER_CALL:
+                if self.owed[at].socket != socket or self.owed[at].to.local.name != ack.to.local.name:
+                    break
+                together += write_line(texts[together], &pieces[together], &self.owed[at])
+                at += 1
+            pieces[together - 1].iov_len -= 1  # the last line feed
+            memset(&message, 0, sizeof(message))
+            message.msg_hdr.msg_iov, message.msg_hdr.msg_iovlen = pieces, together
+            message.msg_hdr.msg_name, message.msg_hdr.msg_namelen = <void *>&place.name, place.size
+            if sendmmsg(fd, &message, 1, MSG_DONTWAIT) == 1:
+                self.sent += together
+            else:
+                self.dropped += together
 
     cdef bint send_messages(
         self, int fd, mmsghdr *messages, const size_t *source_bytes, unsigned int count
@@ -320,6 +436,15 @@ cdef class Acks:
             if source_bytes == 0:
                 messages[i].msg_hdr.msg_control = NULL
         return self.send_messages(fd, messages, NULL, together.msg_iovlen)
+
+
+cdef inline unsigned int write_line(char *text, iovec *piece, const Ack *ack) noexcept nogil:
+    """Writes an ACK with a line feed; returns 1."""
+    piece.iov_base = text
+    piece.iov_len = snprintf(
+        text, ACK_ROOM_BYTES, b'{"ack":true,"sequence":%llu}\n', <unsigned long long>ack.sequence
+    )
+    return 1
 
 
 cdef inline bint is_multicast(const in6_pktinfo *asked) noexcept nogil:
@@ -410,7 +535,7 @@ cdef class Admission:
         cdef AddressKey key
         cdef const Network *network
         cdef unsigned int i
-        if self.count == 0:
+        if self.count == 0 or sender.any.sa_family == AF_UNIX:  # the socket's mode says who may send to it
             return True
         key = key_of(sender)
         for i in range(self.count):

@@ -9,6 +9,9 @@ from fastlog.server._socket cimport SOCKETS_MAX
 
 cdef struct Source:
     int fd
+    bint is_unix
+    # Its senders would be held up: it is watched also while a drain waits for more datagrams.
+    bint hurries
     # It is not asked for the moment, since it failed.
     bint rests
     # Datagrams that came, except for those of the burst in the arena.
@@ -25,9 +28,9 @@ cdef struct Sockets:
     uint32_t due
     bint has_more
 
-# The descriptor that a wait watches for the socket; -1: none.
-cdef inline int watched_fd(const Source *source) noexcept nogil:
-    return -1 if source.rests else source.fd
+# The descriptor that a wait watches for the socket, whether it is for datagrams or for more of them; -1: none.
+cdef inline int watched_fd(const Source *source, bint for_datagrams) noexcept nogil:
+    return source.fd if (for_datagrams or source.hurries) and not source.rests else -1
 
 # The next socket in turn; one is due.
 cdef inline uint32_t next_due(const Sockets *sockets) noexcept nogil:

@@ -37,10 +37,26 @@ NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # this kernel has none; it 
 _MEMINFO = struct.Struct("=9I")  # nine counters; the ninth, SK_MEMINFO_DROPS, counts dropped datagrams (sock_diag.h)
 
 
+class ErrorsSaid:
+    """Errors of a socket, counted, and printed from time to time. `name` is that of the socket."""
+
+    def __init__(self, name: str) -> None:
+        self.count = 0
+        self._name = name
+        self._said_at = -math.inf
+
+    def note(self, error: OSError, now: float) -> None:
+        self.count += 1
+        if now - self._said_at >= ERROR_SAID_SEC:
+            self._said_at = now
+            say(f"cannot receive from {self._name}: {error.strerror}; still trying ({self.count} errors so far)")
+
+
 class Listener:
     """`wanted`: bytes of the receive buffer that the settings ask for."""
 
     kind: ClassVar[Literal["udp"]] = "udp"
+    queue = None  # its receive buffer counts bytes
 
     def __init__(self, sock: socket.socket, wanted: int, *, handed_over: bool = False) -> None:
         self.socket = sock
@@ -48,8 +64,7 @@ class Listener:
         self.handed_over = handed_over
         self.wanted = wanted
         self.granted = receive_buffer(sock)
-        self.errors = 0  # calls of the kernel to receive that failed
-        self._error_said_at = -math.inf
+        self._errors = ErrorsSaid(self.name)
         self._drops = 0  # all of them, though the kernel's counter wraps around
         self.how_to_grant = f"{'ReceiveBuffer=' if handed_over else 'sysctl -w net.core.rmem_max='}{wanted}"
         self.dropped_before = self.drops() if handed_over else 0  # a socket may be older than this process
@@ -115,12 +130,14 @@ class Listener:
         self._drops += (counter - self._drops) & COUNTER_MASK
         return self._drops
 
+    @property
+    def errors(self) -> int:
+        """Calls of the kernel to receive that failed."""
+        return self._errors.count
+
     def note_error(self, error: OSError, now: float) -> None:
         """Receiving failed."""
-        self.errors += 1
-        if now - self._error_said_at >= ERROR_SAID_SEC:
-            self._error_said_at = now
-            say(f"cannot receive from {self.name}: {error.strerror}; still trying ({self.errors} errors so far)")
+        self._errors.note(error, now)
         turn_reports_off(self.socket)  # another program that has the socket, too, may have turned them on
 
     def close(self) -> None:

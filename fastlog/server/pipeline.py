@@ -15,6 +15,7 @@ from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import Rejects
+from fastlog.server.unix_listener import UnixListener
 from fastlog.server.writer import Writer
 
 MB = 1_000_000
@@ -47,8 +48,12 @@ class Pipeline:
             settings.flush_count,
             settings.inputs,
             settings.stamp,
+            settings.syslog_zone,
         )
         self.intake.listen(listeners.fds)
+        for number, listener in enumerate(listeners.each):
+            if isinstance(listener, UnixListener):
+                self.intake.is_unix(number, listener.hurries)
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
         commit = Commit(self.intake, listeners.fds, settings.acks_wait_for_disk, pace or SyncPace())
@@ -68,7 +73,9 @@ class Pipeline:
         self._receive_again = loop.deadline(self._wake_sockets)
         for fd in listeners.fds:
             loop.on_readable(fd, self._on_readable)
-        self.intake.wait_for_more(settings.coalesce_usec, listeners.granted, loop.sources_but(listeners.fds))
+        self.intake.wait_for_more(
+            settings.coalesce_usec, listeners.granted or settings.rcvbuf_size, loop.sources_but(listeners.fds)
+        )
 
     def turn(self, now: float, until: float = 0.0) -> None:
         """Drains the sockets and hands over the entries, until no datagram waits or the turn is over. The first drain

@@ -22,6 +22,7 @@ from fastlog.server.pipeline import MB, Pipeline
 from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
 from fastlog.server.storage import AsyncStorage, SyncsUnderWayError
+from fastlog.server.unix_listener import QUEUE_ROOMY
 from fastlog.stats import Health
 
 if TYPE_CHECKING:
@@ -152,12 +153,12 @@ class Server:
 
     def _introduce(self) -> None:
         settings, listeners = self._settings, self._listeners
-        if listeners.granted < listeners.wanted:
+        if listeners.is_small:
             say(
                 f"receive buffer is {listeners.granted} bytes, not the {listeners.wanted} asked for: the kernel may "
                 f"drop bursts. To raise the limit: {listeners.how_to_grant}"
             )
-        else:
+        elif listeners.udp:
             say(f"receive buffer is {listeners.granted} bytes; {listeners.wanted} were asked for")
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
@@ -178,9 +179,16 @@ class Server:
         listeners, log = self._listeners, self._pipeline.log
         if listeners.handed_over:
             drops = "unknown" if listeners.dropped_before is None else listeners.dropped_before
-            sockets = "the socket" if len(listeners.each) == 1 else f"the {len(listeners.each)} sockets"
+            count = len(listeners.handed_over)
+            sockets = "the socket" if count == 1 else f"the {count} sockets"
             ignored = "LISTEN is" if self._settings.listen else "SERVER_HOST and SERVER_PORT are"
             say(f"using {sockets} passed by the service manager ({ignored} ignored); drops so far: {drops}")
+        for listener in listeners.unix:
+            if listener.hurries:
+                say(
+                    f"the queue of {listener.name} holds {listener.queue or 'few'} datagrams, so receiving costs more. "
+                    f"To have a longer one: sysctl -w net.unix.max_dgram_qlen={QUEUE_ROOMY}, then restart the server"
+                )
         path = log.path
         say(f"listening on {listeners.names}, writing to {path}")
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.

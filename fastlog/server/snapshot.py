@@ -150,7 +150,7 @@ class Reporter:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
-        if self._listeners.granted < self._listeners.wanted:
+        if self._listeners.is_small:
             warnings.append(
                 f"receive buffer is {self._listeners.granted} bytes, not the {self._listeners.wanted} asked for; "
                 f"to raise the limit: {self._listeners.how_to_grant}"
@@ -177,6 +177,7 @@ class Reporter:
                 kernel_drops=listener.drops(),
                 receive_errors=listener.errors,
                 receive_buffer=listener.granted,
+                queue=listener.queue,
             )
             for listener, datagrams in zip(self._listeners.each, self._intake.datagrams_by_socket, strict=True)
         ]

@@ -1,8 +1,8 @@
 """Moves the line buffer to the log file, and decides what to do when the disk refuses.
 
-Rules: a file whose sync or write failed is not trusted again. The priority entries not yet acknowledged, which are held
-in memory until then, go to a new file, and are acknowledged from there. If another program removes or cuts the file,
-they are written again. Every entry received is either buffered, stored or lost to the disk, and counted as such.
+Rules: a file whose sync or write failed is not trusted again. The priority entries not yet durable, which are held in
+memory until then, go to a new file, and are acknowledged from there. If another program removes or cuts the file, they
+are written again. Every entry received is either buffered, stored or lost to the disk, and counted as such.
 """
 
 import errno

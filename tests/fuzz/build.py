@@ -28,7 +28,7 @@ MODULES = (
     "server/_rejects",
     "server/_drain",
 )
-TARGETS = ("scanner", "gelf")
+TARGETS = ("scanner", "gelf", "unpack", "chunks")
 MISSING = "make fuzz-native needs clang with its sanitizers and libFuzzer; on Debian: apt install clang libclang-rt-dev"
 
 

@@ -7,13 +7,25 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp
 
-from fastlog._parse cimport ACCEPTED, LEVEL_COUNT, REASON_COUNT, Piece, begin, has_timestamp, next_piece, store
+from fastlog._parse cimport (
+    ACCEPTED,
+    LEVEL_COUNT,
+    REASON_COUNT,
+    Piece,
+    begin,
+    has_host,
+    has_timestamp,
+    next_piece,
+    renamed_room,
+    store,
+    store_renamed,
+)
 
 from msgspec.structs import astuple
 
 from fastlog._parse import __spec__ as parse_spec
 from fastlog._parse import scan
-from fastlog.entry import decode
+from fastlog.entry import decode, renamed
 
 assert parse_spec.origin == "built-in"  # the instrumented one
 
@@ -42,6 +54,19 @@ cdef int check_stored(const Piece *piece) except -1:
     return 0
 
 
+cdef int check_renamed(const Piece *piece) except -1:
+    cdef bytes expected = renamed((<const char *>piece.start)[:piece.end - piece.start])
+    cdef size_t size = len(expected) + 1
+    cdef uint8_t *line = <uint8_t *>malloc(size)
+    try:
+        assert size <= renamed_room(piece)
+        assert store_renamed(piece, line) == size
+        assert (<const char *>line)[:size] == expected.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n"
+    finally:
+        free(line)
+    return 0
+
+
 cdef public int fuzz_scanner(const uint8_t *data, size_t size) except -1:
     cdef const uint8_t *end = data + size
     cdef const uint8_t *p = data
@@ -63,6 +88,9 @@ cdef public int fuzz_scanner(const uint8_t *data, size_t size) except -1:
             assert 0 <= <int>piece.level < LEVEL_COUNT
             check_stored(&piece)
             assert not has_timestamp(&piece) or piece.start < piece.timestamp < piece.end
+            assert not has_host(&piece) or piece.start < piece.host < piece.end
+            if piece.has_stamp_key:
+                check_renamed(&piece)
         else:
             assert 0 <= <int>piece.reason < REASON_COUNT
             assert not piece.is_gelf or (size & 1 and piece.start[0] == c'{' and (piece.end - 1)[0] == c'}')

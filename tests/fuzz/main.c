@@ -7,6 +7,8 @@
  *
  *     fuzz_scanner.pyx   calls the scanner on the input; checks what it says; compares some with the reference decoder
  *     fuzz_gelf.pyx      makes entries of the GELF objects in the input; checks them as much
+ *     fuzz_unpack.pyx    unpacks the input, and what it makes of the input; compares it with the reference
+ *     fuzz_chunks.pyx    takes the chunks that the input names; checks the table of messages; compares some as much
  *     receive.py         sends the input as datagrams to an Intake over loopback; compares all with the reference
  *
  * build.py builds the program, run.py makes the first inputs and the dictionary from the tests' own and runs it. A

@@ -10,9 +10,12 @@ from array import array
 from ipaddress import ip_network
 
 from fastlog.entry import Piece, decode
+from fastlog.inputs import packed
 from fastlog.server._drain import DRAINED, FULL, Intake
 from fastlog.server._socket import Acks, Admission
 
+JSON_BEGINS = (b"{", b" ", b"\t", b"\r", b"\n")
+CHUNK = b"\x1e\x0f"  # such datagrams are left to fuzz_chunks.pyx, since they change what becomes of later ones
 BETWEEN = b"\xfe\xff"  # between two datagrams
 PRIORITY = {"ERROR", "CRITICAL"}
 SLOT_BYTES = (512, 65536)  # a small BUFFER_SIZE, so that little is needed to be truncated, and the default
@@ -23,10 +26,20 @@ NOTE_BYTES = 64  # allowed for each note: less than many have, so that some are 
 ACKS_CHECKED_MAX = 64  # of one input: as many as surely fit in the sender's receive buffer
 
 
-def verdict(datagram: bytes, slot_bytes: int) -> list[Piece]:
+def verdict(datagram: bytes, slot_bytes: int) -> tuple[bytes, list[Piece]]:
+    """What is read of a datagram: itself, or what is packed in it; and the pieces of that."""
     if len(datagram) > slot_bytes:
-        return [Piece("truncated", None, None, 0, slot_bytes, None, False)]
-    return decode(datagram)
+        return whole(datagram[:slot_bytes], "truncated")
+    if not packed.is_packed(datagram):
+        return datagram, decode(datagram)
+    message = packed.unpack(datagram)
+    if message is None:
+        return whole(datagram, "gelf")
+    return (message, decode(message)) if message[:1] in JSON_BEGINS else whole(message, "gelf")
+
+
+def whole(text: bytes, reason: str) -> tuple[bytes, list[Piece]]:
+    return text, [Piece(reason, None, None, 0, len(text), None, False)]
 
 
 def entry_of(line_bytes: int) -> bytes:
@@ -56,7 +69,7 @@ class Link:
     def __init__(self, slot_bytes: int, *, admitted: bool) -> None:
         self.slot_bytes = slot_bytes
         self.admitted = admitted
-        self.intake = Intake(slot_bytes, PRIORITY, Admission([] if admitted else ELSEWHERE))
+        self.intake = Intake(slot_bytes, PRIORITY, Admission([] if admitted else ELSEWHERE), inputs=["json"])
         self.server = loopback_socket()
         self.client = loopback_socket()
         self.client.connect(self.server.getsockname())
@@ -105,7 +118,7 @@ class Run:
         self.priority_waits = self.unawaited_waits = False
         self.counts = counts_of(link.intake)  # as they must be
 
-    def expect(self, datagram: bytes, pieces: list[Piece]) -> None:
+    def expect(self, datagram: bytes, text: bytes, pieces: list[Piece]) -> None:
         size = min(len(datagram), self.link.slot_bytes)
         self.counts["datagrams"] += 1
         self.counts["bytes"] += size
@@ -115,8 +128,9 @@ class Run:
         for piece in pieces:
             self.counts[piece.reason or piece.level] += 1
             if piece.reason:
-                rejected = datagram[piece.start : piece.end]
-                self.expected_notes.append((self.link.name, piece.reason, piece.start, size, len(rejected), rejected))
+                rejected = text[piece.start : piece.end]
+                note = (self.link.name, piece.reason, piece.start, len(text), len(rejected), rejected)
+                self.expected_notes.append(note)
                 continue
             if piece.level in PRIORITY:
                 if piece.sequence is None:
@@ -181,7 +195,7 @@ def check(data: bytes) -> None:
     """Bits of the first byte: 1 large slots, 2 lines stay in the buffer, 4 lines are taken by halves, 8 ACKs are sent,
     16 the sender is not admitted."""
     how, filler, notes_allowed = data[:3].ljust(3, b"\0")
-    datagrams = data[3:].split(BETWEEN)
+    datagrams = [datagram for datagram in data[3:].split(BETWEEN) if not datagram.startswith(CHUNK)]
     link = link_of(SLOT_BYTES[how & 1], admitted=not how & 16)
     intake = link.intake
     intake.forget(0, intake.priority_entries)
@@ -195,7 +209,7 @@ def check(data: bytes) -> None:
     run = Run(link, keeps_lines=bool(how & 2), halves=bool(how & 4), acknowledges=bool(how & 8))
     for batch in batches(datagrams):
         for datagram in batch:
-            run.expect(datagram, verdicts[datagram])
+            run.expect(datagram, *verdicts[datagram])
             link.client.send(datagram)
         run.drain()
     run.take_lines(halves=False)

@@ -12,8 +12,9 @@ from fastlog._parse cimport ACCEPTED, Level, Piece, Reason, begin, next_piece, r
 from fastlog.client cimport _native
 from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._moment cimport read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
+from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.server._address cimport Address
 from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
@@ -197,6 +198,30 @@ def scan_many(list datagrams not None):
                     store(&piece, scratch)
                     accepted += 1
     return accepted
+
+
+def convert_syslog_many(list datagrams not None):
+    """Converts syslog messages to a scratch buffer; returns how many bytes their lines have."""
+    cdef uint8_t *scratch = <uint8_t *>malloc(converted_room(SCRATCH_BYTES))
+    cdef const uint8_t *p
+    cdef size_t size, written = 0
+    cdef bytes datagram
+    cdef Receipt receipt
+    cdef Level level
+    cdef ZonePeriods zone = ZonePeriods("")
+    receipt.second.second = -1
+    note_time(&receipt)
+    memcpy(receipt.source, <const char *>b"192.0.2.17:40312", 16)
+    receipt.source_size, receipt.host_at, receipt.host_size = 16, 0, 10
+    for datagram in datagrams:
+        p = datagram
+        size = len(datagram)
+        if size <= SCRATCH_BYTES:
+            with nogil:
+                if is_syslog(p, p + size):
+                    written += syslog_line(p, p + size, &receipt, &zone.zone, scratch, &level)
+    free(scratch)
+    return written
 
 
 def owe(

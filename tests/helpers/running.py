@@ -98,10 +98,10 @@ class Server:
         )
         ready = self.wait_for_message("fastlog: ready ")
         addresses, dashboard_port = re.search(
-            r" udp=(\S+) http=(?:http://\S+:(\d+)/|off|unavailable) log=", ready
+            r" udp=(\S+)(?: unix=.*)? http=(?:http://\S+:(\d+)/|off|unavailable) log=", ready
         ).groups()
-        self.ports = [int(address.rpartition(":")[2]) for address in addresses.split(",")]
-        self.port = self.ports[0]
+        self.ports = [int(address.rpartition(":")[2]) for address in addresses.split(",") if ":" in address]
+        self.port = self.ports[0] if self.ports else None
         self.dashboard_port = dashboard_port and int(dashboard_port)  # None: there is no dashboard
 
     def wait_for_message(self, text: str) -> str:

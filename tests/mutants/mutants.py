@@ -1002,7 +1002,7 @@ MUTANTS = [
     ),
     *_of(
         "_drain.pyx",
-        "tests/unit/test_drain.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_drain.py tests/unit/test_stamp.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
         (
             "entries without ACKs do not end a wait",
             "if not enough and (self.unawaited_waits or self",
@@ -1050,6 +1050,24 @@ MUTANTS = [
             "return AWAITED if self.is_new(piece, line, size) else DUPLICATE",
             "return AWAITED if self.is_new(piece, line, size) or True else DUPLICATE",
             "test_more_errors_within_one_sync_than_memory_holds_are_acknowledged_if_it_ends_well",
+        ),
+        (
+            "what the server adds makes a retransmission new after a restart",
+            "unstamped_end(piece.start, piece.end)",
+            "piece.end - 1",
+            "test_a_retransmission_is_known_also_after_a_restart_and_another_stamp",
+        ),
+        (
+            "what the server renames makes a retransmission new after a restart",
+            "store_renamed(piece, form) - <size_t>LINE_END_BYTES",
+            "store(piece, form) - <size_t>LINE_END_BYTES",
+            "test_a_retransmission_is_known_also_after_a_restart_and_another_stamp",
+        ),
+        (
+            "a sender forges the server's words",
+            "if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):",
+            "if words:",
+            "test_each_entry_of_a_datagram_gets_what_it_lacks",
         ),
         (
             "a duplicate gets no ACK",

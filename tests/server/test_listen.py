@@ -184,6 +184,6 @@ def test_top_shows_each_socket(start, tmp_path):
     assert acknowledged("::1", server.ports[1]) == ACK_7
     shown = eventually(
         lambda: run_fastlog("top", "--once", "--url", f"http://127.0.0.1:{server.dashboard_port}", cwd=tmp_path).stdout,
-        lambda text: f"[::1]:{server.ports[1]}: 1 datagrams, 0 dropped" in text,
+        lambda text: f"1 datagrams, 0 dropped at [::1]:{server.ports[1]}" in text,
     )
-    assert f"127.0.0.1:{server.ports[0]}: 0 datagrams" in shown
+    assert f"0 datagrams, 0 dropped at 127.0.0.1:{server.ports[0]}" in shown

@@ -19,12 +19,12 @@ pytestmark = [needs("rsyslogd", "rsyslog"), needs("syslog-ng", "syslog-ng-core")
 
 
 def of_fastlog(datagram: bytes) -> dict[str, str]:
-    """The fields that the oracles are asked for, as they are compared: without blanks around them, and the sender's
-    address is no host."""
+    """The fields that the oracles are asked for, as they are compared: without blanks around them and those that are
+    `-`, and the sender's address is no host."""
     entry = json.loads(syslog.decode(datagram, RECEIPT)[1])
     if entry["host"] == RECEIPT.host:
         del entry["host"]
-    return {name: entry[name].strip() for name in oracles.FIELDS if entry.get(name, "").strip()}
+    return {name: entry[name].strip() for name in oracles.FIELDS if entry.get(name, "").strip() not in ("", "-")}
 
 
 def literal_datagrams() -> dict[str, bytes]:
@@ -54,7 +54,8 @@ def ate_words(both: dict[str, str], found: dict[str, str]) -> bool:
     whole, rest = found.get("message", ""), both.get("message", "")
     beginning = whole.removesuffix(rest)
     taken = [both[name] for name in ("app", "pid") if name not in found and name in both]
-    return bool(taken) and whole.endswith(rest) and all(word in beginning for word in taken)
+    same_host = both.get("host") == found.get("host")
+    return same_host and bool(taken) and whole.endswith(rest) and all(word in beginning for word in taken)
 
 
 def rows(columns: int) -> list[list[str]]:

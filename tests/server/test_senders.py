@@ -24,7 +24,7 @@ DEVICES = [
 
 @pytest.fixture
 def server(start):
-    return start()
+    return start(STAMP="missing")  # as by default
 
 
 def received(server: Server, count: int) -> list[bytes]:

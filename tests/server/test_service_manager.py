@@ -178,8 +178,8 @@ def test_a_socket_meant_for_another_process_is_left_alone(start):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: bound(socket.SOCK_STREAM), "is AF_INET SOCK_STREAM, not a bound UDP socket"),
-        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), "is AF_UNIX SOCK_DGRAM, not a bound UDP socket"),
+        (lambda: bound(socket.SOCK_STREAM), "is AF_INET SOCK_STREAM, not a bound UDP or unix datagram socket"),
+        (lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM), "is AF_UNIX SOCK_DGRAM without an address"),
         (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "AF_INET SOCK_DGRAM without an address"),
         (lambda: Path("/dev/null").open("rb"), "descriptor 3 is not a socket"),  # noqa: SIM115
     ],

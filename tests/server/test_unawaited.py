@@ -22,3 +22,13 @@ def test_any_number_of_them_is_written_and_synced_and_none_is_answered(start):
     with server.client() as client:
         client.send(ENTRY[:-1] + b',"sequence":7}')
         assert client.recv(100) == b'{"ack":true,"sequence":7}'
+
+
+def test_gelf_is_synced_and_never_answered(start):
+    server = start()
+    with server.client() as client:
+        client.send(b'{"version":"1.1","host":"h","short_message":"m","level":2,"_sequence":6,"sequence":6}')
+        eventually(server.stats, lambda stats: stats["sync"]["count"] == 1)
+        assert server.stats()["priority_entries"] == 1
+        client.send(ENTRY[:-1] + b',"sequence":7}')
+        assert client.recv(100) == b'{"ack":true,"sequence":7}'

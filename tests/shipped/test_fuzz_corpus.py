@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fastlog.inputs import _unpack, packed
 from tests.fuzz import receive
+from tests.fuzz.steps import steps
 from tests.unit import test_gelf_agrees
+from tests.unit.test_chunks import Both
 from tests.unit.test_scanner_agrees import check
 
 CORPUS = Path(__file__).parents[1] / "fuzz/corpus"
@@ -24,6 +27,20 @@ def test_scanner(path):
 def test_gelf(path):
     for receipt in test_gelf_agrees.RECEIPTS:
         assert test_gelf_agrees.check(path.read_bytes(), receipt)
+
+
+@inputs("unpack")
+def test_unpack(path):
+    datagram = path.read_bytes()[1:]
+    assert _unpack.unpack(datagram) == packed.unpack(datagram)
+
+
+@inputs("chunks")
+def test_chunks(path):
+    both, now_ms = Both(), 0
+    for address, datagram, passed_ms in steps(path.read_bytes()):
+        now_ms += passed_ms
+        both.take(datagram, now_ms, address)
 
 
 @pytest.fixture

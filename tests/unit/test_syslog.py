@@ -5,6 +5,7 @@ import json
 import pytest
 
 from fastlog.inputs import syslog
+from fastlog.inputs._syslog import convert, starts_syslog
 from fastlog.inputs.receipt import Receipt
 from tests.helpers.datagrams import RECEIPT, datagrams, same
 from tests.helpers.syslog_cases import CASES
@@ -14,10 +15,14 @@ LEVELS = ["CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO"
 SYSLOG = [datagram for datagram in DATAGRAMS if syslog.is_syslog(datagram.data)]
 
 
-@pytest.fixture(params=["reference"])
+def converted(datagram: bytes, receipt: Receipt) -> tuple[str, bytes]:
+    return convert(datagram, receipt.received, receipt.source, receipt.host)
+
+
+@pytest.fixture(params=[syslog.decode, converted], ids=["reference", "converter"])
 def decode(request):
     """The level and the line of a datagram."""
-    return syslog.decode
+    return request.param
 
 
 def entry_of(line: bytes) -> dict[str, object]:
@@ -36,11 +41,27 @@ def test_a_message_of_a_real_sender(decode, datagram):
 def test_what_begins_otherwise_is_no_syslog():
     others = [datagram for datagram in DATAGRAMS if datagram not in SYSLOG]
     assert not [d.name for d in others if d.kind == "syslog" and "reject" not in d.decoding[0]]
-    for data in (b"<>", b"<1", b"<1a>", b"<192>x", b"<0191>", b" <13>x", b"\n<13>x", b"1  <13>x", b"1<13>x", b"x <13>"):
+    for data in (
+        b"<>",
+        b"<1",
+        b"<1a>",
+        b"<192>x",
+        b"<0191>",
+        b" <13>x",
+        b"\n<13>x",
+        b"1  <13>x",
+        b"1<13>x",
+        b"x <13>",
+        b"",
+        b"<",
+        b"12",
+        b"12345678901 <13>x",
+    ):
         assert not syslog.is_syslog(data)
+        assert not starts_syslog(data)
     for data in (b"<0>", b"<191>", b"<007>x", b"3 <13>x", b"1234567890 <13>x"):
         assert syslog.is_syslog(data)
-    assert not syslog.is_syslog(b"12345678901 <13>x")
+        assert starts_syslog(data)
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES, ids=range(len(CASES)))
