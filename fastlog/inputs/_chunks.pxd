@@ -90,8 +90,8 @@ cdef inline bint is_chunk(const uint8_t *p, const uint8_t *end) noexcept nogil:
 
 @cython.final
 cdef class Chunks:
-    # For each place the hash of the message that waits there, or 0; its number in the order in which messages began; and
-    # the place of its sender. They are apart from the rest, since all of them are looked at together. All memory is
+    # For each place the hash of the message that waits there, or 0; its number in the order in which messages began;
+    # and the place of its sender. They are apart from the rest, since all of them are looked at together. All memory is
     # owned by this object.
     cdef uint64_t hashes[WAITING_MAX]
     cdef uint64_t serials[WAITING_MAX]
