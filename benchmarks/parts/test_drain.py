@@ -2,13 +2,16 @@
 
 import ipaddress
 
+import msgspec
 import pytest
 
 from benchmarks.parts.conftest import BURST
+from fastlog.config import INPUTS
 from fastlog.server._drain import DRAINED, Intake
 from fastlog.server._socket import Admission
 from fastlog.server.rejects import NOTES_PER_SEC, RejectsFile
 
+encoded, decode = msgspec.json.encode, msgspec.json.decode
 NOBODY = [ipaddress.ip_network("192.0.2.0/24")]
 BYTES_MAX = 65536  # of a datagram
 REJECTS_CAP_BYTES = 2_000_000  # small, so that rejects.jsonl is rotated, too
@@ -39,6 +42,18 @@ def test_drain(measure, sockets, corpus):
     status = measure(intake.drain, receiver.fileno(), count=BURST, rounds=100, sample=datagrams, setup=fill)
     assert status == DRAINED
     assert intake.lines.entries == BURST
+
+
+@pytest.mark.parametrize("stamp", ["missing", "always"])
+@pytest.mark.parametrize("lacks", [(), ("timestamp", "host"), ("host",)], ids=["complete", "bare", "no host"])
+def test_drain_with_stamps(measure, sockets, corpus, stamp, lacks):
+    receiver, sender = sockets
+    intake = Intake(65536, ["ERROR", "CRITICAL"], Admission([]), 1, INPUTS, stamp)
+    datagrams = [encoded({k: v for k, v in decode(line).items() if k not in lacks}) for line in corpus[:BURST]]
+    fill = filled(sender, intake, datagrams)
+    measure(intake.drain, receiver.fileno(), count=BURST, rounds=50, sample=datagrams, setup=fill)
+    assert intake.lines.entries == BURST
+    assert (b'"source":' in bytes(intake.lines)) == (stamp == "always" or "host" in lacks)
 
 
 def test_drain_of_10_entries_a_datagram(measure, sockets, corpus):

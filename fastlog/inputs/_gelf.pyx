@@ -35,6 +35,7 @@ cdef enum:
     # See gelf.py.
     BARE_MAX = 32
     NAME_MAX_BYTES = 64
+    UNDERSCORES_MAX = 8
     LEVEL_TEXT_MAX = 15
     TIME_TEXT_MAX = 64
     FAR = 10_000_000
@@ -89,8 +90,8 @@ cdef struct Object:
     # The values of keys without an underscore and with one; the last one counts. A bit of `seen` for each there is.
     uint32_t seen[2]
     Text values[2][NAME_COUNT]
-    # The most underscores before a name.
-    uint32_t most[RENAMED_COUNT]
+    # Which numbers of underscores stand before a name: a bit for each up to UNDERSCORES_MAX.
+    uint32_t underscored[RENAMED_COUNT]
     # Other keys without an underscore. Those written with escapes are in `decoded`.
     Text bare[BARE_MAX]
     uint8_t decoded[BARE_MAX][NAME_MAX_BYTES]
@@ -339,7 +340,7 @@ cdef inline void note_member(Object *found, Member *member) noexcept nogil:
         found.seen[member.underscores] |= 1u << <int>member.name
         found.values[member.underscores][<int>member.name] = Text(member.value, member.value_end)
     if member.name < RENAMED_COUNT:
-        found.most[<int>member.name] = max(found.most[<int>member.name], member.underscores)
+        found.underscored[<int>member.name] |= 1u << min(member.underscores, <uint32_t>UNDERSCORES_MAX)
     elif member.underscores == 0 and member.name > VERSION and name.start != NULL:
         if found.bare_count < BARE_MAX:
             found.bare[found.bare_count] = name
@@ -354,7 +355,7 @@ cdef void find_members(Object *found) noexcept nogil:
     found.kept_count = found.bare_count = 0
     found.behind = NULL
     found.seen[0] = found.seen[1] = found.consumed[0] = found.consumed[1] = 0
-    memset(found.most, 0, sizeof(found.most))
+    memset(found.underscored, 0, sizeof(found.underscored))
     while True:
         member = &found.kept[found.kept_count] if found.kept_count < MEMBERS_KEPT else &spare
         p = next_member(p, found, member)
@@ -619,8 +620,10 @@ cdef inline uint8_t *put_member(uint8_t *to, Object *found, Member *member) noex
     to = put(to, b',"', 2)
     if member.underscores == 0:
         if member.name < RENAMED_COUNT:
-            more = found.most[<int>member.name] + 1
-            memset(to, c'_', more)
+            more = 1
+            while more < UNDERSCORES_MAX and found.underscored[<int>member.name] >> more & 1:
+                more += 1
+            memset(to, c'_', UNDERSCORES_MAX)
             to += more
     elif loses_underscore(found, member):
         key += 1 if key[0] == c'_' else 6

@@ -26,6 +26,8 @@ APP_KEYS = ("app", "_app", "facility", "_facility", "_container_name")
 # keep their underscore.
 BARE_MAX = 32
 NAME_MAX_BYTES = 64
+# Underscores that a field may get, so that a line stays in bounds. One is enough, unless there is such a field already.
+UNDERSCORES_MAX = 8
 LEVEL_TEXT_MAX = 15  # bytes of a level that is a string: the longest name has fewer
 TIME_TEXT_MAX = 64  # bytes of a timestamp that is a string: nobody writes a longer one
 LAST_USEC = 253_402_300_799_999_999  # the end of the year 9999: a timestamp beyond it is no number of seconds
@@ -80,10 +82,7 @@ def _others(found: list[Member], consumed: set[str]) -> list[bytes]:
     """The other members in their order, with the names that they get."""
     bare = [key for key, _, _ in found if _is_bare(key, consumed)]
     taken = TAKEN.union(bare)
-    most: dict[str, int] = {}  # underscores before each name
-    for key, _, _ in found:
-        name = key.lstrip("_")
-        most[name] = max(most.get(name, 0), len(key) - len(name))
+    keys = {key for key, _, _ in found}
     parts = []
     for key, written, value in found:
         if key in consumed:
@@ -91,7 +90,9 @@ def _others(found: list[Member], consumed: set[str]) -> list[bytes]:
         name = key.lstrip("_")
         name_written = written
         if key in RENAMED:
-            name_written = b"_" * (most[name] + 1) + written
+            counts = range(1, UNDERSCORES_MAX + 1)
+            free = (count for count in counts if "_" * count + key not in keys)
+            name_written = b"_" * next(free, UNDERSCORES_MAX) + written
         elif key != name and len(bare) <= BARE_MAX and 0 < len(name.encode()) <= NAME_MAX_BYTES and name not in taken:
             name_written = written[1 if written[:1] == b"_" else len(rb"\u005f") :]
         parts.append(b'"%b":%b' % (name_written, value))

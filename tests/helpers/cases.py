@@ -271,3 +271,14 @@ GELF_OBJECTS: list[bytes] = [
     b'{"short_message":"s",' + b",".join(b'"_f%d":%d' % (n, n) for n in range(60)) + b',"f7":1,"level":"\\u0033"}',
     b'{"short_message":"s",' + b",".join(b'"f%d":%d' % (n, n) for n in range(34)) + b',"_x":1,"timestamp":0.17956e10}',
 ]
+# What is long in one way or another.
+LONG_GELF: list[bytes] = [
+    b'{"short_message":"s",' + middle + b',"_x":1}'
+    for middle in (
+        b",".join(b'"_f%d":%d' % (n, n) for n in range(4_000)),
+        b'"' + b"_" * 30_000 + b'source":1,' + b",".join([b'"source":1'] * 3_000),
+        b'"timestamp":0.' + b"0" * 30_000 + b'1795680684e30010,"level":3.' + b"0" * 30_000,
+        b'"x":"' + b"\\u0041" * 5_000 + b'","_' + b"\\u0041" * 5_000 + b'":[' + b"\n1," * 100 + b"1]",
+        b",".join([b'"%b":1' % (b"n" * 64)] * 32 + [b'"_%b":1' % (b"n" * 64)] * 500),
+    )
+]

@@ -8,6 +8,7 @@ from fastlog.entry import SEVERITIES, level_of
 from fastlog.inputs import gelf
 from fastlog.inputs.receipt import Receipt
 from tests.helpers._hooks import c_gelf
+from tests.helpers.cases import LONG_GELF
 
 RECEIVED = "2026-11-26T08:30:00.000000Z"
 RECEIPT = Receipt(RECEIVED, "192.0.2.7:40000", "192.0.2.7")
@@ -199,7 +200,10 @@ def test_the_app(decode, fields, app, rest):
         # and those that stand in the line for something else get one
         *((f'"{name}":7', f'"_{name}":7') for name in sorted(gelf.RENAMED - {"level"})),
         ('"source":1,"_source":2', '"__source":1,"_source":2'),
-        ('"___source":3,"source":1,"source":2', '"___source":3,"____source":1,"____source":2'),
+        ('"_source":3,"__source":4,"____source":5,"source":1,"source":2',
+         '"_source":3,"__source":4,"____source":5,"___source":1,"___source":2'),
+        (",".join(f'"{"_" * n}source":{n}' for n in range(12)),
+         ",".join(f'"{"_" * (n or 8)}source":{n}' for n in range(12))),
         ('"s\\u006furce":1,"\\u005fsource":2', '"__s\\u006furce":1,"\\u005fsource":2'),
         ('"pid":1,"facility":2,"id":3,"full_message":"f","sd":{}', '"pid":1,"facility":2,"id":3,"full_message":"f","sd":{}'),
         ('"_version":"2.3","__version":"u","version":"1.1"', '"version":"2.3","_version":"u"'),
@@ -247,13 +251,18 @@ def test_names_are_compared_with_so_many_without_an_underscore(decode):
     assert others(decode, f'{bare},"_f31":1,"_x":2,"{"n" * 65}":3') == f'{bare},"_f31":1,"x":2,"{"n" * 65}":3'
 
 
-def test_the_longest_lines_fit(decode):
-    """The room is 6 times the object's size and 1 KiB: the hook gives no more, and a sanitizer would report it."""
-    renamed = ",".join(f'"{name}":1' for name in sorted(gelf.RENAMED - {"level"}))
-    for more in (
+def test_a_line_has_room(decode):
+    """The room is 6 times the object's size and 1 KiB: whatever names a stranger chooses, a line needs no more."""
+    renamed = ",".join(f'"{name}":1' for name in sorted(gelf.RENAMED))
+    underscored = ",".join(f'"{"_" * n}{name}":1' for n in range(1, 9) for name in sorted(gelf.RENAMED))
+    long = [
         renamed,
-        ",".join(f'"{"_" * 60}{name}":1,"{name}":1' for name in sorted(gelf.RENAMED)),
+        f"{underscored},{','.join([renamed] * 500)}",
         '"facility":"' + "f" * 9000 + '"',
-    ):
-        text(decode, more)
-        text(decode, more, Receipt(RECEIVED, "[fe80::" + "1" * 80 + "]:514", "fe80::" + "1" * 80))
+        "\n" * 900 + '"_x":1',
+    ]
+    for data in [*LONG_GELF, *(b'{"short_message":"s",%b}' % fields.encode() for fields in long)]:
+        for receipt in (RECEIPT, Receipt(RECEIVED, "[fe80::" + "1" * 80 + "]:514", "fe80::" + "1" * 80)):
+            _, line = decode(data, receipt)
+            assert len(line) <= 6 * len(data) + 1024
+            assert line == gelf.decode(data, receipt)[1]
