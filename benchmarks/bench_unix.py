@@ -53,7 +53,9 @@ def main(rate: int = 100_000, senders: int = 4, seconds: float = 10.0) -> None:
                 "MAX_LOG_SIZE_MB": "1000",
             },
         )  # fmt: skip
-        url = next(found[1] for found in (re.search(r" ready .* http=(\S+) ", line) for line in server.stderr) if found)
+        url = next(
+            found[1] for found in (re.search(r" ready .* http=(\S+) ", line) for line in server.stderr or []) if found
+        )
         with ProcessPoolExecutor(senders) as pool:
             done = list(pool.map(send, *zip(*[(path, rate // senders, seconds)] * senders, strict=True)))
         time.sleep(1)
