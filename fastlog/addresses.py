@@ -2,6 +2,7 @@
 
 import _socket
 import ipaddress
+import os
 import socket
 import threading
 from typing import Any
@@ -10,6 +11,10 @@ from fastlog.errors import FastlogError, say
 
 # (family, address) as the socket module takes them
 Address = tuple[int, Any]
+
+# In place of a server's name: the rest is the path of a unix socket.
+UNIX_PREFIX = "unix:"
+UNIX_PATH_MAX_BYTES = 107  # sun_path has 108, and a NUL at its end
 
 WAIT_SHOWN_SEC = 1.0  # until the user is told that the system's resolver does not answer
 
@@ -28,12 +33,22 @@ class AddressError(FastlogError):
         super().__init__(f"cannot find the server {host!r}: {self.reason}")
 
 
+def unix_path(host: str) -> str:
+    """The path in `unix:PATH`; empty if the host is a name or an address."""
+    return host[len(UNIX_PREFIX) :] if host.startswith(UNIX_PREFIX) else ""
+
+
+def server_name(host: str, port: int) -> str:
+    """A server, for people."""
+    return host if unix_path(host) else f"{host} port {port}/udp"
+
+
 def ascii_name(host: str) -> str:
     """A host name as the resolver takes it. Raises UnicodeError if `host` cannot be a host name.
 
     The socket module would convert the name during the look-up, and import the codec for that. A program that forks
     while the client's thread imports it leaves the child with a lock on the import that nobody releases."""
-    return host if host.isascii() else host.encode("idna").decode()
+    return host if host.isascii() or unix_path(host) else host.encode("idna").decode()
 
 
 def unless_green(found: Any, original: Any) -> Any:
@@ -44,8 +59,12 @@ def unless_green(found: Any, original: Any) -> Any:
 
 
 def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
-    """The addresses of a name for UDP, in the system's order. Waits as long as the system's resolver does. `flags` are
-    those of getaddrinfo. Raises AddressError."""
+    """The addresses of a name for UDP, in the system's order, or the one of `unix:PATH`. Waits as long as the system's
+    resolver does. `flags` are those of getaddrinfo. Raises AddressError."""
+    if path := unix_path(host):
+        if len(os.fsencode(path)) > UNIX_PATH_MAX_BYTES:
+            raise AddressError(host, f"the path has more than {UNIX_PATH_MAX_BYTES} bytes")
+        return [(int(socket.AF_UNIX), path)]
     try:
         name = ascii_name(host).encode()  # bytes are passed on as they are
         found = unless_green(socket.getaddrinfo, _socket.getaddrinfo)(name, port, type=socket.SOCK_DGRAM, flags=flags)

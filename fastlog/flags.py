@@ -270,7 +270,7 @@ def _add_doctor(commands: Commands) -> None:
 
 def _add_server(parser: argparse.ArgumentParser, default: str | None = DEFAULT_SERVER) -> None:
     otherwise = SERVER_VARIABLE + (f", or {default}" if default else "")
-    parser.add_argument("--server", metavar="HOST", help=f"name or address of the server ({otherwise})")
+    parser.add_argument("--server", metavar="HOST", help=f"name or address of the server, or unix:PATH ({otherwise})")
     parser.add_argument(
         "--port",
         dest="SERVER_PORT",

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastlog.addresses import split_host_port
+from fastlog.addresses import split_host_port, unix_path
 from fastlog.config import (
     HIDDEN,
     Setting,
@@ -137,11 +137,13 @@ def read_env_file(path: Path) -> Source:
 
 
 def server_address(environment: Mapping[str, str]) -> tuple[str, int | None]:
-    """Host and port in FASTLOG_SERVER, which is `host`, `host:port`, `[IPv6]:port` or a plain IPv6 address. The host is
-    empty and the port None where the variable does not name them."""
+    """Host and port in FASTLOG_SERVER, which is `host`, `host:port`, `[IPv6]:port`, a plain IPv6 address or
+    `unix:PATH`. The host is empty and the port None where the variable does not name them."""
     text = environment.get(SERVER_VARIABLE, "").strip()
     if not text:
         return "", None
+    if unix_path(text):
+        return text, None
     try:
         host, port = split_host_port(text, 0)
     except ValueError as error:

@@ -42,7 +42,8 @@ class Client(LevelMethods):
     be made while the server or the name service is down. Clients may be used by several threads, in signal handlers and
     from asyncio. Numbers may be given as text, such as a variable of the environment.
 
-    - `host`, `port`: where the server listens. The name is looked up in the background, and again from time to time.
+    - `host`, `port`: where the server listens; the host `unix:PATH` is its unix socket. The name is looked up in the
+      background, and again from time to time.
     - `app`, `hostname`: fields `app` and `host` of the entries that have none.
     - `priority_levels`: entries of these levels are kept and retransmitted until acknowledged; use the server's
       PRIORITY_LEVELS.

@@ -1,4 +1,5 @@
-"""A UDP socket that is connected to the server: how much to send at once, and the ACKs. Nothing here waits.
+"""A socket that is connected to the server, of UDP or a unix socket: how much to send at once, and the ACKs. Nothing
+here waits.
 
 A connected socket keeps the source address and the port that it had when it was connected. When the machine gets other
 addresses, or a translator of addresses on the way has forgotten the port, only a new socket helps.
@@ -6,9 +7,13 @@ addresses, or a translator of addresses on the way has forgotten the port, only 
 
 import _socket
 import errno
+import fcntl
 import ipaddress
+import os
 import re
 import socket
+import sys
+import termios
 from contextlib import closing
 from enum import Enum
 
@@ -20,7 +25,10 @@ from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WI
 RECEIVE_BUFFER_BYTES = SEQUENCE_WINDOW * (OVERHEAD_LEAST_BYTES + 256)  # holds the ACKs of a whole window
 ACKS_PER_CALL = 4096  # so that a flood of datagrams to this socket does not keep the thread
 ERRORS_PER_CALL = 8  # the kernel keeps one at a time; a socket that is not one any more gives them without an end
-ACK_READ_BYTES = 512  # enough to recognise an ACK, with whitespace in it
+ACK_READ_BYTES = 4096  # enough to recognise an ACK, with whitespace in it, and 64 that come through a unix socket
+# The abstract address of a unix socket, where ACKs come. It is not the one that the kernel would choose, since another
+# network namespace may have that, too. What it begins with says that several ACKs may come in one datagram.
+OWN_ADDRESS = b"\0fastlog-%d-%b"
 LOCAL_PACK_BYTES = 16_384  # a datagram on this machine: larger ones gain nothing and waste receive buffer
 IPV6_PACK_BYTES = 1_232  # if the path is unknown: what every IPv6 link carries (RFC 8200), less the headers
 IPV4_PACK_BYTES = 1_472  # if the path is unknown: Ethernet, less the headers
@@ -66,6 +74,7 @@ class Link:
     def __init__(self, address: Address, send_buffer: int) -> None:
         self.address = address
         self._server_buffer: ReceiveBuffer | None = None
+        self.is_unix = False
         family, peer = address
         self.socket: socket.socket = socket_above_standard_streams(
             unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)
@@ -75,7 +84,13 @@ class Link:
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, min(send_buffer, C_INT_MAX))
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+            if family == socket.AF_UNIX:
+                self.is_unix = True
+                self.socket.bind(OWN_ADDRESS % (os.getpid(), os.urandom(8).hex().encode()))
             self.socket.connect(peer)
+            if self.is_unix:
+                self.is_local = True
+                return
             own = self.socket.getsockname()[0]
             self.is_local = own == self.socket.getpeername()[0] or ipaddress.ip_address(own.split("%")[0]).is_loopback
             if self.is_local:
@@ -101,6 +116,8 @@ class Link:
         """Whether a new socket would have another source address than this one: the machine's addresses or routes have
         changed."""
         family, peer = self.address
+        if self.is_unix:
+            return False
         try:
             with closing(unless_green(socket.socket, _socket.socket)(family, socket.SOCK_DGRAM)) as probe:
                 probe.connect(peer)
@@ -129,6 +146,8 @@ class Link:
 
     def has_taken_all(self) -> bool:
         """Whether a server on this machine is known to have taken all that was sent to it."""
+        if self.is_unix:
+            return _queued_bytes(self.socket) == 0
         return self._server_buffer is not None and self._server_buffer.is_empty()
 
     def acks(self) -> tuple[list[int], list[OSError]]:
@@ -138,7 +157,7 @@ class Link:
         receive = self.socket.recv
         for _ in range(ACKS_PER_CALL):
             try:
-                match = _ACK.fullmatch(receive(ACK_READ_BYTES))
+                ack = receive(ACK_READ_BYTES)
             except BlockingIOError:
                 break
             except OSError as error:
@@ -146,6 +165,14 @@ class Link:
                 if len(errors) >= ERRORS_PER_CALL:
                     break
                 continue
-            if match:
-                found.append(int(match[1]))
+            for line in ack.split(b"\n") if self.is_unix else (ack,):
+                match = _ACK.fullmatch(line)
+                if match:
+                    found.append(int(match[1]))
         return found, errors
+
+
+def _queued_bytes(sock: socket.socket) -> int:
+    """Bytes that were sent, and that the receiver has not taken yet; for a unix socket only."""
+    answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(answer, sys.byteorder)

@@ -12,10 +12,11 @@ them.
 import math
 from collections.abc import Callable, Iterable
 from enum import Enum
+from socket import AF_UNIX
 
 import msgspec
 
-from fastlog.addresses import Address
+from fastlog.addresses import Address, server_name
 from fastlog.client.flight import Flight, Kept
 from fastlog.client.link import Link, Trouble, trouble_of
 from fastlog.client.options import ClientOptions
@@ -52,7 +53,7 @@ class Peer:
         self.reach = Reach()
         self._route = Route(options.host, options.port, wake)
         self._connect_to = connect
-        self._server = f"{options.host} port {options.port}/udp"
+        self._server = server_name(options.host, options.port)
         self._datagram_bytes = options.datagram_bytes
         self._problem = ""  # the latest error of the socket
         self._is_broken = False  # the socket sends nothing any more
@@ -203,6 +204,9 @@ class Peer:
         return True
 
     def _on_trouble(self, trouble: Trouble, error: OSError, now: float) -> None:
+        if trouble is Trouble.REFUSED and self.link and self.link.is_unix:
+            self.counts.refused += 1
+            trouble = Trouble.BROKEN  # a server that starts makes a socket of its own
         if trouble is Trouble.BLOCKED:
             self.is_blocked = True
         elif trouble is Trouble.TOO_LARGE:
@@ -229,6 +233,8 @@ class Peer:
                 link = self._connect_to(address)
             except Exception as error:  # also one of a guard or a sandbox
                 self._problem = f"cannot reach {self._server}: {getattr(error, 'strerror', None) or error}"
+                if address[0] == AF_UNIX and isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+                    self.counts.refused += 1
                 continue
             self.reach.connected(now, link.is_local, is_same=self.link is None or self.link.address == address)
             self.reopen()

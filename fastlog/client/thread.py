@@ -13,6 +13,7 @@ from collections.abc import Callable
 from sys import is_finalizing
 from time import monotonic
 
+from fastlog.addresses import server_name
 from fastlog.client._native import pause
 from fastlog.client._outbox import Outbox
 from fastlog.client.options import ClientOptions
@@ -43,7 +44,7 @@ end_of_program = EndOfProgram()
 class ClientThread:
     def __init__(self, options: ClientOptions) -> None:
         self.outbox = Outbox(options, self)
-        self.server = f"{options.host} port {options.port}/udp"
+        self.server = server_name(options.host, options.port)
         self._options = options
         self._workers: dict[int, Worker] = {}  # by the generation of the outbox; only the newest one is used
         self._waiters = Waiters()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from fastlog.addresses import AddressError, resolve_within
+from fastlog.addresses import AddressError, resolve_within, server_name
 from fastlog.client.client import Client
 from fastlog.commands.bound_sockets import BoundSocket, tcp_listeners
 from fastlog.commands.directories import (
@@ -362,6 +362,7 @@ def check_clock() -> Finding:
 def check_answer(host: str, settings: Settings) -> Finding:
     """Sends one entry and waits for its ACK, as a client does. Raises OSError."""
     port = settings.server_port
+    where = server_name(host, port)
     levels = settings.priority_levels or ("ERROR",)
     try:
         resolve_within(host, port, LOOKUP_SEC)
@@ -378,14 +379,11 @@ def check_answer(host: str, settings: Settings) -> Finding:
     finally:
         client.close(0)
     if stats.acknowledged:
-        return Finding(
-            "answer", "ok", f"{host} port {port}/udp stored and acknowledged an entry in {stats.round_trip_ms:.2f} ms"
-        )
+        return Finding("answer", "ok", f"{where} stored and acknowledged an entry in {stats.round_trip_ms:.2f} ms")
     if stats.refused:
-        return Finding("answer", "problem", f"nothing listens on {host} port {port}/udp", f"on {host}: fastlog serve")
+        return Finding("answer", "problem", f"nothing listens on {where}", f"on {host}: fastlog serve")
     text = (
-        f"no ACK from {host} port {port}/udp within {ANSWER_SEC:g} s: a firewall, ALLOW_FROM, "
-        f"or PRIORITY_LEVELS without {levels[0]}"
+        f"no ACK from {where} within {ANSWER_SEC:g} s: a firewall, ALLOW_FROM, or PRIORITY_LEVELS without {levels[0]}"
     )
     return Finding("answer", "problem", text, f"on {host}: fastlog doctor; fastlog serve --check")
 

@@ -8,7 +8,7 @@ import signal
 import stat
 import sys
 
-from fastlog.addresses import AddressError, resolve_within
+from fastlog.addresses import AddressError, resolve_within, server_name
 from fastlog.client.client import Client
 from fastlog.client.lines import guess_level, json_entry, read_lines, values_of
 from fastlog.client.link import Link
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         queue_entries=QUEUE_ENTRIES,
         give_up_sec=options.timeout,
     )
-    server = f"{options.server} port {settings.server_port}/udp"
+    server = server_name(options.server, settings.server_port)
     is_whole = False  # everything that was to be sent was given to the client
     with EndingSignals() as signals:
         delivery = Delivery(client, server, options.timeout, signals)

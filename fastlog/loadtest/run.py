@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fastlog.addresses import AddressError, local_address, resolve_within
+from fastlog.addresses import AddressError, local_address, resolve_within, unix_path
 from fastlog.config import describe
 from fastlog.errors import FastlogError, say
 from fastlog.loadtest._sender import SEQUENCE_DIGITS, TICK_SEC, Sender
@@ -312,6 +312,8 @@ def _latency(usec: list[int]) -> Latency:
 
 def _connect(target: Target) -> socket.socket:
     """Raises AddressError if the name does not resolve or its address cannot be reached from here."""
+    if unix_path(target.host):
+        raise FastlogError("the load test sends over UDP only, not through a unix socket")
     family, address = resolve_within(target.host, target.port, max(target.give_up_sec, LOOKUP_LEAST_SEC))[0]
     try:
         sock = socket.socket(family, socket.SOCK_DGRAM)

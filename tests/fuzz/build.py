@@ -26,6 +26,7 @@ MODULES = (
     "server/_ledger",
     "server/_lines",
     "server/_rejects",
+    "server/_rate_limit",
     "server/_drain",
 )
 TARGETS = ("scanner", "syslog", "gelf", "unpack", "chunks")

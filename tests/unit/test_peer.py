@@ -19,6 +19,8 @@ from fastlog.client.route import PATH_SEC, QUIET_LONGEST_SEC, QUIET_SEC
 class FakeLink:
     """A link whose network does what the test says."""
 
+    is_unix = False
+
     def __init__(self, address, is_local: bool) -> None:
         self.address, self.is_local, self.socket = address, is_local, self
         self.sent: list[bytes] = []
