@@ -5,8 +5,8 @@
 #define FASTLOG_TEXT_H
 #include "_simd.h"
 
-/* A bit for each of 16 bytes that JSON needs escaped: '"', '\\' and control characters. */
-/* A bit for each of 16 bytes that is a blank or a control character. */
+/* fl_escapes: a bit for each of 16 bytes that JSON needs escaped: '"', '\\' and control characters.
+ * fl_blanks: a bit for each of 16 bytes that is a blank or a control character. */
 #if defined(__SSE2__)
 
 static inline unsigned fl_escapes(const uint8_t *p) {
@@ -62,7 +62,7 @@ static inline const uint8_t *fl_first_stop(const uint8_t *p, const uint8_t *end)
   return p;
 }
 
-/* The first byte of [p, end) that is not ASCII, or, since it steps, one of the 8 bytes before it; or `end`. */
+/* The first byte of [p, end) that is not ASCII, or, since it steps, one of the 15 bytes before it; or `end`. */
 static inline const uint8_t *fl_skip_ascii(const uint8_t *p, const uint8_t *end) {
   const uint64_t highs = 0x8080808080808080ull;
   uint64_t x, y;

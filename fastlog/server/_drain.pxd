@@ -16,6 +16,7 @@ from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
+from fastlog.server._rate_limit cimport Bucket, RateLimit
 from fastlog.server._rejects cimport RejectedInput
 from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena
 from fastlog.server._sockets cimport Sockets
@@ -84,6 +85,7 @@ cdef class Intake:
     cdef readonly Chunks chunks
     cdef Unpacker unpacker
     cdef readonly Ledger ledger
+    cdef readonly RateLimit limit
 
     # These are settings: bytes of the largest datagram taken, entries in the line buffer that are to be handed over,
     # and for each level whether its entries are priority entries.
@@ -95,6 +97,9 @@ cdef class Intake:
     cdef ZonePeriods zone
     # Which entries get words of the server.
     cdef Stamping stamping
+
+    # Whether `limit` limits anything: every entry asks.
+    cdef bint is_limited
 
     # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
     # burst did not fill the arena, so what came later is for the next turn.
@@ -152,6 +157,7 @@ cdef class Intake:
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason) noexcept nogil
+    cdef Bucket bucket_of(self, Level level) noexcept nogil
     cdef void remember_entry(self, const Piece *piece) noexcept nogil
     cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil
     cdef bint reject_whole(self, int reason) noexcept nogil
