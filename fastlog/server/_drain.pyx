@@ -74,6 +74,8 @@ cdef enum:
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
+    # What a chunk costs beside that, while as many messages wait as may: up to 2 us.
+    CHUNK_COST_BYTES = 512
     # To receive bytes that are not scanned costs a quarter of what it costs to scan them.
     COPY_COST_SHIFT = 2
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
@@ -447,7 +449,7 @@ cdef class Intake:
         cdef Outcome outcome
         if self.rejects.note_count == NOTES_MAX or not self.may_overwrite_message():
             return False
-        scanned[0] += self.here.end - self.here.start
+        scanned[0] += self.here.end - self.here.start + CHUNK_COST_BYTES
         address[0], address[1], address[2] = key.high, key.low, key.scope_and_port >> 16
         if not self.chunks.read(self.here.start, self.here.end, address, <const uint64_t *>&host, &chunk):
             self.chunks.received += 1

@@ -9,7 +9,7 @@ import pytest
 
 from fastlog.inputs.chunks import OF_ONE_SENDER_MAX, WAIT_MS
 from fastlog.limits import MESSAGE_MAX_BYTES
-from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, Intake
+from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, TURN_OVER, Intake
 from fastlog.server._socket import Admission
 from tests.helpers.bombs import bomb
 from tests.helpers.chunks import chunk, cut
@@ -103,6 +103,15 @@ def test_a_message_of_nothing_but_tiny_pieces_does_not_cost_a_rejection_for_each
     assert link.rejected() == [*(("syntax", piece) for piece in tiny), ("gelf", rest)]
     link.take(b"{\n" * 30_000)
     assert link.intake.rejects.counts["syntax"] == REJECTED_PIECES_MAX + 30_000
+
+
+def test_a_flood_of_chunks_leaves_a_drain_as_short_as_any(link):
+    """Each looks through all messages that wait, several times."""
+    link.server.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+    link.intake.rejects.allow(0, 0)
+    link.send(*(chunk(n, 0, 2, b"") for n in range(4000)))
+    assert link.intake.drain(link.server.fileno()) == TURN_OVER
+    assert link.intake.datagrams < 3000
 
 
 def lines_of(*entries: bytes) -> bytes:
