@@ -250,7 +250,8 @@ def test_a_full_queue_drops_entries_by_lane_and_counts_them_by_level(client, nob
         full.send("CRITICAL", "m")
     stats = full.stats()
     assert "CRITICAL" not in stats.dropped
-    assert sum(stats.dropped.values()) in (800, 801)  # one more has room if a datagram is under way
+    # A datagram may have left before it was known that nobody listens; one under way is in neither figure.
+    assert 900 - sum(stats.dropped.values()) - stats.sent in (100, 99)
     assert set(stats.dropped) == {"INFO", "DEBUG", "OTHER"}
     full.send("ERROR", "x" * 60_000)
     bounded = client(nobody, queue_bytes=100_000)

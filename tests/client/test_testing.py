@@ -44,8 +44,10 @@ def entry(level: str, message: str, **fields) -> bytes:
 
 
 def test_it_stores_and_rejects_what_the_server_does(start, memory, connected):
-    server = start()
-    datagrams = [*(datagram for _, datagram, _ in CASES), entry("INFO", "the last")]
+    server = start(INPUTS="json")
+    # The collector takes nothing that is packed or in chunks.
+    plain = [datagram for _, datagram, _ in CASES if datagram[:1] not in (b"x", b"\x1f", b"\x1e")]
+    datagrams = [*plain, entry("INFO", "the last")]
     server.send(datagrams)
     sender = connected(memory.port)
     for number, datagram in enumerate(datagrams, 1):

@@ -110,7 +110,12 @@ def test_metrics_show_every_figure_that_has_one(start):
     stats = eventually(server.stats, lambda stats: stats["acks"]["sent"] and stats["rejected"]["syntax"])
     metrics = samples(get(server.dashboard_port, "/metrics").text)
     shown = {figure.key: figure.metric for figure in figures() if figure.metric}
+    (listener,) = stats["listeners"]
     for key, metric in shown.items():
+        if key.startswith("listeners."):
+            value = listener[key.partition(".")[2]]
+            assert metrics.get(f"{metric.full_name}[{listener['address']}]") == value, key
+            continue
         value = functools.reduce(lambda part, name: part[name], key.split("."), stats)
         name = metric.full_name
         if value is None:  # no sync is under way, for example
@@ -130,7 +135,8 @@ def test_metrics_show_every_figure_that_has_one(start):
 def test_a_figure_that_is_unknown_is_not_among_the_metrics(start):
     stats = msgspec.convert(start().stats(), Stats)
     losses = msgspec.structs.replace(stats.losses, kernel_drops=None, network=None)
-    metrics = samples(exposition(msgspec.structs.replace(stats, losses=losses)).decode())
+    listeners = [msgspec.structs.replace(listener, kernel_drops=None) for listener in stats.listeners]
+    metrics = samples(exposition(msgspec.structs.replace(stats, losses=losses, listeners=listeners)).decode())
     assert not {name for name in metrics if "kernel" in name or "network" in name or "latency" in name}
     assert metrics["fastlog_sequence_gaps"] == 0
 
