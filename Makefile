@@ -152,6 +152,11 @@ client-model: $(VENV)/dev  ## the same for the client, through lossy networks, f
 mutants: $(VENV)/dev  ## make small errors in copies of the server, which the tests must find; MUTANTS="storage ledger" chooses
 	$(BIN)/python -m tests.mutants.run $(MUTANTS)
 
+senders:  ## unpack the senders and collectors that tests run, from Debian's packages and npm's; installs nothing
+	@tests/helpers/unpack.sh rsyslog syslog-ng-core nginx haproxy php-cli php-monolog liblog4j2-java liblogback-java
+	@[ -e build/node/complete ] || { npm install --prefix build/node --silent --no-audit --no-fund --omit=optional \
+	  winston@3 winston-syslog@2 pino@10 && touch build/node/complete; }
+
 bench: $(VENV)/dev  ## measure how fast each part is
 	@mkdir -p build
 	$(BIN)/pytest benchmarks/parts -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
@@ -163,6 +168,9 @@ bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and o
 
 bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left; BENCH="--cold" sets flags
 	$(BIN)/python -m benchmarks.bench_start $(BENCH)
+
+bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENCH="--limits 1000" sets flags
+	$(BIN)/python -m benchmarks.bench_floods $(BENCH)
 
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
@@ -193,4 +201,4 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
         test test-pythons lint format docs dist fuzz fuzz-native kill model client-model mutants \
-        bench bench-peers bench-start performance
+        bench bench-peers senders bench-start bench-floods performance

@@ -17,7 +17,7 @@ from fastlog.stats import figures
 
 ROOT = Path(__file__).parents[1]
 # Settings that docker-compose.yml fixes for the container.
-FIXED = {"SERVER_HOST", "SERVER_PORT", "LISTEN", "LOG_DIR", "LOG_FILENAME"} | {
+FIXED = {"SERVER_HOST", "SERVER_PORT", "LOG_DIR", "LOG_FILENAME"} | {
     "DASHBOARD_PORT", "DASHBOARD_HOST", "DASHBOARD_NO_TOKEN", "DASHBOARD_NAMES"
 }  # fmt: skip
 

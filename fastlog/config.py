@@ -22,6 +22,7 @@ LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each 
 Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
+RATE_MAX = 10_000_000  # of RATE_LIMIT: more than any machine receives
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
 OFF = "off"  # DASHBOARD_PORT without a dashboard
@@ -109,6 +110,15 @@ def _levels(text: str) -> list[str]:
     if None in levels:
         raise ValueError(text)
     return list(dict.fromkeys(filter(None, levels)))
+
+
+def _rate_limit(text: str) -> list[int]:
+    if text.lower() == OFF:
+        return []
+    numbers = _list(text)
+    if not 1 <= len(numbers) <= 2 or not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise ValueError(text)
+    return [int(number) for number in numbers]
 
 
 def _networks(text: str) -> list[str]:
@@ -223,6 +233,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "networks that may send; empty: all",
             f"a comma-separated list of at most {NETWORKS_MAX} IPv4 and IPv6 networks",
             parse=_networks,
+        ),
+    ] = ()
+    rate_limit: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1, le=RATE_MAX)], ...],
+        _setting(
+            "receiving",
+            "entries a second that are taken of one address, and after a comma how many at once (default: as many); "
+            f"priority entries have as much again; {OFF}: all are taken",
+            f"a whole number from 1 to {RATE_MAX}, or two with a comma between them, or {OFF}",
+            parse=_rate_limit,
+            empty=OFF,
         ),
     ] = ()
 
@@ -389,7 +410,7 @@ class Setting(msgspec.Struct, frozen=True):
         if isinstance(value, bool):
             return str(value).lower()
         if isinstance(value, tuple):
-            return ",".join(value)
+            return ",".join(map(str, value))
         if isinstance(value, float):
             return f"{value:g}"
         return str(value)
@@ -480,6 +501,12 @@ def in_force(settings: Settings) -> dict[str, str]:
         value = getattr(settings, setting.field)
         shown[setting.variable] = HIDDEN if setting.secret and value else printable(setting.as_text(value))
     return shown
+
+
+def rate_and_burst(settings: Settings) -> tuple[int, int]:
+    """RATE_LIMIT: entries a second, and at once. 0 a second: there is no limit."""
+    rate, *burst = settings.rate_limit or (0, 1)
+    return rate, burst[0] if burst else rate
 
 
 def networks(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

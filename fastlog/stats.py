@@ -109,6 +109,7 @@ class LossAges(msgspec.Struct, frozen=True):
     kernel_drops: Annotated[
         float | None, figure("Seconds since the kernel's drops last grew; `null`: not since the start")
     ]
+    filtered: Annotated[float | None, figure("Seconds since the filter last kept out a datagram")]
     sequence_gaps: Annotated[float | None, figure("Seconds since the gaps last grew beyond their maximum")]
     network: Annotated[float | None, figure("Seconds since the network's losses last grew beyond their maximum")]
     disk: Annotated[float | None, figure("Seconds since the disk's losses last grew")]
@@ -127,6 +128,14 @@ class Losses(msgspec.Struct, frozen=True):
             counter("fastlog_kernel_dropped_datagrams"),
         ),
     ]
+    filtered: Annotated[
+        int | None,
+        figure(
+            "Datagrams of addresses far over `RATE_LIMIT` that the socket's filter kept out of the receive buffer, "
+            "coalesced ones counted as one; `null` before Linux 4.12",
+            counter("fastlog_filtered_datagrams"),
+        ),
+    ]
     sequence_gaps: Annotated[
         int,
         figure(
@@ -139,7 +148,8 @@ class Losses(msgspec.Struct, frozen=True):
         int | None,
         figure(
             "An estimate of the entries that never reached this machine: the gaps less the kernel's drops since the "
-            "server's start, at least 0; `null` where those drops are unknown",
+            "server's start, what was filtered, and what was rejected as `rate`, at least 0; `null` where those drops "
+            "are unknown",
             gauge("fastlog_network_lost_entries"),
         ),
     ]
@@ -188,7 +198,9 @@ class Disk(msgspec.Struct, frozen=True):
     ]
     total_bytes: Annotated[int | None, figure("Size of the log's file system")]
     torn_bytes: Annotated[int, figure("Bytes of incomplete lines, removed at the start and kept in `*.torn`")]
-    rejects_not_noted: Annotated[int, figure("Rejected input, `denied` aside, that is not in `rejects.jsonl`")]
+    rejects_not_noted: Annotated[
+        int, figure("Rejected input, `denied` and `rate` aside, that is not in `rejects.jsonl`")
+    ]
 
 
 class SyncState(msgspec.Struct, frozen=True):
@@ -227,7 +239,7 @@ class ListenerStats(msgspec.Struct, frozen=True):
     kernel_drops: Annotated[
         int | None,
         figure(
-            "Datagrams that the kernel dropped at this socket, as in `losses.kernel_drops`",
+            "Datagrams that the kernel dropped at this socket, as in `losses.kernel_drops`, filtered ones included",
             counter("fastlog_listener_kernel_dropped_datagrams", "address"),
         ),
     ]
@@ -248,6 +260,16 @@ class SenderStats(msgspec.Struct, frozen=True):
     received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
     lost: Annotated[int, figure("Gaps in this sender's sequences, kernel drops included")]
     seconds_since_last: Annotated[float, figure("Seconds since this sender's last entry")]
+
+
+class ThrottledHost(msgspec.Struct, frozen=True):
+    address: Annotated[
+        str, figure("The address, without a port; `others`: all that no place was left for in the table of limits")
+    ]
+    throttled: Annotated[bool, figure("Whether it is over `RATE_LIMIT` now, or was within the last five seconds")]
+    rejected: Annotated[int, figure("Its entries and datagrams that were rejected as `rate`")]
+    filtered: Annotated[int, figure("An estimate of its datagrams that the socket's filter kept out")]
+    seconds_since_last: Annotated[float, figure("Seconds since something of it was rejected as `rate`")]
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -340,6 +362,9 @@ class Stats(msgspec.Struct, frozen=True):
         ),
     ]
     top_senders: Annotated[list[SenderStats], figure("The ten senders of most entries, and the ten with most gaps")]
+    throttled: Annotated[
+        list[ThrottledHost], figure("The ten addresses over `RATE_LIMIT` of which most was rejected or filtered")
+    ]
     process: Process
     settings: Annotated[dict[str, str], figure("Every setting in force; a token is hidden")]
     version: Annotated[str, figure("Version of the server")]

@@ -91,7 +91,13 @@ def _losses(stats: Stats) -> Text:
     text.append(_loss("network (estimate)", losses.network)).append("  ")
     text.append(_loss("disk", losses.disk)).append("  ")
     text.append(_loss("rejected", sum(rejected.values())))
-    return text.append(f" ({reasons})" if reasons else "", LOSS)
+    text.append(f" ({reasons})" if reasons else "", LOSS)
+    if losses.filtered:
+        text.append("  ").append(_loss("filtered", losses.filtered))
+    if stats.throttled:
+        hosts = (f"{visible(host.address)} {host.rejected + host.filtered:,}" for host in stats.throttled)
+        text.append("\nover RATE_LIMIT: ", "dim").append(", ".join(hosts), LOSS)
+    return text
 
 
 def _loss(cause: str, count: int | None) -> Text:

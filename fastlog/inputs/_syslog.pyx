@@ -822,59 +822,54 @@ cdef bint find_moment(const Header *header, const Receipt *receipt, const Zone *
     """The moment that the sender's clock showed, in the year that brings it nearest to its receipt if it shows none.
     False: nobody can know it."""
     cdef Clock clock = header.clock
-    cdef bint is_found = False
-    cdef int this_year
-    cdef int64_t half_year = HALF_YEAR_DAYS * 86_400LL * USEC
     if not header.has_clock or header.is_doubtful:
         return False
     if header.zone_word.start != NULL and is_utc(&header.zone_word):
         clock.offset = 0
     if clock.offset == NO_OFFSET and zone.count == 0:
         return False
-    if clock.year != NO_YEAR:
-        find_in_year(&clock, header, receipt, zone, usec, &is_found)
-        return is_found
-    this_year = 100 * two_digits(<const uint8_t *>receipt.time) + two_digits(<const uint8_t *>receipt.time + 2)
-    clock.year = this_year
-    find_in_year(&clock, header, receipt, zone, usec, &is_found)
-    if is_found and -half_year < usec[0] - receipt.unix_usec < half_year:
-        return True
-    is_found = False
-    for clock.year in range(this_year - 1, this_year + 2):
-        find_in_year(&clock, header, receipt, zone, usec, &is_found)
-    return is_found
+    if clock.year == NO_YEAR:
+        clock.year = nearest_year(&clock, receipt)
+    if clock.offset != NO_OFFSET:
+        return unix_usec(&clock, usec)
+    clock.offset = 0
+    return unix_usec(&clock, usec) and find_in_zone(usec[0], header, receipt, zone, usec)
 
 
 cdef inline bint is_utc(const Part *word) noexcept nogil:
     return word.end - word.start == 3 and (memcmp(word.start, b"UTC", 3) == 0 or memcmp(word.start, b"GMT", 3) == 0)
 
 
-cdef inline void take_nearer(int64_t moment, const Receipt *receipt, int64_t *usec, bint *is_found) noexcept nogil:
-    """Of two moments that are as near the one that was found first stays."""
-    cdef int64_t distance = moment - receipt.unix_usec, known = usec[0] - receipt.unix_usec
-    if not is_found[0] or (distance if distance >= 0 else -distance) < (known if known >= 0 else -known):
-        usec[0] = moment
-        is_found[0] = True
+cdef inline int64_t distance(int64_t usec, const Receipt *receipt) noexcept nogil:
+    return usec - receipt.unix_usec if usec >= receipt.unix_usec else receipt.unix_usec - usec
 
 
-cdef void find_in_year(
-    const Clock *clock, const Header *header, const Receipt *receipt, const Zone *zone, int64_t *usec, bint *is_found
-) noexcept nogil:
-    """Looks for moments of this clock, whose year is known, that are nearer to the receipt."""
+cdef int nearest_year(const Clock *clock, const Receipt *receipt) noexcept nogil:
+    """Of two years that are as near, the earlier one. NO_YEAR: none of them has this day."""
     cdef Clock utc = clock[0]
-    cdef int64_t moment, local
-    cdef const Period *period
-    cdef size_t low = 0, high, middle
-    cdef int64_t day = 86_400LL * USEC
-    if clock.offset != NO_OFFSET:
-        if unix_usec(clock, &moment):
-            take_nearer(moment, receipt, usec, is_found)
-        return
+    cdef int this_year, nearest = NO_YEAR
+    cdef int64_t usec, least = 0
+    this_year = 100 * two_digits(<const uint8_t *>receipt.time) + two_digits(<const uint8_t *>receipt.time + 2)
     utc.offset = 0
-    if not unix_usec(&utc, &local):
-        return
+    utc.year = this_year
+    if unix_usec(&utc, &usec) and distance(usec, receipt) < HALF_YEAR_DAYS * 86_400LL * USEC:
+        return this_year  # no other year can be nearer
+    for utc.year in range(this_year - 1, this_year + 2):
+        if unix_usec(&utc, &usec) and (nearest == NO_YEAR or distance(usec, receipt) < least):
+            nearest, least = utc.year, distance(usec, receipt)
+    return nearest
+
+
+cdef bint find_in_zone(
+    int64_t local, const Header *header, const Receipt *receipt, const Zone *zone, int64_t *usec
+) noexcept nogil:
+    """Of the moments at which clocks of the zone show this, the one that is nearest to the receipt. `local`: as if it
+    were UTC."""
+    cdef const Period *period
+    cdef size_t low = 0, high = zone.count - 1, middle
+    cdef int64_t day = 86_400LL * USEC, moment
+    cdef bint is_found = False
     # The first period that ends less than a day before what would be the moment in UTC: no offset is larger.
-    high = zone.count - 1
     while low < high:
         middle = (low + high) // 2
         if zone.periods[middle + 1].start_usec > local - day:
@@ -887,8 +882,12 @@ cdef void find_in_year(
         low += 1
         if not period.start_usec <= moment < period[1].start_usec:
             continue
-        if header.zone_word.start == NULL or is_zone_name(&header.zone_word, period):
-            take_nearer(moment, receipt, usec, is_found)
+        if header.zone_word.start != NULL and not is_zone_name(&header.zone_word, period):
+            continue
+        if not is_found or distance(moment, receipt) < distance(usec[0], receipt):
+            usec[0] = moment
+            is_found = True
+    return is_found
 
 
 cdef inline bint is_zone_name(const Part *word, const Period *period) noexcept nogil:

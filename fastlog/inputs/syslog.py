@@ -124,20 +124,20 @@ def _moment(clock: Clock, zone_word: str | None, receipt: Receipt, zone: list[Pe
     """The moment that a sender's clock showed, in the year that brings it nearest to its receipt if it shows none.
     None: nobody can know it."""
     received = read_moment(receipt.received.encode()) or 0
+    year = _nearest_year(clock, int(receipt.received[:4]), received) if clock.year is None else clock.year
     offset = 0 if zone_word in UTC_WORDS else clock.offset
-    years = [clock.year]
-    if clock.year is None:
-        this_year = int(receipt.received[:4])
-        years = [this_year - 1, this_year, this_year + 1]
-    found = []
-    for year in years:
-        as_if_utc = unix_usec(_with(clock, year, 0))
-        if offset is not None:
-            moment = unix_usec(_with(clock, year, offset))
-            found += [moment] if moment is not None else []
-        elif zone and as_if_utc is not None:
-            found += _in_zone(as_if_utc, zone_word, zone)
-    return min(found, key=lambda usec: abs(usec - received), default=None)  # the earlier one of two that are as near
+    if offset is not None:
+        return unix_usec(_with(clock, year, offset))
+    as_if_utc = unix_usec(_with(clock, year, 0))
+    found = _in_zone(as_if_utc, zone_word, zone) if zone and as_if_utc is not None else []
+    return min(found, key=lambda usec: abs(usec - received), default=None)
+
+
+def _nearest_year(clock: Clock, this_year: int, received: int) -> int | None:
+    """Of two years that are as near, the earlier one."""
+    moments = {year: unix_usec(_with(clock, year, 0)) for year in (this_year - 1, this_year, this_year + 1)}
+    distances = {year: abs(moment - received) for year, moment in moments.items() if moment is not None}
+    return min(distances, key=distances.__getitem__, default=None)
 
 
 def _with(clock: Clock, year: int | None, offset: int) -> Clock:

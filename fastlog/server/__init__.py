@@ -5,6 +5,9 @@
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
 - `_drain.pyx`, `_sockets.pxd`, `_coalesce.pxd`: takes datagrams from each socket in turn, has them scanned, and waits
   for more while they come fast
+- `_rate_limit.pyx`, `throttle.py`: how much of each host is taken; what becomes of hosts over their limit
+- `socket_filter.py`, `_filter.pyx`, `drops.py`: the filter that keeps floods out of the kernel's queue; what the kernel
+  dropped, and what the filter did
 - `_ledger.pyx`, `_sequence_runs.pxd`: which entries of the same sender never arrived
 - `_senders.pxd`, `_address.pxd`, `_unix.pxd`: the senders that are kept, and their addresses
 - `_duplicates.pyx`: whether a priority entry is stored already

@@ -16,6 +16,7 @@ from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
+from fastlog.server._rate_limit cimport Bucket, RateLimit
 from fastlog.server._rejects cimport RejectedInput
 from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena
 from fastlog.server._sockets cimport Sockets
@@ -83,6 +84,7 @@ cdef class Intake:
     cdef readonly Chunks chunks
     cdef Unpacker unpacker
     cdef readonly Ledger ledger
+    cdef readonly RateLimit limit
 
     # These are settings: bytes of the largest datagram taken, entries in the line buffer that are to be handed over,
     # and for each level whether its entries are priority entries.
@@ -151,6 +153,7 @@ cdef class Intake:
     cdef bint is_new(self, const Piece *piece, const uint8_t *line, size_t size) noexcept nogil
     cdef void count(self, const Piece *piece) noexcept nogil
     cdef bint reject(self, int reason) noexcept nogil
+    cdef Bucket bucket_of(self, Level level) noexcept nogil
     cdef void remember_entry(self, const Piece *piece) noexcept nogil
     cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil
     cdef bint reject_whole(self, int reason) noexcept nogil

@@ -6,6 +6,7 @@ from fastlog.config import INPUTS, Input, Stamp
 from fastlog.inputs._chunks import Chunks
 from fastlog.server._ledger import Ledger
 from fastlog.server._lines import LineBuffer
+from fastlog.server._rate_limit import RateLimit
 from fastlog.server._rejects import RejectedInput
 from fastlog.server._socket import Acks, Admission
 
@@ -29,6 +30,7 @@ class Intake:
         inputs: Iterable[Input] = INPUTS,
         stamp: Stamp = "never",
         syslog_zone: str = "",
+        limit: RateLimit | None = None,
     ) -> None: ...
     @property
     def lines(self) -> LineBuffer: ...
@@ -38,6 +40,8 @@ class Intake:
     def rejects(self) -> RejectedInput: ...
     @property
     def ledger(self) -> Ledger: ...
+    @property
+    def limit(self) -> RateLimit: ...
     @property
     def chunks(self) -> Chunks: ...
     @property

@@ -60,7 +60,8 @@ from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, shoul
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, Kind, LineBuffer
-from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, SCANNED, TRUNCATED, RejectedInput
+from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
+from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, RATE, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._rejects cimport GELF as GELF_REASON
 from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena, LocalAddress
 from fastlog.server._sockets cimport Source, begin_burst, next_due, watched_fd
@@ -73,6 +74,8 @@ cdef enum:
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
+    # To receive bytes that are not scanned costs a quarter of what it costs to scan them.
+    COPY_COST_SHIFT = 2
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
     WRITE_BYTES = 512 << 10
     # How long entries still gather when they are enough for a flush, in nanoseconds: too short for a reader of the file
@@ -118,6 +121,7 @@ cdef class Intake:
     `entry.LEVELS`. `admission`: who may send; what others send is counted, and neither scanned nor noted.
     `flush_count`: entries in the line buffer that are to be handed over. `inputs`: the formats that are taken, a subset
     of `config.INPUTS`. `stamp`: one of `config.STAMPS`. `syslog_zone`: as in SYSLOG_ZONE.
+    `limit`: how much of each host is taken; None: all of it.
     """
 
     def __cinit__(
@@ -129,6 +133,7 @@ cdef class Intake:
         inputs=INPUTS,
         stamp="never",
         syslog_zone="",
+        RateLimit limit=None,
     ):
         self.datagram_max = datagram_max
         self.flush_count = flush_count
@@ -138,6 +143,7 @@ cdef class Intake:
         self.acks = Acks()
         self.acks.arena = self.arena
         self.stored = StoredHashes()
+        self.limit = RateLimit() if limit is None else limit
         self.rejects = RejectedInput()
         self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
@@ -254,7 +260,7 @@ cdef class Intake:
             if not enough and (self.unawaited_waits or self.lines.entries >= self.flush_count):
                 enough = True
                 due_ns = min(due_ns, now + GATHER_NS)
-            if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns:
+            if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns or self.limit.has_news:
                 return status
             wait = wait_ns(&self.waiting.pace, now, end_ns, self.counted.datagrams - before) if wait == 0 else 0
             if wait > 0:
@@ -293,6 +299,8 @@ cdef class Intake:
                     self.begin_datagram()
                 if not self.scan_datagram(&scanned):
                     return FULL
+                if self.limit.on:
+                    self.limit.end()
                 self.here.at = NULL
                 if self.here.end == self.arena.datagram(self.here.slot) + self.arena.size(self.here.slot):
                     self.here.slot += 1
@@ -385,7 +393,12 @@ cdef class Intake:
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
+            if self.limit.on and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
+                scanned[0] += size >> COPY_COST_SHIFT
+                self.rejects.count(RATE)
+                return True
             if not self.admission.admits(&self.arena.senders[self.here.slot]):
+                scanned[0] += size >> COPY_COST_SHIFT
                 self.rejects.count(DENIED)
                 return True
         if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
@@ -470,7 +483,11 @@ cdef class Intake:
             is_whole = self.unpacker.unpack(self.here.text, self.here.text_end)
             scanned[0] += self.unpacker.cost_bytes()
             if not is_whole:
-                return self.reject_whole(GELF_REASON)
+                if not self.reject_whole(GELF_REASON):
+                    return False
+                if self.limit.on:  # what was unpacked costs more than what came
+                    self.limit.take(ORDINARY_ENTRIES, self.unpacker.cost_bytes())
+                return True
             self.here.text = self.here.at = self.unpacker.start
             self.here.text_end = self.unpacker.start + self.unpacker.size
         if self.here.text == self.here.text_end or self.here.text[0] not in (c'{', c' ', c'\t', c'\r', c'\n'):
@@ -523,6 +540,9 @@ cdef class Intake:
                 return self.reject(SCANNED + <int>reason)
         if size > LINE_MAX_BYTES + 1:  # with its line feed
             return self.reject(TRUNCATED)
+        if self.limit.on and not self.limit.has(self.bucket_of(level)):
+            self.rejects.count(RATE)
+            return True
         self.piece.level, self.piece.has_sequence = level, False
         line = self.lines.room(size, self.is_priority[<int>level])
         if line == NULL and not self.discard(&self.piece):
@@ -541,6 +561,9 @@ cdef class Intake:
         cdef uint8_t *line
         cdef unsigned int words = words_for(piece, self.stamping)
         cdef bint is_priority = self.is_priority[<int>piece.level]
+        if self.limit.on and not self.limit.has(self.bucket_of(piece.level)):
+            self.rejects.count(RATE)
+            return True
         if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):
             return self.store_stamped(piece, words)
         size = stored_size(piece)
@@ -646,6 +669,8 @@ cdef class Intake:
         return before == NULL
 
     cdef inline void count(self, const Piece *piece) noexcept nogil:
+        if self.limit.on:
+            self.limit.take(self.bucket_of(piece.level), 0)
         self.counted.levels[<int>piece.level] += 1
         self.ledger.saw(&self.arena.senders[self.here.slot], piece.has_sequence, piece.sequence, self.now_ms)
 
@@ -654,7 +679,17 @@ cdef class Intake:
         cdef size_t size = self.here.text_end - self.here.text
         if self.here.text != self.here.start:
             self.message_is_noted = True
-        return self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.text, size)
+        if self.limit.on and not self.limit.has(ORDINARY_ENTRIES):
+            self.rejects.count(RATE)
+            return True
+        if not self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.text, size):
+            return False
+        if self.limit.on:
+            self.limit.take(ORDINARY_ENTRIES, self.piece.end - self.piece.start)
+        return True
+
+    cdef inline Bucket bucket_of(self, Level level) noexcept nogil:
+        return PRIORITY_ENTRIES if self.is_priority[<int>level] else ORDINARY_ENTRIES
 
     cdef bint reject_whole(self, int reason) noexcept nogil:
         """Rejects all of the text. False: there is no room for its note."""

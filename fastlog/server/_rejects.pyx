@@ -19,7 +19,7 @@ REJECTED = {
     "denied": "the sender is not in a network of `ALLOW_FROM`; its datagram is neither scanned nor kept",
     "gelf": "a packed datagram or a chunk that is damaged, too large, or neither an entry nor GELF",
     "incomplete": "a message in chunks of which one did not come in time, or that had to make room for others",
-    "rate": "the sender is over `RATE_LIMIT`; its datagram is neither scanned nor kept",
+    "rate": "the sender's address is over `RATE_LIMIT`; a datagram that is neither scanned nor kept, or an entry",
 }
 REJECTED_NAMES = tuple(REJECTED)
 

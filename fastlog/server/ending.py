@@ -67,7 +67,7 @@ class Ending:
         return is_well
 
     def _count_drops(self) -> None:
-        self._drops = self._listeners.drops()
+        self._drops = self._pipeline.drops.count()[0]
 
     def _store_rest(self) -> bool:
         """Returns whether the disk took everything. It waits for syncs, though not for ever."""

@@ -13,6 +13,7 @@ from fastlog.addresses import join_host_port
 from fastlog.config import LISTEN_MAX, Settings, listen_addresses
 from fastlog.errors import StartError
 from fastlog.server.listener import Listener, turn_reports_off
+from fastlog.server.socket_filter import take_off_own
 from fastlog.server.unix_listener import UnixListener, prepare
 
 FIRST_HANDED_OVER = 3  # descriptor of the first socket handed over: SD_LISTEN_FDS_START of sd_listen_fds(3)
@@ -153,6 +154,7 @@ def _taken_over(sock: socket.socket, wanted: int) -> AnyListener:
         prepare(sock)
         return UnixListener(sock)
     turn_reports_off(sock)
+    take_off_own(sock)
     return Listener(sock, wanted, handed_over=True)
 
 

@@ -7,14 +7,18 @@ the dashboard or signals.
 import math
 from time import monotonic
 
-from fastlog.config import Settings, networks
+from fastlog.config import Settings, in_force, networks, rate_and_burst
 from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, NO_SOCKET, Intake
+from fastlog.server._rate_limit import RateLimit
 from fastlog.server._socket import Admission
 from fastlog.server.commit import Commit, SyncPace
+from fastlog.server.drops import Drops
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.rejects import Rejects
+from fastlog.server.socket_filter import SocketFilter
+from fastlog.server.throttle import Throttle
 from fastlog.server.unix_listener import UnixListener
 from fastlog.server.writer import Writer
 
@@ -49,6 +53,7 @@ class Pipeline:
             settings.inputs,
             settings.stamp,
             settings.syslog_zone,
+            RateLimit(*rate_and_burst(settings)),
         )
         self.intake.listen(listeners.fds)
         for number, listener in enumerate(listeners.each):
@@ -57,6 +62,9 @@ class Pipeline:
         for lines in log.newest(REMEMBERED_BYTES):
             self.intake.remember(lines)
         commit = Commit(self.intake, listeners.fds, settings.acks_wait_for_disk, pace or SyncPace())
+        self.drops = Drops(listeners.drops)
+        filters = [SocketFilter(listener.socket) for listener in listeners.udp if self.intake.limit.on]
+        self.throttle = Throttle(self.intake.limit, filters, self.drops, loop, in_force(settings)["RATE_LIMIT"])
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
         rejects_bytes = int(settings.rejects_max_mb * MB)
@@ -92,6 +100,8 @@ class Pipeline:
                 writer.flush(monotonic())
             elif intake.priority_waits:
                 writer.flush_priority(monotonic())
+            if intake.limit.has_news:
+                self.throttle.look_soon(now)
             if status == DRAINED:
                 break
             if monotonic() - now > TURN_SEC:
@@ -124,6 +134,7 @@ class Pipeline:
         return not self.writer.failure
 
     def close(self) -> None:
+        self.throttle.close()
         self.log.close()
         self.rejects.close()
 

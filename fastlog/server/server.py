@@ -160,6 +160,7 @@ class Server:
             )
         elif listeners.udp:
             say(f"receive buffer is {listeners.granted} bytes; {listeners.wanted} were asked for")
+        self._pipeline.throttle.introduce()
         if settings.priority_levels:
             after = "sync" if settings.acks_wait_for_disk else "write, which a power cut may undo"
             say(f"acknowledging {', '.join(settings.priority_levels)} after the {after}")
@@ -196,8 +197,8 @@ class Server:
         say(f"ready {listeners.addresses} http={http} log={path}")
 
     def _close(self) -> None:
-        self._listeners.close()
         self._pipeline.close()
+        self._listeners.close()
         with contextlib.suppress(SyncsUnderWayError):
             self._storage.shut_down()
         self._loop.close()

@@ -49,6 +49,7 @@ class LossCounts(NamedTuple):
     """What is lost so far; LossAges has a field for each."""
 
     kernel_drops: int | None
+    filtered: int | None
     sequence_gaps: int
     network: int | None
     disk: int
@@ -67,6 +68,8 @@ class Reporter:
         self._writer = pipeline.writer
         self._log = pipeline.log
         self._rejects = pipeline.rejects
+        self._drops = pipeline.drops
+        self._throttle = pipeline.throttle
         self.sync_mode = sync_mode
         self._space = Space(pipeline.log.path.parent)
         self._started = now
@@ -108,6 +111,7 @@ class Reporter:
             rejected=intake.rejects.counts,
             losses=Losses(
                 kernel_drops=losses.kernel_drops,
+                filtered=losses.filtered,
                 sequence_gaps=losses.sequence_gaps,
                 network=losses.network,
                 disk=losses.disk,
@@ -128,6 +132,7 @@ class Reporter:
             sender_restarts=ledger["restarts"],
             stray_sequences=ledger["late"],
             top_senders=self._top_senders(now),
+            throttled=self._throttle.top(now),
             process=_process(self._started_unix),
             settings=self._in_force,
             version=__version__,
@@ -183,15 +188,19 @@ class Reporter:
         ]
 
     def _count_losses(self) -> LossCounts:
-        ledger, drops = self._intake.ledger.totals(), self._listeners.drops()
+        ledger, rejected = self._intake.ledger.totals(), self._intake.rejects.counts
+        drops, filtered = self._drops.count()
         gaps = ledger["lost"] + ledger["missing"]
         return LossCounts(
             kernel_drops=drops,
+            filtered=filtered,
             sequence_gaps=gaps,
             # Drops from before the start are in no gap of this server's ledger.
-            network=None if drops is None else max(0, gaps - (drops - self._dropped_before)),
+            network=None
+            if drops is None
+            else max(0, gaps - (drops - self._dropped_before) - (filtered or 0) - rejected["rate"]),
             disk=self._writer.lost,
-            rejected=sum(self._intake.rejects.counts.values()),
+            rejected=sum(rejected.values()),
         )
 
     def _top_senders(self, now: float) -> list[SenderStats]:

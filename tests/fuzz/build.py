@@ -26,9 +26,10 @@ MODULES = (
     "server/_ledger",
     "server/_lines",
     "server/_rejects",
+    "server/_rate_limit",
     "server/_drain",
 )
-TARGETS = ("scanner", "gelf", "unpack", "chunks")
+TARGETS = ("scanner", "syslog", "gelf", "unpack", "chunks")
 MISSING = "make fuzz-native needs clang with its sanitizers and libFuzzer; on Debian: apt install clang libclang-rt-dev"
 
 

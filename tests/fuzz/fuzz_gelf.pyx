@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The target of GELF's converter: every GELF object among any bytes becomes an entry, or is rejected. The object and its
-line are in heap blocks of just their size, so that AddressSanitizer sees a byte too far on either side.
+"""The target of GELF's converter: every GELF object among any bytes becomes an entry, or is rejected. The object and
+its line are in heap blocks of just their size, so that AddressSanitizer sees a byte too far on either side.
 """
 
 from libc.stdint cimport uint8_t

@@ -6,6 +6,7 @@
  * knows these modules as built-in ones, so the modules built in place are neither used nor changed. Its targets:
  *
  *     fuzz_scanner.pyx   calls the scanner on the input; checks what it says; compares some with the reference decoder
+ *     fuzz_syslog.pyx    makes an entry of the input as a syslog message; checks it as much
  *     fuzz_gelf.pyx      makes entries of the GELF objects in the input; checks them as much
  *     fuzz_unpack.pyx    unpacks the input, and what it makes of the input; compares it with the reference
  *     fuzz_chunks.pyx    takes the chunks that the input names; checks the table of messages; compares some as much

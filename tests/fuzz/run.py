@@ -17,6 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from fastlog.inputs import gelf
 from tests.fuzz.receive import BETWEEN, FILLERS
 from tests.helpers.cases import CASES, GELF, GELF_OBJECTS, GOOD, GOOD_2, LONG_GELF, nested
+from tests.helpers.datagrams import datagrams as sent_by_others
+from tests.helpers.syslog_cases import CASES as SYSLOG
+from tests.unit import test_syslog_agrees
 from tests.unit.test_scanner_agrees import TOKENS
 
 GELF_TOKENS = [f'"{key}":'.encode() for name in gelf.TAKEN for key in (name, f"_{name}")]
@@ -29,6 +32,8 @@ CORPUS = ROOT / "tests/fuzz/corpus"
 PARTS = {
     "scanner": ("scanner", ["-max_len=4096"]),
     "long": ("scanner", ["-max_len=65507", "-len_control=0"]),
+    "syslog": ("syslog", ["-max_len=1024"]),
+    "long syslog": ("syslog", ["-max_len=65507", "-len_control=0"]),
     "gelf": ("gelf", ["-max_len=2048"]),
     "unpack": ("unpack", ["-max_len=1024"]),
     "chunks": ("chunks", ["-max_len=512"]),
@@ -47,6 +52,9 @@ def seeds() -> dict[str, list[bytes]]:
     objects = [piece for _, _, pieces in GELF for kind, piece in pieces if kind == "gelf"]
     return {
         "scanner": datagrams,
+        "syslog": [text for text, _ in SYSLOG] + [d.data for d in sent_by_others() if len(d.data) <= 1024],
+        "long syslog": [text * 60 for text, _ in SYSLOG]
+        + [b'1 - h a - - [a b="' + b'\\"' * 30000 + b'"]', b"\xe9" * 60000],
         "gelf": objects + GELF_OBJECTS,
         "unpack": [b"\0" + pack(GOOD) for pack in (zlib.compress, gzip.compress)]
         + [bytes([how, 5, 1]) + GOOD for how in (2, 3, 130, 131, 30, 31)]
@@ -71,9 +79,8 @@ def write_seeds(part: str) -> Path:
 
 def write_dictionary() -> Path:
     path = OUT / "tokens.dict"
-    words = [
-        "".join(f"\\x{byte:02x}" for byte in token) for token in [*TOKENS, *GELF_TOKENS, BETWEEN] if len(token) <= 64
-    ]
+    tokens = [*TOKENS, *GELF_TOKENS, *test_syslog_agrees.TOKENS, BETWEEN]
+    words = ["".join(f"\\x{byte:02x}" for byte in token) for token in tokens if len(token) <= 64]
     path.write_text("".join(f'"{word}"\n' for word in words))
     return path
 

@@ -20,6 +20,7 @@ from fastlog.server._drain cimport Intake
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport AWAITED, ORDINARY, UNAWAITED, Kind, LineBuffer
+from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
 from fastlog.server._rejects cimport EMPTY, RejectedInput
 from fastlog.server._senders cimport ESTABLISHED, FEW, KINDS, NEW, SENDERS_MAX, Senders
 from fastlog.server._socket cimport Acks, LocalAddress
@@ -258,6 +259,24 @@ def noted(RejectedInput rejected not None, addresses, size_t size):
         rejected.add(EMPTY, &piece, &sender, bytes_of_it, size)
     found, rejected.note_count = rejected.note_count, 0  # they point into this function
     return found
+
+
+def limited(RateLimit limit not None, str address not None, uint64_t now_ms, size_t size, pieces):
+    """A datagram of that size comes from the address. Each piece is whether it is a priority entry, and the bytes for
+    which it takes more tokens. Returns for each piece whether it was taken; None: the datagram was refused."""
+    cdef Address sender = parsed(address, 5000)
+    cdef Bucket bucket
+    taken = None
+    if limit.admits(&sender, size, now_ms):
+        taken = []
+        for is_priority, rejected_bytes in pieces:
+            bucket = PRIORITY_ENTRIES if is_priority else ORDINARY_ENTRIES
+            has = limit.has(bucket)
+            if has:
+                limit.take(bucket, rejected_bytes)
+            taken.append(has)
+    limit.end()
+    return taken
 
 
 cdef Address parsed(str text, uint16_t port) except *:

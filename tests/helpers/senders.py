@@ -1,8 +1,8 @@
 """Senders of other projects, as their users run them: with a configuration out of docs/senders.md, and each as a process
 of its own.
 
-Debian's packages are unpacked by `unpack.sh`, and Node.js' by `npm install`; `.ci/run` does both. Where one is missing
-the tests that need it are skipped, except in CI, where they fail.
+`make senders` unpacks Debian's packages and those of Node.js. Where one is missing the tests that need it are skipped,
+except in CI, where they fail.
 """
 
 import http.client
@@ -76,20 +76,18 @@ def is_recent(moment: str) -> bool:
 
 def needs(program: str, package: str):
     missing = unpacked.find(program, package) is None
-    return pytest.mark.skipif(
-        missing and os.environ.get("CI") != "true", reason=f"no {program}; tests/helpers/unpack.sh {package}"
-    )
+    return pytest.mark.skipif(missing and os.environ.get("CI") != "true", reason=f"no {program}; make senders")
 
 
 def needs_java(package: str):
     missing = shutil.which("javac") is None or not any(unpacked.jars(package))
     return pytest.mark.skipif(
-        missing and os.environ.get("CI") != "true", reason=f"no Java or no {package}; see .ci/run for both"
+        missing and os.environ.get("CI") != "true", reason=f"no javac or no {package}; make senders"
     )
 
 
 needs_node = pytest.mark.skipif(
-    not NODE_MODULES.exists() and os.environ.get("CI") != "true", reason="no Node.js packages; see .ci/run for them"
+    not NODE_MODULES.exists() and os.environ.get("CI") != "true", reason="no Node.js packages; make senders"
 )
 
 

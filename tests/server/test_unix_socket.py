@@ -287,16 +287,21 @@ def test_a_full_disk_blocks_nobody(small_disk, closing):
     assert longest < PATIENCE_SEC / 3  # a sender that waits for the disk would wait for ever
 
 
-def test_logger_and_syslog_handlers_get_through(server, path):
+def test_what_writes_to_a_syslog_socket_gets_through(start, path):
+    server = start(UNIX_SOCKET=str(path), FLUSH_TIMEOUT_SEC="0.05")
     program = (
-        "import logging, logging.handlers, sys\n"
+        "import logging, logging.handlers\n"
         f"handler = logging.handlers.SysLogHandler(address={str(path)!r})\n"
         "logging.getLogger().addHandler(handler)\n"
         "logging.error('card 42 refused')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=PATIENCE_SEC)
     subprocess.run(["logger", "-u", str(path), "-t", "shop", "hello"], check=True, timeout=PATIENCE_SEC)
-    eventually(server.stats, lambda stats: stats["datagrams"] == 2)
+    eventually(server.stats, lambda stats: stats["stored"] == 2)
+    first, second = (json.loads(line) for line in server.log().splitlines())
+    assert (first["message"], second["message"], second["app"]) == ("card 42 refused", "hello", "shop")
+    assert first["source"].startswith("unix:pid=")
+    assert "host" not in first
 
 
 def test_doctor_and_top_know_the_socket(server, tmp_path, path):

@@ -7,7 +7,7 @@ import pytest
 from fastlog.inputs import _unpack, packed
 from tests.fuzz import receive
 from tests.fuzz.steps import steps
-from tests.unit import test_gelf_agrees
+from tests.unit import test_gelf_agrees, test_syslog_agrees
 from tests.unit.test_chunks import Both
 from tests.unit.test_scanner_agrees import check
 
@@ -21,6 +21,13 @@ def inputs(target: str):
 @inputs("scanner")
 def test_scanner(path):
     check(path.read_bytes())
+
+
+@inputs("syslog")
+def test_syslog(path):
+    for receipt in test_syslog_agrees.RECEIPTS:
+        for zone in test_syslog_agrees.ZONES:
+            test_syslog_agrees.check(b"<131>" + path.read_bytes(), receipt, zone)
 
 
 @inputs("gelf")

@@ -74,6 +74,8 @@ WRONG = [
     ("ALLOW_FROM", ",".join(["::1"] * 65)), ("DASHBOARD_PORT", "x"), ("DASHBOARD_PORT", "null"), ("DASHBOARD_PORT", "65536"),
     ("DASHBOARD_PORT", "-1"), ("DASHBOARD_TOKEN", "short"),
     ("DASHBOARD_TOKEN", "sixteen with spaces"), ("DASHBOARD_NO_TOKEN", "maybe"),
+    ("RATE_LIMIT", "0"), ("RATE_LIMIT", "-1"), ("RATE_LIMIT", "1000,0"), ("RATE_LIMIT", "1,2,3"), ("RATE_LIMIT", "1000/s"),
+    ("RATE_LIMIT", "10000001"), ("RATE_LIMIT", "1e3"),
 ]  # fmt: skip
 
 

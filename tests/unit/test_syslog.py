@@ -1,6 +1,7 @@
 """Syslog messages as entries: the reference and the converter, by the messages of many senders."""
 
 import json
+import time
 
 import pytest
 
@@ -114,3 +115,42 @@ def test_a_sender_without_an_address_has_no_host(decode):
     entry = entry_of(decode(b"<13>x", receipt)[1])
     assert entry["source"] == "unix:pid=4711,uid=33"
     assert "host" not in entry
+
+
+def test_no_message_costs_more_than_its_length():
+    """Headers that do not end, and what looks for its end again and again: each of 60 KB, in less than 50 ms."""
+    size = 60_000
+    hostile = [
+        b"<13>" + body[:size]
+        for body in (
+            b"1 " + b"a" * size,
+            b"1 2026-11-26T08:11:04Z h a 1 m " + b"[" * size,
+            b"1 2026-11-26T08:11:04Z h a 1 m " + b"[a]" * size,
+            b"1 2026-11-26T08:11:04Z h a 1 m " + b"".join(b"[a%d b=1]" % n for n in range(size // 8)),
+            b"1 2026-11-26T08:11:04Z h a 1 m [a " + b"b=1 " * size,
+            b"1 2026-11-26T08:11:04Z h a 1 m [a " + b"".join(b"b%d=1 " % n for n in range(size // 7)),
+            b'1 2026-11-26T08:11:04Z h a 1 m [a b="' + b'\\"' * size,
+            b"1 2026-11-26T08:11:04." + b"1" * size,
+            b" " * size,
+            b": " * size,
+            b"1" * size,
+            b"1: " * size,
+            b"a" * size + b": ",
+            b"Nov 26 08:11:04 " + b" " * size,
+            b"Nov 26 08:11:04 " + b"a" * size,
+            b"Nov 26 08:11:04 " + b"a:" * size,
+            b"Nov 26 08:11:04 host " + b"a" * size + b"[1",
+            b"Nov 26 08:11:04 " + b":" * size,
+            b"Nov 26 08:11:04." + b"1" * size,
+            b"\0\n" * size,
+            b"\xe9" * size,
+            b"\xe6\xbc\xa2" * size,
+            b'"' * size,
+        )
+    ]
+    for datagram in hostile:
+        began = time.process_time()
+        for _ in range(3):
+            _, line = converted(datagram, RECEIPT)
+        assert (time.process_time() - began) / 3 < 0.05
+        assert line == syslog.decode(datagram, RECEIPT)[1]

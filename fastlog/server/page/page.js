@@ -323,6 +323,7 @@ function showSettings(settings) {
 function showLosses(stats) {
   showParts("rejected-by-reason", Object.entries(stats.rejected));
   showParts("gaps-by-sender", stats.top_senders.map((sender) => [sender.address, sender.lost]));
+  showParts("throttled-by-address", stats.throttled.map((host) => [host.address, host.rejected + host.filtered]));
   // Where the kernel's drops are unknown, only gaps show a loss on the way. Otherwise they only repeat one.
   const gapsCount = stats.losses.network === null;
   const losses = places.filter(({ loss }) => loss !== null).map(({ element, path, loss }) => ({
