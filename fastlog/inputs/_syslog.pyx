@@ -121,7 +121,8 @@ cdef HeadText heads[8]  # by severity: the line up to its message
 cdef PriText pri_texts[PRI_END]  # facility and severity
 cdef uint32_t zone_words[ZONE_WORDS_ROOM]
 cdef unsigned int zone_word_count = 0
-cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little")  # so that nobody can send names of the same hash
+# Names of the same hash can be made up without it, but not short ones. ITEMS_MAX bounds what they cost.
+cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little")
 
 
 cdef int fill_tables() except -1:
@@ -1076,11 +1077,11 @@ cdef class ZonePeriods:
         if self.periods == NULL:
             raise MemoryError
         for i, period in enumerate(found):
-            abbreviation = period.name.encode()
+            abbreviation = period.name.encode()[:ZONE_NAME_ROOM]
             self.periods[i].start_usec = period.start * USEC
             self.periods[i].offset_usec = period.offset * USEC
             self.periods[i].name_size = len(abbreviation)
-            memcpy(self.periods[i].name, <const char *>abbreviation, min(len(abbreviation), <Py_ssize_t>ZONE_NAME_ROOM))
+            memcpy(self.periods[i].name, <const char *>abbreviation, len(abbreviation))
 
     def __dealloc__(self):
         free(self.periods)
