@@ -240,10 +240,9 @@ cdef bint read_rfc5424(const uint8_t *p, const uint8_t *end, Header *header) noe
         p += 1
     is_nil_data = p < end and p[0] == c'-' and (p + 1 == end or p[1] == c' ')
     if not (
-        is_nil_data
-        or (p < end and p[0] == c'[')
-        or (fields[0].end == fields[0].start + 1 and fields[0].start[0] == c'-')
+        (fields[0].end == fields[0].start + 1 and fields[0].start[0] == c'-')
         or has_year(&fields[0])
+        or ((is_nil_data or (p < end and p[0] == c'[')) and is_digit(fields[0].start[0]))
     ):
         return False
     if not is_nil(&fields[0]):
@@ -654,7 +653,7 @@ cdef void read_behind_stamp(const uint8_t *p, const uint8_t *end, Header *header
         return
     if word[0] == c'l' and begins(word, end, b"last message repeated ", 22):
         return
-    if word[0] == c'M' and begins(word, end, b"Message forwarded from ", 23):
+    if word[0] == c'M' and header.host.start == NULL and begins(word, end, b"Message forwarded from ", 23):
         after = fl_word_end(word + 23, end)
         if (
             after - word >= 25 and (after - 1)[0] == c':' and (after == end or after[0] == c' ')

@@ -161,9 +161,9 @@ def _rfc5424(text: str) -> Found | None:
         return None
     time, host, app, pid, msgid = ("" if field == "-" else field for field in fields.groups())
     rest = text[fields.end() :]
-    # Without a time and without structured data it is an ordinary text that begins with `1 `.
+    # Otherwise it is an ordinary text that begins with `1 `, such as `1 new user was added today - see below`.
     has_sd = rest == "-" or rest.startswith(("- ", "["))
-    if not (has_sd or fields[1] == "-" or _YEARS.match(time)):
+    if not (fields[1] == "-" or _YEARS.match(time) or (has_sd and "0" <= time[:1] <= "9")):
         return None
     found = {"host": host, "app": app, "pid": pid, "msgid": msgid, "stamp": time, "message": rest}
     clock = read_clock(time.encode())
@@ -296,7 +296,7 @@ def _behind_stamp(text: str, at: int, has_host: bool) -> Found:
     forwarded = _FORWARDED.match(text, word)
     if text.startswith(_REPEATED, word):
         return found
-    if forwarded and _is_host(forwarded[1]):
+    if forwarded and not has_host and _is_host(forwarded[1]):
         found |= {"host": forwarded[1], "message": text[forwarded.end() :].removeprefix(" ")}
         return found | (_tag(text, _skip_blanks(text, forwarded.end())) or {})
     tag = _tag(text, word)
