@@ -27,9 +27,9 @@ from fastlog.inputs._moment cimport (
 )
 from fastlog.inputs._receipt cimport SOURCE_ROOM, TIME_BYTES, Receipt, converted_room
 
-from fastlog.entry import LEVELS, level_of
+from fastlog.entry import LEVELS, SEVERITIES, level_of
 from fastlog.inputs.moment import read_moment
-from fastlog.inputs.syslog import FACILITIES, SD_MAX, SEVERITIES, ZONE_WORDS
+from fastlog.inputs.syslog import FACILITIES, SD_MAX, ZONE_WORDS
 from fastlog.inputs.zones import NAME_BYTES, periods
 
 cdef extern from "inputs/_text.h" nogil:

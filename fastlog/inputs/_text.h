@@ -5,8 +5,8 @@
 #define FASTLOG_TEXT_H
 #include "_simd.h"
 
-/* A bit for each of 16 bytes that JSON needs escaped: '"', '\\' and control characters. */
-/* A bit for each of 16 bytes that is a blank or a control character. */
+/* fl_escapes: a bit for each of 16 bytes that JSON needs escaped: '"', '\\' and control characters.
+ * fl_blanks: a bit for each of 16 bytes that is a blank or a control character. */
 #if defined(__SSE2__)
 
 static inline unsigned fl_escapes(const uint8_t *p) {

@@ -10,7 +10,7 @@ import socket
 from itertools import pairwise
 from typing import Any
 
-from fastlog.entry import level_of
+from fastlog.entry import SEVERITIES, level_of
 from fastlog.inputs.moment import Clock, in_range, moment_text, read_clock, read_moment, unix_usec
 from fastlog.inputs.receipt import Receipt
 from fastlog.inputs.zones import Period
@@ -20,7 +20,6 @@ FACILITIES = (
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
     "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
 )  # fmt: skip
-SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 # Zone words that stand behind a stamp without any mark. None but the first two says the same to everybody.
 ZONE_WORDS = (
     "UTC", "GMT", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "CET", "CEST", "MET", "MEST", "WET", "WEST",
