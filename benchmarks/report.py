@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks import bench_peers, bench_table, machine
 from benchmarks.measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
-from benchmarks.peers.collectors import MEANING
+from benchmarks.peers.collectors import MEANING, OF_ENTRIES
 from benchmarks.tables import count, markdown, share
 
 PAGE = ROOT / "docs/performance.md"
@@ -126,7 +126,7 @@ So the next limits are, in this order:
 
 
 def page(result: dict[str, Any]) -> str:
-    meanings = "".join(f"- `{name}`: {meaning}\n" for name, meaning in MEANING.items())
+    meanings = "".join(f"- `{name}`: {MEANING[name]}\n" for name in OF_ENTRIES)
     how = result["how"]
     rounds = min(len(point["costs"]) for part in CONTESTS for point in result[part])
     entry_bytes = result["peers"][0]["entry_bytes"]

@@ -62,11 +62,7 @@ cdef struct Span:
     uint32_t size
 
 cdef struct Waiting:
-    # The order in which messages began, and when.
-    uint64_t serial
     uint64_t began_ms
-    # Its place among the senders.
-    unsigned int sender
     unsigned int count
     unsigned int got_count
     # A bit for each chunk that came, and its part.
@@ -94,8 +90,12 @@ cdef inline bint is_chunk(const uint8_t *p, const uint8_t *end) noexcept nogil:
 
 @cython.final
 cdef class Chunks:
-    # For each place the hash of the message that waits there, or 0. All memory is owned by this object.
+    # For each place the hash of the message that waits there, or 0; its number in the order in which messages began;
+    # and the place of its sender. They are apart from the rest, since all of them are looked at together. All memory is
+    # owned by this object.
     cdef uint64_t hashes[WAITING_MAX]
+    cdef uint64_t serials[WAITING_MAX]
+    cdef uint16_t owners[WAITING_MAX]
     cdef Waiting *messages
     cdef ChunkSender senders[WAITING_MAX]
     cdef uint8_t *memory
@@ -146,7 +146,7 @@ cdef class Chunks:
     cdef int oldest_of(self, int sender) noexcept nogil
     cdef int oldest_of_fullest(self, bint by_blocks) noexcept nogil
     cdef int begin(self, const Chunk *chunk, uint64_t now_ms) noexcept nogil
-    cdef void append(self, Waiting *message, const Chunk *chunk) noexcept nogil
+    cdef void append(self, int place, const Chunk *chunk) noexcept nogil
     cdef void gather(self, const Waiting *message) noexcept nogil
     cdef void end(self, int place) noexcept nogil
     cdef void give_back(self, int place) noexcept nogil

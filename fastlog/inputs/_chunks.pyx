@@ -141,7 +141,7 @@ cdef class Chunks:
         if message.size + chunk.size > MESSAGE_MAX_BYTES:
             self.drop(place[0], now_ms)
             return BAD
-        self.append(message, chunk)
+        self.append(place[0], chunk)
         if message.got_count < message.count:
             return WAITS
         self.gather(message)
@@ -170,8 +170,8 @@ cdef class Chunks:
         """The place of the oldest message of that sender, or of any for NOTHING."""
         cdef int i, oldest = NOTHING
         for i in range(WAITING_MAX):
-            if self.hashes[i] and (sender == NOTHING or <int>self.messages[i].sender == sender):
-                if oldest == NOTHING or self.messages[i].serial < self.messages[oldest].serial:
+            if self.hashes[i] and (sender == NOTHING or self.owners[i] == sender):
+                if oldest == NOTHING or self.serials[i] < self.serials[oldest]:
                     oldest = i
         return oldest
 
@@ -186,9 +186,9 @@ cdef class Chunks:
                 most = max(most, sender.blocks if by_blocks else sender.messages)
         for i in range(WAITING_MAX):
             if self.hashes[i]:
-                sender = &self.senders[self.messages[i].sender]
+                sender = &self.senders[self.owners[i]]
                 number = sender.blocks if by_blocks else sender.messages
-                if number == most and (oldest == NOTHING or self.messages[i].serial < self.messages[oldest].serial):
+                if number == most and (oldest == NOTHING or self.serials[i] < self.serials[oldest]):
                     oldest = i
         return oldest
 
@@ -205,18 +205,18 @@ cdef class Chunks:
         self.free_place_count -= 1
         place = self.free_places[self.free_place_count]
         message = &self.messages[place]
-        message.serial, message.began_ms, message.sender = self.begun, now_ms, sender
-        message.count, message.got_count = chunk.count, 0
+        message.began_ms, message.count, message.got_count = now_ms, chunk.count, 0
         message.got[0] = message.got[1] = 0
         message.size, message.block_count = 0, 0
         if self.waiting == 0:
             self.next_due_ms = now_ms + WAIT_MS
+        self.hashes[place], self.serials[place], self.owners[place] = chunk.hash, self.begun, <uint16_t>sender
         self.begun += 1
         self.waiting += 1
-        self.hashes[place] = chunk.hash
         return place
 
-    cdef void append(self, Waiting *message, const Chunk *chunk) noexcept nogil:
+    cdef void append(self, int place, const Chunk *chunk) noexcept nogil:
+        cdef Waiting *message = &self.messages[place]
         cdef const uint8_t *p = chunk.part
         cdef size_t left = chunk.size, at, more
         message.got[chunk.number // 64] |= <uint64_t>1 << (chunk.number % 64)
@@ -228,7 +228,7 @@ cdef class Chunks:
                 self.free_block_count -= 1
                 message.blocks[message.block_count] = self.free_blocks[self.free_block_count]
                 message.block_count += 1
-                self.senders[message.sender].blocks += 1
+                self.senders[self.owners[place]].blocks += 1
             more = min(left, BLOCK_BYTES - at)
             memcpy(self.memory + message.blocks[message.block_count - 1] * <size_t>BLOCK_BYTES + at, p, more)
             message.size += more
@@ -255,8 +255,8 @@ cdef class Chunks:
     cdef void end(self, int place) noexcept nogil:
         """The message waits no more; it still has its place and its blocks."""
         cdef Waiting *message = &self.messages[place]
-        self.senders[message.sender].messages -= 1
-        self.senders[message.sender].blocks -= message.block_count
+        self.senders[self.owners[place]].messages -= 1
+        self.senders[self.owners[place]].blocks -= message.block_count
         self.hashes[place] = 0
         self.waiting -= 1
         self.waiting_bytes -= message.size

@@ -62,7 +62,7 @@ static inline const uint8_t *fl_first_stop(const uint8_t *p, const uint8_t *end)
   return p;
 }
 
-/* The first byte of [p, end) that is not ASCII, or, since it steps, one of the 8 bytes before it; or `end`. */
+/* The first byte of [p, end) that is not ASCII, or, since it steps, one of the 15 bytes before it; or `end`. */
 static inline const uint8_t *fl_skip_ascii(const uint8_t *p, const uint8_t *end) {
   const uint64_t highs = 0x8080808080808080ull;
   uint64_t x, y;

@@ -97,6 +97,9 @@ cdef class Intake:
     # Which entries get words of the server.
     cdef Stamping stamping
 
+    # Whether `limit` limits anything: every entry asks.
+    cdef bint is_limited
+
     # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
     # burst did not fill the arena, so what came later is for the next turn.
     cdef Position here

@@ -144,6 +144,7 @@ cdef class Intake:
         self.acks.arena = self.arena
         self.stored = StoredHashes()
         self.limit = RateLimit() if limit is None else limit
+        self.is_limited = self.limit.on
         self.rejects = RejectedInput()
         self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
@@ -299,7 +300,7 @@ cdef class Intake:
                     self.begin_datagram()
                 if not self.scan_datagram(&scanned):
                     return FULL
-                if self.limit.on:
+                if self.is_limited:
                     self.limit.end()
                 self.here.at = NULL
                 if self.here.end == self.arena.datagram(self.here.slot) + self.arena.size(self.here.slot):
@@ -393,7 +394,7 @@ cdef class Intake:
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
-            if self.limit.on and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
+            if self.is_limited and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
                 scanned[0] += size >> COPY_COST_SHIFT
                 self.rejects.count(RATE)
                 return True
@@ -485,7 +486,7 @@ cdef class Intake:
             if not is_whole:
                 if not self.reject_whole(GELF_REASON):
                     return False
-                if self.limit.on:  # what was unpacked costs more than what came
+                if self.is_limited:  # what was unpacked costs more than what came
                     self.limit.take(ORDINARY_ENTRIES, self.unpacker.cost_bytes())
                 return True
             self.here.text = self.here.at = self.unpacker.start
@@ -540,7 +541,7 @@ cdef class Intake:
                 return self.reject(SCANNED + <int>reason)
         if size > LINE_MAX_BYTES + 1:  # with its line feed
             return self.reject(TRUNCATED)
-        if self.limit.on and not self.limit.has(self.bucket_of(level)):
+        if self.is_limited and not self.limit.has(self.bucket_of(level)):
             self.rejects.count(RATE)
             return True
         self.piece.level, self.piece.has_sequence = level, False
@@ -561,7 +562,7 @@ cdef class Intake:
         cdef uint8_t *line
         cdef unsigned int words = words_for(piece, self.stamping)
         cdef bint is_priority = self.is_priority[<int>piece.level]
-        if self.limit.on and not self.limit.has(self.bucket_of(piece.level)):
+        if self.is_limited and not self.limit.has(self.bucket_of(piece.level)):
             self.rejects.count(RATE)
             return True
         if words or (piece.has_stamp_key and (is_priority or self.stamping != STAMP_NEVER)):
@@ -669,7 +670,7 @@ cdef class Intake:
         return before == NULL
 
     cdef inline void count(self, const Piece *piece) noexcept nogil:
-        if self.limit.on:
+        if self.is_limited:
             self.limit.take(self.bucket_of(piece.level), 0)
         self.counted.levels[<int>piece.level] += 1
         self.ledger.saw(&self.arena.senders[self.here.slot], piece.has_sequence, piece.sequence, self.now_ms)
@@ -679,12 +680,12 @@ cdef class Intake:
         cdef size_t size = self.here.text_end - self.here.text
         if self.here.text != self.here.start:
             self.message_is_noted = True
-        if self.limit.on and not self.limit.has(ORDINARY_ENTRIES):
+        if self.is_limited and not self.limit.has(ORDINARY_ENTRIES):
             self.rejects.count(RATE)
             return True
         if not self.rejects.add(reason, &self.piece, &self.arena.senders[self.here.slot], self.here.text, size):
             return False
-        if self.limit.on:
+        if self.is_limited:
             self.limit.take(ORDINARY_ENTRIES, self.piece.end - self.piece.start)
         return True
 

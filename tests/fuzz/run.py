@@ -35,9 +35,9 @@ PARTS = {
     "syslog": ("syslog", ["-max_len=1024"]),
     "long syslog": ("syslog", ["-max_len=65507", "-len_control=0"]),
     "gelf": ("gelf", ["-max_len=2048"]),
+    "long gelf": ("gelf", ["-max_len=65507", "-len_control=0"]),
     "unpack": ("unpack", ["-max_len=1024"]),
     "chunks": ("chunks", ["-max_len=512"]),
-    "long gelf": ("gelf", ["-max_len=65507", "-len_control=0"]),
     "receive": ("receive", ["-max_len=1024"]),
 }
 # An input that takes longer hangs. It is far more than any input takes, since the machine itself may stall for a while.
@@ -56,12 +56,12 @@ def seeds() -> dict[str, list[bytes]]:
         "long syslog": [text * 60 for text, _ in SYSLOG]
         + [b'1 - h a - - [a b="' + b'\\"' * 30000 + b'"]', b"\xe9" * 60000],
         "gelf": objects + GELF_OBJECTS,
+        "long gelf": LONG_GELF,
         "unpack": [b"\0" + pack(GOOD) for pack in (zlib.compress, gzip.compress)]
         + [bytes([how, 5, 1]) + GOOD for how in (2, 3, 130, 131, 30, 31)]
         + [b"\1\0\0" + zlib.compress(GOOD, level)[2:-4] for level in range(4)],
         "chunks": [bytes([1, 8, 0, 0, 1, 8, 1, 0]), bytes([1, 20, 2, 9, 1, 16, 0, 0, 1, 16, 1, 0, 2, 0, 0, 255])]
         + [b"".join(bytes([n & 255, 15, n & 1, 40]) for n in range(count)) for count in (33, 100, 128)],
-        "long gelf": LONG_GELF,
         "long": [message, b"[" * 65507, b'{"":' * 16000, entries * 100, b'"\\u0041' * 10000, b" \n" * 30000],
         "receive": [b"\x00\x00\x01" + datagram for datagram in [*datagrams, *map(zlib.compress, datagrams)]]
         + [bytes([how, 0, 9]) + BETWEEN.join(datagrams[how::16]) for how in range(16)]

@@ -200,7 +200,8 @@ def node(directory: Path, code: str) -> None:
 
 
 def php(directory: Path, code: str) -> None:
-    program, libraries = found("php8.2", "php-cli"), unpacked.UNPACKED / "php-monolog/usr/share/php"
+    program = found("php", "php-cli")
+    libraries = f"{unpacked.UNPACKED / 'php-monolog/usr/share/php'}:/usr/share/php"
     (directory / "shop.php").write_text(f"<?php\nrequire 'Monolog/autoload.php';\n{code}")
     options = {"include_path": libraries, "display_errors": "stderr", "extension": "sockets"}
     if program.root:

@@ -33,10 +33,11 @@ class Program:
 
 
 def find(name: str, package: str) -> Program | None:
-    """The program that was unpacked, else the one that is installed; None: there is none."""
+    """The program that was unpacked, under that name or one with a version behind it, else the one that is installed;
+    None: there is none."""
     root = UNPACKED / package
-    for folder in ("usr/sbin", "usr/bin"):
-        if (path := root / folder / name).exists():
+    for pattern in (name, f"{name}[0-9.]*"):
+        for path in sorted(root.glob(f"usr/*bin/{pattern}")):
             return Program(str(path), root, _libraries(root))
     installed = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     return Program(installed) if installed else None

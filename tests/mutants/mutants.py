@@ -1227,8 +1227,8 @@ MUTANTS = [
         "tests/unit/test_socket.py tests/server/test_socket.py tests/unit/test_faults.py",
         (
             "an ACK that the socket does not take is not counted",
-            "                self.dropped += self.count - done\n",
-            "",
+            "                self.dropped += size\n                continue\n",
+            "                continue\n",
             "test_acks_that_the_socket_does_not_take_are_counted",
         ),
         (
@@ -1245,7 +1245,7 @@ MUTANTS = [
         ),
         (
             "ACKs that change hands stay",
-            "        others.count = 0\n",
+            "        others.count = others.sockets = 0\n",
             "",
             "test_after_a_failed_sync_nothing_is_acknowledged_from_that_file",
         ),
@@ -1275,8 +1275,8 @@ MUTANTS = [
         ),
         (
             "only the first control message is read",
-            "        header = CMSG_NXTHDR(message, header)\n",
-            "        break\n",
+            "        header = CMSG_NXTHDR(message, header)\n    return NULL\n",
+            "        break\n    return NULL\n",
             "test_coalesced_datagrams_are_taken_apart_whatever_else_the_kernel_reports",
         ),
         (
@@ -1287,8 +1287,8 @@ MUTANTS = [
         ),
         (
             "ACKs that change hands leave from any address",
-            "&others.owed[i].to, &others.owed[i].source)",
-            "&others.owed[i].to, &self.owed[0].source)",
+            "&ack.to, &ack.source, ack.socket)",
+            "&ack.to, &self.owed[0].source, ack.socket)",
             "test_a_group_that_takes_over_the_acks_of_another_keeps_their_addresses",
         ),
         (

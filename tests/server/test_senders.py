@@ -130,7 +130,7 @@ def test_node(server, tmp_path, title):
     assert_as_documented(server, title)
 
 
-@needs("php8.2", "php-cli")
+@needs("php", "php-cli")
 def test_monolog(server, tmp_path):
     senders.php(tmp_path, addressed(recipe("monolog")["php"][0], server.port))
     assert_as_documented(server, "monolog")

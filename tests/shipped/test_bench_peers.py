@@ -42,6 +42,13 @@ def test_every_entry_sent_is_stored(tmp_path):
     assert " 100 % |" in rows[0]
 
 
+@pytest.mark.parametrize("form", ["rfc3164", "rfc5424"])
+def test_syslog_is_sent_and_stored(tmp_path, form):
+    options = ["--form", form, "--systems", "fastlog", "--count", str(COUNT), "--rates", "0", "--rounds", "1"]
+    [row] = bench_peers(tmp_path, *options)["rows"]
+    assert (row["sent"], row["stored"], row["datagrams"]) == (COUNT, COUNT, COUNT)
+
+
 @pytest.mark.parametrize(("option", "datagrams"), [(["--per-datagram", "7"], 22), (["--segment-bytes", "800"], COUNT)])
 def test_several_entries_in_a_send_are_stored_each(tmp_path, option, datagrams):
     options = ["--systems", "fastlog", "--count", str(COUNT), "--rates", "0", "--rounds", "1", "--message-bytes", "90"]

@@ -4,11 +4,14 @@ import json
 
 import pytest
 
+from fastlog import entry
 from fastlog.entry import SEVERITIES, level_of
 from fastlog.inputs import gelf
 from fastlog.inputs.receipt import Receipt
 from tests.helpers._hooks import c_gelf
 from tests.helpers.cases import LONG_GELF
+from tests.helpers.datagrams import RECEIPT as SENDERS_RECEIPT
+from tests.helpers.datagrams import datagrams, same
 
 RECEIVED = "2026-11-26T08:30:00.000000Z"
 RECEIPT = Receipt(RECEIVED, "192.0.2.7:40000", "192.0.2.7")
@@ -36,6 +39,22 @@ def others(decode, fields: str) -> str:
     begin = f'{{"level":"INFO","message":"s","timestamp":"{RECEIVED}","host":"192.0.2.7","source":"192.0.2.7:40000"'
     assert line.startswith(begin)
     return line[len(begin) :].removeprefix(",").removesuffix("}\n")
+
+
+PLAIN = [datagram for datagram in datagrams() if datagram.kind == "gelf" and datagram.data[:1] == b"{"]
+
+
+@pytest.mark.parametrize("datagram", PLAIN, ids=[datagram.name for datagram in PLAIN])
+def test_a_datagram_of_a_real_sender(decode, datagram):
+    done = [
+        decode(datagram.data[piece.start : piece.end], SENDERS_RECEIPT)
+        if piece.is_gelf
+        else piece.reason or (piece.level, piece.line)
+        for piece in entry.decode(datagram.data, takes_gelf=True)
+    ]
+    assert len(done) == len(datagram.decoding)
+    for found, expected in zip(done, datagram.decoding, strict=True):
+        assert expected == {"reject": found} if isinstance(found, str) else same(found[1], expected)
 
 
 def test_the_keys_and_their_order(decode):
@@ -78,8 +97,8 @@ def test_the_keys_and_their_order(decode):
 )  # fmt: skip
 def test_levels(decode, written, level, severity):
     line = text(decode, f'"level":{written},"_x":1')
-    entry = json.loads(line)
-    assert (entry["level"], entry.get("severity")) == (level, severity)
+    found = json.loads(line)
+    assert (found["level"], found.get("severity")) == (level, severity)
     # what is not understood is kept as it is, in its place
     assert line.endswith(
         f',"_level":{written},"x":1}}\n' if level == "OTHER" else '"source":"192.0.2.7:40000","x":1}\n'

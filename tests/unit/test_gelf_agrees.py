@@ -134,7 +134,7 @@ def check_line(level: str, line: bytes) -> None:
     [(reason, its_level, sequence, start, end, stored, has_timestamp, _)] = scan(line)
     assert (reason, its_level, sequence, start, end, has_timestamp) == (None, level, None, 0, len(line) - 1, True)
     assert stored == line
-    names = [key.lower() for key, _ in entry.members(line)]
+    names = [key for key, _ in entry.members(line)]
     for name in (b"level", b"message", b"timestamp", b"app", b"host", b"severity", b"stamp", b"received", b"source"):
         assert names.count(name) <= 1, line
 

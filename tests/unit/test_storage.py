@@ -52,6 +52,8 @@ def changes_of_files(source: str) -> list[str]:
 
 @pytest.mark.parametrize("path", sorted(SERVER.glob("*.py*")), ids=lambda path: path.name)
 def test_every_change_of_a_file_goes_through_the_storage(path):
+    if path.name == "unix_listener.py":  # the path of a socket is not a file of the log
+        return
     if path.suffix == ".py" and path.name != "storage.py":
         assert changes_of_files(path.read_text()) == []
     elif path.suffix == ".pyx" and path.name != "_aio.pyx":

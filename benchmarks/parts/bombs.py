@@ -1,6 +1,6 @@
 """20,000 good entries a second, and beside them 1,000 bombs of 64 KB, at a real server: what became of both.
 
-    python -m benchmarks.bench_bombs [SECONDS]
+    python -m benchmarks.parts.bombs [SECONDS]
 
 The machine must be quiet, and let the server have a receive buffer of 32 MiB: 64 MB of bombs come each second.
 """
