@@ -21,7 +21,7 @@ cdef enum:
 cpdef enum:
     # Chunks of a message: GELF's own limit.
     CHUNKS_MAX = 128
-    # Messages that wait, in all and of one sender's address: complete messages come within milliseconds, so this is
+    # Messages that wait, in all and of one sender's host: complete messages come within milliseconds, so this is
     # room for several thousand messages a second, or for fifty a second of which a chunk is lost.
     WAITING_MAX = 256
     OF_ONE_SENDER_MAX = 32
@@ -50,6 +50,8 @@ cdef struct Chunk:
     # Of which message: the words of the sender's address, and the id; and a keyed hash of them, which is never 0.
     uint64_t words[ADDRESS_WORDS + 1]
     uint64_t hash
+    # Who shares in what may wait: all that one machine can send from.
+    uint64_t host[ADDRESS_WORDS]
     unsigned int number
     unsigned int count
     # Its part of the message, perhaps empty: into the datagram.
@@ -72,9 +74,9 @@ cdef struct Waiting:
     uint16_t blocks[MESSAGE_BLOCKS_MAX]
     unsigned int block_count
 
-# A sender's address, and how many messages and blocks of it wait; `messages` is 0: the place is free.
+# A sender's host, and how many messages and blocks of it wait; `messages` is 0: the place is free.
 cdef struct ChunkSender:
-    uint64_t address[ADDRESS_WORDS]
+    uint64_t host[ADDRESS_WORDS]
     unsigned int messages
     unsigned int blocks
 
@@ -117,8 +119,10 @@ cdef class Chunks:
     # Nobody can choose messages with the same hash without knowing this key.
     cdef uint64_t key[2]
 
-    # Reads a datagram that `is_chunk`, from a sender with this address. False: it is no valid chunk.
-    cdef bint read(self, const uint8_t *p, const uint8_t *end, const uint64_t *address, Chunk *chunk) noexcept nogil
+    # Reads a datagram that `is_chunk`, from a sender with this address and host. False: it is no valid chunk.
+    cdef bint read(
+        self, const uint8_t *p, const uint8_t *end, const uint64_t *address, const uint64_t *host, Chunk *chunk
+    ) noexcept nogil
     # The place of a message that is to be dropped before this chunk is added: it is overdue, or others need its room.
     # NOTHING: there is none. LATER: `release` comes first.
     cdef int must_go(self, const Chunk *chunk, uint64_t now_ms) noexcept nogil

@@ -23,5 +23,9 @@ class Chunks:
     @property
     def due_ms(self) -> int | None: ...
     def take(
-        self, address: tuple[int, int, int], datagram: Buffer, now_ms: int
+        self,
+        address: tuple[int, int, int],
+        datagram: Buffer,
+        now_ms: int,
+        host: tuple[int, int, int] | None = None,
     ) -> tuple[str, bytes | None, list[bytes]]: ...

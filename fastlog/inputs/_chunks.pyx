@@ -2,7 +2,7 @@
 """Puts GELF messages together from their chunks, in memory that is bounded whatever is sent.
 
 Everything is allocated once, and takes memory when it is first used. Who needs room takes it from the sender that has
-most, so a flood from one address costs others nothing.
+most, so a flood from one machine costs others nothing.
 """
 
 from libc.stdlib cimport calloc, free, malloc
@@ -51,10 +51,13 @@ cdef class Chunks:
         free(self.memory)
         free(self.messages)
 
-    cdef bint read(self, const uint8_t *p, const uint8_t *end, const uint64_t *address, Chunk *chunk) noexcept nogil:
+    cdef bint read(
+        self, const uint8_t *p, const uint8_t *end, const uint64_t *address, const uint64_t *host, Chunk *chunk
+    ) noexcept nogil:
         if end - p < HEADER_BYTES:
             return False
         memcpy(chunk.words, address, ADDRESS_BYTES)
+        memcpy(chunk.host, host, ADDRESS_BYTES)
         memcpy(&chunk.words[ADDRESS_WORDS], p + 2, sizeof(uint64_t))
         chunk.number, chunk.count = p[10], p[11]
         chunk.part, chunk.size = p + HEADER_BYTES, end - p - HEADER_BYTES
@@ -162,7 +165,7 @@ cdef class Chunks:
     cdef int find_sender(self, const Chunk *chunk) noexcept nogil:
         cdef int i
         for i in range(WAITING_MAX):
-            if self.senders[i].messages and memcmp(self.senders[i].address, chunk.words, ADDRESS_BYTES) == 0:
+            if self.senders[i].messages and memcmp(self.senders[i].host, chunk.host, ADDRESS_BYTES) == 0:
                 return i
         return NOTHING
 
@@ -199,7 +202,7 @@ cdef class Chunks:
             sender = 0
             while self.senders[sender].messages:  # a sender without messages has no place, so one of them is free
                 sender += 1
-            memcpy(self.senders[sender].address, chunk.words, ADDRESS_BYTES)
+            memcpy(self.senders[sender].host, chunk.host, ADDRESS_BYTES)
             self.senders[sender].blocks = 0
         self.senders[sender].messages += 1
         self.free_place_count -= 1
@@ -295,10 +298,12 @@ cdef class Chunks:
         cdef int place = self.oldest_of(NOTHING)
         return None if place == NOTHING else self.messages[place].began_ms + WAIT_MS
 
-    def take(self, address, const uint8_t[::1] datagram not None, uint64_t now_ms):
-        """Takes a datagram as a drain does. Returns what became of it (OUTCOMES), the message that it completed or
-        None, and of each message that it made give up the beginning. The server does not call it."""
+    def take(self, address, const uint8_t[::1] datagram not None, uint64_t now_ms, host=None):
+        """Takes a datagram as a drain does; `host` is the address unless it is given. Returns what became of it
+        (OUTCOMES), the message that it completed or None, and of each message that it made give up the beginning. The
+        server does not call it."""
         cdef uint64_t words[ADDRESS_WORDS]
+        cdef uint64_t host_words[ADDRESS_WORDS]
         cdef uint8_t nothing = 0  # stands for the bytes of an empty datagram: C allows no arithmetic on NULL
         cdef const uint8_t *p = &datagram[0] if datagram.shape[0] else &nothing
         cdef const uint8_t *text = NULL
@@ -308,7 +313,10 @@ cdef class Chunks:
         cdef Outcome outcome
         given_up = []
         words[0], words[1], words[2] = address
-        if not is_chunk(p, p + datagram.shape[0]) or not self.read(p, p + datagram.shape[0], words, &chunk):
+        host_words[0], host_words[1], host_words[2] = host or address
+        if not is_chunk(p, p + datagram.shape[0]) or not self.read(
+            p, p + datagram.shape[0], words, host_words, &chunk
+        ):
             self.received += 1
             return OUTCOMES[<int>BAD], None, given_up
         while True:

@@ -47,7 +47,8 @@ class _Waiting(msgspec.Struct):
         return sum(map(len, self.parts.values()))
 
 
-Key = tuple[Hashable, bytes]  # the sender's address without the port, and the message's id
+# What one machine can send from; and the sender's address without the port, with the message's id.
+Key = tuple[Hashable, tuple[Hashable, bytes]]
 
 
 def read_chunk(datagram: bytes) -> Chunk | None:
@@ -63,11 +64,12 @@ class Chunks:
         self._waiting: dict[Key, _Waiting] = {}  # in the order in which they began
         self._over: dict[Key, int] = {}  # messages whose chunks are ignored until then, in milliseconds
 
-    def take(self, address: Hashable, datagram: bytes, now_ms: int) -> Taken:
+    def take(self, address: Hashable, datagram: bytes, now_ms: int, host: Hashable = None) -> Taken:
+        """`host`: the address unless it is given."""
         chunk = read_chunk(datagram)
         if chunk is None:
             return Taken("bad", None, [])
-        key = address, chunk.id
+        key = host or address, (address, chunk.id)
         given_up = [self._give_up(other, now_ms) for other in self._must_go(key, chunk, now_ms)]
         return Taken(*self._add(key, chunk, now_ms), given_up)
 
@@ -126,8 +128,8 @@ class Chunks:
         self._over[key] = until_ms if now_ms < until_ms else now_ms + WAIT_MS
         return b"".join(message.parts.values())[:BLOCK_BYTES]
 
-    def _messages_of(self, address: Hashable) -> int:
-        return sum(other == address for other, _ in self._waiting)
+    def _messages_of(self, host: Hashable) -> int:
+        return sum(other == host for other, _ in self._waiting)
 
     def _blocks_with(self, key: Key, chunk: Chunk) -> int:
         """The blocks that all messages take with this chunk."""
@@ -138,8 +140,8 @@ class Chunks:
     def _oldest_of_fullest(self, *, by_blocks: bool) -> Key:
         """The oldest message of the senders that have most messages or blocks."""
         fullness: collections.Counter[Hashable] = collections.Counter()
-        for (address, _), message in self._waiting.items():
-            fullness[address] += _blocks(message.size) if by_blocks else 1
+        for (host, _), message in self._waiting.items():
+            fullness[host] += _blocks(message.size) if by_blocks else 1
         most = max(fullness.values())
         return next(key for key in self._waiting if fullness[key[0]] == most)
 

@@ -50,8 +50,9 @@ cdef struct Position:
     const uint8_t *text_end
     # The next byte to scan; NULL before the datagram's first one.
     const uint8_t *at
-    # Whether the text had a piece so far.
+    # Whether the text had a piece so far; and how many pieces of a message that was packed or in chunks were rejected.
     bint piece_seen
+    unsigned int rejected
 
 # Counters since the start.
 cdef struct Received:
@@ -160,3 +161,4 @@ cdef class Intake:
     cdef void remember_entry(self, const Piece *piece) noexcept nogil
     cdef void remember_form(self, const uint8_t *form, size_t size) noexcept nogil
     cdef bint reject_whole(self, int reason) noexcept nogil
+    cdef bint reject_rest(self) noexcept nogil

@@ -55,7 +55,7 @@ from fastlog.inputs._stamp cimport (
 )
 from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
-from fastlog.server._address cimport Address, AddressKey, is_same, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, host_of, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -74,6 +74,8 @@ cdef enum:
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
+    # What a chunk costs beside that, while as many messages wait as may: up to 2 us.
+    CHUNK_COST_BYTES = 512
     # To receive bytes that are not scanned costs a quarter of what it costs to scan them.
     COPY_COST_SHIFT = 2
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
@@ -85,6 +87,9 @@ cdef enum:
     PAUSE_NS = 50_000_000
     # No datagram of another format is longer, packed or in chunks: its line could only be too long.
     CONVERTED_MAX_BYTES = 258_048
+    # Rejected pieces of a message that was packed or in chunks; then the rest of it is one piece. Lines of a message
+    # are longer than 64 bytes on average, or it is made to cost much: a datagram of 300 bytes can hold 100,000 pieces.
+    REJECTED_PIECES_MAX = 4096
     NO_SLOT = 0xffffffff
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
     PRIORITY_SLACK_NS = 2_000_000
@@ -287,7 +292,10 @@ cdef class Intake:
             if watched[i].revents:
                 self.sockets.due |= <uint32_t>1 << i
                 ready -= 1
-        return CAME if ready == 0 else CALLED
+        if ready == 0:
+            return CAME
+        self.sockets.due = 0  # the next drain looks at all sockets anew, for who knows how much later
+        return CALLED
 
     cdef int receive_and_scan(self, bint receives) noexcept nogil:
         cdef size_t scanned = 0
@@ -391,6 +399,7 @@ cdef class Intake:
             self.here.text_end = start + size
             begin(piece, self.takes[<int>GELF])
             self.here.piece_seen = False
+            self.here.rejected = 0
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
@@ -431,7 +440,7 @@ cdef class Intake:
         """Takes a chunk. If it completes its message, that is the text from now on. False: there is no room, and the
         chunk was not taken."""
         cdef const Address *sender = &self.arena.senders[self.here.slot]
-        cdef AddressKey key = key_of(sender)
+        cdef AddressKey key = key_of(sender), host = host_of(&key)
         cdef uint64_t address[ADDRESS_WORDS]
         cdef const uint8_t *text = NULL
         cdef size_t size = 0
@@ -440,9 +449,9 @@ cdef class Intake:
         cdef Outcome outcome
         if self.rejects.note_count == NOTES_MAX or not self.may_overwrite_message():
             return False
-        scanned[0] += self.here.end - self.here.start
+        scanned[0] += self.here.end - self.here.start + CHUNK_COST_BYTES
         address[0], address[1], address[2] = key.high, key.low, key.scope_and_port >> 16
-        if not self.chunks.read(self.here.start, self.here.end, address, &chunk):
+        if not self.chunks.read(self.here.start, self.here.end, address, <const uint64_t *>&host, &chunk):
             self.chunks.received += 1
             return self.reject_whole(GELF_REASON)
         while True:
@@ -512,7 +521,10 @@ cdef class Intake:
             elif piece.is_gelf and self.takes[<int>GELF]:
                 has_room = self.store_converted(GELF, piece.start, piece.end)
             else:
+                if self.here.rejected == REJECTED_PIECES_MAX:
+                    return self.reject_rest()
                 has_room = self.reject(SCANNED + <int>piece.reason)
+                self.here.rejected += has_room and self.here.text != self.here.start
             if not has_room:
                 return False
             scanned[0] += piece.next - self.here.at
@@ -696,6 +708,11 @@ cdef class Intake:
         """Rejects all of the text. False: there is no room for its note."""
         self.piece.start, self.piece.end = self.here.text, self.here.text_end
         return self.reject(reason)
+
+    cdef bint reject_rest(self) noexcept nogil:
+        """Rejects what is left of the text, from the current piece on. False: there is no room for the note."""
+        self.piece.end = self.here.text_end
+        return self.reject(GELF_REASON)
 
     def give_up_overdue(self, double now):
         """Gives up the messages in chunks that are not complete in time, `now` on the monotonic clock in seconds. True:

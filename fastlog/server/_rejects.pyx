@@ -14,7 +14,7 @@ from fastlog.entry import REASONS
 # The reasons in the order of their numbers, with what they mean.
 REJECTED = {
     "empty": "nothing but whitespace in the datagram",
-    "truncated": "the datagram is longer than `BUFFER_SIZE`; all of it is rejected",
+    "truncated": "the datagram is longer than `BUFFER_SIZE`, or its entry would be longer than a line may be",
     **REASONS,
     "denied": "the sender is not in a network of `ALLOW_FROM`; its datagram is neither scanned nor kept",
     "gelf": "a packed datagram or a chunk that is damaged, too large, or neither an entry nor GELF",

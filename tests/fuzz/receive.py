@@ -17,6 +17,7 @@ from fastlog.server._socket import Acks, Admission
 JSON_BEGINS = (b"{", b" ", b"\t", b"\r", b"\n")
 CHUNK = b"\x1e\x0f"  # such datagrams are left to fuzz_chunks.pyx, since they change what becomes of later ones
 BETWEEN = b"\xfe\xff"  # between two datagrams
+REJECTED_PIECES_MAX = 4096  # of a packed message
 PRIORITY = {"ERROR", "CRITICAL"}
 SLOT_BYTES = (512, 65536)  # a small BUFFER_SIZE, so that little is needed to be truncated, and the default
 ELSEWHERE = [ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")]
@@ -35,7 +36,16 @@ def verdict(datagram: bytes, slot_bytes: int) -> tuple[bytes, list[Piece]]:
     message = packed.unpack(datagram)
     if message is None:
         return whole(datagram, "gelf")
-    return (message, decode(message)) if message[:1] in JSON_BEGINS else whole(message, "gelf")
+    return (message, bounded(message, decode(message))) if message[:1] in JSON_BEGINS else whole(message, "gelf")
+
+
+def bounded(message: bytes, pieces: list[Piece]) -> list[Piece]:
+    """The pieces of a message that was packed: after so many rejected ones, what follows the next one is part of it."""
+    rejected = [number for number, piece in enumerate(pieces) if piece.reason]
+    if len(rejected) <= REJECTED_PIECES_MAX:
+        return pieces
+    last = rejected[REJECTED_PIECES_MAX]
+    return [*pieces[:last], Piece("gelf", None, None, pieces[last].start, len(message), None, False)]
 
 
 def whole(text: bytes, reason: str) -> tuple[bytes, list[Piece]]:

@@ -23,10 +23,16 @@ class Both:
         self.compiled = _chunks.Chunks(b"0123456789abcdef")  # the same hashes in every run
         self._readable = chunks.Chunks()
 
-    def take(self, datagram: bytes, now_ms: int = 0, address: tuple[int, int, int] = HERE):
+    def take(
+        self,
+        datagram: bytes,
+        now_ms: int = 0,
+        address: tuple[int, int, int] = HERE,
+        host: tuple[int, int, int] | None = None,
+    ):
         """What became of it, the message that it completed, and the beginnings of those given up."""
-        found = self.compiled.take(address, datagram, now_ms)
-        expected = self._readable.take(address, datagram, now_ms)
+        found = self.compiled.take(address, datagram, now_ms, host)
+        expected = self._readable.take(address, datagram, now_ms, host)
         assert found == (expected.outcome, expected.message, expected.given_up)
         assert self.compiled.due_ms == self._readable.due_ms
         return found
@@ -166,6 +172,18 @@ def test_a_flood_from_one_address_spoils_no_message_of_another(both):
         both.compiled.take(HERE, chunk(n, 0, 2), 0)
     assert both.compiled.waiting == 1 + OF_ONE_SENDER_MAX
     assert both.compiled.take(THERE, chunk("other", 1, 2, b"!"), 0)[1] == b"other!"
+
+
+def test_a_flood_from_all_addresses_of_a_host_spoils_no_message_of_another(both):
+    """As with IPv6, where one machine may have 2^64 addresses."""
+    for name in ("one", "two"):
+        both.take(chunk(name, 0, 2, b"other"), address=THERE)
+    given_up = sum(
+        len(both.take(chunk(n, 0, 2), address=(7, n, 0), host=(7, 0, 0))[2]) for n in range(WAITING_MAX + 10)
+    )
+    assert given_up == WAITING_MAX + 10 - OF_ONE_SENDER_MAX
+    for name in ("one", "two"):
+        assert both.take(chunk(name, 1, 2, b"!"), address=THERE)[1] == b"other!"
 
 
 def test_the_same_id_from_another_address_is_another_message(both):

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import itertools
 import os
+import zlib
 from collections import Counter
 from time import monotonic
 
@@ -282,6 +283,18 @@ def test_a_turn_ends_in_time_and_the_next_one_takes_the_rest(tmp_path):
     harness.loop._fire(monotonic())
     harness.loop._fire(monotonic())
     assert harness.intake.total_received == 6_000
+    harness.close()
+
+
+def test_the_end_takes_what_came_after_a_burst_that_a_turn_left_unfinished(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    for n in range(12):  # more than a turn scans
+        harness.deliver(zlib.compress(b" " * 250_000 + info(n)))
+    harness.pipeline.turn(monotonic() - 1)
+    assert 0 < harness.intake.total_received < 12
+    harness.deliver(info(12))
+    harness.pipeline.receive_rest()
+    assert harness.intake.total_received == 13
     harness.close()
 
 

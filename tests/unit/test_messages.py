@@ -9,13 +9,14 @@ import pytest
 
 from fastlog.inputs.chunks import OF_ONE_SENDER_MAX, WAIT_MS
 from fastlog.limits import MESSAGE_MAX_BYTES
-from fastlog.server._drain import DRAINED, FULL, Intake
+from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, TURN_OVER, Intake
 from fastlog.server._socket import Admission
 from tests.helpers.bombs import bomb
 from tests.helpers.chunks import chunk, cut
 from tests.helpers.disk import error, info
 from tests.helpers.randomness import Random
 
+REJECTED_PIECES_MAX = 4096  # of a message; then the rest of it is one piece
 MANY = 10**9  # notes and bytes of them: more than any test makes
 
 
@@ -78,6 +79,39 @@ class Link:
 @pytest.fixture
 def link(closing):
     return closing(Link())
+
+
+def test_the_sockets_of_a_user_share_what_may_wait_for_chunks(tmp_path, closing):
+    intake = Intake(65536, ["ERROR"], Admission([]))
+    server, *clients = (closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) for _ in range(3))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    server.bind(str(tmp_path / "log.sock"))
+    intake.listen([server.fileno()])
+    intake.is_unix(0, True)
+    for number, client in enumerate(clients):
+        client.bind(str(tmp_path / str(number)))
+        for n in range(OF_ONE_SENDER_MAX):
+            client.sendto(chunk(n, 0, 2), server.getsockname())
+            assert intake.drain(ALL_SOCKETS) == DRAINED
+    assert intake.chunks.waiting == OF_ONE_SENDER_MAX == intake.rejects.counts["incomplete"]
+
+
+def test_a_message_of_nothing_but_tiny_pieces_does_not_cost_a_rejection_for_each(link):
+    """Packed, more than 100,000 of them fit in a datagram of 300 bytes."""
+    tiny, rest = [b"{"] * REJECTED_PIECES_MAX, lines_of(b"{", b"{", info(2))
+    assert link.take(zlib.compress(lines_of(*tiny, info(1), rest))) == [info(1)]
+    assert link.rejected() == [*(("syntax", piece) for piece in tiny), ("gelf", rest)]
+    link.take(b"{\n" * 30_000)
+    assert link.intake.rejects.counts["syntax"] == REJECTED_PIECES_MAX + 30_000
+
+
+def test_a_flood_of_chunks_leaves_a_drain_as_short_as_any(link):
+    """Each looks through all messages that wait, several times."""
+    link.server.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
+    link.intake.rejects.allow(0, 0)
+    link.send(*(chunk(n, 0, 2, b"") for n in range(4000)))
+    assert link.intake.drain(link.server.fileno()) == TURN_OVER
+    assert link.intake.datagrams < 3000
 
 
 def lines_of(*entries: bytes) -> bytes:

@@ -1,7 +1,9 @@
 """Several sockets in one intake: each has its turn, and a broken one does not stop the others."""
 
 import os
+import select
 import socket
+import threading
 from time import monotonic
 
 import pytest
@@ -12,6 +14,7 @@ from tests.helpers._hooks import owe
 from tests.helpers.disk import info
 
 ROOMY_BYTES = 16 << 20
+ROUNDS = 30
 
 
 class Wire:
@@ -31,6 +34,10 @@ class Wire:
     def close(self) -> None:
         self.server.close()
         self.client.close()
+
+
+def readable(wire: Wire) -> bool:
+    return bool(select.select([wire.fd], [], [], 0)[0])
 
 
 @pytest.fixture
@@ -75,6 +82,32 @@ def test_a_wait_ends_with_a_datagram_from_any_socket(wires, intake):
         wire.send(info(1))
         intake.drain(ALL_SOCKETS, monotonic() + 0.001)
     assert intake.lines.entries == 3
+
+
+def test_a_wait_that_something_else_ended_leaves_no_socket_out(wires, intake):
+    """What the loop watches became readable together with one of the sockets, and then a datagram came to another."""
+    watched, may_send = os.dup(wires[1].fd), threading.Semaphore(0)
+    intake.wait_for_more(0, ROOMY_BYTES, [watched])
+
+    def send() -> None:
+        for _ in range(ROUNDS):
+            may_send.acquire()
+            wires[1].send(info(1))
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for number in range(1, ROUNDS + 1):
+            may_send.release()
+            while intake.datagrams_by_socket[1] + readable(wires[1]) < number:
+                intake.drain(ALL_SOCKETS, monotonic() + 1)
+            wires[0].send(info(0))
+            assert intake.drain(ALL_SOCKETS) == DRAINED
+            assert intake.datagrams_by_socket == [number, number, 0]
+    finally:
+        may_send.release(ROUNDS)
+        sender.join()
+        os.close(watched)
 
 
 def test_a_socket_that_fails_is_named_and_the_others_go_on(wires, intake, closing):
