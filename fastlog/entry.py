@@ -30,7 +30,7 @@ OTHER_NAMES = {
         "FATAL2", "FATAL3", "FATAL4", "FTL", "PNC", "C", "F", "0", "1", "2", "60",
     ),
 }  # fmt: skip
-# Syslog's names of the severities 0 to 7, which GELF has as numbers.
+# Syslog's names of the severities 0 to 7, as rsyslog has them. GELF has the numbers.
 SEVERITIES = ("emerg", "alert", "crit", "err", "warning", "notice", "info", "debug")
 ALIASES = {name: level for level, names in OTHER_NAMES.items() for name in names}
 # Why a piece of a datagram is rejected, in the order of `_parse.Reason`, and what it means. The server rejects some

@@ -27,9 +27,9 @@ from fastlog.inputs._moment cimport (
 )
 from fastlog.inputs._receipt cimport SOURCE_ROOM, TIME_BYTES, Receipt, converted_room
 
-from fastlog.entry import LEVELS, level_of
+from fastlog.entry import LEVELS, SEVERITIES, level_of
 from fastlog.inputs.moment import read_moment
-from fastlog.inputs.syslog import FACILITIES, SD_MAX, SEVERITIES, ZONE_WORDS
+from fastlog.inputs.syslog import FACILITIES, SD_MAX, ZONE_WORDS
 from fastlog.inputs.zones import NAME_BYTES, periods
 
 cdef extern from "inputs/_text.h" nogil:
@@ -96,6 +96,7 @@ cdef struct Header:
     Part pid
     Part msgid
     Part seqno
+    Part seqno_behind  # that behind the origin
     Part stamp
     Part zone_word
     Clock clock
@@ -120,7 +121,8 @@ cdef HeadText heads[8]  # by severity: the line up to its message
 cdef PriText pri_texts[PRI_END]  # facility and severity
 cdef uint32_t zone_words[ZONE_WORDS_ROOM]
 cdef unsigned int zone_word_count = 0
-cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little")  # so that nobody can send names of the same hash
+# Names of the same hash can be made up without it, but not short ones. ITEMS_MAX bounds what they cost.
+cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little")
 
 
 cdef int fill_tables() except -1:
@@ -238,10 +240,9 @@ cdef bint read_rfc5424(const uint8_t *p, const uint8_t *end, Header *header) noe
         p += 1
     is_nil_data = p < end and p[0] == c'-' and (p + 1 == end or p[1] == c' ')
     if not (
-        is_nil_data
-        or (p < end and p[0] == c'[')
-        or (fields[0].end == fields[0].start + 1 and fields[0].start[0] == c'-')
+        (fields[0].end == fields[0].start + 1 and fields[0].start[0] == c'-')
         or has_year(&fields[0])
+        or ((is_nil_data or (p < end and p[0] == c'[')) and is_digit(fields[0].start[0]))
     ):
         return False
     if not is_nil(&fields[0]):
@@ -411,9 +412,10 @@ cdef bint read_rfc3164(const uint8_t *p, const uint8_t *end, Header *header) noe
     if after == NULL:
         after = read_origin(p, end, &header.host)
         if after != NULL:
-            after = read_stamp(after, end, is_cisco, header)
+            after = read_seqno(after, end, &header.seqno_behind)
+            after = read_stamp(after, end, is_cisco or header.seqno_behind.start != NULL, header)
         if after == NULL:
-            header.seqno = header.host = part(NULL, NULL)
+            header.seqno = header.seqno_behind = header.host = part(NULL, NULL)
             return False
     read_behind_stamp(after, end, header)
     return True
@@ -587,6 +589,7 @@ cdef const uint8_t *read_zone(
     """A zone word behind a stamp, perhaps with a year behind it. Returns the byte after them, or p."""
     cdef const uint8_t *word = p + 1
     cdef const uint8_t *after
+    cdef const uint8_t *name_end
     cdef bint has_year_behind, is_name
     if end - p < 2 or p[0] != c' ':
         return p
@@ -595,13 +598,15 @@ cdef const uint8_t *read_zone(
     while after < end and kinds[after[0]] & LETTER:
         is_name = is_name and after[0] <= c'Z'
         after += 1
-    if after == word or not is_after_part(after, end):
+    name_end = after
+    after = skip_zone_offset(after, end)
+    if name_end == word or not is_after_part(after, end):
         return p
-    is_name = is_name and 2 <= after - word <= 5
+    is_name = is_name and 2 <= name_end - word <= 5
     has_year_behind = (
         header.clock.year == NO_YEAR and after < end and after[0] == c' ' and is_year_behind(after + 1, end)
     )
-    if not (is_name and (has_year_behind or is_zone_word(word, after))):
+    if not (is_name and (has_year_behind or is_zone_word(word, name_end))):
         if after == end or after[0] != c':':
             return p
         if not (is_cisco or ((is_name or is_year_first) and begins(after, end, b": %", 3))):
@@ -610,6 +615,20 @@ cdef const uint8_t *read_zone(
     if has_year_behind:
         header.clock.year = 100 * two_digits(after + 1) + two_digits(after + 3)
         after += 5
+    return after
+
+
+cdef const uint8_t *skip_zone_offset(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """What stands behind the zone's name in `UTC+1`, `GMT-03:30`. Returns the byte after it, or p."""
+    cdef const uint8_t *digits = p + 1
+    cdef const uint8_t *after
+    if p == end or (p[0] != c'+' and p[0] != c'-'):
+        return p
+    after = skip_digits(digits, end)
+    if after == digits or after - digits > 4:
+        return p
+    if after - digits <= 2 and end - after >= 3 and after[0] == c':' and two_digits(after + 1) >= 0:
+        after += 3
     return after
 
 
@@ -634,7 +653,7 @@ cdef void read_behind_stamp(const uint8_t *p, const uint8_t *end, Header *header
         return
     if word[0] == c'l' and begins(word, end, b"last message repeated ", 22):
         return
-    if word[0] == c'M' and begins(word, end, b"Message forwarded from ", 23):
+    if word[0] == c'M' and header.host.start == NULL and begins(word, end, b"Message forwarded from ", 23):
         after = fl_word_end(word + 23, end)
         if (
             after - word >= 25 and (after - 1)[0] == c':' and (after == end or after[0] == c' ')
@@ -990,6 +1009,17 @@ cdef inline uint8_t *put_field(
     return to + 1
 
 
+cdef inline uint8_t *put_seqno(uint8_t *to, const Header *header, const Script *script) noexcept nogil:
+    if header.seqno_behind.start == NULL:
+        return put_field(to, b',"seqno":"', 10, &header.seqno, script)
+    if header.seqno.start == NULL:
+        return put_field(to, b',"seqno":"', 10, &header.seqno_behind, script)
+    to = put_field(to, b',"seqno":"', 10, &header.seqno, script) - 1  # its closing quote comes later
+    to = put(to, b': ', 2)
+    to = put_part(to, &header.seqno_behind, script)
+    return put(to, b'"', 1)
+
+
 cdef uint8_t *write_line(
     const Header *header, const Script *script, unsigned int pri, const Receipt *receipt, const Zone *zone, uint8_t *to
 ) noexcept nogil:
@@ -1015,7 +1045,7 @@ cdef uint8_t *write_line(
     to += pri_texts[pri].size
     to = put_field(to, b',"pid":"', 8, &header.pid, script)
     to = put_field(to, b',"msgid":"', 10, &header.msgid, script)
-    to = put_field(to, b',"seqno":"', 10, &header.seqno, script)
+    to = put_seqno(to, header, script)
     if header.item_count:
         to = put_structured_data(to, header, script)
     if has_moment:
@@ -1046,11 +1076,11 @@ cdef class ZonePeriods:
         if self.periods == NULL:
             raise MemoryError
         for i, period in enumerate(found):
-            abbreviation = period.name.encode()
+            abbreviation = period.name.encode()[:ZONE_NAME_ROOM]
             self.periods[i].start_usec = period.start * USEC
             self.periods[i].offset_usec = period.offset * USEC
             self.periods[i].name_size = len(abbreviation)
-            memcpy(self.periods[i].name, <const char *>abbreviation, min(len(abbreviation), <Py_ssize_t>ZONE_NAME_ROOM))
+            memcpy(self.periods[i].name, <const char *>abbreviation, len(abbreviation))
 
     def __dealloc__(self):
         free(self.periods)

@@ -46,7 +46,7 @@ _MONTH = f"({'|'.join(MONTHS)})"
 _STAMP = re.compile(rf"{_MONTH}  ?([0-9]{{1,2}}) (?:([0-9]{{4}}) )?{_TIME}", re.IGNORECASE | re.ASCII)
 _STAMP_YEAR_FIRST = re.compile(rf"([0-9]{{4}}) {_MONTH}  ?([0-9]{{1,2}}) {_TIME}", re.IGNORECASE | re.ASCII)
 _YEAR_BEHIND = re.compile(r" ((?:19|20)[0-9]{2})(?= |:[ %]|:?\Z)")
-_ZONE_WORD = re.compile(r" ([A-Za-z]+)(?= |:[ %]|:?\Z)")
+_ZONE_WORD = re.compile(r" (([A-Za-z]+)(?:[+-][0-9]{1,2}(?::?[0-9]{2})?)?)(?= |:[ %]|:?\Z)")
 _ZONE_NAME = re.compile(r"[A-Z]{2,5}")
 _STAMP_END = re.compile(r"(?: ?:(?=[ %]|\Z)|(?= |\Z))")
 _SEQNO = re.compile(r"([0-9]+(?:: [0-9]+)?): ")
@@ -160,9 +160,9 @@ def _rfc5424(text: str) -> Found | None:
         return None
     time, host, app, pid, msgid = ("" if field == "-" else field for field in fields.groups())
     rest = text[fields.end() :]
-    # Without a time and without structured data it is an ordinary text that begins with `1 `.
+    # Otherwise it is an ordinary text that begins with `1 `, such as `1 new user was added today - see below`.
     has_sd = rest == "-" or rest.startswith(("- ", "["))
-    if not (has_sd or fields[1] == "-" or _YEARS.match(time)):
+    if not (fields[1] == "-" or _YEARS.match(time) or (has_sd and "0" <= time[:1] <= "9")):
         return None
     found = {"host": host, "app": app, "pid": pid, "msgid": msgid, "stamp": time, "message": rest}
     clock = read_clock(time.encode())
@@ -205,7 +205,7 @@ def _structured_data(text: str) -> tuple[Found, int] | None:
 
 
 def _rfc3164(text: str) -> Found | None:
-    """A header with a stamp. Cisco puts numbers, an origin and a mark before it."""
+    """A header with a stamp. Cisco puts numbers, an origin, more numbers and a mark before it."""
     at = _skip_blanks(text, 0)
     cisco = text.startswith(":", at)
     at = _skip_blanks(text, at + cisco)
@@ -218,10 +218,14 @@ def _rfc3164(text: str) -> Found | None:
         origin = _ORIGIN.match(text, at)
         if not origin or not _is_host(origin[1]):
             origin = _ORIGIN_XR.match(text, at)
-        stamped = _stamp(text, origin.end(), cisco or seqno is not None) if origin else None
-        if not origin or not stamped:
+        if not origin:
             return None
-        found["host"] = origin[1]
+        behind = _SEQNO.match(text, origin.end())
+        numbers = [number[1] for number in (seqno, behind) if number]
+        stamped = _stamp(text, (behind or origin).end(), cisco or bool(numbers))
+        if not stamped:
+            return None
+        found = {"seqno": ": ".join(numbers), "host": origin[1]}
     header, at = stamped
     found |= header
     found |= _behind_stamp(text, at, "host" in found)
@@ -241,9 +245,9 @@ def _stamp(text: str, at: int, cisco: bool) -> tuple[Found, int] | None:
         word = _ZONE_WORD.match(text, end)
         if word:
             year_behind, year_end = _year_behind(text, word.end(), year)
-            is_name = _ZONE_NAME.fullmatch(word[1]) is not None
+            is_name = _ZONE_NAME.fullmatch(word[2]) is not None
             if (
-                word[1] in ZONE_WORDS
+                word[2] in ZONE_WORDS
                 or (is_name and year_end != word.end())
                 or (text.startswith(":", word.end()) and (cisco or mark))
                 or (text.startswith(": %", word.end()) and (is_name or year_first))
@@ -291,7 +295,7 @@ def _behind_stamp(text: str, at: int, has_host: bool) -> Found:
     forwarded = _FORWARDED.match(text, word)
     if text.startswith(_REPEATED, word):
         return found
-    if forwarded and _is_host(forwarded[1]):
+    if forwarded and not has_host and _is_host(forwarded[1]):
         found |= {"host": forwarded[1], "message": text[forwarded.end() :].removeprefix(" ")}
         return found | (_tag(text, _skip_blanks(text, forwarded.end())) or {})
     tag = _tag(text, word)

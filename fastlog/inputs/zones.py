@@ -13,7 +13,7 @@ FIRST_YEAR = 1970
 END_YEAR = 2100
 # Since FIRST_YEAR no zone has changed its offset twice within so many seconds.
 STEP_SEC = 7 * 86_400
-NAME_BYTES = 8  # of an abbreviation, at most: longer ones are cut, and then no stamp has them
+NAME_BYTES = 8  # of an abbreviation, at most: longer ones, which only TZ can have, are cut, and then no stamp has them
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -44,12 +44,12 @@ def periods(name: str) -> list[Period]:
 
 def _local(second: int) -> tuple[int, str]:
     found = time.localtime(second)
-    return found.tm_gmtoff, found.tm_zone
+    return found.tm_gmtoff, found.tm_zone[:NAME_BYTES]
 
 
 def _named(zone: ZoneInfo) -> Callable[[int], tuple[int, str]]:
     def at(second: int) -> tuple[int, str]:
         moment = datetime.fromtimestamp(second, zone)
-        return int((moment.utcoffset() or timedelta()).total_seconds()), moment.tzname() or ""
+        return int((moment.utcoffset() or timedelta()).total_seconds()), (moment.tzname() or "")[:NAME_BYTES]
 
     return at

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fastlog.inputs.syslog import SEVERITIES
+from fastlog.entry import SEVERITIES
 from tests.helpers import senders
 from tests.helpers.running import eventually
 from tests.helpers.senders import needs

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from fastlog.entry import SEVERITIES
 from fastlog.inputs import syslog
 from fastlog.inputs._syslog import convert, starts_syslog
 from fastlog.inputs.receipt import Receipt
@@ -87,7 +88,7 @@ def test_every_pri(decode):
         level, line = decode(b"<%d>x" % pri, RECEIPT)
         entry = entry_of(line)
         assert entry["facility"] == syslog.FACILITIES[pri // 8]
-        assert entry["severity"] == syslog.SEVERITIES[pri % 8]
+        assert entry["severity"] == SEVERITIES[pri % 8]
         assert entry["level"] == level == LEVELS[pri % 8]
 
 

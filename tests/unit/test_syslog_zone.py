@@ -104,6 +104,21 @@ def test_local_is_the_zone_of_the_machine(monkeypatch):
         time.tzset()
 
 
+def test_the_name_of_a_zone_is_compared_only_where_it_has_room(monkeypatch):
+    """A name in TZ may be of any length."""
+    monkeypatch.setenv("TZ", "ABCDEFGHIJKL-1")
+    time.tzset()
+    receipt = Receipt("2026-11-26T08:30:00.000000Z", "192.0.2.7:40000", "192.0.2.7")
+    datagram = b"<13>.Nov 26 08:11:04 ABCDEFGHIJKL: app: x"
+    try:
+        assert convert(datagram, receipt.received, receipt.source, receipt.host, ZonePeriods(LOCAL)) == syslog.decode(
+            datagram, receipt, periods(LOCAL)
+        )
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 @both
 def test_what_a_clock_shows_at_any_time_means_that_time(is_compiled):
     """The stamp that a clock of the zone shows at a moment means that moment, when it is received then."""
