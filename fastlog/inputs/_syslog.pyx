@@ -58,6 +58,7 @@ cdef enum:
     # In place of an item's number.
     NO_ITEM = 0xffff
     HALF_YEAR_DAYS = 180
+    HEX_GROUP = 4  # digits between two colons of an address
 
 cdef enum Kind:
     # What a byte may be part of; one has several kinds.
@@ -410,6 +411,9 @@ cdef bint read_rfc3164(const uint8_t *p, const uint8_t *end, Header *header) noe
         p = after
     after = read_stamp(p, end, is_cisco, header)
     if after == NULL:
+        after = mnemonic_end(p, end)
+        if after != NULL:
+            return take_tag(p, after, after + 1, end, header)
         after = read_origin(p, end, &header.host)
         if after != NULL:
             after = read_seqno(after, end, &header.seqno_behind)
@@ -440,7 +444,7 @@ cdef const uint8_t *read_origin(const uint8_t *p, const uint8_t *end, Part *host
     cdef const uint8_t *after = fl_word_end(p, end)
     cdef bint has_slash = False
     if after - p >= 2 and after < end and after[0] == c' ' and (after - 1)[0] == c':':
-        if host_end(p, after - 1) == after - 1:
+        if is_host(p, after - 1):
             host[0] = part(p, after - 1)
             return after + 1
     after = p
@@ -657,7 +661,7 @@ cdef void read_behind_stamp(const uint8_t *p, const uint8_t *end, Header *header
         after = fl_word_end(word + 23, end)
         if (
             after - word >= 25 and (after - 1)[0] == c':' and (after == end or after[0] == c' ')
-            and host_end(word + 23, after - 1) == after - 1
+            and is_host(word + 23, after - 1)
         ):
             header.host = part(word + 23, after - 1)
             header.message = part(skip_blank(after, end), end)
@@ -666,17 +670,24 @@ cdef void read_behind_stamp(const uint8_t *p, const uint8_t *end, Header *header
     if read_tag(word, end, header) or header.host.start != NULL:
         return
     after = host_end(word, end)
-    if after == word:
+    if after != word:
+        header.host = part(word, after)
+        header.message = part(min(after + 1, end), end)
+        read_tag_behind_host(after, end, header)
         return
-    header.host = part(word, after)
-    p = min(after + 1, end)
-    header.message = part(p, end)
-    p = skip_blanks(p, end)
+    after = odd_host_end(word, end)
+    if after != word and read_tag_behind_host(after, end, header) and not (after - word == 1 and word[0] == c'-'):
+        header.host = part(word, after)
+
+
+cdef bint read_tag_behind_host(const uint8_t *p, const uint8_t *end, Header *header) noexcept nogil:
+    cdef const uint8_t *after
+    p = skip_blanks(min(p + 1, end), end)
     if begins(p, end, b": ", 2):  # ASA
         after = skip_blanks(p + 1, end)
         if after < end and after[0] == c'%':
             p = after
-    read_tag(p, end, header)
+    return read_tag(p, end, header)
 
 
 cdef inline bint is_blank(const uint8_t *p, const uint8_t *end) noexcept nogil:
@@ -699,6 +710,29 @@ cdef const uint8_t *host_end(const uint8_t *p, const uint8_t *end) noexcept nogi
     while p < end and kinds[p[0]] & IPV6:
         p += 1
     return ipv6_end(start, p, end) if p < end and p != start or p == end else start
+
+
+cdef const uint8_t *odd_host_end(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Where a host's name ends that only a tag behind it tells from a text, as `_gateway` or `-`; p itself if there is
+    none."""
+    cdef const uint8_t *start = p
+    while p < end and (p[0] == c'.' or p[0] == c'_' or p[0] == c'-'):
+        p += 1
+    if p == start:
+        return start
+    if p < end and kinds[p[0]] & HOST_NAME and kinds[p[0]] & WORDLY:
+        while p < end and kinds[p[0]] & HOST_NAME:
+            p += 1
+    elif p - start != 1 or start[0] != c'-':
+        return start
+    return p if is_blank(p, end) else start
+
+
+cdef bint is_host(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Whether a text, which is not empty, is a host's name where nothing else can stand."""
+    if odd_host_end(p, end) == end:
+        return not (end - p == 1 and p[0] == c'-')
+    return host_end(p, end) == end
 
 
 cdef const uint8_t *ipv6_end(const uint8_t *start, const uint8_t *p, const uint8_t *end) noexcept nogil:
@@ -760,7 +794,54 @@ cdef bint read_tag(const uint8_t *p, const uint8_t *end, Header *header) noexcep
                 return True
             header.pid = part(NULL, NULL)
             return False
-    return colon != NULL and name[0] == c'%' and colon - name > 1 and take_tag(name, colon, colon + 1, end, header)
+    if colon == NULL or not ((name[0] == c'%' and colon - name > 1) or is_glued_tag(name, colon, end)):
+        return False
+    return take_tag(name, colon, colon + 1, end, header)
+
+
+cdef bint is_glued_tag(const uint8_t *name, const uint8_t *colon, const uint8_t *end) noexcept nogil:
+    """Whether what has no blank behind its colon is a tag: it is not in an address, a path, a URL, nor before the
+    number of a port or a line, and no level's name. colon: not the last byte."""
+    cdef const uint8_t *p = name
+    cdef uint8_t behind = colon[1]
+    if not (kinds[name[0]] & LETTER or name[0] == c'_'):
+        return False
+    if is_digit(behind) or behind == c':' or behind == c'/' or behind == c'\\':
+        return False
+    while p < colon:
+        if not kinds[p[0]] & HOST_NAME or p[0] == c'@':
+            return False
+        p += 1
+    p = hex_end(name, colon)
+    if p == colon and colon - name <= HEX_GROUP:
+        p = hex_end(colon + 1, end)
+        if p < end and p[0] == c':' and p - colon <= HEX_GROUP + 1:
+            return False
+    return level_named(name, colon - name) == OTHER
+
+
+cdef inline const uint8_t *hex_end(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Where the hexadecimal digits end, of which more than a group of an address need not be read."""
+    cdef const uint8_t *limit = min(end, p + HEX_GROUP + 1)
+    while p < limit and kinds[p[0]] & IPV6 and p[0] != c'.' and p[0] != c':':
+        p += 1
+    return p
+
+
+cdef const uint8_t *mnemonic_end(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    """Where Cisco's tag, facility, severity and name, ends: at its colon. NULL: there is none."""
+    cdef const uint8_t *start = p
+    cdef const uint8_t *dash = NULL  # the last one
+    if p == end or p[0] != c'%':
+        return NULL
+    p += 1
+    while p < end and (kinds[p[0]] & LETTER or is_digit(p[0]) or p[0] == c'_' or p[0] == c'-'):
+        if p[0] == c'-':
+            dash = p
+        p += 1
+    if p == end or p[0] != c':' or dash == NULL or dash + 1 == p or dash - start < 4:
+        return NULL
+    return p if (dash - 2)[0] == c'-' and c'0' <= (dash - 1)[0] <= c'7' else NULL
 
 
 cdef const uint8_t *read_pid(const uint8_t *p, const uint8_t *end, bint has_colon, Header *header) noexcept nogil:

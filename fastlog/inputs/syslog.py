@@ -56,20 +56,24 @@ _REPEATED = "last message repeated "
 _FORWARDED = re.compile(r"Message forwarded from ([^\0- ]+):(?= |\Z)")
 
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._\-/@]*(?=[ \t]|\Z)")
+# One that only a tag behind it tells from a text, as the router that systemd calls `_gateway`; `-` stands for none.
+_HOST_ODD = re.compile(r"(?:[._\-]+[A-Za-z0-9][A-Za-z0-9._\-/@]*|-)(?=[ \t]|\Z)")
 _HOST_V6 = re.compile(r"([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)(?:%[A-Za-z0-9._\-]+)?(?=[ \t]|\Z)")
 # What a tag's name is made of: no quotes, braces and the like, which are parts of other things. Docker's have colons.
 _NAME = r"""[^\0- "'`{}<>=;:\\|?*\[\]\x7f]"""
 _NAME_COLONS = r"""[^\0- "'`{}<>=;\\|?*\[\]\x7f]"""
 _PID = r"\[([^\0- \[\]]*)\]"
+# Without a blank behind its colon: not in an address, a path, a URL, nor before the number of a port or a line.
+_TAG_GLUED = re.compile(r"(?![0-9A-Fa-f]{1,4}:[0-9A-Fa-f]{1,4}:)([A-Za-z_][A-Za-z0-9_./\-]*):()(?![0-9:/\\])")
 _TAGS = [
-    re.compile(pattern)
-    for pattern in (
-        rf"({_NAME}+):()(?=[ \t\r\n]|\Z)",
-        rf"({_NAME}{_NAME_COLONS}*){_PID}:(?=[ \t\r\n]|\Z)",
-        rf"({_NAME}+)\[([0-9]+)\](?=[ \t:]|\Z):?",
-        rf"(%{_NAME}+):()",
-    )
+    re.compile(rf"({_NAME}+):()(?=[ \t\r\n]|\Z)"),
+    re.compile(rf"({_NAME}{_NAME_COLONS}*){_PID}:(?=[ \t\r\n]|\Z)"),
+    re.compile(rf"({_NAME}+)\[([0-9]+)\](?=[ \t:]|\Z):?"),
+    re.compile(rf"(%{_NAME}+):()"),
+    _TAG_GLUED,
 ]
+# Cisco's tag, facility, severity and name, is one without a stamp, too.
+_MNEMONIC = re.compile(r"(%[A-Za-z0-9_\-]+-[0-7]-[A-Za-z0-9_]+):")
 _TAG_ALONE = re.compile(rf"([A-Za-z]{_NAME}*)(?:{_PID})?: ")
 _WORDLY = re.compile(r"[A-Za-z0-9\x80-\U0010ffff]")
 
@@ -205,7 +209,7 @@ def _structured_data(text: str) -> tuple[Found, int] | None:
 
 
 def _rfc3164(text: str) -> Found | None:
-    """A header with a stamp. Cisco puts numbers, an origin, more numbers and a mark before it."""
+    """A header with a stamp, or with Cisco's tag alone. Cisco puts numbers, an origin, more numbers and a mark before."""
     at = _skip_blanks(text, 0)
     cisco = text.startswith(":", at)
     at = _skip_blanks(text, at + cisco)
@@ -213,6 +217,9 @@ def _rfc3164(text: str) -> Found | None:
     if seqno:
         at = seqno.end()
     found: Found = {"seqno": seqno and seqno[1]}
+    mnemonic = _MNEMONIC.match(text, at)
+    if mnemonic:
+        return found | {"app": mnemonic[1], "message": text[mnemonic.end() :].removeprefix(" ")}
     stamped = _stamp(text, at, cisco or seqno is not None)
     if not stamped:
         origin = _ORIGIN.match(text, at)
@@ -302,14 +309,21 @@ def _behind_stamp(text: str, at: int, has_host: bool) -> Found:
     if tag or has_host:
         return found | (tag or {})
     end = _host_end(text, word)
-    if end == word:
+    if end != word:
+        return found | {"host": text[word:end], "message": text[end + 1 :]} | (_tag_behind_host(text, end) or {})
+    odd = _HOST_ODD.match(text, word)
+    tag = _tag_behind_host(text, odd.end()) if odd else None
+    if not odd or not tag:
         return found
-    found |= {"host": text[word:end], "message": text[end + 1 :]}
+    return found | {"host": "" if odd[0] == "-" else odd[0]} | tag
+
+
+def _tag_behind_host(text: str, end: int) -> Found | None:
     at = _skip_blanks(text, end + 1)
     if text.startswith(": ", at):  # ASA
         behind = _skip_blanks(text, at + 1)
         at = behind if text.startswith("%", behind) else at
-    return found | (_tag(text, at) or {})
+    return _tag(text, at)
 
 
 def _skip_blanks(text: str, at: int) -> int:
@@ -329,7 +343,9 @@ def _host_end(text: str, at: int) -> int:
 
 
 def _is_host(text: str) -> bool:
-    return _host_end(text, 0) == len(text) > 0
+    """Whether a text is a host's name where nothing else can stand."""
+    is_odd = text != "-" and _HOST_ODD.fullmatch(text) is not None
+    return is_odd or _host_end(text, 0) == len(text) > 0
 
 
 def _is_ipv6(text: str) -> bool:
@@ -345,7 +361,8 @@ def _tag(text: str, at: int) -> Found | None:
     for pattern in _TAGS:
         found = pattern.match(text, at)
         if found:
-            if not _WORDLY.search(found[1]):
+            is_level = pattern is _TAG_GLUED and level_of(found[1]) != "OTHER"
+            if is_level or not _WORDLY.search(found[1]):
                 return None
             return {"app": found[1], "pid": found[2], "message": text[found.end() :].removeprefix(" ")}
     return None

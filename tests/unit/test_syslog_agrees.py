@@ -40,6 +40,7 @@ TOKENS = [
     b"1 ", b"1", b"0", b"29", b"2026", b" 2024", b"1999 ", b"123: ", b"host", b"host ", b"web-1.example.org ", b"192.0.2.1 ", b"2001:db8::1 ",
     b"fe80::1%eth0 ", b"::", b"RP/0/RP0/CPU0:", b"router: ", b"app: ", b"app[12]: ", b"app[12] ", b"app[x/y]:", b"%SYS-5-CONFIG_I: ", b"Foo::Bar: ",
     b"ERROR: ", b"Nov 26 08:11:04", b"nov  6 08:11:04.123456789", b"Nov 26 2025 08:11:04", b"2026 Nov 26 08:11:04", b"2026-11-26T08:11:04",
+    b"app:", b"ade:", b"be:", b"_gateway ", b"- ", b"%A-5-B:", b"info:",
     b"2026-11-26T08:11:04.5Z", b"2026-11-26T08:11:04+02:00", b"Feb 29 00:00:00", b"Feb 30 00:00:00", b"Dec 31 23:59:60", b"Oct 25 02:30:00",
     b"Mar 29 02:30:00", b"Dec 31 23:59:59", b"Jan  1 00:00:00", b" UTC", b" GMT: ", b" CET", b" CEST: ", b" EST ", b" Berlin: %", b" ABC 2024 ", b" UTC+1", b" GMT-03:30: ",
     b"last message repeated 3 times", b"Message forwarded from ", b"aixhost: ", b"1 2026-11-26T08:11:04Z h a 1 m ", b"1 - h a - - ",
@@ -145,11 +146,11 @@ def random_header(rng) -> bytes:
         rng.choice([b"", b"", b" ", b": ", b"12: ", b"12: 34: ", b":"]),
         rng.choice([b"", b"", b"", b"router: ", b"router: 12: ", b"RP/0/RP0/CPU0:", b"2001:db8::1: "]),
         rng.choice([b"", b"", b"*", b"."]),
-        rng.choice(stamps),
+        rng.choice([*stamps, b"%SYS-5-RESTART:", b""]),
         rng.choice([b"", b"", b"", b" UTC", b" GMT", b" CET", b" CEST", b" EST", b" 2024", b" CST 1987", b" Berlin", b" UTC+1", b" GMT-0330"]),
         rng.choice([b" ", b" ", b" ", b": ", b":", b" : ", b"  "]),
-        rng.choice([b"", b"host ", b"192.0.2.1 ", b"2001:db8::1 ", b"host : ", b"host\t", b"a/b@c "]),
-        rng.choice([b"", b"app: ", b"app[12]: ", b"app[12]:", b"app[12] ", b"%A-1-B: ", b"%A:", b"a,b: ", b"Foo::Bar: ", b"(x)[1]: "]),
+        rng.choice([b"", b"host ", b"192.0.2.1 ", b"2001:db8::1 ", b"host : ", b"host\t", b"a/b@c ", b"_gw ", b"- ", b"--x : ", b"-- "]),
+        rng.choice([b"", b"app: ", b"app[12]: ", b"app[12]:", b"app[12] ", b"%A-1-B: ", b"%A:", b"a,b: ", b"Foo::Bar: ", b"(x)[1]: ", b"app:", b"_a/b.c-d:", b"ade:be:", b"be:", b"info:", b"a@b:"]),
         rng.choice([b"", b" ", b"text", b"caf\xe9", b'a "quoted" \\ text', b"last message repeated 2 times", b"\xc3\xa9\n"]),
     ]  # fmt: skip
     return b"".join(parts)
