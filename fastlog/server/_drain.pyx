@@ -403,13 +403,14 @@ cdef class Intake:
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
-            if self.is_limited and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
-                scanned[0] += size >> COPY_COST_SHIFT
-                self.rejects.count(RATE)
-                return True
+            # First, so that forged addresses of networks that may not send take no place of the limit's.
             if not self.admission.admits(&self.arena.senders[self.here.slot]):
                 scanned[0] += size >> COPY_COST_SHIFT
                 self.rejects.count(DENIED)
+                return True
+            if self.is_limited and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
+                scanned[0] += size >> COPY_COST_SHIFT
+                self.rejects.count(RATE)
                 return True
         if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
             return self.reject_whole(TRUNCATED)
