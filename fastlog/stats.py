@@ -264,7 +264,11 @@ class SenderStats(msgspec.Struct, frozen=True):
 
 class ThrottledHost(msgspec.Struct, frozen=True):
     address: Annotated[
-        str, figure("The address, without a port; `others`: all that no place was left for in the table of limits")
+        str,
+        figure(
+            "The address, without a port; a /64 network: its addresses that share one limit; `others`: all that no "
+            "place was left for in the table of limits"
+        ),
     ]
     throttled: Annotated[bool, figure("Whether it is over `RATE_LIMIT` now, or was within the last five seconds")]
     rejected: Annotated[int, figure("Its entries and datagrams that were rejected as `rate`")]

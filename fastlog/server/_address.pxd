@@ -72,6 +72,10 @@ cdef enum:
 cdef inline bint is_unix(const AddressKey *key) noexcept nogil:
     return key.high >> 32 == UNIX_KEY
 
+# Whether nobody can be told anything: a sender at a unix socket without an address of its own.
+cdef inline bint has_no_address(const Address *sender) noexcept nogil:
+    return sender.any.sa_family == AF_UNIX and sender.local.name == 0
+
 # An address of any other family, which no socket receives from, has the key of `[::]:0`.
 cdef inline AddressKey key_of(const Address *address) noexcept nogil:
     cdef AddressKey key

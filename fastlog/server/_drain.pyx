@@ -55,7 +55,7 @@ from fastlog.inputs._stamp cimport (
 )
 from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
 from fastlog.inputs._unpack cimport Unpacker, is_packed
-from fastlog.server._address cimport Address, AddressKey, host_of, is_same, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, has_no_address, host_of, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
@@ -403,13 +403,14 @@ cdef class Intake:
             self.counted.datagrams += 1
             self.counted.bytes += size
             scanned[0] += DATAGRAM_COST_BYTES
-            if self.is_limited and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
-                scanned[0] += size >> COPY_COST_SHIFT
-                self.rejects.count(RATE)
-                return True
+            # First, so that forged addresses of networks that may not send take no place of the limit's.
             if not self.admission.admits(&self.arena.senders[self.here.slot]):
                 scanned[0] += size >> COPY_COST_SHIFT
                 self.rejects.count(DENIED)
+                return True
+            if self.is_limited and not self.limit.admits(&self.arena.senders[self.here.slot], size, self.now_ms):
+                scanned[0] += size >> COPY_COST_SHIFT
+                self.rejects.count(RATE)
                 return True
         if size < <size_t>(end - start) or self.arena.is_unclear(self.here.slot):
             return self.reject_whole(TRUNCATED)
@@ -634,7 +635,7 @@ cdef class Intake:
         """What kind of line the entry has, or DUPLICATE."""
         if not self.is_priority[<int>piece.level]:
             return ORDINARY
-        if not piece.has_sequence:
+        if not piece.has_sequence or has_no_address(&self.arena.senders[self.here.slot]):
             self.unawaited_waits = True
             return UNAWAITED
         return AWAITED if self.is_new(piece, line, size) else DUPLICATE
@@ -676,7 +677,7 @@ cdef class Intake:
             before.seen_ms = self.now_ms
             self.counted.duplicates += 1
         if sender.any.sa_family == AF_UNIX and not self.arena.keep_sender(self.here.slot):
-            return before == NULL  # it has no address that an ACK could go to
+            return before == NULL  # there is no memory for its address
         asked = self.arena.asked(self.here.slot)
         self.acks.owe(piece.sequence, number, sender, &asked, self.sockets.now)
         return before == NULL

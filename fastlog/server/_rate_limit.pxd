@@ -10,6 +10,9 @@
 # - Hosts have a table of fixed size. One whose buckets are full again has nothing to remember, and gives up its place.
 #   So those that flood cannot lose theirs to others, nor take the places of others for long. Who finds no place shares
 #   the buckets of `others`.
+# - One machine can have all addresses of a /64 network of IPv6, and so can all servers of a LAN. So each address is a
+#   host, but those of one network get a bounded number of places. Who finds none of these shares the buckets of its
+#   network, which is a host in the table, too.
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -22,6 +25,10 @@ cdef enum:
     HOSTS_MAX = 16384
     # Places that a host may have, by a hash of its address: it finds one in a table that is three quarters full.
     WAYS = 8
+    # The addresses of one IPv6 network have their places in so many sets of WAYS, and no more than so many in each: 256
+    # together. Of a hundred that use their limits at the same time, two find none.
+    NETWORK_SETS = 64
+    NETWORK_WAYS = 4
     # A token, in the unit of the buckets: `rate` tokens a second are `rate` of these a millisecond.
     TOKEN = 1000
     # Bytes for which rejected input, or a look, takes one more token: 1 KiB, the size of a large entry.
@@ -38,7 +45,7 @@ cdef enum Bucket:
     BUCKETS
 
 cdef struct Host:
-    # The address, without a port.
+    # The address, without a port; or a network (`network_of`).
     AddressKey key
     # What its buckets hold, since when; a bucket that owes tokens holds less than none.
     int64_t tokens[BUCKETS]
@@ -70,6 +77,8 @@ cdef class RateLimit:
     # The host of the current datagram; whether the datagram took a token, and whether something of it was refused.
     cdef Host *here
     cdef bint has_paid, is_refused
+    # Whether there is a current datagram.
+    cdef bint is_open
     cdef size_t size
     cdef uint64_t now_ms
 
@@ -82,10 +91,11 @@ cdef class RateLimit:
 
     # A datagram begins. False: it is refused.
     cdef bint admits(self, const Address *sender, size_t size, uint64_t now_ms) noexcept nogil
-    # The datagram has ended, also one that was refused. One that neither brought an entry nor was rejected, as a chunk,
-    # takes a token, too.
+    # The datagram has ended, also one that was refused, or that the limit was not asked about. One that neither brought
+    # an entry nor was rejected, as a chunk, takes a token, too.
     cdef void end(self) noexcept nogil
     cdef Host *host_of(self, const AddressKey *sender) noexcept nogil
+    cdef Host *place_of(self, uint64_t hash, const AddressKey *key, int most) noexcept nogil
     cdef Host *begin(self, Host *place, const AddressKey *key) noexcept nogil
     cdef void fill(self, Host *host) noexcept nogil
     cdef bint is_full(self, const Host *host) noexcept nogil

@@ -2,6 +2,8 @@ from typing import NamedTuple
 
 HOSTS_MAX: int
 WAYS: int
+NETWORK_SETS: int
+NETWORK_WAYS: int
 LOOKS_MIN: int
 OVER_MAX: int
 WITHIN_MS: int

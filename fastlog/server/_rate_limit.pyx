@@ -14,14 +14,35 @@ cimport cython
 
 from fastlog._linux cimport htobe64
 from fastlog.inputs._receipt cimport Receipt
-from fastlog.server._address cimport Address, AddressKey, hash_of, is_same, is_unix, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, hash_of, is_ipv4, is_same, is_unix, key_of, note_source
 
 from typing import NamedTuple
 
 # For Python: a .pxd cannot export its constants.
-globals().update(HOSTS_MAX=HOSTS_MAX, WAYS=WAYS, LOOKS_MIN=LOOKS_MIN, OVER_MAX=OVER_MAX, WITHIN_MS=WITHIN_MS)
+globals().update(
+    HOSTS_MAX=HOSTS_MAX,
+    WAYS=WAYS,
+    NETWORK_SETS=NETWORK_SETS,
+    NETWORK_WAYS=NETWORK_WAYS,
+    LOOKS_MIN=LOOKS_MIN,
+    OVER_MAX=OVER_MAX,
+    WITHIN_MS=WITHIN_MS,
+)
 
 OTHERS = "others"  # in place of an address: hosts that have no buckets of their own
+
+
+cdef inline AddressKey network_of(const AddressKey *address) noexcept nogil:
+    """The key of the /64 network of an IPv6 address without a port. The number in place of the port makes it another
+    than that of any address."""
+    cdef AddressKey network
+    network.high, network.low, network.scope_and_port = address.high, 0, address.scope_and_port | 1
+    return network
+
+
+cdef inline bint is_neighbour(const AddressKey *other, const AddressKey *address) noexcept nogil:
+    """Whether another host is of the same network as an IPv6 address."""
+    return other.high == address.high and other.scope_and_port == address.scope_and_port and not is_ipv4(other)
 
 
 cdef str text_of_host(const AddressKey *key):
@@ -29,12 +50,13 @@ cdef str text_of_host(const AddressKey *key):
     if is_unix(key):
         return f"unix:uid={<uint32_t>key.high}"
     note_source(&receipt, key)
-    return receipt.source[receipt.host_at:receipt.host_at + receipt.host_size].decode()
+    text = receipt.source[receipt.host_at:receipt.host_at + receipt.host_size].decode()
+    return f"{text}/64" if key.scope_and_port & 1 else text
 
 
 cdef bytes packed_of_host(const AddressKey *key):
-    """None: there is no address that a filter could know, or it may be that of another host on another link, too (RFC
-    4291, 2.5.6)."""
+    """None: there is no address that a filter could know, as of a network, or it may be that of another host on another
+    link, too (RFC 4291, 2.5.6)."""
     cdef uint64_t parts[2]
     if is_unix(key) or key.scope_and_port or key.high >> 54 == 0xfe80 >> 6:
         return None
@@ -91,6 +113,7 @@ cdef class RateLimit:
         self.here = self.host_of(&key)
         self.size = size
         self.has_paid = self.is_refused = False
+        self.is_open = True
         self.fill(self.here)
         has_ordinary = self.here.tokens[<int>ORDINARY_ENTRIES] >= TOKEN
         has_priority = self.here.tokens[<int>PRIORITY_ENTRIES] >= TOKEN
@@ -104,6 +127,9 @@ cdef class RateLimit:
         return False
 
     cdef void end(self) noexcept nogil:
+        if not self.is_open:
+            return
+        self.is_open = False
         if self.is_refused:
             self.here.refused += 1
             self.here.refused_bytes += self.size
@@ -113,23 +139,40 @@ cdef class RateLimit:
             self.take(ORDINARY_ENTRIES, self.size)
 
     cdef Host *host_of(self, const AddressKey *sender) noexcept nogil:
-        """The sender's host, or `others`."""
-        cdef AddressKey key = sender[0]
-        cdef Host *set
-        cdef int way
+        """The sender's host, or its network, or `others`."""
+        cdef AddressKey key = sender[0], network
+        cdef Host *place
+        cdef uint64_t hash
         key.scope_and_port = key.scope_and_port >> 16 << 16
         if is_unix(&key):  # a user may have any number of processes
             key.low = 0
         if self.here != NULL and is_same(&self.here.key, &key):
             return self.here
-        set = &self.hosts[hash_of(&key, self.secret) % (HOSTS_MAX // WAYS) * WAYS]
+        hash = hash_of(&key, self.secret)
+        if is_ipv4(&key) or is_unix(&key):
+            place = self.place_of(hash, &key, WAYS)
+        else:
+            network = network_of(&key)
+            place = self.place_of(hash_of(&network, self.secret) + hash % NETWORK_SETS, &key, NETWORK_WAYS)
+            if place == NULL:
+                place = self.place_of(hash_of(&network, self.secret), &network, WAYS)
+        return place if place != NULL else &self.others
+
+    cdef Host *place_of(self, uint64_t hash, const AddressKey *key, int most) noexcept nogil:
+        """The place of the host, which it gets now if it has none. NULL: there is none, or so many neighbours have one
+        in this set."""
+        cdef Host *set = &self.hosts[hash % (HOSTS_MAX // WAYS) * WAYS]
+        cdef Host *place = NULL
+        cdef int way, neighbours = 0
         for way in range(WAYS):
-            if set[way].is_used and is_same(&set[way].key, &key):
+            if set[way].is_used and is_same(&set[way].key, key):
                 return &set[way]
         for way in range(WAYS):
             if not set[way].is_used or self.is_full(&set[way]):
-                return self.begin(&set[way], &key)
-        return &self.others
+                place = &set[way]
+            elif is_neighbour(&set[way].key, key):
+                neighbours += 1
+        return self.begin(place, key) if place != NULL and neighbours < most else NULL
 
     cdef Host *begin(self, Host *place, const AddressKey *key) noexcept nogil:
         """The place belongs to this host from now on."""

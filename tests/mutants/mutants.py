@@ -1002,7 +1002,7 @@ MUTANTS = [
     ),
     *_of(
         "_drain.pyx",
-        "tests/unit/test_drain.py tests/unit/test_stamp.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
+        "tests/unit/test_drain.py tests/unit/test_unawaited.py tests/unit/test_stamp.py tests/unit/test_duplicates.py tests/unit/test_faults.py tests/server/test_serve.py",
         (
             "entries without ACKs do not end a wait",
             "if not enough and (self.unawaited_waits or self",
@@ -1014,6 +1014,12 @@ MUTANTS = [
             "            return UNAWAITED",
             "            return AWAITED",
             "test_on_a_disk_that_refuses_they_wait_in_memory_and_push_out_nobody_elses",
+        ),
+        (
+            "entries of senders that nobody can tell are awaited",
+            " or has_no_address(&self.arena.senders[self.here.slot]):",
+            ":",
+            "test_an_entry_of_a_sender_without_an_address_is_one_that_nobody_awaits",
         ),
         (
             "notes point into an arena that is used again",

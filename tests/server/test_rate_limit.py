@@ -111,6 +111,20 @@ def test_a_flood_harms_no_other_address_and_is_kept_out_before_the_receive_buffe
     assert stats["stored"] + stats["buffered"] + stats["rejected"]["rate"] <= stats["datagrams"]
 
 
+def test_an_admitted_flood_is_kept_out_beside_strangers_who_are_only_denied(start, closing):
+    server = start(host="0.0.0.0", RATE_LIMIT="500", ALLOW_FROM=f"{FLOODING}/31")
+    honest, stranger = closing(sender(HONEST, server)), closing(sender("127.0.0.9", server))
+    flood = closing(Flood(FLOODING, "127.0.0.1", server.port, FLOODS["ordinary"]))
+    eventually(server.stats, lambda stats: stats["losses"]["filtered"])
+    for sequence in range(1_000):
+        stranger.send(INFO)
+        if sequence % 10 == 0:
+            assert is_acknowledged(honest, sequence)
+    flood.end()
+    stats = eventually(server.stats, lambda stats: stats["rejected"]["denied"] == 1_000)
+    assert list(throttled(stats)) == [FLOODING]
+
+
 def test_all_of_an_address_is_let_through_again_when_its_flood_has_ended(take_over, closing):
     sock = closing(test_service_manager.bound())
     server = take_over(sock, RATE_LIMIT="100")

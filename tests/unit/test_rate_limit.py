@@ -2,7 +2,16 @@
 
 import pytest
 
-from fastlog.server._rate_limit import HOSTS_MAX, LOOKS_MIN, OTHERS, OVER_MAX, WITHIN_MS, RateLimit
+from fastlog.server._rate_limit import (
+    HOSTS_MAX,
+    LOOKS_MIN,
+    NETWORK_SETS,
+    NETWORK_WAYS,
+    OTHERS,
+    OVER_MAX,
+    WITHIN_MS,
+    RateLimit,
+)
 from tests.helpers._hooks import limited
 from tests.helpers.rate_model import Host
 
@@ -116,6 +125,35 @@ def test_hosts_without_a_place_share_buckets_and_get_places_when_others_have_not
     assert others.rejected == len(crowd) - sum(first)
     assert others.packed is None
     assert [taken(limit, address, 1_000, 1) for address in reversed(crowd)].count(1) > HOSTS_MAX * 0.8
+
+
+def test_who_has_a_whole_ipv6_network_gets_no_more_than_its_places_hold():
+    limit = RateLimit(1, 5)
+    rotating = [f"2001:db8::{n >> 8:x}:{n & 255:x}" for n in range(20_000)]
+    got = sum(taken(limit, address, 0, 5) for address in rotating)
+    assert got == 5 * NETWORK_SETS * NETWORK_WAYS + 5
+    [network] = limit.report(0)
+    assert (network.address, network.packed) == ("2001:db8::/64", None)
+    assert network.rejected == 5 * len(rotating) - got
+    for address in ("192.0.2.1", "2001:db8:0:1::1", "fe80::1%1"):
+        assert taken(limit, address, 0, 10) == 5
+    assert taken(limit, "2001:db8::f:f", 10_000, 10) == 5  # the others have nothing to remember by now
+
+
+def test_the_servers_of_an_ipv6_network_have_a_limit_each():
+    limit = RateLimit(1, 5)
+    got = [taken(limit, f"2001:db8::{n:x}", 0, 5) for n in range(100)]
+    assert got.count(5) > 80
+    limit = RateLimit(1, 5)
+    assert [taken(limit, f"2001:db8::{n}", 0, 10) for n in range(NETWORK_WAYS)] == [5] * NETWORK_WAYS
+
+
+def test_the_first_address_of_an_ipv6_network_is_not_the_network():
+    limit = RateLimit(1, 5)
+    for n in range(10_000):
+        taken(limit, f"2001:db8::1:{n:x}", 0, 1)
+    taken(limit, "2001:db8::", 10_000, 10)
+    assert "2001:db8::" in [over.address for over in limit.report(10_000)]
 
 
 def test_a_host_over_its_limit_is_reported_until_it_is_within_it_again():

@@ -1,11 +1,15 @@
 """Priority entries for which no ACK is owed: written at once, durable within a second, without a pace of their own."""
 
+import os
+import socket
 from time import monotonic
 
 import pytest
 
 from fastlog.server import held, writer
+from fastlog.server._drain import Intake
 from fastlog.server._duplicates import STORED_MAX
+from fastlog.server._socket import Admission
 from fastlog.server.commit import UNAWAITED_SYNC_SEC, SyncPace
 from fastlog.server.meters import LatencyMeter
 from fastlog.server.writer import ROTATED_WAIT_MAX
@@ -230,3 +234,21 @@ def test_any_number_of_them_hides_no_retransmission(server):
     server.storage.finish()
     assert server.intake.duplicates == 1
     assert server.read_acks() == [1]
+
+
+@pytest.mark.parametrize("own", [None, "\0own"])
+def test_an_entry_of_a_sender_without_an_address_is_one_that_nobody_awaits(tmp_path, closing, own):
+    server, client = (closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) for _ in range(2))
+    server.setblocking(False)
+    server.bind(str(tmp_path / "socket"))
+    if own:
+        client.bind(f"{own}{os.getpid()}")
+    client.connect(server.getsockname())
+    intake = Intake(65536, ["ERROR"], Admission([]))
+    intake.listen([server.fileno()])
+    intake.is_unix(0, False)
+    for _ in range(2):
+        client.send(error(1))
+    intake.drain(server.fileno())
+    assert (intake.priority_waits, intake.unawaited_waits) == (bool(own), not own)
+    assert (intake.lines.entries, intake.duplicates, intake.acks.count) == ((1, 1, 2) if own else (2, 0, 0))
