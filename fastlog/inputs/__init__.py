@@ -7,6 +7,7 @@ agree with it on any bytes.
 - `moment.py`, `_moment.pxd`: RFC 3339 text to microseconds of Unix time, and back
 - `zones.py`: SYSLOG_ZONE, which offset a time zone has when
 - `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
+- `syslog_names.py`: names and limits of syslog
 - `syslog.py`, `_syslog.pyx`, `_text.h`: syslog messages
 - `gelf.py`, `_gelf.pyx`: GELF objects
 - `packed.py`, `_unpack.pyx`: gzip and zlib

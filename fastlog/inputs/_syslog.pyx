@@ -28,9 +28,7 @@ from fastlog.inputs._moment cimport (
 from fastlog.inputs._receipt cimport SOURCE_ROOM, TIME_BYTES, Receipt, converted_room
 
 from fastlog.entry import LEVELS, SEVERITIES, level_of
-from fastlog.inputs.moment import read_moment
-from fastlog.inputs.syslog import FACILITIES, SD_MAX, ZONE_WORDS
-from fastlog.inputs.zones import NAME_BYTES, periods
+from fastlog.inputs.syslog_names import FACILITIES, SD_MAX, ZONE_NAME_BYTES, ZONE_WORDS
 
 cdef extern from "inputs/_text.h" nogil:
     const uint8_t *fl_word_end(const uint8_t *p, const uint8_t *end)
@@ -129,7 +127,7 @@ cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little")
 cdef int fill_tables() except -1:
     cdef bytes text
     global zone_word_count
-    if ITEMS_MAX != SD_MAX or ZONE_NAME_ROOM != NAME_BYTES or len(ZONE_WORDS) > ZONE_WORDS_ROOM:
+    if ITEMS_MAX != SD_MAX or ZONE_NAME_ROOM != ZONE_NAME_BYTES or len(ZONE_WORDS) > ZONE_WORDS_ROOM:
         raise RuntimeError("the converter for syslog and its reference differ")
     for c in range(0x21, 256):
         if chr(c) not in "\"'`{}<>=;:\\|?*[]\x7f":
@@ -1151,7 +1149,11 @@ cdef class ZonePeriods:
 
     def __cinit__(self, str name not None):
         cdef bytes abbreviation
-        found = periods(name) if name else []
+        found = []
+        if name:
+            from fastlog.inputs.zones import periods  # here, since most servers load no time zones
+
+            found = periods(name)
         self.zone.count = len(found)
         self.zone.periods = self.periods = <Period *>calloc(len(found) or 1, sizeof(Period))
         if self.periods == NULL:
@@ -1177,6 +1179,8 @@ def starts_syslog(const uint8_t[::1] datagram not None):
 def convert(const uint8_t[::1] datagram not None, received, source, host, ZonePeriods zone=None):
     """The level and the line of a datagram that `starts_syslog`, in the terms of `fastlog.inputs.syslog.decode`: for
     tests. The line is written to a block of memory that is just as large as the converter may need."""
+    from fastlog.inputs.moment import read_moment  # here, since no server needs it
+
     cdef const uint8_t *start = &datagram[0]
     cdef Receipt receipt
     cdef Zone none

@@ -13,22 +13,11 @@ from typing import Any
 from fastlog.entry import SEVERITIES, level_of
 from fastlog.inputs.moment import Clock, in_range, moment_text, read_clock, read_moment, unix_usec
 from fastlog.inputs.receipt import Receipt
+from fastlog.inputs.syslog_names import FACILITIES, SD_MAX, ZONE_WORDS
 from fastlog.inputs.zones import Period
 
-# In the order of their numbers, which a PRI holds as 8 * facility + severity. The names are those of rsyslog.
-FACILITIES = (
-    "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-    "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-)  # fmt: skip
-# Zone words that stand behind a stamp without any mark. None but the first two says the same to everybody.
-ZONE_WORDS = (
-    "UTC", "GMT", "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "CET", "CEST", "MET", "MEST", "WET", "WEST",
-    "EET", "EEST", "BST", "IST", "MSK", "JST", "KST", "AEST", "AEDT", "NZST", "NZDT",
-)  # fmt: skip
 UTC_WORDS = ("UTC", "GMT")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-# Elements and parameters of a message's structured data. Real messages have less than a hundred.
-SD_MAX = 256
 
 _PRI = re.compile(rb"(?:[0-9]{1,10} )?<([0-9]{1,3})>")  # perhaps behind the octet count of RFC 6587
 _TRAILING = b"\0\r\n"
@@ -209,7 +198,7 @@ def _structured_data(text: str) -> tuple[Found, int] | None:
 
 
 def _rfc3164(text: str) -> Found | None:
-    """A header with a stamp, or with Cisco's tag alone. Cisco puts numbers, an origin, more numbers and a mark before."""
+    """A header with a stamp, or Cisco's tag alone. Cisco puts numbers, an origin, more numbers and a mark before it."""
     at = _skip_blanks(text, 0)
     cisco = text.startswith(":", at)
     at = _skip_blanks(text, at + cisco)

@@ -7,13 +7,14 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from fastlog.inputs.syslog_names import ZONE_NAME_BYTES
+
 LOCAL = "local"  # the zone of this machine
 # The years for which a zone is known: no stamp of a machine that logs is outside.
 FIRST_YEAR = 1970
 END_YEAR = 2100
 # Since FIRST_YEAR no zone has changed its offset twice within so many seconds.
 STEP_SEC = 7 * 86_400
-NAME_BYTES = 8  # of an abbreviation, at most: longer ones, which only TZ can have, are cut, and then no stamp has them
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -44,12 +45,12 @@ def periods(name: str) -> list[Period]:
 
 def _local(second: int) -> tuple[int, str]:
     found = time.localtime(second)
-    return found.tm_gmtoff, found.tm_zone[:NAME_BYTES]
+    return found.tm_gmtoff, found.tm_zone[:ZONE_NAME_BYTES]
 
 
 def _named(zone: ZoneInfo) -> Callable[[int], tuple[int, str]]:
     def at(second: int) -> tuple[int, str]:
         moment = datetime.fromtimestamp(second, zone)
-        return int((moment.utcoffset() or timedelta()).total_seconds()), (moment.tzname() or "")[:NAME_BYTES]
+        return int((moment.utcoffset() or timedelta()).total_seconds()), (moment.tzname() or "")[:ZONE_NAME_BYTES]
 
     return at

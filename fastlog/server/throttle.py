@@ -8,7 +8,8 @@ sends, and the filter follows: an instant after a flood has ended, all gets thro
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from fastlog.errors import say
 from fastlog.server._rate_limit import OTHERS, Over, RateLimit
@@ -38,8 +39,7 @@ MESSAGES = 10  # about the beginning of a throttle, in MESSAGES_SEC: strangers c
 MESSAGES_SEC = 60.0
 
 
-@dataclass(slots=True)
-class Host:
+class Host(msgspec.Struct):
     """A host that was over its limit. Counts are since the start of the server, unless it was forgotten meanwhile."""
 
     address: str

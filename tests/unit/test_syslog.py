@@ -9,6 +9,7 @@ from fastlog.entry import SEVERITIES
 from fastlog.inputs import syslog
 from fastlog.inputs._syslog import convert, starts_syslog
 from fastlog.inputs.receipt import Receipt
+from fastlog.inputs.syslog_names import FACILITIES
 from tests.helpers.datagrams import RECEIPT, datagrams, same
 from tests.helpers.syslog_cases import CASES
 
@@ -87,7 +88,7 @@ def test_every_pri(decode):
     for pri in range(192):
         level, line = decode(b"<%d>x" % pri, RECEIPT)
         entry = entry_of(line)
-        assert entry["facility"] == syslog.FACILITIES[pri // 8]
+        assert entry["facility"] == FACILITIES[pri // 8]
         assert entry["severity"] == SEVERITIES[pri % 8]
         assert entry["level"] == level == LEVELS[pri % 8]
 
