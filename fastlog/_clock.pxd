@@ -21,6 +21,14 @@ cdef struct SecondText:
     int64_t second
     char text[SECOND_ROOM]
 
+cdef enum:
+    # A time that never comes, and still fits an integer in nanoseconds.
+    FAR_SEC = 1_000_000_000
+
+# A time of the monotonic clock in seconds, perhaps an infinite one, in nanoseconds.
+cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
+    return <int64_t>(min(seconds, <double>FAR_SEC) * 1e9)
+
 cdef inline int64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)

@@ -3,8 +3,9 @@
 - `listeners.py`, `listener.py`, `unix_listener.py`, `own_addresses.py`: the sockets that receive it, bound here or
   taken over from a service manager; one of UDP; a unix socket; whether this host may be asked at several addresses
 - `_socket.pyx`: the arena that one call of the kernel fills; which networks may send; the ACKs, which leave last
-- `_drain.pyx`, `_sockets.pxd`, `_coalesce.pxd`: takes datagrams from each socket in turn, has them scanned, and waits
+- `_drain.pyx`, `_sockets.pyx`, `_coalesce.pxd`: takes datagrams from each socket in turn, has them scanned, and waits
   for more while they come fast
+- `_messages.pyx`: what is scanned of packed datagrams and of messages in chunks
 - `_rate_limit.pyx`, `throttle.py`: how much of each host is taken; what becomes of hosts over their limit
 - `socket_filter.py`, `_filter.pyx`, `drops.py`: the filter that keeps floods out of the kernel's queue; what the kernel
   dropped, and what the filter did

@@ -1,29 +1,23 @@
 # One drain of the socket: arena -> scan -> line buffer. This is the map of its state; _drain.pyx has the steps.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cimport cython
 
-from fastlog._linux cimport pollfd
 from fastlog._parse cimport LEVEL_COUNT, Level, Piece
-from fastlog.inputs._chunks cimport WAITING_MAX, Chunks
 from fastlog.inputs._receipt cimport Receipt
 from fastlog.inputs._stamp cimport Stamping
 from fastlog.inputs._syslog cimport ZonePeriods
-from fastlog.inputs._unpack cimport Unpacker
-from fastlog.server._address cimport Address, AddressKey
+from fastlog.server._address cimport AddressKey
 from fastlog.server._coalesce cimport Coalesce
 from fastlog.server._duplicates cimport StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport LineBuffer
+from fastlog.server._messages cimport Messages
 from fastlog.server._rate_limit cimport Bucket, RateLimit
 from fastlog.server._rejects cimport RejectedInput
-from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena
+from fastlog.server._socket cimport Acks, Admission, Arena
 from fastlog.server._sockets cimport Sockets
-
-cdef enum:
-    # What ends a wait besides the clock and a datagram: the loop's wake-up, and the end of a sync.
-    WATCHED_MAX = 4
 
 cdef enum:
     # In place of a Kind of line: the entry is stored already, and its line is not kept.
@@ -33,10 +27,6 @@ cdef enum Input:
     # The formats, in the order of config.INPUTS.
     JSON, SYSLOG, GELF
     INPUT_COUNT
-
-cdef enum Woken:
-    # What ended a wait: the clock, a datagram, or something that Python has to look at.
-    QUIET, CAME, CALLED
 
 # Where scanning continues.
 cdef struct Position:
@@ -65,12 +55,6 @@ cdef struct Received:
     # Of the valid entries, those that came as syslog or GELF.
     uint64_t inputs[INPUT_COUNT]
 
-# How a drain waits for more datagrams, and what ends the wait: the sockets are the last of those watched.
-cdef struct Waiting:
-    Coalesce pace
-    pollfd watched[WATCHED_MAX + SOCKETS_MAX]
-    unsigned int watched_count
-
 
 @cython.final
 cdef class Intake:
@@ -82,8 +66,7 @@ cdef class Intake:
     cdef readonly LineBuffer lines
     cdef readonly Acks acks
     cdef readonly RejectedInput rejects
-    cdef readonly Chunks chunks
-    cdef Unpacker unpacker
+    cdef readonly Messages messages
     cdef readonly Ledger ledger
     cdef readonly RateLimit limit
 
@@ -101,20 +84,14 @@ cdef class Intake:
     # Whether `limit` limits anything: every entry asks.
     cdef bint is_limited
 
-    # This is where the drain is: `now_ms` of the monotonic clock is read once a burst; `took_all` says that the last
-    # burst did not fill the arena, so what came later is for the next turn.
+    # This is where the drain is: `now_ms` of the monotonic clock is read once a burst.
     cdef Position here
     cdef Piece piece
     cdef uint64_t now_ms
-    cdef bint took_all
     # When the burst came, if that was asked already, and from whom the datagrams of the slot `receipt_slot` did.
     cdef Receipt receipt
     cdef unsigned int receipt_slot
     cdef AddressKey receipt_sender
-    # For each message in chunks that waits, who sent the last one.
-    cdef Address chunk_senders[WAITING_MAX]
-    # A note points into a message that was packed or in chunks.
-    cdef bint message_is_noted
     # Where lines are made that may be too long for the rest of the line buffer: SCRATCH_BYTES of memory, owned by this
     # object.
     cdef uint8_t *scratch
@@ -128,24 +105,18 @@ cdef class Intake:
     cdef int64_t unawaited_since_ns
 
     cdef Received counted
-    cdef Waiting waiting
+    # How long it waits for more datagrams.
+    cdef Coalesce pace
     # The socket that failed last, by its number, and its errno.
     cdef readonly unsigned int failed
     cdef int failure
 
     cdef int gather(self, bint receives, int64_t until_ns, int64_t priority_from_ns) noexcept nogil
-    cdef Woken wait(self, int64_t ns, bint for_datagrams) noexcept nogil
     cdef int receive_and_scan(self, bint receives) noexcept nogil
-    cdef int receive(self) noexcept nogil
-    cdef int receive_in_turn(self) noexcept nogil
-    cdef bint begin_round(self) noexcept nogil
     cdef void begin_datagram(self) noexcept nogil
     cdef bint scan_datagram(self, size_t *scanned) noexcept nogil
     cdef bint scan_other(self, size_t *scanned) noexcept nogil
-    cdef bint take_chunk(self, size_t *scanned) noexcept nogil
-    cdef bint give_up(self, int place, uint64_t now_ms) noexcept nogil
     cdef bint scan_message(self, size_t *scanned) noexcept nogil
-    cdef bint may_overwrite_message(self) noexcept nogil
     cdef bint scan_pieces(self, size_t *scanned) noexcept nogil
     cdef bint store_entry(self, const Piece *piece) noexcept nogil
     cdef bint store_stamped(self, const Piece *piece, unsigned int words) noexcept nogil

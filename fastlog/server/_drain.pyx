@@ -10,11 +10,10 @@ import os
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy, memset
-from posix.time cimport timespec
+from libc.string cimport memchr, memcpy
 
-from fastlog._clock cimport monotonic_ns
-from fastlog._linux cimport AF_UNIX, POLLIN, ppoll, sched_yield
+from fastlog._clock cimport monotonic_ns, nanoseconds
+from fastlog._linux cimport AF_UNIX, sched_yield
 from fastlog._parse cimport (
     ACCEPTED,
     LEVEL_COUNT,
@@ -30,18 +29,7 @@ from fastlog._parse cimport (
     store_renamed,
     stored_size,
 )
-from fastlog.inputs._chunks cimport (
-    ADDRESS_WORDS,
-    BAD,
-    COMPLETE,
-    LATER,
-    NOTHING,
-    WAITS,
-    Chunk,
-    Chunks,
-    Outcome,
-    is_chunk,
-)
+from fastlog.inputs._chunks cimport is_chunk
 from fastlog.inputs._gelf cimport gelf_line
 from fastlog.inputs._receipt cimport Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport (
@@ -54,17 +42,17 @@ from fastlog.inputs._stamp cimport (
     words_for,
 )
 from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
-from fastlog.inputs._unpack cimport Unpacker, is_packed
-from fastlog.server._address cimport Address, AddressKey, has_no_address, host_of, is_same, key_of, note_source
+from fastlog.server._address cimport Address, AddressKey, has_no_address, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
 from fastlog.server._ledger cimport Ledger
 from fastlog.server._lines cimport AWAITED, LINE_MAX_BYTES, ORDINARY, UNAWAITED, Kind, LineBuffer
+from fastlog.server._messages cimport DAMAGED, KEPT, NO_ROOM, READY, Messages, Taken, is_message
 from fastlog.server._rate_limit cimport ORDINARY_ENTRIES, PRIORITY_ENTRIES, Bucket, RateLimit
-from fastlog.server._rejects cimport DENIED, EMPTY, INCOMPLETE, NOTES_MAX, RATE, SCANNED, TRUNCATED, RejectedInput
+from fastlog.server._rejects cimport DENIED, EMPTY, RATE, SCANNED, TRUNCATED, RejectedInput
 from fastlog.server._rejects cimport GELF as GELF_REASON
 from fastlog.server._socket cimport SOCKETS_MAX, Acks, Admission, Arena, LocalAddress
-from fastlog.server._sockets cimport Source, begin_burst, next_due, watched_fd
+from fastlog.server._sockets cimport CALLED, CAME, Sockets
 
 from fastlog.config import INPUTS, STAMPS
 from fastlog.entry import LEVELS
@@ -74,8 +62,6 @@ cdef enum:
     DRAIN_BYTES = 2 << 20
     # What receiving a datagram costs, in bytes that could be scanned instead.
     DATAGRAM_COST_BYTES = 256
-    # What a chunk costs beside that, while as many messages wait as may: up to 2 us.
-    CHUNK_COST_BYTES = 512
     # To receive bytes that are not scanned costs a quarter of what it costs to scan them.
     COPY_COST_SHIFT = 2
     # Lines that are worth a flush in any case: larger writes cost the file system no less for each line.
@@ -110,13 +96,8 @@ cpdef enum:
     # socket is broken, which Python sees as an OSError.
     DRAINED, FULL, TURN_OVER, SOCKET_FAILED
 
-cdef double FAR_SEC = 1e9  # a time of the monotonic clock that never comes, and still fits an integer in nanoseconds
 # For Python: a .pxd without a module cannot export its constants.
 globals().update(DATAGRAM_OVERHEAD_BYTES=DATAGRAM_OVERHEAD_BYTES, SOCKETS_MAX=SOCKETS_MAX)
-
-
-cdef inline int64_t nanoseconds(double seconds) noexcept nogil:
-    return <int64_t>(min(seconds, FAR_SEC) * 1e9)
 
 
 cdef class Intake:
@@ -144,6 +125,7 @@ cdef class Intake:
         self.flush_count = flush_count
         self.admission = admission
         self.arena = Arena()
+        self.sockets = Sockets(self.arena)
         self.lines = LineBuffer()
         self.acks = Acks()
         self.acks.arena = self.arena
@@ -153,10 +135,7 @@ cdef class Intake:
         self.rejects = RejectedInput()
         self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
-        self.chunks = Chunks(os.urandom(16))
-        self.unpacker = Unpacker()
-        for i in range(<unsigned int>WATCHED_MAX + SOCKETS_MAX):
-            self.waiting.watched[i].events = POLLIN
+        self.messages = Messages(self.rejects)
         self.scratch = <uint8_t *>malloc(converted_room(CONVERTED_MAX_BYTES))
         if self.scratch == NULL:
             raise MemoryError
@@ -172,24 +151,14 @@ cdef class Intake:
     def wait_for_more(self, unsigned int longest_usec, size_t receive_buffer, watched):
         """From now on drains wait up to `longest_usec` for more datagrams, and no longer than a receive buffer of that
         many bytes allows. A file descriptor in `watched` that becomes readable ends the wait."""
-        if len(watched) > WATCHED_MAX:
-            raise ValueError(f"{len(watched)} file descriptors to watch instead of {WATCHED_MAX} at the most")
-        self.waiting.pace.longest_ns = <int64_t>longest_usec * 1000
-        self.waiting.pace.room_bytes = receive_buffer / 2
-        self.waiting.watched_count = len(watched)
-        for i, fd in enumerate(watched):
-            self.waiting.watched[i].fd = fd
+        self.sockets.watch(watched)
+        self.pace.longest_ns = <int64_t>longest_usec * 1000
+        self.pace.room_bytes = receive_buffer / 2
 
     def listen(self, fds):
         """From now on datagrams come from the sockets with these descriptors, which have numbers in this order."""
-        if len(fds) > SOCKETS_MAX:
-            raise ValueError(f"{len(fds)} sockets instead of {SOCKETS_MAX} at the most")
-        memset(&self.sockets, 0, sizeof(self.sockets))
+        self.sockets.listen(fds, self.counted.datagrams)
         self.acks.unix_sockets = 0
-        self.sockets.count = len(fds)
-        self.sockets.datagrams_before = self.counted.datagrams
-        for i, fd in enumerate(fds):
-            self.sockets.places[i].fd = fd
 
     def is_unix(self, unsigned int number, bint hurries):
         """The socket of that number is a unix socket; whether its senders are held up if a drain waits for more."""
@@ -203,7 +172,7 @@ cdef class Intake:
     @property
     def datagrams_by_socket(self):
         """Datagrams so far of each socket, in the order of their numbers."""
-        begin_burst(&self.sockets, self.sockets.now, self.counted.datagrams)
+        self.sockets.begin_burst(self.sockets.now, self.counted.datagrams)
         return [self.sockets.places[i].datagrams for i in range(self.sockets.count)]
 
     def drain(self, int fd, double until=0.0, double priority_from=0.0):
@@ -248,14 +217,14 @@ cdef class Intake:
         cdef int status
         while True:
             began = now
-            if wait == 0 and should_yield(&self.waiting.pace, now, end_ns):
+            if wait == 0 and should_yield(&self.pace, now, end_ns):
                 sched_yield()
             before = self.counted.datagrams
             waited_before, unawaited_before = self.priority_waits, self.unawaited_waits
             status = self.receive_and_scan(receives)
             now = monotonic_ns()
             if wait == 0:
-                note_woken(&self.waiting.pace, now, self.counted.datagrams, self.counted.bytes)
+                note_woken(&self.pace, now, self.counted.datagrams, self.counted.bytes)
             if self.priority_waits:
                 due_ns = min(due_ns, priority_from_ns)
                 end_ns = min(end_ns, priority_from_ns + PRIORITY_SLACK_NS)
@@ -268,34 +237,13 @@ cdef class Intake:
                 due_ns = min(due_ns, now + GATHER_NS)
             if status != DRAINED or self.lines.size >= WRITE_BYTES or now >= due_ns or self.limit.has_news:
                 return status
-            wait = wait_ns(&self.waiting.pace, now, end_ns, self.counted.datagrams - before) if wait == 0 else 0
+            wait = wait_ns(&self.pace, now, end_ns, self.counted.datagrams - before) if wait == 0 else 0
             if wait > 0:
-                if self.wait(wait, False) == CALLED:
+                if self.sockets.wait(wait, False) == CALLED:
                     return status
-            elif self.wait(min(end_ns - now, <int64_t>PAUSE_NS), receives) != CAME:
+            elif self.sockets.wait(min(end_ns - now, <int64_t>PAUSE_NS), receives) != CAME:
                 return status
             now = monotonic_ns()
-
-    cdef Woken wait(self, int64_t ns, bint for_datagrams) noexcept nogil:
-        """Waits until the time is over, a watched descriptor is readable, or a datagram comes, if that is asked for."""
-        cdef pollfd *watched = &self.waiting.watched[self.waiting.watched_count]
-        cdef timespec time
-        cdef int ready
-        cdef unsigned int i
-        time.tv_sec, time.tv_nsec = ns // 1_000_000_000, ns % 1_000_000_000
-        for i in range(self.sockets.count):
-            watched[i].fd = watched_fd(&self.sockets.places[i], for_datagrams)
-        ready = ppoll(self.waiting.watched, self.waiting.watched_count + self.sockets.count, &time, NULL)
-        if ready == 0:
-            return QUIET
-        for i in range(self.sockets.count):
-            if watched[i].revents:
-                self.sockets.due |= <uint32_t>1 << i
-                ready -= 1
-        if ready == 0:
-            return CAME
-        self.sockets.due = 0  # the next drain looks at all sockets anew, for who knows how much later
-        return CALLED
 
     cdef int receive_and_scan(self, bint receives) noexcept nogil:
         cdef size_t scanned = 0
@@ -316,12 +264,12 @@ cdef class Intake:
                     self.here.end = NULL
             if self.rejects.note_count:  # they point into the arena
                 return FULL
-            if self.took_all:
-                self.took_all = False
+            if self.sockets.took_all:
+                self.sockets.took_all = False
                 return DRAINED
             if scanned > DRAIN_BYTES:
                 return TURN_OVER
-            got = self.receive() if receives else -1
+            got = self.sockets.receive(self.counted.datagrams) if receives else -1
             if got == -1:
                 return DRAINED
             if got < 0:
@@ -332,52 +280,6 @@ cdef class Intake:
             self.now_ms = monotonic_ns() // 1_000_000
             self.receipt.unix_usec = 0
             self.receipt_slot = NO_SLOT
-
-    cdef int receive(self) noexcept nogil:
-        """Takes the next burst. Returns how many slots it fills, -1 if no datagram waits, or -2 if the call failed
-        (errno)."""
-        cdef int got
-        if self.sockets.count != 1 or self.sockets.places[0].rests:
-            return self.receive_in_turn()
-        got = self.arena.receive(self.sockets.places[0].fd, self.sockets.places[0].is_unix)
-        self.took_all = 0 <= got < <int>self.arena.slot_count
-        return got
-
-    cdef int receive_in_turn(self) noexcept nogil:
-        """Takes the next burst of the socket whose turn it is."""
-        cdef const Source *source
-        cdef int got
-        cdef bint has_asked = False
-        while True:
-            if self.sockets.due == 0:
-                if has_asked or not self.begin_round():
-                    return -1
-                has_asked = True
-            begin_burst(&self.sockets, next_due(&self.sockets), self.counted.datagrams)
-            self.sockets.due &= ~(<uint32_t>1 << self.sockets.now)
-            source = &self.sockets.places[self.sockets.now]
-            got = self.arena.receive(source.fd, source.is_unix)
-            if got == -1:
-                continue  # what came was damaged, or another program took it
-            if got == <int>self.arena.slot_count:
-                self.sockets.has_more = True
-            self.took_all = got >= 0 and self.sockets.due == 0 and not self.sockets.has_more
-            return got
-
-    cdef bint begin_round(self) noexcept nogil:
-        """Each socket in which datagrams wait has a turn. False: there is none."""
-        cdef timespec no_time
-        cdef pollfd watched[SOCKETS_MAX]
-        cdef unsigned int i
-        no_time.tv_sec = no_time.tv_nsec = 0
-        self.sockets.has_more = False
-        for i in range(self.sockets.count):
-            watched[i].fd, watched[i].events = watched_fd(&self.sockets.places[i], True), POLLIN
-        if ppoll(watched, self.sockets.count, &no_time, NULL) > 0:
-            for i in range(self.sockets.count):
-                if watched[i].revents:
-                    self.sockets.due |= <uint32_t>1 << i
-        return self.sockets.due != 0
 
     cdef inline void begin_datagram(self) noexcept nogil:
         """Finds the next datagram of the slot, which holds several where the kernel hands them over coalesced."""
@@ -422,94 +324,42 @@ cdef class Intake:
         """Scans a datagram that does not begin like an entry. False: there is no room."""
         cdef const uint8_t *start = self.here.start
         cdef const uint8_t *end = self.here.end
-        cdef bint takes_messages = self.takes[<int>JSON] or self.takes[<int>GELF]
         if self.here.text != start:  # it was packed or in chunks, and there was no room for all of it
             return self.scan_message(scanned)
         if self.takes[<int>SYSLOG] and is_syslog(start, end):
             self.piece.start, self.piece.end = start, end
             scanned[0] += end - start
             return self.store_converted(SYSLOG, start, end)
-        if takes_messages and is_chunk(start, end):
-            if not self.take_chunk(scanned):
-                return False
-            return self.here.text == start or self.scan_message(scanned)
-        if takes_messages and is_packed(start, end):
+        if (self.takes[<int>JSON] or self.takes[<int>GELF]) and is_message(start, end):
             return self.scan_message(scanned)
         return self.scan_pieces(scanned)
 
-    cdef bint take_chunk(self, size_t *scanned) noexcept nogil:
-        """Takes a chunk. If it completes its message, that is the text from now on. False: there is no room, and the
-        chunk was not taken."""
-        cdef const Address *sender = &self.arena.senders[self.here.slot]
-        cdef AddressKey key = key_of(sender), host = host_of(&key)
-        cdef uint64_t address[ADDRESS_WORDS]
-        cdef const uint8_t *text = NULL
-        cdef size_t size = 0
-        cdef int place
-        cdef Chunk chunk
-        cdef Outcome outcome
-        if self.rejects.note_count == NOTES_MAX or not self.may_overwrite_message():
-            return False
-        scanned[0] += self.here.end - self.here.start + CHUNK_COST_BYTES
-        address[0], address[1], address[2] = key.high, key.low, key.scope_and_port >> 16
-        if not self.chunks.read(self.here.start, self.here.end, address, <const uint64_t *>&host, &chunk):
-            self.chunks.received += 1
-            return self.reject_whole(GELF_REASON)
-        while True:
-            if self.rejects.note_count == 0:
-                self.chunks.release()
-            place = self.chunks.must_go(&chunk, self.now_ms)
-            if place == NOTHING:
-                break
-            if place == LATER or not self.give_up(place, self.now_ms):
-                return False
-        if self.rejects.note_count == NOTES_MAX:
-            return False
-        outcome = self.chunks.add(&chunk, self.now_ms, &text, &size, &place)
-        if outcome == COMPLETE:
-            self.here.text = self.here.at = text
-            self.here.text_end = text + size
-        elif outcome == WAITS:
-            self.chunk_senders[place] = sender[0]
-        return outcome != BAD or self.reject_whole(GELF_REASON)
-
-    cdef bint give_up(self, int place, uint64_t now_ms) noexcept nogil:
-        """Gives up a message in chunks. False: there is no room for its note."""
-        cdef const uint8_t *beginning = self.chunks.beginning(place)
-        self.piece.start, self.piece.end = beginning, beginning + self.chunks.beginning_size(place)
-        if not self.rejects.add(
-            INCOMPLETE, &self.piece, &self.chunk_senders[place], beginning, self.chunks.messages[place].size
-        ):
-            return False
-        self.chunks.drop(place, now_ms)
-        return True
-
     cdef bint scan_message(self, size_t *scanned) noexcept nogil:
-        """Scans a message that is packed or was in chunks: entries and GELF objects, and nothing else. False: there is
-        no room for the next one."""
-        cdef bint is_whole
-        if self.here.text != self.unpacker.start and is_packed(self.here.text, self.here.text_end):
-            if not self.may_overwrite_message():
+        """Scans what is packed in the datagram, or the message that it completes: entries and GELF objects, and nothing
+        else. False: there is no room for the next one."""
+        cdef Position *here = &self.here
+        cdef Taken taken
+        if here.text == here.start and is_chunk(here.start, here.end):
+            taken = self.messages.take_chunk(&self.arena.senders[here.slot], self.now_ms, &here.text, &here.text_end)
+            scanned[0] += self.messages.cost_bytes
+            if taken == DAMAGED:
+                return self.reject_whole(GELF_REASON)
+            if taken != READY:
+                return taken == KEPT
+            here.at = here.text
+        if self.messages.is_to_unpack(here.text, here.text_end):
+            taken = self.messages.unpack(&here.text, &here.text_end)
+            scanned[0] += self.messages.cost_bytes
+            if taken == NO_ROOM or taken == DAMAGED and not self.reject_whole(GELF_REASON):
                 return False
-            is_whole = self.unpacker.unpack(self.here.text, self.here.text_end)
-            scanned[0] += self.unpacker.cost_bytes()
-            if not is_whole:
-                if not self.reject_whole(GELF_REASON):
-                    return False
+            if taken == DAMAGED:
                 if self.is_limited:  # what was unpacked costs more than what came
-                    self.limit.take(ORDINARY_ENTRIES, self.unpacker.cost_bytes())
+                    self.limit.take(ORDINARY_ENTRIES, self.messages.cost_bytes)
                 return True
-            self.here.text = self.here.at = self.unpacker.start
-            self.here.text_end = self.unpacker.start + self.unpacker.size
-        if self.here.text == self.here.text_end or self.here.text[0] not in (c'{', c' ', c'\t', c'\r', c'\n'):
+            here.at = here.text
+        if here.text == here.text_end or here.text[0] not in (c'{', c' ', c'\t', c'\r', c'\n'):
             return self.reject_whole(GELF_REASON)
         return self.scan_pieces(scanned)
-
-    cdef bint may_overwrite_message(self) noexcept nogil:
-        """Whether no note points into the last message."""
-        if self.rejects.note_count == 0:
-            self.message_is_noted = False
-        return not self.message_is_noted
 
     cdef bint scan_pieces(self, size_t *scanned) noexcept nogil:
         """Scans entries and GELF objects from where the last call stopped. False: there is no room for the next one."""
@@ -692,7 +542,7 @@ cdef class Intake:
         """Rejects the current piece. False: there is no room for its note."""
         cdef size_t size = self.here.text_end - self.here.text
         if self.here.text != self.here.start:
-            self.message_is_noted = True
+            self.messages.is_noted = True
         if self.is_limited and not self.limit.has(ORDINARY_ENTRIES):
             self.rejects.count(RATE)
             return True
@@ -714,20 +564,6 @@ cdef class Intake:
         """Rejects what is left of the text, from the current piece on. False: there is no room for the note."""
         self.piece.end = self.here.text_end
         return self.reject(GELF_REASON)
-
-    def give_up_overdue(self, double now):
-        """Gives up the messages in chunks that are not complete in time, `now` on the monotonic clock in seconds. True:
-        there may be more, for which there is no room before the notes are taken."""
-        cdef uint64_t now_ms = nanoseconds(now) // 1_000_000
-        cdef int place
-        if self.rejects.note_count == 0:
-            self.chunks.release()
-        while True:
-            place = self.chunks.overdue(now_ms)
-            if place == NOTHING:
-                return False
-            if not self.give_up(place, now_ms):
-                return True
 
     def take_acks(self, Acks empty not None):
         """Returns the ACKs owed so far; from now on they gather in `empty`."""

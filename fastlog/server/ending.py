@@ -109,10 +109,11 @@ class Ending:
         """What became of everything received, so far."""
         intake, writer, drops = self._pipeline.intake, self._pipeline.writer, self._drops
         rejected = {reason: count for reason, count in intake.rejects.counts.items() if count}
+        waiting = intake.messages.chunks.waiting
         return (
             f"received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "
             f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
-            + (f", {intake.chunks.waiting} messages wait for a chunk" if intake.chunks.waiting else "")
+            + (f", {waiting} messages wait for a chunk" if waiting else "")
             + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"
         )

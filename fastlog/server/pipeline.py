@@ -111,7 +111,7 @@ class Pipeline:
             self._flush_due.clear()
         else:
             self._flush_due.set_if_clear(now + self._flush_timeout_sec)
-        if intake.chunks.waiting:
+        if intake.messages.chunks.waiting:
             self._set_chunks_due()
 
     def receive_rest(self) -> None:
@@ -159,13 +159,13 @@ class Pipeline:
         return DRAINED
 
     def _set_chunks_due(self) -> None:
-        due_ms = self.intake.chunks.due_ms
+        due_ms = self.intake.messages.chunks.due_ms
         if due_ms is not None and self._chunks_due.at == math.inf:
             self._chunks_due.set(due_ms / 1000 + CHUNKS_SLACK_SEC)
 
     def _give_up_chunks(self, now: float) -> None:
         """Gives up messages of which a chunk did not come in time, and those that come behind them then."""
-        while self.intake.give_up_overdue(now):
+        while self.intake.messages.give_up_overdue(now):
             self.rejects.write(now)
         if self.intake.rejects.note_count:
             self.rejects.write(now)

@@ -120,7 +120,7 @@ class Reporter:
             acks=_acks(writer.commit),
             datagrams=intake.datagrams,
             bytes=intake.datagram_bytes,
-            chunks=_chunks(intake.chunks),
+            chunks=_chunks(intake.messages.chunks),
             receive_errors=self._listeners.errors,
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),

@@ -27,6 +27,8 @@ MODULES = (
     "server/_lines",
     "server/_rejects",
     "server/_rate_limit",
+    "server/_messages",
+    "server/_sockets",
     "server/_drain",
 )
 TARGETS = ("scanner", "syslog", "gelf", "unpack", "chunks")

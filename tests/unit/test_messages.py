@@ -93,7 +93,7 @@ def test_the_sockets_of_a_user_share_what_may_wait_for_chunks(tmp_path, closing)
         for n in range(OF_ONE_SENDER_MAX):
             client.sendto(chunk(n, 0, 2), server.getsockname())
             assert intake.drain(ALL_SOCKETS) == DRAINED
-    assert intake.chunks.waiting == OF_ONE_SENDER_MAX == intake.rejects.counts["incomplete"]
+    assert intake.messages.chunks.waiting == OF_ONE_SENDER_MAX == intake.rejects.counts["incomplete"]
 
 
 def test_a_message_of_nothing_but_tiny_pieces_does_not_cost_a_rejection_for_each(link):
@@ -232,7 +232,7 @@ def test_without_json_and_gelf_they_are_no_known_format(closing):
     link = closing(Link(inputs=["syslog"]))
     assert link.take(zlib.compress(info(1)), *cut(info(2), 2)) == []
     assert [reason for reason, _ in link.rejected()] == ["syntax"] * 3
-    assert link.intake.chunks.received == 0
+    assert link.intake.messages.chunks.received == 0
 
 
 def test_a_message_is_complete_with_whichever_chunk_comes_last_and_among_others(link):
@@ -243,16 +243,16 @@ def test_a_message_is_complete_with_whichever_chunk_comes_last_and_among_others(
 def test_a_message_that_is_overdue_is_incomplete_once(link):
     parts = cut(info(1), 3)
     link.take(*parts[:2])
-    due = link.intake.chunks.due_ms / 1000
-    assert not link.intake.give_up_overdue(due - 0.001)
-    assert link.intake.chunks.waiting == 1
-    assert not link.intake.give_up_overdue(due)
+    due = link.intake.messages.chunks.due_ms / 1000
+    assert not link.intake.messages.give_up_overdue(due - 0.001)
+    assert link.intake.messages.chunks.waiting == 1
+    assert not link.intake.messages.give_up_overdue(due)
     notes = link.intake.rejects.take_notes()
     so_far = parts[0][12:] + parts[1][12:]
     name = "{}:{}".format(*link.client.getsockname())
     assert notes == [(name, "incomplete", 0, len(so_far), len(so_far), so_far)]
     assert link.intake.rejects.counts["incomplete"] == 1
-    assert (link.intake.chunks.waiting, link.intake.chunks.waiting_bytes) == (0, 0)
+    assert (link.intake.messages.chunks.waiting, link.intake.messages.chunks.waiting_bytes) == (0, 0)
     assert link.take(parts[2]) == []
     assert link.intake.rejects.counts["incomplete"] == 1
 
@@ -281,7 +281,7 @@ def test_a_flood_from_one_host_costs_another_nothing_and_every_message_is_accoun
     for at in range(0, count, 50):
         link.send(*(chunk(n, 0, 2, b"x" * 100) for n in range(at, at + 50)), sender=stranger)
         link.drain()
-    assert link.intake.chunks.waiting == 1 + OF_ONE_SENDER_MAX
+    assert link.intake.messages.chunks.waiting == 1 + OF_ONE_SENDER_MAX
     assert link.intake.rejects.counts["incomplete"] == count - OF_ONE_SENDER_MAX
     assert {(reason, kept) for reason, kept in link.rejected()} == {("incomplete", b"x" * 100)}
     assert link.take(parts[1]) == [info(1)]
@@ -317,7 +317,7 @@ def test_a_message_is_scanned_on_where_there_was_no_room_for_its_next_line(link)
 def test_at_the_end_what_waits_is_incomplete(link):
     for n in range(3):
         link.take(chunk(n, 0, 2))
-    assert not link.intake.give_up_overdue(math.inf)
+    assert not link.intake.messages.give_up_overdue(math.inf)
     assert link.intake.rejects.counts["incomplete"] == 3
 
 
@@ -327,13 +327,13 @@ def test_no_more_is_given_up_than_may_be_noted(link):
     for n in range(256):
         link.send(chunk(n, 0, 2), sender=senders[n % 8])
         link.drain()
-    assert link.intake.chunks.waiting == 256
+    assert link.intake.messages.chunks.waiting == 256
     link.take(b"x")
     link.send(b"x")
     link.intake.drain(link.server.fileno())
-    assert link.intake.give_up_overdue(link.intake.chunks.due_ms / 1000 + WAIT_MS)
+    assert link.intake.messages.give_up_overdue(link.intake.messages.chunks.due_ms / 1000 + WAIT_MS)
     assert len(link.intake.rejects.take_notes()) == 256
-    assert not link.intake.give_up_overdue(link.intake.chunks.due_ms / 1000 + WAIT_MS)
+    assert not link.intake.messages.give_up_overdue(link.intake.messages.chunks.due_ms / 1000 + WAIT_MS)
     assert [note[1] for note in link.intake.rejects.take_notes()] == ["incomplete"]
 
 
@@ -352,9 +352,9 @@ def test_the_account_balances_on_any_input(link):
         messages |= {part[2:10] for part in parts if part[0] == 0x1E}
         distinct |= {part for part in parts if part[0] == 0x1E}
         link.take(*parts)
-    chunks = link.intake.chunks
+    chunks = link.intake.messages.chunks
     assert link.intake.datagrams == datagrams
-    link.intake.give_up_overdue(math.inf)
+    link.intake.messages.give_up_overdue(math.inf)
     counts = link.intake.rejects.counts
     assert chunks.waiting == 0
     assert len(messages) == chunks.completed + counts["incomplete"]
