@@ -114,9 +114,10 @@ def split_message(message: str) -> tuple[str, str, str]:
 
 def add_unformatted(entry: dict[str, object], record: LogRecord, error: Exception) -> None:
     """Adds a message whose arguments do not fit it: the message as it is, the arguments, and the error."""
-    entry["message"] = text_of(record.msg)
+    entry["message"] = text_of(getattr(record, "msg", ""))  # another thread may take attributes away
     entry["format_error"] = f"{type(error).__name__}: {text_of(error)}"
-    arguments = record.args if isinstance(record.args, tuple) else (record.args,)
+    args = getattr(record, "args", ())
+    arguments = args if isinstance(args, tuple) else (args,)
     entry["args"] = [text_of(argument) for argument in arguments[:ARGUMENTS_MAX]]
 
 
@@ -132,11 +133,11 @@ def least_entry(record: LogRecord, error: Exception) -> dict[str, object]:
 
 def add_exceptions(entry: dict[str, object], record: LogRecord) -> None:
     """Adds the record's exception and stack, from whatever form is left of them."""
-    formatted, stack = record.exc_text or "", record.stack_info or ""
-    exc_info = exc_info_of(record.exc_info)
+    formatted, stack = getattr(record, "exc_text", None) or "", getattr(record, "stack_info", None) or ""
+    exc_info = exc_info_of(getattr(record, "exc_info", None))
     if exc_info[0] is not None:
         add_exception(entry, exc_info)
-    elif record.args is None and not formatted:
+    elif getattr(record, "args", ()) is None and not formatted:
         # `QueueHandler.prepare` puts them after the message, and sets the arguments to None.
         entry["message"], formatted, stack = split_message(text_of(entry["message"]))
     if formatted and "traceback" not in entry:

@@ -161,7 +161,8 @@ def test_after_what_another_program_does_to_it_rejects_are_noted_and_capped(star
     stats = eventually(server.stats, lambda stats: rejected(stats) == 101)
     assert stats["disk"]["rejects_not_noted"] == 0
     assert server.stop() == 0
-    assert b"x" * 1_000 in path.read_bytes()
+    # The live file may be empty: it was rotated with the last note.
+    assert any(b"x" * 1_000 in file.read_bytes() for file in tmp_path.glob("rejects.jsonl*"))
     assert sum(file.stat().st_size for file in tmp_path.glob("rejects.jsonl*")) <= 100_000
 
 
