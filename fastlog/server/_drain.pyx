@@ -42,6 +42,7 @@ from fastlog.inputs._stamp cimport (
     words_for,
 )
 from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
+from fastlog.inputs._unpack cimport MESSAGE_MAX_BYTES
 from fastlog.server._address cimport Address, AddressKey, has_no_address, is_same, key_of, note_source
 from fastlog.server._coalesce cimport DATAGRAM_OVERHEAD_BYTES, note_woken, should_yield, wait_ns
 from fastlog.server._duplicates cimport StoredEntry, StoredHashes
@@ -71,11 +72,10 @@ cdef enum:
     GATHER_NS = 200_000_000
     # How long a drain waits for the next datagram, in nanoseconds: a longer pause is left to the loop.
     PAUSE_NS = 50_000_000
-    # No datagram of another format is longer, packed or in chunks: its line could only be too long.
-    CONVERTED_MAX_BYTES = 258_048
     # Rejected pieces of a message that was packed or in chunks; then the rest of it is one piece. Lines of a message
     # are longer than 64 bytes on average, or it is made to cost much: a datagram of 300 bytes can hold 100,000 pieces.
     REJECTED_PIECES_MAX = 4096
+    # In place of a slot: nobody has asked yet who sent its datagrams.
     NO_SLOT = 0xffffffff
     # How long priority entries that may be handed over wait for the next burst, in nanoseconds: that wakes us anyway.
     PRIORITY_SLACK_NS = 2_000_000
@@ -136,7 +136,7 @@ cdef class Intake:
         self.zone = ZonePeriods(syslog_zone)
         self.ledger = Ledger(os.urandom(16))
         self.messages = Messages(self.rejects)
-        self.scratch = <uint8_t *>malloc(converted_room(CONVERTED_MAX_BYTES))
+        self.scratch = <uint8_t *>malloc(converted_room(MESSAGE_MAX_BYTES))
         if self.scratch == NULL:
             raise MemoryError
         for level in priority:

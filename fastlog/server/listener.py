@@ -149,6 +149,15 @@ def receive_buffer(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
+def ask_buffer(sock: socket.socket, forced: int, option: int, size: int) -> None:
+    """Asks for a buffer of that size by the option `forced`, which goes past the sysctl's limit, and which needs
+    CAP_NET_ADMIN; otherwise by `option`."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, forced, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, option, size)
+
+
 def turn_reports_off(sock: socket.socket) -> None:
     """Turns REPORTS off, which also empties the queue of errors."""
     for level, option in REPORTS:
@@ -163,7 +172,7 @@ def _bound(family: int, address: Any, wanted: int, *, beside_ipv4: bool) -> sock
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(beside_ipv4))
         sock.setblocking(False)
-        _ask_receive_buffer(sock, wanted)
+        ask_buffer(sock, SO_RCVBUFFORCE, socket.SO_RCVBUF, wanted)
         sock.bind(address)
     except OSError:
         sock.close()
@@ -180,13 +189,6 @@ def _start_error(host: str, port: int, error: OSError, setting: str) -> StartErr
         )
     where = f"{host} port {port}/udp" if host else f"port {port}/udp"
     return StartError(f"cannot listen on {where}: {error.strerror}; {fix}")
-
-
-def _ask_receive_buffer(sock: socket.socket, size: int) -> None:
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, size)  # past net.core.rmem_max; needs CAP_NET_ADMIN
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _report_asked_addresses(sock: socket.socket) -> None:

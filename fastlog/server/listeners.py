@@ -7,7 +7,7 @@ Each has a number, its place among them, by which the compiled modules know it.
 import ipaddress
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fastlog.addresses import join_host_port
 from fastlog.config import LISTEN_MAX, Settings, listen_addresses
@@ -31,8 +31,7 @@ class Listeners:
         self.udp = [listener for listener in each if isinstance(listener, Listener)]
         self.unix = [listener for listener in each if isinstance(listener, UnixListener)]
         self.handed_over = [listener for listener in each if listener.handed_over]
-        before = [listener.dropped_before for listener in each]
-        self.dropped_before = None if None in before else sum(map(int, before))  # type: ignore[arg-type]
+        self.dropped_before = _sum(listener.dropped_before for listener in each)
 
     @classmethod
     def open(cls, settings: Settings, environment: Mapping[str, str]) -> "Listeners":
@@ -87,8 +86,7 @@ class Listeners:
 
     def drops(self) -> int | None:
         """Datagrams that the kernel has dropped at all of them; None: it does not report them."""
-        drops = [listener.drops() for listener in self.each]
-        return None if None in drops else sum(map(int, drops))  # type: ignore[arg-type]
+        return _sum(listener.drops() for listener in self.each)
 
     def refuse(self) -> None:
         """At the end: nobody is to wait for this server any more."""
@@ -102,6 +100,12 @@ class Listeners:
     def close(self) -> None:
         for listener in self.each:
             listener.close()
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """The sum of all; None: one of them is not known. Each is read, whatever the others are."""
+    known = list(counts)
+    return None if None in known else sum(count for count in known if count is not None)
 
 
 def _bind_all(settings: Settings) -> list[Listener]:

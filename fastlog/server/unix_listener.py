@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from fastlog.errors import StartError
-from fastlog.server.listener import ErrorsSaid, turn_reports_off
+from fastlog.server.listener import ErrorsSaid, ask_buffer, turn_reports_off
 
 QUEUE_SETTING = Path("/proc/sys/net/unix/max_dgram_qlen")
 QUEUE_ROOMY = 512  # a queue of so many datagrams has room for those that come while a drain waits for more
@@ -112,10 +112,7 @@ def queue_length() -> int | None:
 
 def prepare(sock: socket.socket) -> None:
     """Has the kernel report who sends, and nothing else. To be called before the first datagram can come."""
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, ACK_BUFFER_BYTES)  # needs CAP_NET_ADMIN
-    except PermissionError:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ACK_BUFFER_BYTES)
+    ask_buffer(sock, SO_SNDBUFFORCE, socket.SO_SNDBUF, ACK_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
     turn_reports_off(sock)
     for option in (SO_PASSSEC, SO_PASSPIDFD):

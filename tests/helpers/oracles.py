@@ -8,11 +8,10 @@ import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic, sleep
 
 from tests.helpers import senders, unpacked
 from tests.helpers.programs import Program
-from tests.helpers.running import PATIENCE_SEC
+from tests.helpers.running import until
 
 FIELDS = ("host", "app", "pid", "message")
 RFC5424 = re.compile(rb"<\d{1,3}>1 ")
@@ -70,7 +69,7 @@ def asked(oracle: Program, answers: Path, sent: Sequence[tuple[int, bytes]]) -> 
                 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                     sender.bind((address(number), 0))
                     sender.sendto(datagram, ("127.0.0.1", port))
-            until(lambda: not any(queued(port) for port, _ in sent))
+            until(lambda: not any(queued(port) for port, _ in sent), "all datagrams received")
         oracle.end()
     finally:
         oracle.close()
@@ -106,11 +105,4 @@ def queued(port: int) -> int:
 
 
 def until_bound(port: int) -> None:
-    until(lambda: bool(rows(port)))
-
-
-def until(holds) -> None:
-    give_up = monotonic() + PATIENCE_SEC
-    while not holds():
-        assert monotonic() < give_up
-        sleep(0.01)
+    until(lambda: bool(rows(port)), f"a program that listens on port {port}/udp")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 # Of the caller's environment, the programs under test get only what finds and measures them.
 BASE_ENVIRONMENT = {
@@ -58,6 +58,14 @@ def eventually(read, holds):
     while not holds(value := read()):
         assert monotonic() < until, f"never came to hold; the last was {value}"
     return value
+
+
+def until(holds, what: str) -> None:
+    """Looks until it holds, where nothing reports that another program has come so far; `what` it is, for the error."""
+    give_up = monotonic() + PATIENCE_SEC
+    while not holds():
+        assert monotonic() < give_up, f"never came: {what}"
+        sleep(0.01)
 
 
 def get(port: int, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:
