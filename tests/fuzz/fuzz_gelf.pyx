@@ -5,11 +5,11 @@ its line are in heap blocks of just their size, so that AddressSanitizer sees a 
 
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr, memcpy
+from libc.string cimport memcpy
 
-from fastlog._parse cimport ACCEPTED, BAD_FIELD, BAD_MESSAGE, Level, Piece, Reason, begin, has_timestamp, next_piece
+from fastlog._parse cimport BAD_FIELD, BAD_MESSAGE, Reason
 from fastlog.inputs._gelf cimport gelf_line
-from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room
+from fastlog.inputs._receipt cimport converted_room
 
 from fastlog._parse import REASON_NAMES
 from fastlog.entry import LEVELS
@@ -19,29 +19,15 @@ from fastlog.inputs.receipt import Receipt as ReferenceReceipt
 
 assert gelf_spec.origin == "built-in"  # the instrumented one
 
+include "converted.pxi"
+
 cdef enum:
     # One object in so many is compared with the reference, which takes some hundred times as long.
     COMPARED = 64
 
 RECEIPT = ReferenceReceipt("2026-11-26T08:30:00.000000Z", "192.0.2.7:40000", "192.0.2.7")
 
-cdef Receipt receipt
-receipt.unix_usec = 1_795_681_800_000_000
-memcpy(receipt.time, b"2026-11-26T08:30:00.000000Z", TIME_BYTES)
-memcpy(receipt.source, b"192.0.2.7:40000", 15)
-receipt.source_size = 15
-receipt.host_at, receipt.host_size = 0, 9
-
-
-cdef int check_line(const uint8_t *line, size_t size, Level level) except -1:
-    """It is an entry of that level, with a timestamp and no sequence."""
-    cdef Piece piece
-    assert line[size - 1] == c'\n' and memchr(line, c'\n', size - 1) == NULL and memchr(line, c'\r', size) == NULL
-    begin(&piece, False)
-    assert next_piece(line, line + size, &piece)
-    assert piece.reason == ACCEPTED and piece.start == line and piece.end == line + size - 1
-    assert piece.level == level and has_timestamp(&piece) and not piece.has_sequence
-    return 0
+cdef Receipt receipt = received_at(1_795_681_800_000_000, b"2026-11-26T08:30:00.000000Z")
 
 
 cdef int check_object(const uint8_t *p, size_t size, bint compare) except -1:
