@@ -4,6 +4,8 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from fastlog._simd cimport Window
+
 # In the order of entry.LEVELS.
 cdef enum Level:
     DEBUG, INFO, WARNING, ERROR, CRITICAL, OTHER
@@ -18,10 +20,6 @@ cdef enum Reason:
 cdef enum:
     # Open brackets, including the entry's own: deep enough for any real entry, and the bits of one register.
     MAX_DEPTH = 64
-
-cdef extern from "_simd.h" nogil:
-    ctypedef struct Window "fl_window":
-        const uint8_t *at
 
 cdef struct Piece:
     # The entry's object, or the rejected bytes without the whitespace after them. Both pointers are into the datagram.

@@ -9,17 +9,14 @@ the reason in `Seen`. `fl_skip_plain` skips strings in vector steps. Numbers are
 from libc.stdint cimport UINT64_MAX
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from fastlog._simd cimport fl_eight_digits, fl_skip_plain, likely
+
 from fastlog.entry import ALIASES, EMPTY, LEVELS, REASONS
 
 REASON_NAMES = tuple(REASONS)
 
-cdef extern from "_simd.h" nogil:
-    # The first byte of [p, end) that is not plain string text, or `end`. It may read back from p as far as `start`.
-    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start, Window *window)
-    bint fl_eight_digits(const uint8_t *p, uint64_t *value)
-
-cdef extern from *:
-    bint likely(bint) nogil  # Cython's macro: the compiler lays out the code for the test to be true
+cdef extern from "_utf8.h" nogil:
+    int fl_utf8_size(const uint8_t *p, const uint8_t *end)
 
 cdef enum:
     # More than the bytes of any name that is compared, of a field or a level.
@@ -94,30 +91,6 @@ cdef const uint8_t *skip_some_space(const uint8_t *p, const uint8_t *end, Seen *
     return p
 
 
-cdef inline bint is_continuation(uint8_t c) noexcept nogil:
-    return (c & 0xC0) == 0x80
-
-
-cdef inline int utf8_size(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    """Bytes of the multi-byte character at p, or 0 if it is not well formed (Unicode 15, table 3-7)."""
-    cdef uint8_t c = p[0]
-    if c < 0xC2 or c > 0xF4:
-        return 0
-    if c < 0xE0:
-        return 2 if end - p >= 2 and is_continuation(p[1]) else 0
-    if c < 0xF0:
-        if end - p < 3 or not is_continuation(p[1]) or not is_continuation(p[2]):
-            return 0
-        if (c == 0xE0 and p[1] < 0xA0) or (c == 0xED and p[1] > 0x9F):
-            return 0
-        return 3
-    if end - p < 4 or not is_continuation(p[1]) or not is_continuation(p[2]) or not is_continuation(p[3]):
-        return 0
-    if (c == 0xF0 and p[1] < 0x90) or (c == 0xF4 and p[1] > 0x8F):
-        return 0
-    return 4
-
-
 cdef const uint8_t *skip_escape(const uint8_t *p, const uint8_t *end, Seen *seen) noexcept nogil:
     """p: at the backslash."""
     cdef int unit
@@ -154,7 +127,7 @@ cdef const uint8_t *skip_rest_of_string(const uint8_t *p, const uint8_t *end, Se
         if p[0] == c'"':
             return p + 1
         if p[0] >= 0x80:
-            size = utf8_size(p, end)
+            size = fl_utf8_size(p, end)
             if size == 0:
                 return fail(seen, UTF8)
             p += size

@@ -17,19 +17,14 @@ from fastlog._parse cimport (
     hex4,
     level_named,
 )
+from fastlog._simd cimport Window, fl_eight_digits, fl_skip_plain, likely
 from fastlog.inputs._moment cimport LAST_DAY, USEC, read_moment, write_moment
 from fastlog.inputs._receipt cimport TIME_BYTES
 
 from fastlog.entry import ALIASES, LEVELS, SEVERITIES
 
-cdef extern from "_simd.h" nogil:
-    ctypedef struct Window "fl_window":
-        const uint8_t *at
-    const uint8_t *fl_skip_plain(const uint8_t *p, const uint8_t *end, const uint8_t *start, Window *window)
-    bint fl_eight_digits(const uint8_t *p, uint64_t *value)
-
-cdef extern from *:
-    bint likely(bint) nogil  # Cython's macro: the compiler lays out the code for the test to be true
+cdef extern from "inputs/_text.h" nogil:
+    uint8_t *fl_copy(uint8_t *to, const uint8_t *p, const uint8_t *end)
 
 cdef enum:
     # See gelf.py.
@@ -551,24 +546,6 @@ cdef inline uint8_t *put(uint8_t *to, const void *text, size_t size) noexcept no
     return to + size
 
 
-cdef inline uint8_t *put_text(uint8_t *to, const uint8_t *p, size_t size) noexcept nogil:
-    """As `put`; most texts are short, and a call would take longer than to copy them."""
-    if size > 32:
-        memcpy(to, p, size)
-    elif size >= 16:
-        memcpy(to, p, 16)
-        memcpy(to + size - 16, p + size - 16, 16)
-    elif size >= 8:
-        memcpy(to, p, 8)
-        memcpy(to + size - 8, p + size - 8, 8)
-    elif size >= 4:
-        memcpy(to, p, 4)
-        memcpy(to + size - 4, p + size - 4, 4)
-    elif size:
-        to[0], to[size >> 1], to[size - 1] = p[0], p[size >> 1], p[size - 1]
-    return to + size
-
-
 cdef inline void fold(uint8_t *to, const uint8_t *end) noexcept nogil:
     """CR and LF become blanks. Inside a string they would have been an error, so all of them are between tokens."""
     while to < end:
@@ -578,7 +555,7 @@ cdef inline void fold(uint8_t *to, const uint8_t *end) noexcept nogil:
 
 
 cdef inline uint8_t *put_value(uint8_t *to, const Text *value) noexcept nogil:
-    cdef uint8_t *end = put_text(to, value.start, value.end - value.start)
+    cdef uint8_t *end = fl_copy(to, value.start, value.end)
     if value.start[0] == c'{' or value.start[0] == c'[':
         fold(to, end)
     return end
@@ -586,7 +563,7 @@ cdef inline uint8_t *put_value(uint8_t *to, const Text *value) noexcept nogil:
 
 cdef inline uint8_t *put_quoted(uint8_t *to, const char *text, size_t size) noexcept nogil:
     to[0] = c'"'
-    to = put_text(to + 1, <const uint8_t *>text, size)
+    to = fl_copy(to + 1, <const uint8_t *>text, <const uint8_t *>text + size)
     to[0] = c'"'
     return to + 1
 
@@ -628,8 +605,8 @@ cdef inline uint8_t *put_member(uint8_t *to, Object *found, Member *member) noex
     elif loses_underscore(found, member):
         key += 1 if key[0] == c'_' else 6
     if likely(member.value - member.key_end == 2 and member.value[0] != c'{' and member.value[0] != c'['):
-        return put_text(to, key, member.value_end - key)  # in compact JSON, with the colon
-    to = put_text(to, key, member.key_end - key)
+        return fl_copy(to, key, member.value_end)  # in compact JSON, with the colon
+    to = fl_copy(to, key, member.key_end)
     to = put(to, b'":', 2)
     value = Text(member.value, member.value_end)
     return put_value(to, &value)

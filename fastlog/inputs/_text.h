@@ -4,6 +4,7 @@
 #ifndef FASTLOG_TEXT_H
 #define FASTLOG_TEXT_H
 #include "_simd.h"
+#include "_utf8.h"
 
 /* fl_escapes: a bit for each of 16 bytes that JSON needs escaped: '"', '\\' and control characters.
  * fl_blanks: a bit for each of 16 bytes that is a blank or a control character. */
@@ -75,22 +76,6 @@ static inline const uint8_t *fl_skip_ascii(const uint8_t *p, const uint8_t *end)
   return p;
 }
 
-static inline int fl_is_continuation(uint8_t c) { return (c & 0xC0) == 0x80; }
-
-/* Bytes of the character at p, or 0 if it is not well formed (Unicode 15, table 3-7). */
-static inline int fl_utf8_size(const uint8_t *p, const uint8_t *end) {
-  const uint8_t c = p[0];
-  if (c < 0x80) return 1;
-  if (c < 0xC2 || c > 0xF4) return 0;
-  if (c < 0xE0) return end - p >= 2 && fl_is_continuation(p[1]) ? 2 : 0;
-  if (c < 0xF0) {
-    if (end - p < 3 || !fl_is_continuation(p[1]) || !fl_is_continuation(p[2])) return 0;
-    return (c == 0xE0 && p[1] < 0xA0) || (c == 0xED && p[1] > 0x9F) ? 0 : 3;
-  }
-  if (end - p < 4 || !fl_is_continuation(p[1]) || !fl_is_continuation(p[2]) || !fl_is_continuation(p[3])) return 0;
-  return (c == 0xF0 && p[1] < 0x90) || (c == 0xF4 && p[1] > 0x8F) ? 0 : 4;
-}
-
 static inline int fl_is_utf8(const uint8_t *p, const uint8_t *end) {
   while ((p = fl_skip_ascii(p, end)) < end) {
     /* in most scripts such characters follow each other */
@@ -103,11 +88,13 @@ static inline int fl_is_utf8(const uint8_t *p, const uint8_t *end) {
   return 1;
 }
 
-/* Copies [p, end), and returns where the copy ends. Most copies are short, so a call of memcpy would cost more. */
+/* Copies [p, end), and returns where the copy ends. Most copies are short, and a call of memcpy would cost them more. */
 static inline uint8_t *fl_copy(uint8_t *to, const uint8_t *p, const uint8_t *end) {
   const size_t size = (size_t)(end - p);
-  if (size >= 16) {
-    for (size_t at = 0; at + 16 <= size; at += 16) memcpy(to + at, p + at, 16);
+  if (size > 32) {
+    memcpy(to, p, size);
+  } else if (size >= 16) {
+    memcpy(to, p, 16);
     memcpy(to + size - 16, end - 16, 16);
   } else if (size >= 8) {
     memcpy(to, p, 8);
