@@ -9,7 +9,7 @@ import os
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastlog._parse cimport OTHER, Level, level_named
@@ -25,7 +25,7 @@ from fastlog.inputs._moment cimport (
     unix_usec,
     write_moment,
 )
-from fastlog.inputs._receipt cimport SOURCE_ROOM, TIME_BYTES, Receipt, converted_room
+from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
 
 from fastlog.entry import LEVELS, SEVERITIES, level_of
 from fastlog.inputs.syslog_names import FACILITIES, SD_MAX, ZONE_NAME_BYTES, ZONE_WORDS
@@ -1167,41 +1167,3 @@ cdef class ZonePeriods:
 
     def __dealloc__(self):
         free(self.periods)
-
-
-def starts_syslog(const uint8_t[::1] datagram not None):
-    """Whether a datagram is taken as syslog: for tests."""
-    cdef uint8_t nothing = 0
-    cdef const uint8_t *start = &datagram[0] if datagram.shape[0] else &nothing
-    return bool(is_syslog(start, start + datagram.shape[0]))
-
-
-def convert(const uint8_t[::1] datagram not None, received, source, host, ZonePeriods zone=None):
-    """The level and the line of a datagram that `starts_syslog`, in the terms of `fastlog.inputs.syslog.decode`: for
-    tests. The line is written to a block of memory that is just as large as the converter may need."""
-    from fastlog.inputs.moment import read_moment  # here, since no server needs it
-
-    cdef const uint8_t *start = &datagram[0]
-    cdef Receipt receipt
-    cdef Zone none
-    cdef Level level
-    cdef size_t size = datagram.shape[0]
-    cdef bytes text = received.encode(), sender = source.encode()
-    cdef uint8_t *to
-    if len(text) != TIME_BYTES or len(sender) > SOURCE_ROOM or not is_syslog(start, start + size):
-        raise ValueError(received)
-    none.count = 0
-    receipt.unix_usec = read_moment(text)
-    memcpy(receipt.time, <const char *>text, TIME_BYTES)
-    memcpy(receipt.source, <const char *>sender, len(sender))
-    receipt.source_size = len(sender)
-    receipt.host_at = sender.find(host.encode()) if host else 0
-    receipt.host_size = len(host.encode()) if host else 0
-    to = <uint8_t *>malloc(converted_room(size))
-    if to == NULL:
-        raise MemoryError
-    try:
-        size = syslog_line(start, start + size, &receipt, &zone.zone if zone is not None else &none, to, &level)
-        return LEVELS[<int>level], (<const char *>to)[:size]
-    finally:
-        free(to)

@@ -30,6 +30,8 @@ from fastlog.config import STAMPS
 from fastlog.entry import LEVELS
 from fastlog.server._duplicates import STORED_MAX
 
+NO_ZONE = ZonePeriods("")
+
 cdef extern from "_siphash.h" nogil:
     uint64_t fl_siphash24(const uint64_t *key, const uint8_t *p, size_t size)
 
@@ -310,6 +312,31 @@ def c_moment_text(int64_t usec):
     cdef char text[TIME_BYTES]
     write_moment(usec, text)
     return text[:TIME_BYTES].decode()
+
+
+def is_c_syslog(bytes datagram not None):
+    """`fastlog.inputs.syslog.is_syslog` in C."""
+    cdef const uint8_t *p = datagram
+    return bool(is_syslog(p, p + len(datagram)))
+
+
+def c_syslog(bytes datagram not None, receipt not None, ZonePeriods zone=NO_ZONE):
+    """`fastlog.inputs.syslog.decode` in C, in no more than the room that a line may need."""
+    cdef Receipt noted
+    cdef const uint8_t *p = datagram
+    cdef size_t size = len(datagram)
+    cdef uint8_t *line
+    cdef Level level
+    fill_receipt(&noted, receipt)
+    if not is_syslog(p, p + size):
+        raise ValueError(datagram)
+    line = <uint8_t *>malloc(converted_room(size))
+    try:
+        with nogil:
+            size = syslog_line(p, p + size, &noted, &zone.zone, line, &level)
+        return LEVELS[<int>level], line[:size]
+    finally:
+        free(line)
 
 
 def c_gelf(bytes data not None, receipt not None):

@@ -4,7 +4,6 @@ FASTLOG_FUZZ_FACTOR=20 makes it run that many times as many cases.
 """
 
 import json
-import os
 
 import pytest
 
@@ -13,9 +12,8 @@ from fastlog._parse import scan
 from fastlog.inputs import gelf
 from fastlog.inputs.receipt import Receipt
 from tests.helpers._hooks import c_gelf
-from tests.unit.test_scanner_agrees import EDITS, TOKENS, edited, random_value
+from tests.unit.test_scanner_agrees import EDITS, FACTOR, TOKENS, edited, random_value
 
-FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 # All of it takes half a minute alone, and several times that on a busy machine; a long fuzz has no limit.
 pytestmark = pytest.mark.timeout(600 if FACTOR == 1 else 0)
 OBJECTS = 100_000 * FACTOR

@@ -7,9 +7,9 @@ import pytest
 
 from fastlog.entry import SEVERITIES
 from fastlog.inputs import syslog
-from fastlog.inputs._syslog import convert, starts_syslog
 from fastlog.inputs.receipt import Receipt
 from fastlog.inputs.syslog_names import FACILITIES
+from tests.helpers._hooks import c_syslog, is_c_syslog
 from tests.helpers.datagrams import RECEIPT, datagrams, same
 from tests.helpers.syslog_cases import CASES
 
@@ -18,11 +18,7 @@ LEVELS = ["CRITICAL", "CRITICAL", "CRITICAL", "ERROR", "WARNING", "INFO", "INFO"
 SYSLOG = [datagram for datagram in DATAGRAMS if syslog.is_syslog(datagram.data)]
 
 
-def converted(datagram: bytes, receipt: Receipt) -> tuple[str, bytes]:
-    return convert(datagram, receipt.received, receipt.source, receipt.host)
-
-
-@pytest.fixture(params=[syslog.decode, converted], ids=["reference", "converter"])
+@pytest.fixture(params=[syslog.decode, c_syslog], ids=["reference", "converter"])
 def decode(request):
     """The level and the line of a datagram."""
     return request.param
@@ -61,10 +57,10 @@ def test_what_begins_otherwise_is_no_syslog():
         b"12345678901 <13>x",
     ):
         assert not syslog.is_syslog(data)
-        assert not starts_syslog(data)
+        assert not is_c_syslog(data)
     for data in (b"<0>", b"<191>", b"<007>x", b"3 <13>x", b"1234567890 <13>x"):
         assert syslog.is_syslog(data)
-        assert starts_syslog(data)
+        assert is_c_syslog(data)
 
 
 @pytest.mark.parametrize(("text", "expected"), CASES, ids=range(len(CASES)))
@@ -153,6 +149,6 @@ def test_no_message_costs_more_than_its_length():
     for datagram in hostile:
         began = time.process_time()
         for _ in range(3):
-            _, line = converted(datagram, RECEIPT)
+            _, line = c_syslog(datagram, RECEIPT)
         assert (time.process_time() - began) / 3 < 0.05
         assert line == syslog.decode(datagram, RECEIPT)[1]

@@ -4,23 +4,23 @@ FASTLOG_FUZZ_FACTOR=20 makes it run that many times as many cases.
 """
 
 import json
-import os
 import re
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastlog._parse import scan
 from fastlog.inputs import syslog
-from fastlog.inputs._syslog import ZonePeriods, convert, starts_syslog
+from fastlog.inputs._syslog import ZonePeriods
 from fastlog.inputs.receipt import Receipt
 from fastlog.inputs.zones import periods
+from tests.helpers._hooks import NO_ZONE, c_syslog, is_c_syslog
 from tests.helpers.datagrams import datagrams
 from tests.helpers.syslog_cases import CASES
+from tests.unit.test_scanner_agrees import EDITS, FACTOR, cases, edited
 
-FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 pytestmark = pytest.mark.timeout(600 if FACTOR == 1 else 0)
 RANDOM_DATAGRAMS = 100_000 * FACTOR
 PARTS = 4  # of the random datagrams, which the processors of a machine can share
@@ -32,7 +32,7 @@ RECEIPTS = [
     Receipt("2026-10-25T00:30:00.000000Z", "192.0.2.7:1", "192.0.2.7"),
     Receipt("2026-03-29T01:00:00.000000Z", "192.0.2.7:1", "192.0.2.7"),
 ]
-ZONES = [(None, None)] + [(periods(name), ZonePeriods(name)) for name in ("Europe/Berlin", "America/New_York")]
+ZONES = [(None, NO_ZONE)] + [(periods(name), ZonePeriods(name)) for name in ("Europe/Berlin", "America/New_York")]
 SEEDS = [d.data[:3000] for d in datagrams() if syslog.is_syslog(d.data)] + [b"<187>" + text[:3000] for text, _ in CASES]
 TOKENS = [
     b" ", b" ", b" ", b" ", b"  ", b":", b": ", b"-", b" - - - ", b"[", b"]", b"] ", b"]: ", b'"', b"\\", b"=", b".", b"*", b"%", b"/", b"@",
@@ -46,7 +46,6 @@ TOKENS = [
     b"last message repeated 3 times", b"Message forwarded from ", b"aixhost: ", b"1 2026-11-26T08:11:04Z h a 1 m ", b"1 - h a - - ",
     b'[id@1 a="b"]', b"[id", b' a="', b' a=b', b' name="x\\"\\]\\\\\\n"', b"[id2 c=d]", b"word", b"x" * 40,
 ]  # fmt: skip
-EDITS = ["insert", "replace", "delete", "cut"]
 
 _WORDS = re.compile(r"[A-Za-z0-9\x80-\ufefe\uff00-\U0010ffff]+")
 # What may stand in a time stamp that became the timestamp.
@@ -83,25 +82,15 @@ def check_words(datagram: bytes, entry: dict[str, object]) -> None:
 
 
 def check(datagram: bytes, receipt: Receipt = RECEIPTS[0], zone=ZONES[0]) -> None:
-    assert starts_syslog(datagram) == syslog.is_syslog(datagram)
+    assert is_c_syslog(datagram) == syslog.is_syslog(datagram)
     if not syslog.is_syslog(datagram):
         return
     reference, compiled = zone
-    level, line = convert(datagram, receipt.received, receipt.source, receipt.host, compiled)
+    level, line = c_syslog(datagram, receipt, compiled)
     assert (level, line) == syslog.decode(datagram, receipt, reference), (datagram, receipt)
     [(reason, scanned_level, *_)] = scan(line)
     assert (reason, scanned_level) == (None, level)
     check_words(datagram, json.loads(line))
-
-
-def cases(count: int):
-    return settings(
-        max_examples=count * FACTOR,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
-    )
 
 
 pris = st.integers(0, 191).map(lambda pri: b"<%d>" % pri)
@@ -125,18 +114,10 @@ def test_any_text(pri, body):
     check(pri + body.encode())
 
 
-def edited(rng, data: bytes) -> bytes:
-    for _ in range(rng.randrange(4)):
-        at, change, token = rng.randrange(5, max(len(data), 5) + 1), rng.choice(EDITS), rng.choice(TOKENS)
-        if change == "insert":
-            data = data[:at] + token + data[at:]
-        elif change == "replace":
-            data = data[:at] + token + data[at + len(token) :]
-        elif change == "delete":
-            data = data[:at] + data[at + len(token) :]
-        else:
-            data = data[:at]
-    return data
+def changed(rng, data: bytes) -> bytes:
+    """The datagram with a few edits behind its first bytes."""
+    edits = [(rng.randrange(1 << 16), rng.choice(EDITS), rng.choice(TOKENS)) for _ in range(rng.randrange(4))]
+    return data[:5] + edited(data[5:], edits)
 
 
 def random_header(rng) -> bytes:
@@ -159,12 +140,12 @@ def random_header(rng) -> bytes:
 def random_datagram(rng) -> bytes:
     kind = rng.randrange(5)
     if kind == 0:
-        return edited(rng, rng.choice(SEEDS))
+        return changed(rng, rng.choice(SEEDS))
     if kind == 1:
         return b"<%d>" % rng.randrange(192) + rng.randbytes(rng.randrange(100))
     if kind == 2:
         return b"<%d>" % rng.randrange(192) + b"".join(rng.choices(TOKENS, k=rng.randrange(16)))
-    return b"<13>" + (edited(rng, b"<13>" + random_header(rng))[4:] if kind == 3 else random_header(rng))
+    return b"<13>" + (changed(rng, b"<13>" + random_header(rng))[4:] if kind == 3 else random_header(rng))
 
 
 @pytest.mark.parametrize("part", range(PARTS))

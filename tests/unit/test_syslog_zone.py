@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from fastlog.inputs import syslog
-from fastlog.inputs._syslog import ZonePeriods, convert
+from fastlog.inputs._syslog import ZonePeriods
 from fastlog.inputs.receipt import Receipt
 from fastlog.inputs.zones import LOCAL, periods
+from tests.helpers._hooks import c_syslog
 
 BERLIN = "Europe/Berlin"
 # Received (UTC), the zone, the stamp, and its moment or None.
@@ -60,7 +61,7 @@ def entry_of(text: str, received: str, zone: str, is_compiled: bool) -> dict[str
     receipt = Receipt(f"{received}.000000Z", "192.0.2.7:40000", "192.0.2.7")
     datagram = f"<13>{text} host app: x".encode()
     if is_compiled:
-        _, line = convert(datagram, receipt.received, receipt.source, receipt.host, compiled(zone))
+        _, line = c_syslog(datagram, receipt, compiled(zone))
     else:
         _, line = syslog.decode(datagram, receipt, known_periods(zone) if zone else None)
     return json.loads(line)
@@ -111,9 +112,7 @@ def test_the_name_of_a_zone_is_compared_only_where_it_has_room(monkeypatch):
     receipt = Receipt("2026-11-26T08:30:00.000000Z", "192.0.2.7:40000", "192.0.2.7")
     datagram = b"<13>.Nov 26 08:11:04 ABCDEFGHIJKL: app: x"
     try:
-        assert convert(datagram, receipt.received, receipt.source, receipt.host, ZonePeriods(LOCAL)) == syslog.decode(
-            datagram, receipt, periods(LOCAL)
-        )
+        assert c_syslog(datagram, receipt, ZonePeriods(LOCAL)) == syslog.decode(datagram, receipt, periods(LOCAL))
     finally:
         monkeypatch.undo()
         time.tzset()
