@@ -26,11 +26,15 @@ RATE_MAX = 10_000_000  # of RATE_LIMIT: more than any machine receives
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
 OFF = "off"  # DASHBOARD_PORT without a dashboard
+SHIP_SCHEMES = ("nats", "tls", "http", "https")  # of SHIP_TO
+NODE_PATTERN = r"^([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*)?$"  # tokens of a subject in NATS
 NAME_MAX_BYTES = 200  # of LOG_FILENAME: file systems allow 255, and archives and files set aside have longer names
-OWN_NAMES = re.compile(r"rejects\.jsonl.*|\.fastlog-.*", re.DOTALL)  # files of the server besides its log
-OWN_ENDINGS = re.compile(r"\.(\d+|new|torn|repaired|distrusted)$")  # what it adds to the name of the log
+OWN_NAMES = re.compile(r"(rejects|ship-refused)\.jsonl.*|\.fastlog-.*", re.DOTALL)  # files besides the log
+OWN_ENDINGS = re.compile(r"\.(\d+|new|torn|repaired|distrusted|shipped)$")  # what it adds to the name of the log
 
-Group = Literal["receiving", "files", "priority entries", "dashboard", "clients"]
+Group = Literal["receiving", "files", "priority entries", "dashboard", "shipping", "clients"]
+
+OF_OTHERS: tuple[Group, ...] = ("shipping", "clients")  # groups that `serve` does not use
 
 
 def _setting(
@@ -100,6 +104,14 @@ def _file_name(text: str) -> str:
     if "/" in text or text in (".", "..") or len(os.fsencode(text)) > NAME_MAX_BYTES:
         raise ValueError(text)
     return _path(text)
+
+
+def _ship_to(text: str) -> str:
+    scheme, separator, rest = text.partition("://")
+    place, _, path = rest.partition("/")
+    if scheme.lower() not in SHIP_SCHEMES or not separator or not place or not path or not text.isprintable():
+        raise ValueError(text)
+    return text
 
 
 def _levels(text: str) -> list[str]:
@@ -299,6 +311,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 10
 
+    ship_hold_mb: Annotated[
+        float,
+        _setting(
+            "files",
+            "archives beyond LOG_BACKUPS that are kept because `fastlog ship` has not shipped them yet, in MB of "
+            "1,000,000 bytes; 0: none",
+            "a number from 0 to 100000000",
+            ge=0,
+            le=1e8,
+        ),
+    ] = 10_000
+
     priority_levels: Annotated[
         tuple[str, ...],
         _setting(
@@ -363,6 +387,56 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 100
 
+    ship_to: Annotated[
+        str,
+        _setting(
+            "shipping",
+            "engine to ship to: a NATS stream, or an index of Elasticsearch, OpenSearch and others with `_bulk`",
+            "`nats://[USER:PASSWORD@]HOST[:PORT][,HOST…]/STREAM`, the same with `tls://`, or `http(s)://HOST[:PORT]/INDEX`",
+            parse=_ship_to,
+            secret=True,
+        ),
+    ] = ""
+    ship_node: Annotated[
+        str,
+        _setting(
+            "shipping",
+            "name of this node, part of each id; its subject in NATS is `fastlog.NODE`; empty: the host's name",
+            "letters, digits, `-` and `_`, at most 200, and points between them",
+            pattern=NODE_PATTERN,
+            max_length=200,
+        ),
+    ] = ""
+    ship_batch_kb: Annotated[
+        int,
+        _setting(
+            "shipping",
+            "most that is sent at once, in KB of 1,024 bytes; NATS takes 1 MB at most",
+            "a whole number from 1 to 1000",
+            ge=1,
+            le=1000,
+        ),
+    ] = 256
+    ship_credentials: Annotated[
+        str,
+        _setting(
+            "shipping",
+            "file with the credentials: NATS' `.creds`; for HTTP one line, `USER:PASSWORD` or the value of the "
+            "header `Authorization`",
+            "a path without control characters",
+            parse=_path,
+        ),
+    ] = ""
+    ship_ca: Annotated[
+        str,
+        _setting(
+            "shipping",
+            "file with the certificates to trust, PEM; empty: those of the system",
+            "a path without control characters",
+            parse=_path,
+        ),
+    ] = ""
+
     sndbuf_size: Annotated[
         int,
         _setting(
@@ -400,7 +474,7 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def flags(self) -> list[str]:
         """Its variable's name as a flag, after the short form where there is one."""
-        short = {"server_host": ["--host"], "server_port": ["--port"]}
+        short = {"server_host": ["--host"], "server_port": ["--port"], "ship_to": ["--to"], "ship_node": ["--node"]}
         return [*short.get(self.field, []), f"--{self.field.replace('_', '-')}"]
 
     def as_text(self, value: Any) -> str:
@@ -442,7 +516,7 @@ def describe() -> list[Setting]:
 
 def describe_server() -> list[Setting]:
     """The settings of `fastlog serve`."""
-    return [setting for setting in describe() if setting.group != "clients"]
+    return [setting for setting in describe() if setting.group not in OF_OTHERS]
 
 
 def listen_addresses(settings: Settings) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ SYSTEM_LOG_DIR = "/var/log/fastlog"  # where the server writes under the systemd
 CLIENT_USES = ("SERVER_PORT", "PRIORITY_LEVELS", "SNDBUF_SIZE")
 LOG_USES = ("LOG_DIR", "LOG_FILENAME")
 DASHBOARD_USES = ("DASHBOARD_HOST", "DASHBOARD_PORT", "DASHBOARD_TOKEN")
+SHIP_USES = (*LOG_USES, "SHIP_TO", "SHIP_NODE", "SHIP_BATCH_KB", "SHIP_CREDENTIALS", "SHIP_CA", "REJECTS_MAX_MB")
 DISK_USES = ("MAX_LOG_SIZE_MB", "LOG_BACKUPS", "REJECTS_MAX_MB")
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -33,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
     commands = parser.add_subparsers(prog="fastlog", metavar="COMMAND", title="commands")
-    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_top, _add_doctor):
+    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_ship, _add_top, _add_doctor):
         add(commands)
     _add_help(commands, parser)
     parser.set_defaults(module=None, show_help=lambda options: _show_help(parser, 2))
@@ -228,6 +229,32 @@ def _add_tail(commands: Commands) -> None:
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
     parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES)
+
+
+def _add_ship(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "ship",
+        "ship the log to NATS JetStream or Elasticsearch, each line once",
+        "Ship every durable line of the log and its archives to an engine, in order, and continue with new ones\n"
+        "until SIGTERM or SIGINT. It may be killed and started again at any time: it continues where it was.",
+        "fastlog ship --to nats://127.0.0.1:4222/LOGS --create\n"
+        "fastlog ship --to nats://127.0.0.1:4222/LOGS --check\n"
+        "fastlog ship --to https://search.example.net:9200/fastlog --credentials /etc/fastlog/search\n"
+        "fastlog ship --env-file /etc/fastlog.env --once",
+        "One shipper runs for each log. NATS needs `pip install 'fastlog-udp[nats]'`. Where it runs as a service,\n"
+        "set FASTLOG_SHIP_TO rather than --to: other users can see the flags of a process.\n\n"
+        "Exit code 0: all is shipped (--once), or it was ended; 1: the engine refuses, or the log cannot be\n"
+        "shipped; 2: wrong usage; 3: another shipper writes for this node, or the stream was emptied.",
+    )
+    add = parser.add_argument
+    add("--once", action="store_true", help="end when all that the log has now is shipped")
+    add("--check", dest="check_only", action="store_true", help="print where the engine and the log are, ship nothing")
+    add("--create", action="store_true", help="make the stream if there is none")
+    add("--from-start", action="store_true", help="ship all files anew where the engine has lost its place in them")
+    _add_flags(parser, *SHIP_USES)
+    _add_env_file(parser)
+    parser.set_defaults(module="fastlog.commands.ship", uses=SHIP_USES)
 
 
 def _add_top(commands: Commands) -> None:

@@ -71,7 +71,8 @@ def load_for_server(sources: Sequence[Source]) -> tuple[Settings, dict[str, Orig
         name, source = origins["LOG_FILENAME"]
         raise ConfigError(
             f"{name}={settings.log_filename!r} ({source}): fastlog gives such names to other files in LOG_DIR: "
-            "rejects.jsonl*, .fastlog-*, *.NUMBER, *.new, *.torn, *.repaired, *.distrusted"
+            "rejects.jsonl*, ship-refused.jsonl*, .fastlog-*, *.NUMBER, *.new, *.torn, *.repaired, *.distrusted, "
+            "*.shipped"
         )
     if conflict := listen_conflict(settings):
         name, source = origins["LISTEN"]

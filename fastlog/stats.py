@@ -113,11 +113,13 @@ class LossAges(msgspec.Struct, frozen=True):
     sequence_gaps: Annotated[float | None, figure("Seconds since the gaps last grew beyond their maximum")]
     network: Annotated[float | None, figure("Seconds since the network's losses last grew beyond their maximum")]
     disk: Annotated[float | None, figure("Seconds since the disk's losses last grew")]
+    unshipped: Annotated[float | None, figure("Seconds since an archive was last deleted before it was shipped")]
     rejected: Annotated[float | None, figure("Seconds since input was last rejected")]
 
 
 class Losses(msgspec.Struct, frozen=True):
-    """What did not reach the file, by cause: the kernel, the network, the disk. `sequence_gaps` is not a cause."""
+    """What did not reach the file, by cause: the kernel, the network, the disk; and what reached it, and did not reach
+    the engine that it is shipped to. `sequence_gaps` is not a cause."""
 
     kernel_drops: Annotated[
         int | None,
@@ -156,6 +158,14 @@ class Losses(msgspec.Struct, frozen=True):
     disk: Annotated[
         int,
         figure("Entries that the disk refused and that did not fit in memory", counter("fastlog_disk_lost")),
+    ]
+    unshipped: Annotated[
+        int,
+        figure(
+            "Lines of archives that were deleted before `fastlog ship` had shipped them, since more than "
+            "`SHIP_HOLD_MB` waited",
+            counter("fastlog_unshipped_lost_lines"),
+        ),
     ]
     seconds_since: LossAges
 
@@ -255,6 +265,21 @@ class ListenerStats(msgspec.Struct, frozen=True):
     ]
 
 
+class ShipStats(msgspec.Struct, frozen=True):
+    """How far `fastlog ship` is behind the log, by its note beside the log."""
+
+    lag_bytes: Annotated[int, figure("Bytes of the log that are not shipped yet", gauge("fastlog_ship_lag_bytes"))]
+    lag_seconds: Annotated[
+        float,
+        figure(
+            "Seconds since the oldest of them were written, about a second more or less",
+            gauge("fastlog_ship_lag_seconds"),
+        ),
+    ]
+    segment: Annotated[int, figure("The log's segment, that is the number of its file, that is shipped at present")]
+    problem: Annotated[str, figure("Why nothing is shipped at the moment; empty: nothing hinders it")]
+
+
 class SenderStats(msgspec.Struct, frozen=True):
     address: Annotated[str, figure("The sender's address and port, or its process and user at a unix socket")]
     received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
@@ -344,6 +369,9 @@ class Stats(msgspec.Struct, frozen=True):
     rates: Rates
     disk: Disk
     sync: SyncState
+    ship: Annotated[
+        ShipStats | None, figure("Where the log is shipped to an engine; `null`: `fastlog ship` has left no note")
+    ]
     receive_buffer: ReceiveBuffer
     listeners: Annotated[list[ListenerStats], figure("Every socket that the server receives from")]
     senders: Annotated[

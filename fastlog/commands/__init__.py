@@ -1,7 +1,7 @@
 """The commands other than `serve`, a module for each, whose `run` returns the exit code:
 
 - `send.py`, with `delivery.py` (waits for what moves) and `signals.py` (those that ask it to end)
-- `loadtest.py`, `tail.py`
+- `loadtest.py`, `tail.py`, `ship.py`
 - `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
 - `doctor.py`, with `checks.py` (one function for each subject), `bound_sockets.py` and `directories.py`
 

@@ -41,9 +41,12 @@ class _Collector(Collector):
 
 
 def _look_up(stats: Stats, key: str) -> Any:
-    """The figure; of the structs in a list, a table with the figure of each."""
+    """The figure, None if the struct that it is part of is not there; of the structs in a list, a table with the figure
+    of each."""
     value: Any = stats
     for name in key.split("."):
+        if value is None:
+            break
         if isinstance(value, list):
             return {item.address: getattr(item, name) for item in value if getattr(item, name) is not None}
         value = getattr(value, name)

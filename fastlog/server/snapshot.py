@@ -53,6 +53,7 @@ class LossCounts(NamedTuple):
     sequence_gaps: int
     network: int | None
     disk: int
+    unshipped: int
     rejected: int
 
 
@@ -115,6 +116,7 @@ class Reporter:
                 sequence_gaps=losses.sequence_gaps,
                 network=losses.network,
                 disk=losses.disk,
+                unshipped=losses.unshipped,
                 seconds_since=LossAges(**{name: meter.seconds_since(now) for name, meter in self._losses.items()}),
             ),
             acks=_acks(writer.commit),
@@ -125,6 +127,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
+            ship=None,
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
             senders=ledger["senders"],
@@ -200,6 +203,7 @@ class Reporter:
             if drops is None
             else max(0, gaps - (drops - self._dropped_before) - (filtered or 0) - rejected["rate"]),
             disk=self._writer.lost,
+            unshipped=0,
             rejected=sum(rejected.values()),
         )
 

@@ -13,7 +13,8 @@ MAY_IMPORT = {
     "server": {HALL, "inputs", "server"},
     "client": {HALL, "client"},
     "loadtest": {HALL, "client", "loadtest"},
-    "commands": {HALL, "logs", "server", "client", "loadtest", "commands"},
+    "ship": {HALL, "logs", "ship"},
+    "commands": {HALL, "logs", "server", "client", "loadtest", "ship", "commands"},
     "testing": {HALL, "client", "testing"},
 }
 # The command line starts the server; it imports the commands by name, when they run.

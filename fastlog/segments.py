@@ -1,0 +1,106 @@
+"""What the server and `fastlog ship` agree on about a log's files: which is which, and how far they were shipped.
+
+Names change with every rotation, and inodes are used again. So each file has an identity of its own, in an extended
+attribute: the log that it belongs to, and its number there, its segment. The server gives it; `ship` reads it.
+"""
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+ATTRIBUTE = "user.fastlog"  # <log>:<segment>
+DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
+SHIPPED_ENDING = ".shipped"  # what follows the live file's name in that of the note of `ship`
+SHIPPED_MAX_BYTES = 4096  # of that note: far more than it needs
+
+_IDENTITY = re.compile("([0-9a-f]{12}):([1-9][0-9]{0,17})")
+_POSITION = re.compile("([0-9a-f]{12}):([1-9][0-9]{0,17}):(0|[1-9][0-9]{0,17})")
+_SIZE = re.compile("0|[1-9][0-9]{0,17}")
+
+
+class Identity(NamedTuple):
+    """Of a file. `log`: 12 hex digits. `segment`: 1 in a log's first file, and one more in each that follows."""
+
+    log: str
+    segment: int
+
+    def __str__(self) -> str:
+        return f"{self.log}:{self.segment}"
+
+
+class Position(NamedTuple):
+    """Where a line begins or the newest one ends. `offset`: bytes from the beginning of the file."""
+
+    log: str
+    segment: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.log}:{self.segment}:{self.offset}"
+
+
+class Shipped(msgspec.Struct, frozen=True):
+    """The note of `ship` beside the log: all before this position is in the engine, and not needed here any more."""
+
+    log: str
+    segment: int
+    offset: int  # bytes
+    problem: str = ""  # why nothing is shipped at the moment; empty: nothing hinders it
+
+    @property
+    def position(self) -> Position:
+        return Position(self.log, self.segment, self.offset)
+
+
+def new_log() -> str:
+    """The name of a log that begins now, unlike that of any other."""
+    return os.urandom(6).hex()
+
+
+def identity_of(file: int | str | os.PathLike[str]) -> Identity | None:
+    """A file's identity, None if it has none. Raises OSError, also where the file system knows no attributes."""
+    match = _IDENTITY.fullmatch(_attribute(file, ATTRIBUTE))
+    return Identity(match[1], int(match[2])) if match else None
+
+
+def durable_size_of(file: int | str | os.PathLike[str]) -> int | None:
+    """How many bytes of a file that was set aside are durable; None if it was not set aside. Raises OSError."""
+    match = _SIZE.fullmatch(_attribute(file, DURABLE_ATTRIBUTE))
+    return int(match[0]) if match else None
+
+
+def position_from(text: str) -> Position | None:
+    """The position that this text stands for, if it is one."""
+    match = _POSITION.fullmatch(text)
+    return Position(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def shipped_path(live: Path) -> Path:
+    """Where the note of `ship` is, beside the live file."""
+    return live.with_name(live.name + SHIPPED_ENDING)
+
+
+def read_shipped(live: Path) -> Shipped | None:
+    """The note of `ship` about a log; None if there is none. Raises OSError, and ValueError if it is none of ours."""
+    try:
+        with shipped_path(live).open("rb") as file:
+            text = file.read(SHIPPED_MAX_BYTES)
+    except FileNotFoundError:
+        return None
+    shipped = msgspec.json.decode(text, type=Shipped)
+    if position_from(str(shipped.position)) is None:
+        raise ValueError(f"{shipped.position} is not a position")
+    return shipped
+
+
+def _attribute(file: int | str | os.PathLike[str], name: str) -> str:
+    try:
+        return os.getxattr(file, name).decode("ascii", "replace")
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            return ""
+        raise
