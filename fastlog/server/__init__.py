@@ -19,6 +19,7 @@
 - `held.py`: the priority entries that are not durable yet
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
 - `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
+- `identities.py`: which file of the log is which, for `fastlog ship`
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
 Around that path:
