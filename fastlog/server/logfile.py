@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
-from fastlog.segments import DURABLE_ATTRIBUTE, Identity
+from fastlog.segments import DURABLE_ATTRIBUTE, Identity, durable_size_of
 from fastlog.server.found_files import newest_lines
 from fastlog.server.identities import Identities
 from fastlog.server.linesfile import LinesFile
@@ -133,6 +133,8 @@ class LogFile:
                 self._live.adopt()
             if not may_grow:
                 self._retire()
+            elif (durable_size := _durable_size_of(self._live.fd)) is not None:
+                self._finish_setting_aside(durable_size)
             self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
             failed.pop_all()
 
@@ -296,7 +298,7 @@ class LogFile:
             self._enter_directory()
             if self._live.is_at(self.path):
                 if self._live.was_cut():
-                    self.identities.give_anew(self._live)
+                    self._give_anew()
                 self._live.adopt()
             else:
                 file = self._open_to_continue()
@@ -331,7 +333,24 @@ class LogFile:
             self._try_to_rotate(0)
             if self._live is not older:
                 return
+        self.identities.give(self._live)
+        self.identities.took(self._live)
+
+    def _give_anew(self) -> None:
+        """The live file was cut. If it cannot get another number, it gets no more lines with the old one."""
+        had_one = self._live.identity is not None
         self.identities.give_anew(self._live)
+        if had_one and not self._live.identity and self._names.has_archives:
+            self._try_to_rotate(0)
+
+    def _finish_setting_aside(self, durable_size: int) -> None:
+        """At the start: the live file has failed, and the server ended before another one took its place."""
+        self._live.durable_size = durable_size
+        errors: list[OSError | None] = []
+        self.replace([], errors.append)
+        self._storage.finish()
+        if errors[0]:
+            say(f"cannot set {self.path} aside, which has failed: {errors[0].strerror}")
 
     def _note_durable_size(self) -> None:
         """Of the live file, which has failed: how much of it can be trusted."""
@@ -395,6 +414,13 @@ class LogFile:
 
 def _open_directory(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _durable_size_of(fd: int) -> int | None:
+    try:
+        return durable_size_of(fd)
+    except OSError:  # there are no attributes here
+        return None
 
 
 def _is_at(directory_fd: int, path: Path) -> bool:
