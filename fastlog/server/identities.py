@@ -63,6 +63,7 @@ class Identities:
             self.give_anew(live)
         else:
             may_grow = live.identity.segment == self._highest
+            self._confirm(live, live.identity)
         self._number_older(live)
         return may_grow
 
@@ -102,12 +103,19 @@ class Identities:
     def recognize(self, file: LinesFile) -> None:
         """Another program put the file in the live one's place: it keeps its number, or gets the next one."""
         file.identity = _identity_of(file.fd)
-        if not self._is_own(file.identity):
+        if self._is_own(file.identity):
+            self._confirm(file, file.identity)
+        else:
             self.give(file)
 
     def is_next(self, file: LinesFile) -> bool:
         """Whether a file that was not live before may grow: its number is higher than all others, or it has none."""
         return file.identity is None or file.identity.segment > self._highest
+
+    def _confirm(self, file: LinesFile, identity: Identity) -> None:
+        """Has the next sync of the file cover its number: a server may have been killed before that."""
+        with contextlib.suppress(OSError):
+            self._storage.set_attribute(file.fd, ATTRIBUTE, str(identity))
 
     def _is_own(self, identity: Identity | None) -> TypeGuard[Identity]:
         return identity is not None and identity.log == self._log
