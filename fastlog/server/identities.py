@@ -45,7 +45,8 @@ class Identities:
     def take_stock(self, live: LinesFile) -> bool:
         """At the start: reads the numbers of all files, and gives one to each file without, the live one included.
 
-        Returns whether the live file may grow: it may not if another one has a higher number.
+        Returns whether the live file may grow: it may not if another one has a higher number, or it was cut and has
+        its old one.
         """
         live.identity = _identity_of(live.fd)
         others, note = self._others(live), self._note()
@@ -60,7 +61,7 @@ class Identities:
             self.give(live)
             self.took(live)
         elif self._was_cut(live, others, note):
-            self.give_anew(live)
+            may_grow = self.give_anew(live)
         else:
             may_grow = live.identity.segment == self._highest
             self._confirm(live, live.identity)
@@ -93,12 +94,17 @@ class Identities:
             self._left_out = False
             self._number_older(file)
 
-    def give_anew(self, live: LinesFile) -> None:
-        """The live file was cut: the next number is for what comes now. A copy of what it held gets the old one."""
+    def give_anew(self, live: LinesFile) -> bool:
+        """The live file was cut: the next number is for what comes now. A copy of what it held gets the old one.
+
+        Returns whether it may grow: it may not if it has its old number still.
+        """
+        had_one = live.identity is not None
         if live.identity:
             self._number_copy(live, live.identity)
         self.give(live)
         self.took(live)
+        return live.identity is not None or not had_one
 
     def recognize(self, file: LinesFile) -> None:
         """Another program put the file in the live one's place: it keeps its number, or gets the next one."""

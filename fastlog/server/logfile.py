@@ -297,15 +297,14 @@ class LogFile:
         try:
             self._enter_directory()
             if self._live.is_at(self.path):
-                if self._live.was_cut():
-                    self._give_anew()
+                may_grow = not self._live.was_cut() or self.identities.give_anew(self._live)
                 self._live.adopt()
             else:
                 file = self._open_to_continue()
                 may_grow = self.identities.is_next(file)
                 self._take(file)
-                if not may_grow:
-                    self._retire()
+            if not may_grow:
+                self._retire()
         except OSError as error:
             self.name_failure = error.strerror or str(error)
             raise
@@ -324,9 +323,9 @@ class LogFile:
         return file
 
     def _retire(self) -> None:
-        """The live file is not the newest one: another program put it there, or a copy of it. It becomes an archive and
-        keeps its number, or gets the next one if that is impossible."""
-        say(f"{self.path} is an older file of the log, {self._live.identity}: it gets no more lines")
+        """The live file has a number that must not stand for more lines: another program put an older file there, or a
+        copy. It becomes an archive and keeps its number, or gets the next one if that is impossible."""
+        say(f"{self.path} is an older file of the log: a new one is begun")
         if self._names.has_archives:
             older = self._live
             self._needs_sync = True
@@ -335,13 +334,6 @@ class LogFile:
                 return
         self.identities.give(self._live)
         self.identities.took(self._live)
-
-    def _give_anew(self) -> None:
-        """The live file was cut. If it cannot get another number, it gets no more lines with the old one."""
-        had_one = self._live.identity is not None
-        self.identities.give_anew(self._live)
-        if had_one and not self._live.identity and self._names.has_archives:
-            self._try_to_rotate(0)
 
     def _finish_setting_aside(self, durable_size: int) -> None:
         """At the start: the live file has failed, and the server ended before another one took its place."""
