@@ -17,15 +17,14 @@ LONGEST_BYTES = LINE_MAX_BYTES + 1  # the server writes no longer lines; with th
 class Reader:
     """Reads from an offset at which a line begins."""
 
-    def __init__(self, file: SegmentFile, offset: int, batch_bytes: int, refused: RefusedFile) -> None:
+    def __init__(self, file: SegmentFile, offset: int, refused: RefusedFile) -> None:
         self.file = file
         self.offset = offset
         self.refused = 0  # lines that are longer than any of an entry
         self.synced = 0  # bytes: what a sync has covered, as far as lines may be shipped
         self._size = -1  # bytes that the file had then
-        self._batch_bytes = batch_bytes
         self._refused = refused
-        self._searched = 0  # up to there, no line feed follows the offset
+        self._searched = 0  # up to there, no line feed follows the offset, at which a line begins that is too long
 
     @property
     def position(self) -> Position:
@@ -43,19 +42,23 @@ class Reader:
         durable = self.file.durable_size()  # after the sync: the server says it as soon as one of its own has failed
         self.synced = size if durable is None else min(size, durable)
 
-    def next(self) -> Batch | None:
+    def next(self, batch_bytes: int, line_max_bytes: int) -> Batch | None:
         """The next lines of this pass. None: it is over. To be called again when `offset` has been moved to their end.
-        Raises OSError, and CutError."""
+
+        A line that is longer than a batch is one alone. One of more than `line_max_bytes` is refused. Raises OSError,
+        and CutError.
+        """
+        longest = min(LONGEST_BYTES, line_max_bytes)
         while self.offset < self.synced:
-            lines = self.file.read(min(self._batch_bytes, self.synced - self.offset), self.offset)
+            lines = self.file.read(min(batch_bytes, line_max_bytes, self.synced - self.offset), self.offset)
             end = lines.rfind(b"\n") + 1
+            if not end and len(lines) < longest:
+                lines = self.file.read(min(longest, self.synced - self.offset), self.offset)
+                end = lines.find(b"\n") + 1
             if not end:
-                if self.offset + len(lines) < self.synced and not self._is_over_long():
-                    lines, end = self._long_line()
-                if not end:
-                    if self._skip_garbage():
-                        continue
+                if len(lines) < longest or not self._pass_over(lines):  # its end is not durable yet
                     return None
+                continue
             if end < len(lines):
                 lines = lines[:end]
             self.file.check()  # it was not cut before it was read
@@ -84,33 +87,18 @@ class Reader:
                 break
         return self.offset - begin
 
-    def _long_line(self) -> tuple[bytes, int]:
-        """The line that begins here, which is longer than a batch, and its length: 0 if it is not durable as a whole,
-        or too long."""
-        line = self.file.read(min(LONGEST_BYTES, self.synced - self.offset), self.offset)
-        return line, line.find(b"\n") + 1
-
-    def _is_over_long(self) -> bool:
-        return self._searched > self.offset
-
-    def _skip_garbage(self) -> bool:
-        """Moves behind a line that is longer than any of an entry, as soon as its end is durable. Returns whether it
-        has moved."""
-        if self.synced - self.offset < LONGEST_BYTES:
-            return False
-        self._searched = max(self._searched, self.offset)
-        while self._searched < self.synced:
-            block = self.file.read(min(BLOCK_BYTES, self.synced - self._searched), self._searched)
+    def _pass_over(self, begin: bytes) -> bool:
+        """Moves behind a line that is too long, as soon as its end is durable. Returns whether it has moved."""
+        at = max(self._searched, self.offset + len(begin))
+        while at < self.synced and (block := self.file.read(min(BLOCK_BYTES, self.synced - at), at)):
             feed = block.find(b"\n")
             if feed >= 0:
-                end = self._searched + feed + 1
-                begin = self.file.read(BLOCK_BYTES, self.offset)[: end - self.offset]
+                size = at + feed - self.offset
                 self.file.check()
                 self.refused += 1
-                self._refused.write(self.position, begin, end - self.offset, "it is longer than any line of an entry")
-                self.offset = end
+                self._refused.note(self.position, begin, f"a line of {size:,} bytes is too long", size)
+                self.offset = at + feed + 1
                 return True
-            if not block:
-                break
-            self._searched += len(block)
+            at += len(block)
+        self._searched = at
         return False

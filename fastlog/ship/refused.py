@@ -31,22 +31,21 @@ class RefusedFile:
         self._failed = False
         self._any = False
 
-    def write(self, position: Position, line: bytes, size: int, reason: str) -> None:
-        """Notes the line at this position. `line`: all of its `size` bytes, or the first of them."""
+    def note(self, position: Position, line: bytes, reason: str, size: int | None = None) -> None:
+        """Notes the line at this position, without its line feed. `size`: its bytes, if `line` has only the first."""
         if not self._any:
             self._any = True
             where = f"{self.path} gets those that are" if self._file_max_bytes else "the log alone has those that are"
             say(f"the line at {position} is refused, {_short(reason)}; {where}")
         if not self._file_max_bytes:
             return
-        note = self._note(position, line[:LINE_NOTED_BYTES], size, reason)
         try:
-            self._append(note)
+            self._append(_as_json(position, line[:LINE_NOTED_BYTES], len(line) if size is None else size, reason))
         except OSError as error:
             self.lost += 1
             if not self._failed:
                 say(
-                    f"cannot write {self.path}: {error.strerror}; refused lines are only counted until that is possible"
+                    f"cannot write {self.path}: {error.strerror}; until that is possible refused lines are only counted"
                 )
             self._failed = True
         else:
@@ -71,18 +70,19 @@ class RefusedFile:
             if fd >= 0:
                 os.close(fd)
 
-    def _note(self, position: Position, line: bytes, size: int, reason: str) -> bytes:
-        note: dict[str, str | int] = {
-            "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "position": str(position),
-            "reason": _short(reason),
-            "line_bytes": size,
-        }
-        try:
-            note["text"] = line.decode()
-        except UnicodeDecodeError:
-            note["base64"] = base64.b64encode(line).decode()
-        return msgspec.json.encode(note) + b"\n"
+
+def _as_json(position: Position, line: bytes, size: int, reason: str) -> bytes:
+    note: dict[str, str | int] = {
+        "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "position": str(position),
+        "reason": _short(reason),
+        "line_bytes": size,
+    }
+    try:
+        note["text"] = line.decode()
+    except UnicodeDecodeError:
+        note["base64"] = base64.b64encode(line).decode()
+    return msgspec.json.encode(note) + b"\n"
 
 
 def _short(reason: str) -> str:

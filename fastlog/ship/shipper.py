@@ -21,10 +21,11 @@ from fastlog.ship.note import Note
 from fastlog.ship.place import START_ANEW, first_position, place_for
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
-from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, UnavailableError, WentBackError
+from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeError, UnavailableError, WentBackError
 
 POLL_SEC = 0.1  # between two looks at a log that is shipped: the lag of a line, and a ten-thousandth of a processor
 LOOK_ANYWAY_SEC = 1.0  # a directory's time may miss a change that came within the same tick of the kernel's clock
+CHECK_EVERY_SEC = 1.0  # while nothing is shipped: time between two questions whether the engine has all of it
 BACK_OFF_FIRST_SEC = 0.1  # after an answer that did not come; doubled each time
 BACK_OFF_LONGEST_SEC = 5.0
 BACK_OFF_JITTER = 0.2  # a share: shippers of many machines do not come back in step
@@ -59,6 +60,7 @@ class Shipper:
         self._at = Position("", 0, 0)  # what comes next, where no file is open
         self._looked: object = None  # what the last look at an idle log saw
         self._look_anyway_at = 0.0
+        self._check_at = monotonic() + CHECK_EVERY_SEC
         self._stopped = False  # nothing more of the open file: it cannot be synced or read, or was cut
         self._is_cut = False
 
@@ -112,6 +114,9 @@ class Shipper:
         """Ships what is durable of the file, or goes to the next one. Returns whether there may be more at once."""
         try:
             worked = self._turn()
+            if not worked and monotonic() >= self._check_at:
+                self._until_available(self._sink.check)
+                self._check_at = monotonic() + CHECK_EVERY_SEC
         except WentBackError as error:
             self._go_back(error.position)
             worked = True
@@ -187,8 +192,9 @@ class Shipper:
         """Ships what a sync covers now. Raises CutError."""
         try:
             reader.begin_pass()
-            while batch := reader.next():
-                self._send(reader, batch)
+            while batch := reader.next(min(self._batch_bytes, self._sink.max_bytes), self._sink.max_bytes):
+                with contextlib.suppress(TooLargeError):  # it is cut, since `max_bytes` has become smaller
+                    self._send(reader, batch)
         except OSError as error:
             self._stopped = True
             text = f"{self._name(reader)} cannot be read or synced: {error.strerror}; nothing more of it is shipped"
@@ -211,6 +217,8 @@ class Shipper:
         while True:
             try:
                 answer = ask()
+            except TooLargeError:
+                raise
             except UnavailableError as error:
                 self._problems.begin("engine", str(error) or "the engine is away")
             else:
@@ -255,7 +263,7 @@ class Shipper:
         if segment != at.segment:
             self.account.missing(at.segment, segment - 1)
             at = Position(at.log, segment, 0)
-        reader = Reader(file, at.offset, self._batch_bytes, self._refused)
+        reader = Reader(file, at.offset, self._refused)
         skipped = reader.to_next_line()
         if skipped:
             self.account.left_out(f"{at} is not where a line begins", skipped, 1)
@@ -265,7 +273,8 @@ class Shipper:
     def _go_back(self, position: Position | None) -> None:
         if position is None and not self._from_start:
             raise RivalError(f"the engine has lost all lines of this node; {START_ANEW}")
-        say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
+        if position is None or position < self.position:
+            say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
         self.acknowledged = position
         self._go_to(position or first_position(self._files.now()))
 

@@ -35,6 +35,7 @@ class Recorder:
         self.refused_next = 0
         self.position = position
         self.is_closed = False
+        self.max_bytes = 1_000_000
 
     def resume(self) -> Position | None:
         self._answer()
@@ -46,6 +47,9 @@ class Recorder:
         self.position = batch.last
         refused, self.refused_next = self.refused_next, 0
         return refused
+
+    def check(self) -> None:
+        pass
 
     def report(self) -> list[tuple[str, str]]:
         return [("engine", "a list")]
