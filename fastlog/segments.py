@@ -53,6 +53,9 @@ class Shipped(msgspec.Struct, frozen=True):
     segment: int
     offset: int  # bytes
     problem: str = ""  # why nothing is shipped at the moment; empty: nothing hinders it
+    # The position where the engine's newest line ends. What is between it and the position above is not to be shipped:
+    # the rest of a file that is done with. Empty: the engine has acknowledged nothing yet.
+    acknowledged: str = ""
 
     @property
     def position(self) -> Position:
