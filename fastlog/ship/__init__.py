@@ -13,4 +13,5 @@
 - `nats_report.py`: what `--check` prints of it
 - `nats_link.py`: the connection, with nats-py in a thread of its own
 - `nats_address.py`: servers, user and stream from the settings
+- `documents.py`, `_documents.pyx`: lines as documents of `_bulk`
 """
