@@ -139,7 +139,7 @@ dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from
 	$(BIN)/check-wheel-contents dist/*.whl
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
-	FASTLOG_FUZZ_FACTOR=20 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
+	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
 
 fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path under sanitizers, FUZZ_SECONDS for each part
 	$(BIN)/python tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
