@@ -7,6 +7,7 @@ attribute: the log that it belongs to, and its number there, its segment. The se
 import errno
 import os
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,6 +53,9 @@ class Shipped(msgspec.Struct, frozen=True):
     segment: int
     offset: int  # bytes
     problem: str = ""  # why nothing is shipped at the moment; empty: nothing hinders it
+    # The position where the engine's newest line ends. What is between it and the position above is not to be shipped:
+    # the rest of a file that is done with. Empty: the engine has acknowledged nothing yet.
+    acknowledged: str = ""
 
     @property
     def position(self) -> Position:
@@ -95,10 +99,13 @@ def shipped_path(live: Path) -> Path:
 def read_shipped(live: Path) -> Shipped | None:
     """The note of `ship` about a log; None if there is none. Raises OSError, and ValueError if it is none of ours."""
     try:
-        fd = os.open(shipped_path(live), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO is not waited for
+        # A FIFO that took the file's place would otherwise wait for a writer.
+        fd = os.open(shipped_path(live), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("it is not a file")
         text = os.read(fd, SHIPPED_MAX_BYTES)
     finally:
         os.close(fd)

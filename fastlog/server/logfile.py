@@ -8,14 +8,15 @@ import contextlib
 import errno
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
 from fastlog.segments import DURABLE_ATTRIBUTE, Identity, durable_size_of
+from fastlog.server.archives import ARCHIVE_NUMBER
 from fastlog.server.found_files import newest_lines
+from fastlog.server.hold import Hold
 from fastlog.server.identities import Identities
 from fastlog.server.linesfile import LinesFile
 from fastlog.server.repair import repair_all
@@ -23,18 +24,17 @@ from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
 UNSYNCED_MAX = 60  # the same with renamed files: a storage can sync so many and the live one together
-# What follows the live file's name and a point. Longer numbers are dates: other programs name archives so.
-ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")
 DISTRUSTED_MAX = 100  # files set aside after failures: a disk that fails again and again must not fill up with them
 
 
 class Names:
     """The names in the directory: the live file, the next one (`.new`), archives from `.1`, the newest, to
-    `.<backups>`, and files set aside (`.distrusted.<n>`)."""
+    `.<backups>`, and files set aside (`.distrusted.<n>`). What `hold` keeps has higher numbers."""
 
-    def __init__(self, storage: Storage, live: Path, backups: int) -> None:
+    def __init__(self, storage: Storage, live: Path, backups: int, hold: Hold | None) -> None:
         self.live = live
         self.next = Path(f"{live}.new")
+        self._hold = hold
         self._storage = storage
         self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
 
@@ -44,11 +44,14 @@ class Names:
         return len(self._archives) > 0
 
     def remove_surplus(self) -> None:
-        """Removes the archives that a lower number of backups leaves over. Those that cannot be removed stay."""
+        """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
+        removed stay."""
         limit, removed = len(self._archives), 0
         for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
             number = path.name.removeprefix(f"{self.live.name}.")
             if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():
+                if self._hold and self._hold.holds(path):
+                    continue
                 try:
                     self._storage.unlink(path)
                 except OSError as error:
@@ -57,6 +60,12 @@ class Names:
                     removed += 1
         if removed:
             say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Removes what is held no longer."""
+        if self._hold:
+            self._hold.tidy()
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -67,11 +76,14 @@ class Names:
         archives = self._archives
         last = len(archives) - 1
         free = next((index for index in range(last) if not archives[index].exists()), last)
+        if free == last and self._hold:
+            self._hold.make_room(archives[last] if archives else self.live)
         for index in range(free, 0, -1):
             self._storage.rename(archives[index - 1], archives[index])
         if archives:
             self._rename_live(archives[0])
         self._storage.rename(self.next, self.live)
+        self.tidy()
 
     def set_aside(self) -> None:
         """The live file becomes `.distrusted.<n>`, and the next file the live one. Raises OSError."""
@@ -91,12 +103,15 @@ class Names:
 
 
 class LogFile:
-    """The file `directory/name`, with `backups` archives. Sizes in bytes.
+    """The file `directory/name`, with `backups` archives. `hold_bytes`: of archives beyond these that are kept until
+    they are shipped; None: nobody ships this file. Sizes in bytes.
 
     Raises BlockingIOError if another process has the file open, and other OSErrors.
     """
 
-    def __init__(self, storage: Storage, directory: Path, name: str, limit: int, backups: int) -> None:
+    def __init__(
+        self, storage: Storage, directory: Path, name: str, limit: int, backups: int, *, hold_bytes: int | None = None
+    ) -> None:
         self.path = directory / name
         self.limit = limit
         self.rotations = 0
@@ -104,7 +119,8 @@ class LogFile:
         self.rotation_failure: str | None = None  # why the last rotation failed; the file grows past its limit
         self.name_failure: str | None = None  # why the file that has the log's name now cannot be opened
         self._storage = storage
-        self._names = Names(storage, self.path, backups)
+        self.hold = None if hold_bytes is None else Hold(storage, self.path, backups, hold_bytes)
+        self._names = Names(storage, self.path, backups, self.hold)
         self.identities = Identities(storage, self.path)
         self._rotate_at = limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
@@ -228,17 +244,29 @@ class LogFile:
         # The new file comes first, under another name: on a full disk there may be no room for it.
         fresh = LinesFile(self._storage, self._names.next, empty=True)
         self.identities.give(fresh)
-        waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
         try:
-            self._names.rotate()
+            with self._removing():
+                self._names.rotate()
         except OSError:
             fresh.close()
             raise
+        self.rotations += 1
+        self._take(fresh)
+
+    def tidy(self) -> None:
+        """Removes archives that were held and are shipped by now. To be called from time to time."""
+        with self._removing():
+            self._names.tidy()
+
+    @contextlib.contextmanager
+    def _removing(self) -> Iterator[None]:
+        """Notes which files lose their names as the settings ask for: nobody may take that for another program's."""
+        waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
+        try:
+            yield
         finally:
             for file in waiting:
                 file.is_rotated_out = not file.is_whole()
-        self.rotations += 1
-        self._take(fresh)
 
     def replace(self, lines: Iterable[bytearray], done: Done) -> None:
         """Begins a new file with these lines, since the live one can no longer be trusted, and makes it durable.
@@ -341,6 +369,7 @@ class LogFile:
         errors: list[OSError | None] = []
         self.replace([], errors.append)
         self._storage.finish()
+        self._new_name = True  # the next sync covers it, whatever became of that one
         if errors[0]:
             say(f"cannot set {self.path} aside, which has failed: {errors[0].strerror}")
 
@@ -362,6 +391,8 @@ class LogFile:
             file.close()
         os.close(self._directory_fd)
         self._rotated_unsynced.clear()
+        if self.hold:
+            self.hold.finish()
 
     def _enter_directory(self) -> None:
         """Opens the directory that has the log's path now, and makes one if there is none. Raises OSError."""

@@ -226,7 +226,13 @@ class Harness:
     """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
 
     def __init__(
-        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, pace: SyncPace | None = None
+        self,
+        directory: Path,
+        storage: Storage,
+        limit: int = 10**9,
+        backups: int = 50,
+        pace: SyncPace | None = None,
+        hold_bytes: int | None = None,
     ) -> None:
         self.storage = storage
         self.directory = directory
@@ -236,7 +242,7 @@ class Harness:
         self.listeners = Listeners([self.listener])
         self._clients: list[socket.socket] = []
         self._client = self.another_sender()
-        self.log = LogFile(storage, directory, "server.log", limit, backups)
+        self.log = LogFile(storage, directory, "server.log", limit, backups, hold_bytes=hold_bytes)
         self.loop = Loop()
         settings = Settings(
             log_dir=str(directory),
