@@ -12,7 +12,8 @@ from fastlog.server.archives import Archive
 from fastlog.server.logfile import LogFile
 from fastlog.stats import ShipStats
 
-SAMPLES_MAX = 4096  # an hour; of what is older, every second one is kept, again and again
+SAMPLES_MAX = 4096  # an hour, and then days: the older they are, the fewer are kept
+PRECISION = 0.002  # of the age, so far apart are those kept of a longer time: a minute after eight hours
 
 
 class Sample(NamedTuple):
@@ -39,8 +40,7 @@ class ShipLag:
         if not samples or samples[-1][:2] != sample[:2]:
             samples.append(sample)
         if len(samples) > SAMPLES_MAX:
-            older = [samples.popleft() for _ in range(SAMPLES_MAX // 2)]
-            samples.extendleft(reversed(older[::2]))
+            self._thin_out(now)
 
     def stats(self, now: float) -> ShipStats | None:
         """The figures; None: nobody ships."""
@@ -63,6 +63,16 @@ class ShipLag:
             segment=position.segment if position else files[0].identity.segment,
             problem=hold.problem,
         )
+
+    def _thin_out(self, now: float) -> None:
+        precision = PRECISION
+        while len(self._samples) > SAMPLES_MAX // 4 * 3:
+            kept: deque[Sample] = deque()
+            for sample in self._samples:
+                if not kept or sample.at - kept[-1].at >= (now - sample.at) * precision:
+                    kept.append(sample)
+            self._samples = kept
+            precision *= 2
 
     def _age(self, file: Archive, start: int, before: Archive | None, now: float) -> float:
         """How old the line is that begins there; `before`: the file before that one."""
