@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
+from fastlog.segments import DURABLE_ATTRIBUTE, Identity
 from fastlog.server.archives import ARCHIVE_NUMBER
 from fastlog.server.found_files import newest_lines
 from fastlog.server.hold import Hold
+from fastlog.server.identities import Identities
 from fastlog.server.linesfile import LinesFile
 from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
@@ -35,6 +37,11 @@ class Names:
         self._hold = hold
         self._storage = storage
         self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
+
+    @property
+    def has_archives(self) -> bool:
+        """Whether a rotation keeps the live file."""
+        return len(self._archives) > 0
 
     def remove_surplus(self) -> None:
         """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
@@ -114,6 +121,7 @@ class LogFile:
         self._storage = storage
         self.hold = None if hold_bytes is None else Hold(storage, self.path, backups, hold_bytes)
         self._names = Names(storage, self.path, backups, self.hold)
+        self.identities = Identities(storage, self.path)
         self._rotate_at = limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
         self._under_sync: list[LinesFile] = []  # the files that the sync under way covers
@@ -136,14 +144,22 @@ class LogFile:
                 repaired = LinesFile(storage, self.path)
                 self._live.close()
                 self._live = repaired
+            may_grow = self.identities.take_stock(self._live)  # before anything is written to it
             with contextlib.suppress(OSError):  # the first append tries again
                 self._live.adopt()
+            if not may_grow:
+                self._retire()
             self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
             failed.pop_all()
 
     @property
     def size(self) -> int:
         return self._live.size
+
+    @property
+    def identity(self) -> Identity | None:
+        """That of the live file."""
+        return self._live.identity
 
     @property
     def rotated_unsynced(self) -> int:
@@ -182,10 +198,13 @@ class LogFile:
         new_name, self._new_name = self._new_name, False
         self._needs_sync = False
         covered = self._under_sync = [*rotated, self._live]
+        sizes = [file.size for file in covered]
 
         def ended(error: OSError | None) -> None:
             self._under_sync = []
             if error is None:  # what the live file holds may be acknowledged now, and be nowhere else
+                for file, size in zip(covered, sizes, strict=True):
+                    file.durable_size = min(size, file.size)
                 self._is_copy = False
             self.lost_lines = not all(file.is_rotated_out or file.is_whole() for file in covered)
             for file in covered:
@@ -222,6 +241,7 @@ class LogFile:
             raise OSError(errno.ESTALE, "the log file was renamed or removed")
         # The new file comes first, under another name: on a full disk there may be no room for it.
         fresh = LinesFile(self._storage, self._names.next, empty=True)
+        self.identities.give(fresh)
         try:
             with self._removing():
                 self._names.rotate()
@@ -258,6 +278,7 @@ class LogFile:
         except OSError as error:
             done(error)
             return
+        self.identities.give(fresh)
         for chunk in lines:
             with memoryview(chunk) as view:
                 _, failure = fresh.append(view)
@@ -272,6 +293,7 @@ class LogFile:
             if error is None and self._is_copy:
                 self._storage.rename(self._names.next, self.path)
             elif error is None:
+                self._note_durable_size()
                 self._names.set_aside()
         except OSError as failure:
             error = failure
@@ -279,6 +301,7 @@ class LogFile:
             fresh.close()
             done(error)
             return
+        fresh.durable_size = fresh.size
         self.need_no_sync()  # what the old files hold is in the new one
         self._take(fresh)
         self._is_copy = True
@@ -300,9 +323,15 @@ class LogFile:
         try:
             self._enter_directory()
             if self._live.is_at(self.path):
+                if self._live.was_cut():
+                    self.identities.give_anew(self._live)
                 self._live.adopt()
             else:
-                self._take(self._open_to_continue())
+                file = self._open_to_continue()
+                may_grow = self.identities.is_next(file)
+                self._take(file)
+                if not may_grow:
+                    self._retire()
         except OSError as error:
             self.name_failure = error.strerror or str(error)
             raise
@@ -312,12 +341,33 @@ class LogFile:
         if len(self._rotated_unsynced) >= UNSYNCED_MAX:
             raise OSError(errno.EBUSY, f"{UNSYNCED_MAX} files wait for a sync")
         file = LinesFile(self._storage, self.path)
+        self.identities.recognize(file)
         try:
             file.adopt()
         except OSError:
             file.close()
             raise
         return file
+
+    def _retire(self) -> None:
+        """The live file is not the newest one: another program put it there, or a copy of it. It becomes an archive and
+        keeps its number, or gets the next one if that is impossible."""
+        say(f"{self.path} is an older file of the log, {self._live.identity}: it gets no more lines")
+        if self._names.has_archives:
+            older = self._live
+            self._needs_sync = True
+            self._try_to_rotate(0)
+            if self._live is not older:
+                return
+        self.identities.give_anew(self._live)
+
+    def _note_durable_size(self) -> None:
+        """Of the live file, which has failed: how much of it can be trusted."""
+        try:
+            self._storage.set_attribute(self._live.fd, DURABLE_ATTRIBUTE, str(self._live.durable_size))
+        except OSError as error:
+            if self._live.identity:
+                say(f"cannot note what of {self.path} is durable: {error.strerror}; `fastlog ship` ships no more of it")
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
         """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
@@ -357,6 +407,7 @@ class LogFile:
         elif self._live not in self._under_sync:
             self._live.close()
         self._live = file
+        self.identities.took(file)
         self._new_name = True
         self._rotate_at, self.rotation_failure = self.limit, None  # they were about the old one
 

@@ -25,6 +25,7 @@ class PatientStorage(Storage):
     """A sync ends when the test says so: `finish` ends the oldest one under way, and those that its end begins."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.under_way: list[Callable[[OSError | None], None]] = []
         self.write_failure: OSError | None = None  # with which the next write fails
 
