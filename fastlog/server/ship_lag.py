@@ -32,7 +32,7 @@ class ShipLag:
 
     def tick(self, now: float) -> None:
         """Notes where the log ends. To be called once a second, and before the figures are read."""
-        live = self._hold.archives.live if self._hold and self._hold.is_shipped else None
+        live = self._log.identity if self._hold and self._hold.is_shipped else None
         if live is None:
             self._samples.clear()
             return
@@ -44,10 +44,10 @@ class ShipLag:
 
     def stats(self, now: float) -> ShipStats | None:
         """The figures; None: nobody ships."""
-        hold = self._hold
-        if hold is None or not hold.is_shipped or hold.archives.live is None:
+        hold, live = self._hold, self._log.identity
+        if hold is None or not hold.is_shipped or live is None:
             return None
-        live, note = hold.archives.live, hold.note
+        note = hold.note
         position = note.position if note and note.log == live.log else None
         files = [*hold.found, Archive(live, 0, str(self._log.path), 0, self._log.size, time.time())]
         rests = [(file, file.unshipped_from(position)) for file in files]

@@ -29,14 +29,13 @@ class Log:
             found=archives,
             note=None,
             problem="",
-            archives=SimpleNamespace(live=Identity(LOG, len(sizes))),
         )
+        self.identity = Identity(LOG, len(sizes))
         self.lag = ShipLag(self)
 
     def rotate(self):
-        live = self.hold.archives.live
-        self.hold.found.append(Archive(live, 1, "", 0, self.size, time.time()))
-        self.hold.archives.live = Identity(LOG, live.segment + 1)
+        self.hold.found.append(Archive(self.identity, 1, "", 0, self.size, time.time()))
+        self.identity = Identity(LOG, self.identity.segment + 1)
         self.size = 0
 
     def ship(self, segment, offset, log=LOG):
@@ -64,7 +63,7 @@ def test_nobody_ships():
 
 def test_files_without_an_identity_are_not_shipped():
     log = Log([100])
-    log.hold.archives.live = None
+    log.identity = None
     log.later(1)
     assert log.stats() is None
 
