@@ -5,6 +5,7 @@ and asked for its identity again after it was opened, and after each read.
 """
 
 import errno
+import math
 import os
 import re
 import stat
@@ -13,15 +14,16 @@ from time import monotonic
 from typing import NamedTuple
 
 from fastlog.errors import say
-from fastlog.segments import Identity, Position, durable_size_of, identity_of
+from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_of_log
 from fastlog.ship.sink import RefusedError
 
-# What other programs compress, a file that a repair or a rotation has not finished, and the note of `ship`. A copy may
-# have taken the identity along.
-NOT_OF_THE_LOG = re.compile(r".*\.(new|torn|repaired|shipped|gz|bz2|xz|zst|lz4|Z|zip)", re.DOTALL)
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")  # these may have taken the identity along
 ARCHIVE = re.compile(r"\.([1-9][0-9]{0,4})|-[0-9]{8}(?:[-_T]?[0-9]{1,10})?")
 LISTINGS_MAX = 20  # until two in a row are the same: files move to other names while the names are read
 LOOK_ANYWAY_SEC = 1.0  # the time of a directory does not show a change within the same tick of the kernel's clock
+# Until a copy is said: when another program cuts the live file, a copy of it has the same identity for a moment, until
+# the live file gets a new one.
+COPY_SAID_SEC = 5.0
 COPIES_MAX = 100  # names of copies that are remembered, so that each is said once
 # What the sync of a directory fails with where the file system has no such sync.
 NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -53,6 +55,11 @@ class Listing(NamedTuple):
     def after(self, segment: int) -> int | None:
         """The lowest segment above this one."""
         return next((number for number in self.segments if number > segment), None)
+
+    def has_another(self, file: "SegmentFile") -> bool:
+        """Whether another file has the identity of this one now."""
+        path = self.segments.get(file.identity.segment) if self.log == file.identity.log else None
+        return path is not None and not file.is_at(path)
 
     def end(self) -> Position:
         """Where the newest file ends."""
@@ -88,7 +95,7 @@ class LogFiles:
 
     def __init__(self, live: Path) -> None:
         self.live = live
-        self._copies: set[Path] = set()
+        self._copies: dict[Path, float] = {}  # when each was first seen; infinite: it was said
 
     def now(self) -> Listing:
         """The files that the log has now. Raises OSError if the directory cannot be read, also where files have no
@@ -159,12 +166,11 @@ class LogFiles:
 
     def _rank(self, name: str) -> tuple[int, int, str] | None:
         """How well a name fits a file of the log; None if it does not."""
-        ending = name.removeprefix(self.live.name)
         if name == self.live.name:
             return 0, 0, name
-        if not name.startswith(self.live.name) or ending[0] not in ".-" or NOT_OF_THE_LOG.fullmatch(name):
+        if not is_of_log(self.live.name, name) or name.endswith(COMPRESSED):
             return None
-        archive = ARCHIVE.fullmatch(ending)
+        archive = ARCHIVE.fullmatch(name.removeprefix(self.live.name))
         return (1, int(archive[1] or 0), name) if archive else (2, 0, name)
 
     def _look_at(self, path: Path, rank: tuple[int, int, str], found: list[_Found], unread: dict[Path, str]) -> None:
@@ -184,8 +190,10 @@ class LogFiles:
             found.append(_Found(rank, identity, (state.st_dev, state.st_ino), state.st_mtime_ns, state.st_size, path))
 
     def _say_copy(self, copy: _Found, original: _Found) -> None:
-        if copy.path not in self._copies and len(self._copies) < COPIES_MAX:
-            self._copies.add(copy.path)
+        if copy.path not in self._copies and len(self._copies) >= COPIES_MAX:
+            return
+        if monotonic() >= self._copies.setdefault(copy.path, monotonic()) + COPY_SAID_SEC:
+            self._copies[copy.path] = math.inf
             say(f"{copy.path} has the identity of {original.path}: it is taken for a copy, and not shipped")
 
 

@@ -159,8 +159,7 @@ class Shipper:
             file.check()
             if not file.is_at(self._files.live):
                 listing = self._files.now()
-                path = listing.segments.get(file.identity.segment)
-                if path and listing.log == file.identity.log and not file.is_at(path):  # a repair has replaced it
+                if listing.has_another(file):  # a repair has replaced it
                     self._go_to(reader.position)
                     return True
                 is_complete = self._has_successor(file.identity, listing)
@@ -168,10 +167,14 @@ class Shipper:
             if not self._stopped or (is_complete and not self._is_cut and file.durable_size() is not None):
                 self._pass(reader)
         except CutError:
+            listing = self._files.now()
+            if listing.has_another(file):  # a copy, which was made before it was cut
+                self._go_to(reader.position)
+                return True
             if not self._is_cut:
                 say(f"{file} was cut, or put back to an older copy: what was not shipped of it is lost")
             self._is_cut = self._stopped = True
-            is_complete = self._has_successor(file.identity, self._files.now())
+            is_complete = self._has_successor(file.identity, listing)
         if is_complete:
             self._leave(reader)
         return is_complete
