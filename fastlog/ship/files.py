@@ -95,6 +95,7 @@ class LogFiles:
 
     def __init__(self, live: Path) -> None:
         self.live = live
+        self._names = DurableNames()
         self._copies: dict[Path, float] = {}  # when each was first seen; infinite: it was said
 
     def now(self) -> Listing:
@@ -132,9 +133,11 @@ class LogFiles:
             if path is None:
                 return None
             try:
-                return SegmentFile(path, identity)
+                file = SegmentFile(path, identity)
             except (FileNotFoundError, CutError):  # a rotation has renamed it meanwhile
                 continue
+            file.names, file.newest = self._names, listing.newest
+            return file
         raise OSError(errno.EAGAIN, "its files are renamed all the time")
 
     def _walk(self) -> Listing:
@@ -230,6 +233,24 @@ class Watch:
         self._seen = None
 
 
+class DurableNames:
+    """Which files have durable names: those that had one when the directory was last synced."""
+
+    def __init__(self) -> None:
+        self._directory = (0, 0)
+        self._newest = Identity("", 0)
+
+    def sync(self, file: "SegmentFile") -> None:
+        """Makes the name of this file durable, unless it is. Raises OSError."""
+        state = os.stat(file.path.parent)
+        directory = state.st_dev, state.st_ino
+        log, segment = file.identity
+        if directory == self._directory and log == self._newest.log and segment <= self._newest.segment:
+            return
+        sync_directory(file.path.parent)
+        self._directory, self._newest = directory, Identity(log, file.newest)
+
+
 class SegmentFile:
     """An open file of the log. Raises OSError, and CutError if the file of that path has another identity."""
 
@@ -247,7 +268,8 @@ class SegmentFile:
             self.close()
             raise
         self.inode = state.st_dev, state.st_ino
-        self._directory_is_synced = False
+        self.names = DurableNames()
+        self.newest = identity.segment  # of the files that had their names when this one was opened
 
     def __str__(self) -> str:
         return f"segment {self.identity.segment} ({self.path.name})"
@@ -274,9 +296,7 @@ class SegmentFile:
             os.fsync(self.fd)
         except OSError as error:
             raise SyncError(error.errno, error.strerror) from error
-        if not self._directory_is_synced:
-            sync_directory(self.path.parent)
-            self._directory_is_synced = True
+        self.names.sync(self)
 
     def durable_size(self) -> int | None:
         """How many bytes are durable, by the server's word, of a file that was set aside. None: it was not."""
