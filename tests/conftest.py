@@ -1,3 +1,4 @@
+import os
 import signal
 
 import pytest
@@ -11,6 +12,12 @@ from tests.helpers.small_disk import small_disk as small_disk
 # A shell has what it runs in the background ignore it, and so would every program that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as nohup does
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """`-n auto` has two workers for each processor: half of its time, a test of processes waits for them."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture(autouse=True)

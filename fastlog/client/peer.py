@@ -69,8 +69,11 @@ class Peer:
 
     @property
     def only_refusals(self) -> bool:
-        """Whether nothing but refusals ever came, more than one, and nothing stayed unrefused on this machine."""
-        return self.is_down and self.counts.refused >= REFUSALS_TO_TELL and not self.reach.was_taken
+        """Whether nothing but refusals ever came, more than one, nothing stayed unrefused on this machine, and no try
+        may have arrived just now."""
+        if self.reach.was_taken or self.reach.is_trying:
+            return False
+        return self.is_down and self.counts.refused >= REFUSALS_TO_TELL
 
     def problem(self, now: float) -> str:
         """What is wrong at present, in words, or empty."""

@@ -22,6 +22,7 @@ from fastlog.ship.http_link import Answer, AnswerTooLongError, HttpLink
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.sink import Batch, UnavailableError
 
+BATCH_MAX_BYTES = 1 << 20  # a line has a quarter at most; engines take a hundred times as much
 LINES_MAX = 5_000  # in a request, so that the answer, which tells of each of them, stays short
 GZIP_LEVEL = 1  # the higher ones take more time than they save
 GROW_AFTER = 16  # requests that were taken, until one may be twice as long again: the limit may be that of one line
@@ -131,6 +132,13 @@ class BulkSink:
         self._has_taken = False  # whether the engine has taken anything lately: it is one, and its URL is right
         self._wait_until = 0.0
         self._why = ""
+
+    @property
+    def max_bytes(self) -> int:
+        return BATCH_MAX_BYTES
+
+    def check(self) -> None:
+        """Only a look at every document would say whether the engine has it."""
 
     def resume(self) -> Position | None:
         """The note beside the log says where to go on."""

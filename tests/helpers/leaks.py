@@ -1,5 +1,6 @@
 """What a test leaves behind: threads, descriptors and child processes of the process that runs the tests."""
 
+import contextlib
 import gc
 import os
 import threading
@@ -60,13 +61,15 @@ def _descriptors() -> frozenset[str]:
 
 def _children() -> frozenset[str]:
     found = set()
-    mine = os.getpid()
-    for process in Path("/proc").glob("[0-9]*"):
+    for task in Path("/proc/self/task").iterdir():  # the kernel keeps children by thread
         try:
+            pids = (task / "children").read_text().split()
+        except OSError:
+            if task.exists():
+                raise
+            continue  # the thread has ended meanwhile
+        for pid in pids:
             # The name is in parentheses and may hold spaces and parentheses itself.
-            name, _, rest = (process / "stat").read_text().rpartition(")")
-            if int(rest.split()[1]) == mine:
-                found.add(f"{process.name} {name.partition('(')[2]}")
-        except OSError:  # it has ended meanwhile
-            continue
+            with contextlib.suppress(OSError):  # the child has ended meanwhile
+                found.add(f"{pid} {Path(f'/proc/{pid}/stat').read_text().rpartition(')')[0].partition('(')[2]}")
     return frozenset(found)

@@ -8,7 +8,7 @@ import pytest
 from tests.helpers.client_model import Rig
 from tests.helpers.random_runs import report, why_it_fails
 
-RUNS = int(os.environ.get("FASTLOG_MODEL_RUNS", "1500"))
+RUNS = int(os.environ.get("FASTLOG_MODEL_RUNS", "400"))
 FIRST = int(os.environ.get("FASTLOG_MODEL_FIRST", "0"))  # seeds are numbers from here on
 SHARES = 4  # run side by side by `pytest -n`
 

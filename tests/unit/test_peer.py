@@ -135,6 +135,20 @@ def test_only_the_ack_of_an_entry_means_that_the_server_is_up():
     assert not peer.only_refusals
 
 
+@pytest.mark.parametrize("is_local", [True, False])
+def test_nothing_listens_only_while_no_try_is_under_way(is_local):
+    """The server may be back: whoever closes the client just then waits for its ACK."""
+    peer = connected(is_local)
+    for _ in range(2):
+        refuse(peer, 0.0)
+    assert peer.only_refusals
+    peer.begin_try(peer.reach.try_at)
+    assert peer.send(b"first", 1, TRY_FIRST_SEC)
+    assert not peer.only_refusals
+    refuse(peer, TRY_FIRST_SEC)
+    assert peer.only_refusals
+
+
 def test_a_retransmission_that_is_refused_is_not_sent_again_for_that():
     peer = connected()
     peer.retransmit([b"one", b"two"], 0.0)
