@@ -104,7 +104,7 @@ docker-clean:  ## remove the containers and images; the volume with the logs sta
 test: $(VENV)/dev  ## the whole test suite; about eight minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest alone
+test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
 	$(PYTHON) tests/pythons.py
 
 docker-test:  ## the whole test suite in a container
