@@ -1,5 +1,5 @@
-# One stage compiles fastlog; the image that runs it has no compiler. BASE may be any image of Debian with Python 3.11 or
-# newer, its headers, venv and pip.
+# One stage compiles fastlog, with the client that `fastlog ship` needs for NATS (0.9 MB); the image that runs it has no
+# compiler. BASE may be any image of Debian with Python 3.11 or newer, its headers, venv and pip.
 ARG BASE=python:3.13-slim
 
 FROM ${BASE} AS build
@@ -9,7 +9,7 @@ RUN apt-get update \
 COPY pyproject.toml setup.py README.md LICENSE /src/
 COPY fastlog /src/fastlog
 RUN python3 -m venv --without-pip /opt/fastlog \
-    && python3 -m pip --python /opt/fastlog/bin/python3 install --no-cache-dir /src
+    && python3 -m pip --python /opt/fastlog/bin/python3 install --no-cache-dir '/src[nats]'
 
 # The test suite, for `make docker-test`. The image below does not use this stage.
 FROM build AS tests

@@ -90,14 +90,18 @@ docker-client:  ## send 20 sample entries to it from another container
 docker-loadtest:  ## put it under load from another container
 	$(COMPOSE) --profile loadtest run --rm loadtest
 
+docker-ship:  ## ship its log to NATS in other containers, and print what arrives there; Ctrl-C ends the printing
+	$(COMPOSE) --profile nats up --detach udp-server nats shipper consumer
+	@trap 'exit 0' INT; $(COMPOSE) --profile nats logs --follow --no-log-prefix consumer
+
 docker-logs:  ## follow its log file; Ctrl-C ends it
 	@trap 'exit 0' INT; $(COMPOSE) exec udp-server fastlog tail -f -n 20
 
 docker-stop:  ## end the container; the server first writes everything it has received
-	$(COMPOSE) down
+	$(COMPOSE) --profile nats down
 
-docker-clean:  ## remove the containers and images; the volume with the logs stays
-	$(COMPOSE) --profile udp-client --profile loadtest --profile tests down --remove-orphans --rmi all
+docker-clean:  ## remove the containers and images; the volumes with the logs and the stream stay
+	$(COMPOSE) --profile udp-client --profile loadtest --profile nats --profile tests down --remove-orphans --rmi all
 
 ##@ To work on it
 
@@ -200,6 +204,6 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 	$(BIN)/python tests/fuzz/build.py
 
 .PHONY: help run stop client loadtest logs build clean \
-        docker-build docker-run docker-client docker-loadtest docker-logs docker-stop docker-clean docker-test \
-        test test-pythons lint format docs dist fuzz fuzz-native kill model client-model mutants \
+        docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
+        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods performance

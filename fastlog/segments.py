@@ -7,6 +7,7 @@ attribute: the log that it belongs to, and its number there, its segment. The se
 import errno
 import os
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ ATTRIBUTE = "user.fastlog"  # <log>:<segment>
 DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
 SHIPPED_ENDING = ".shipped"  # what follows the live file's name in that of the note of `ship`
 SHIPPED_MAX_BYTES = 4096  # of that note: far more than it needs
+# Files beside the log that are not part of it, by what their names end in. A `.new` file may never become live.
+NOT_OF_LOG = (".new", ".torn", ".repaired", SHIPPED_ENDING)
 
 _IDENTITY = re.compile("([0-9a-f]{12}):([1-9][0-9]{0,17})")
 _POSITION = re.compile("([0-9a-f]{12}):([1-9][0-9]{0,17}):(0|[1-9][0-9]{0,17})")
@@ -50,6 +53,9 @@ class Shipped(msgspec.Struct, frozen=True):
     segment: int
     offset: int  # bytes
     problem: str = ""  # why nothing is shipped at the moment; empty: nothing hinders it
+    # The position where the engine's newest line ends. What is between it and the position above is not to be shipped:
+    # the rest of a file that is done with. Empty: the engine has acknowledged nothing yet.
+    acknowledged: str = ""
 
     @property
     def position(self) -> Position:
@@ -63,13 +69,13 @@ def new_log() -> str:
 
 def identity_of(file: int | str | os.PathLike[str]) -> Identity | None:
     """A file's identity, None if it has none. Raises OSError, also where the file system knows no attributes."""
-    match = _IDENTITY.fullmatch(_attribute(file, ATTRIBUTE))
+    match = _IDENTITY.fullmatch(attribute_of(file, ATTRIBUTE))
     return Identity(match[1], int(match[2])) if match else None
 
 
 def durable_size_of(file: int | str | os.PathLike[str]) -> int | None:
     """How many bytes of a file that was set aside are durable; None if it was not set aside. Raises OSError."""
-    match = _SIZE.fullmatch(_attribute(file, DURABLE_ATTRIBUTE))
+    match = _SIZE.fullmatch(attribute_of(file, DURABLE_ATTRIBUTE))
     return int(match[0]) if match else None
 
 
@@ -77,6 +83,12 @@ def position_from(text: str) -> Position | None:
     """The position that this text stands for, if it is one."""
     match = _POSITION.fullmatch(text)
     return Position(match[1], int(match[2]), int(match[3])) if match else None
+
+
+def is_of_log(live: str, name: str) -> bool:
+    """Whether a file of this name may belong to the log, by the name of its live file. Its identity says if it does:
+    other programs call archives as they like, and copies as well."""
+    return name == live or (name.startswith((f"{live}.", f"{live}-")) and not name.endswith(NOT_OF_LOG))
 
 
 def shipped_path(live: Path) -> Path:
@@ -87,17 +99,24 @@ def shipped_path(live: Path) -> Path:
 def read_shipped(live: Path) -> Shipped | None:
     """The note of `ship` about a log; None if there is none. Raises OSError, and ValueError if it is none of ours."""
     try:
-        with shipped_path(live).open("rb") as file:
-            text = file.read(SHIPPED_MAX_BYTES)
+        # A FIFO that took the file's place would otherwise wait for a writer.
+        fd = os.open(shipped_path(live), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ValueError("it is not a file")
+        text = os.read(fd, SHIPPED_MAX_BYTES)
+    finally:
+        os.close(fd)
     shipped = msgspec.json.decode(text, type=Shipped)
     if position_from(str(shipped.position)) is None:
         raise ValueError(f"{shipped.position} is not a position")
     return shipped
 
 
-def _attribute(file: int | str | os.PathLike[str], name: str) -> str:
+def attribute_of(file: int | str | os.PathLike[str], name: str) -> str:
+    """The value of an extended attribute, empty if the file has none of that name. Raises OSError."""
     try:
         return os.getxattr(file, name).decode("ascii", "replace")
     except OSError as error:

@@ -1,12 +1,114 @@
-"""`fastlog ship`."""
+"""`fastlog ship`: ships the log to an engine, and ends at once when it is asked to: it may be killed anywhere."""
 
 import argparse
+import os
+import signal
+from pathlib import Path
+from types import FrameType
 
 from fastlog.config import Settings
-from fastlog.errors import ConfigError
+from fastlog.early import ENDING_SIGNALS, IGNORED_SIGNALS
+from fastlog.errors import ConfigError, FastlogError, messages, say
+from fastlog.ship.engine import engine_remembers, make_sink
+from fastlog.ship.files import LogFiles
+from fastlog.ship.note import Lock
+from fastlog.ship.place import place_for
+from fastlog.ship.refused import RefusedFile
+from fastlog.ship.shipper import Shipper, end_of, lag_after, read_note
+from fastlog.ship.sink import UnavailableError
+
+BYTES_PER_MB = 1_000_000
+COLUMN_CHARACTERS = 24  # of the names that `--check` prints
+EXIT_HINDERED = 1  # `--once` or `--check`, while something hinders the shipper
+
+
+class EndedError(BaseException):
+    """A signal asks for the end. Like KeyboardInterrupt, it comes at any point, and no handler of errors takes it."""
+
+
+class _Ending:
+    """The first ending signal raises EndedError in the main thread; others are ignored from then on."""
+
+    def __init__(self) -> None:
+        self._came = False
+        for number in IGNORED_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        ending = [*ENDING_SIGNALS, signal.SIGINT]
+        if os.isatty(0):  # a terminal that is closed ends what runs in it; nobody else means this by SIGHUP
+            ending.append(signal.SIGHUP)
+        for number in ending:
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if not self._came:
+            self._came = True
+            raise EndedError
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     if not settings.ship_to:
         raise ConfigError("where to ship to is not set; --to or FASTLOG_SHIP_TO says it")
-    raise NotImplementedError(options)
+    messages.never_wait()
+    live = Path(settings.log_dir) / settings.log_filename
+    try:
+        _Ending()
+        return _check(options, settings, live) if options.check_only else _ship(options, settings, live)
+    except EndedError:
+        return 0
+
+
+def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
+    refused = _refused_file(settings, live)
+    lock = Lock(live)
+    sink = make_sink(settings, refused, create=options.create)
+    shipper = Shipper(
+        LogFiles(live),
+        sink,
+        refused,
+        batch_bytes=settings.ship_batch_kb << 10,
+        engine_remembers=engine_remembers(settings),
+        from_start=options.from_start,
+    )
+    try:
+        shipper.run(once=options.once)
+    except FastlogError as error:
+        shipper.give_up(str(error))
+        raise
+    finally:
+        shipper.finish()
+        sink.close()
+        lock.close()
+    return EXIT_HINDERED if shipper.problem else 0
+
+
+def _check(options: argparse.Namespace, settings: Settings, live: Path) -> int:
+    """Prints where the log and the engine are, and ships nothing."""
+    sink = make_sink(settings, _refused_file(settings, live))
+    try:
+        listing = LogFiles(live).now_or_refuse()
+        note = read_note(live)
+        rows = [("log", f"{live} ({listing.log or 'there is none'})")]
+        rows += [("newest line ends before", str(end_of(listing)))] if listing.log else []
+        rows += [("shipped up to", str(note.position))] if note else []
+        rows += [("problem", note.problem)] if note and note.problem else []
+        _print(rows)
+        engine = sink.resume()
+        _print(sink.report())
+        if listing.log:
+            place = place_for(engine, note, listing, engine_remembers(settings), options.from_start)
+            _print([("goes on at", str(place)), ("lag", f"{lag_after(place, listing):,} bytes")])
+    except UnavailableError as error:
+        say(str(error))
+        return EXIT_HINDERED
+    finally:
+        sink.close()
+    return 0
+
+
+def _refused_file(settings: Settings, live: Path) -> RefusedFile:
+    return RefusedFile(live.parent, int(settings.rejects_max_mb * BYTES_PER_MB))
+
+
+def _print(rows: list[tuple[str, str]]) -> None:
+    for name, value in rows:
+        print(f"{name + ':':{COLUMN_CHARACTERS}} {value}")

@@ -76,13 +76,14 @@ cdef class Aio:
             close(self.eventfd)
             self.eventfd = -1
 
-    def submit(self, int fd, bint directory, uint64_t tag):
-        """Begins the sync of a file's data, or of a directory's entries; `ended` returns `tag` when it has ended."""
+    def submit(self, int fd, bint full, uint64_t tag):
+        """Begins the sync of a file's data; `full`: of its attributes as well, or of a directory's entries. `ended`
+        returns `tag` when it has ended."""
         cdef iocb block
         cdef iocb *blocks = &block
         cdef long submitted
         memset(&block, 0, sizeof(block))  # buf, nbytes and offset must be 0
-        block.aio_lio_opcode = IOCB_CMD_FSYNC if directory else IOCB_CMD_FDSYNC
+        block.aio_lio_opcode = IOCB_CMD_FSYNC if full else IOCB_CMD_FDSYNC
         block.aio_fildes = fd
         block.aio_data = tag
         block.aio_flags = IOCB_FLAG_RESFD

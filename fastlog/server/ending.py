@@ -59,6 +59,7 @@ class Ending:
             self._pipeline.receive_rest,
             self._store_rest,
             self._pipeline.writer.give_up,
+            self._count_deleted,
             lambda: say(f"stopped: {self._account()}"),
         )
         is_well = True
@@ -87,6 +88,14 @@ class Ending:
             say(f"cannot sync {self._pipeline.log.path}: {error.strerror}")
         return False
 
+    def _count_deleted(self) -> None:
+        """Waits for the count of lines that were deleted before they were shipped."""
+        hold = self._pipeline.log.hold
+        if hold:
+            hold.finish()
+            if hold.uncounted_bytes:
+                say(f"{hold.uncounted_bytes} bytes of lines deleted before they were shipped are not counted")
+
     def _say_if_the_disk_hangs(self) -> None:
         """Prints the account so far, once, if a sync has been under way for long: perhaps there is no other chance."""
         commit = self._pipeline.writer.commit
@@ -110,10 +119,12 @@ class Ending:
         intake, writer, drops = self._pipeline.intake, self._pipeline.writer, self._drops
         rejected = {reason: count for reason, count in intake.rejects.counts.items() if count}
         waiting = intake.messages.chunks.waiting
+        unshipped = self._pipeline.log.hold.unshipped_lines if self._pipeline.log.hold else 0
         return (
             f"received {sum(intake.received.values())} entries in {intake.datagrams} datagrams, "
             f"stored {writer.stored}, duplicates {intake.duplicates}, "
             f"lost to the disk {writer.lost}, rejected {sum(rejected.values())} {rejected or ''}".rstrip()
+            + (f", deleted before they were shipped {unshipped}" if unshipped else "")
             + (f", {waiting} messages wait for a chunk" if waiting else "")
             + f", dropped by the kernel {'unknown' if drops is None else drops}, acknowledged {writer.commit.acks_sent}"
         )

@@ -9,6 +9,7 @@ import os
 import stat
 from pathlib import Path
 
+from fastlog.segments import Identity
 from fastlog.server.storage import Storage
 
 KINDS = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
@@ -28,6 +29,8 @@ class LinesFile:
 
     def __init__(self, storage: Storage, path: Path, *, empty: bool = False) -> None:
         self.size = 0  # bytes that it has, as far as this process knows
+        self.durable_size = 0  # bytes that the last good sync covered
+        self.identity: Identity | None = None  # None: it has none, or nobody has looked yet
         self.is_rotated_out = False  # a rotation removed it, as LOG_BACKUPS asks for
         self._storage = storage
         _check_regular(path)
@@ -61,6 +64,13 @@ class LinesFile:
             return False
         return state.st_nlink > 0 and state.st_size >= self.size
 
+    def was_cut(self) -> bool:
+        """Whether another program has made it smaller."""
+        try:
+            return os.fstat(self.fd).st_size < self.size
+        except OSError:
+            return False
+
     def adopt(self) -> None:
         """Takes the file as it is now. If its last line is not whole, or cannot be read, it is ended. Raises OSError;
         the next append tries again then."""
@@ -72,6 +82,7 @@ class LinesFile:
         if not is_whole:
             size += self._storage.write(self.fd, memoryview(b"\n"))
         self.size = size
+        self.durable_size = min(self.durable_size, size)
 
     def is_at(self, path: Path) -> bool:
         """Whether the file has this name now."""

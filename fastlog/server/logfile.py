@@ -8,40 +8,50 @@ import contextlib
 import errno
 import glob
 import os
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
+from fastlog.segments import DURABLE_ATTRIBUTE, Identity
+from fastlog.server.archives import ARCHIVE_NUMBER
 from fastlog.server.found_files import newest_lines
+from fastlog.server.hold import Hold
+from fastlog.server.identities import Identities
 from fastlog.server.linesfile import LinesFile
 from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
 UNSYNCED_MAX = 60  # the same with renamed files: a storage can sync so many and the live one together
-# What follows the live file's name and a point. Longer numbers are dates: other programs name archives so.
-ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")
 DISTRUSTED_MAX = 100  # files set aside after failures: a disk that fails again and again must not fill up with them
 
 
 class Names:
     """The names in the directory: the live file, the next one (`.new`), archives from `.1`, the newest, to
-    `.<backups>`, and files set aside (`.distrusted.<n>`)."""
+    `.<backups>`, and files set aside (`.distrusted.<n>`). What `hold` keeps has higher numbers."""
 
-    def __init__(self, storage: Storage, live: Path, backups: int) -> None:
+    def __init__(self, storage: Storage, live: Path, backups: int, hold: Hold | None) -> None:
         self.live = live
         self.next = Path(f"{live}.new")
+        self._hold = hold
         self._storage = storage
         self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
 
+    @property
+    def has_archives(self) -> bool:
+        """Whether a rotation keeps the live file."""
+        return len(self._archives) > 0
+
     def remove_surplus(self) -> None:
-        """Removes the archives that a lower number of backups leaves over. Those that cannot be removed stay."""
+        """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
+        removed stay."""
         limit, removed = len(self._archives), 0
         for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
             number = path.name.removeprefix(f"{self.live.name}.")
             if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():
+                if self._hold and self._hold.holds(path):
+                    continue
                 try:
                     self._storage.unlink(path)
                 except OSError as error:
@@ -50,6 +60,12 @@ class Names:
                     removed += 1
         if removed:
             say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Removes what is held no longer."""
+        if self._hold:
+            self._hold.tidy()
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -60,11 +76,14 @@ class Names:
         archives = self._archives
         last = len(archives) - 1
         free = next((index for index in range(last) if not archives[index].exists()), last)
+        if free == last and self._hold:
+            self._hold.make_room(archives[last] if archives else self.live)
         for index in range(free, 0, -1):
             self._storage.rename(archives[index - 1], archives[index])
         if archives:
             self._rename_live(archives[0])
         self._storage.rename(self.next, self.live)
+        self.tidy()
 
     def set_aside(self) -> None:
         """The live file becomes `.distrusted.<n>`, and the next file the live one. Raises OSError."""
@@ -84,12 +103,15 @@ class Names:
 
 
 class LogFile:
-    """The file `directory/name`, with `backups` archives. Sizes in bytes.
+    """The file `directory/name`, with `backups` archives. `hold_bytes`: of archives beyond these that are kept until
+    they are shipped; None: nobody ships this file. Sizes in bytes.
 
     Raises BlockingIOError if another process has the file open, and other OSErrors.
     """
 
-    def __init__(self, storage: Storage, directory: Path, name: str, limit: int, backups: int) -> None:
+    def __init__(
+        self, storage: Storage, directory: Path, name: str, limit: int, backups: int, *, hold_bytes: int | None = None
+    ) -> None:
         self.path = directory / name
         self.limit = limit
         self.rotations = 0
@@ -97,7 +119,9 @@ class LogFile:
         self.rotation_failure: str | None = None  # why the last rotation failed; the file grows past its limit
         self.name_failure: str | None = None  # why the file that has the log's name now cannot be opened
         self._storage = storage
-        self._names = Names(storage, self.path, backups)
+        self.hold = None if hold_bytes is None else Hold(storage, self.path, backups, hold_bytes)
+        self._names = Names(storage, self.path, backups, self.hold)
+        self.identities = Identities(storage, self.path)
         self._rotate_at = limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
         self._under_sync: list[LinesFile] = []  # the files that the sync under way covers
@@ -120,14 +144,22 @@ class LogFile:
                 repaired = LinesFile(storage, self.path)
                 self._live.close()
                 self._live = repaired
+            may_grow = self.identities.take_stock(self._live)  # before anything is written to it
             with contextlib.suppress(OSError):  # the first append tries again
                 self._live.adopt()
+            if not may_grow:
+                self._retire()
             self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
             failed.pop_all()
 
     @property
     def size(self) -> int:
         return self._live.size
+
+    @property
+    def identity(self) -> Identity | None:
+        """That of the live file."""
+        return self._live.identity
 
     @property
     def rotated_unsynced(self) -> int:
@@ -166,10 +198,13 @@ class LogFile:
         new_name, self._new_name = self._new_name, False
         self._needs_sync = False
         covered = self._under_sync = [*rotated, self._live]
+        sizes = [file.size for file in covered]
 
         def ended(error: OSError | None) -> None:
             self._under_sync = []
             if error is None:  # what the live file holds may be acknowledged now, and be nowhere else
+                for file, size in zip(covered, sizes, strict=True):
+                    file.durable_size = min(size, file.size)
                 self._is_copy = False
             self.lost_lines = not all(file.is_rotated_out or file.is_whole() for file in covered)
             for file in covered:
@@ -206,17 +241,30 @@ class LogFile:
             raise OSError(errno.ESTALE, "the log file was renamed or removed")
         # The new file comes first, under another name: on a full disk there may be no room for it.
         fresh = LinesFile(self._storage, self._names.next, empty=True)
-        waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
+        self.identities.give(fresh)
         try:
-            self._names.rotate()
+            with self._removing():
+                self._names.rotate()
         except OSError:
             fresh.close()
             raise
+        self.rotations += 1
+        self._take(fresh)
+
+    def tidy(self) -> None:
+        """Removes archives that were held and are shipped by now. To be called from time to time."""
+        with self._removing():
+            self._names.tidy()
+
+    @contextlib.contextmanager
+    def _removing(self) -> Iterator[None]:
+        """Notes which files lose their names as the settings ask for: nobody may take that for another program's."""
+        waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
+        try:
+            yield
         finally:
             for file in waiting:
                 file.is_rotated_out = not file.is_whole()
-        self.rotations += 1
-        self._take(fresh)
 
     def replace(self, lines: Iterable[bytearray], done: Done) -> None:
         """Begins a new file with these lines, since the live one can no longer be trusted, and makes it durable.
@@ -230,6 +278,7 @@ class LogFile:
         except OSError as error:
             done(error)
             return
+        self.identities.give(fresh)
         for chunk in lines:
             with memoryview(chunk) as view:
                 _, failure = fresh.append(view)
@@ -244,6 +293,7 @@ class LogFile:
             if error is None and self._is_copy:
                 self._storage.rename(self._names.next, self.path)
             elif error is None:
+                self._note_durable_size()
                 self._names.set_aside()
         except OSError as failure:
             error = failure
@@ -251,6 +301,7 @@ class LogFile:
             fresh.close()
             done(error)
             return
+        fresh.durable_size = fresh.size
         self.need_no_sync()  # what the old files hold is in the new one
         self._take(fresh)
         self._is_copy = True
@@ -272,9 +323,15 @@ class LogFile:
         try:
             self._enter_directory()
             if self._live.is_at(self.path):
+                if self._live.was_cut():
+                    self.identities.give_anew(self._live)
                 self._live.adopt()
             else:
-                self._take(self._open_to_continue())
+                file = self._open_to_continue()
+                may_grow = self.identities.is_next(file)
+                self._take(file)
+                if not may_grow:
+                    self._retire()
         except OSError as error:
             self.name_failure = error.strerror or str(error)
             raise
@@ -284,12 +341,33 @@ class LogFile:
         if len(self._rotated_unsynced) >= UNSYNCED_MAX:
             raise OSError(errno.EBUSY, f"{UNSYNCED_MAX} files wait for a sync")
         file = LinesFile(self._storage, self.path)
+        self.identities.recognize(file)
         try:
             file.adopt()
         except OSError:
             file.close()
             raise
         return file
+
+    def _retire(self) -> None:
+        """The live file is not the newest one: another program put it there, or a copy of it. It becomes an archive and
+        keeps its number, or gets the next one if that is impossible."""
+        say(f"{self.path} is an older file of the log, {self._live.identity}: it gets no more lines")
+        if self._names.has_archives:
+            older = self._live
+            self._needs_sync = True
+            self._try_to_rotate(0)
+            if self._live is not older:
+                return
+        self.identities.give_anew(self._live)
+
+    def _note_durable_size(self) -> None:
+        """Of the live file, which has failed: how much of it can be trusted."""
+        try:
+            self._storage.set_attribute(self._live.fd, DURABLE_ATTRIBUTE, str(self._live.durable_size))
+        except OSError as error:
+            if self._live.identity:
+                say(f"cannot note what of {self.path} is durable: {error.strerror}; `fastlog ship` ships no more of it")
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
         """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
@@ -301,6 +379,8 @@ class LogFile:
             file.close()
         os.close(self._directory_fd)
         self._rotated_unsynced.clear()
+        if self.hold:
+            self.hold.finish()
 
     def _enter_directory(self) -> None:
         """Opens the directory that has the log's path now, and makes one if there is none. Raises OSError."""
@@ -327,6 +407,7 @@ class LogFile:
         elif self._live not in self._under_sync:
             self._live.close()
         self._live = file
+        self.identities.took(file)
         self._new_name = True
         self._rotate_at, self.rotation_failure = self.limit, None  # they were about the old one
 

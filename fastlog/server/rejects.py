@@ -41,6 +41,9 @@ class _NoSyncs(Storage):
     def sync_now(self, files: Sequence[int], directory: int | None = None) -> None:
         pass
 
+    def set_attribute(self, fd: int, name: str, value: str) -> None:
+        """Nobody ships them."""
+
 
 class RejectsFile:
     """The newest rejects, at most `cap_bytes` of them: half in the live file, half in its one archive.

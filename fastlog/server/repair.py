@@ -34,6 +34,7 @@ from pathlib import Path
 from fastlog._parse import scan
 from fastlog.errors import say
 from fastlog.limits import LINE_MAX_BYTES
+from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, attribute_of
 from fastlog.server.found_files import Found, find, opened
 from fastlog.server.storage import Storage
 from fastlog.server.torn import Torn
@@ -236,6 +237,7 @@ class _FileRepair:
                         self._storage.write_all(fd, block)
                         self.rewritten_bytes += len(block)
                 self._storage.set_time(fd, self._found.modified_ns)
+                self._carry_attributes(fd)
                 self._storage.sync_now([fd])
             finally:
                 self._storage.close(fd)
@@ -245,6 +247,15 @@ class _FileRepair:
                 self._storage.unlink(self._new)
             return False
         return True
+
+    def _carry_attributes(self, fd: int) -> None:
+        """The new file is the same one for `fastlog ship`: no sync had covered what is not in it. Raises OSError."""
+        for name in (ATTRIBUTE, DURABLE_ATTRIBUTE):
+            value = ""
+            with contextlib.suppress(OSError):  # there are none here
+                value = attribute_of(self._fd, name)
+            if value:
+                self._storage.set_attribute(fd, name, value)
 
     def _overwrite(self, fd: int) -> None:
         """Overwrites damage with spaces, and cuts off damage at the end.

@@ -50,7 +50,8 @@ class Server:
         self._storage = _open_directory(directory)
         name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
         with _start_errors(directory / name):
-            log = LogFile(self._storage, directory, name, limit, settings.log_backups)
+            hold_bytes = int(settings.ship_hold_mb * MB)
+            log = LogFile(self._storage, directory, name, limit, settings.log_backups, hold_bytes=hold_bytes)
         self._manager = ServiceManager(os.environ, self._status)
 
         self._figures_said_at = -math.inf

@@ -20,6 +20,7 @@ from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
+from fastlog.server.ship_lag import ShipLag
 from fastlog.stats import (
     AckStats,
     ChunkStats,
@@ -40,6 +41,7 @@ SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, s
 # How long a kernel drop degrades health. The kernel counts wrong UDP checksums as well, and does not say which it was;
 # a full receive buffer is by far the most frequent cause.
 DROPS_ALARM_SEC = 60.0
+UNSHIPPED_ALARM_SEC = 600.0  # how long lines that were deleted unshipped degrade health: until somebody has seen it
 SPACE_WAIT_SEC = 0.02  # how long the loop waits for the free space of the disk: any file system that answers needs less
 SPACE_FRESH_SEC = 10.0  # how long the last answer is shown while the file system gives no other
 SENDERS_SHOWN = 10  # senders of most entries, and as many with most gaps
@@ -68,6 +70,7 @@ class Reporter:
         self._intake = pipeline.intake
         self._writer = pipeline.writer
         self._log = pipeline.log
+        self._ship_lag = ShipLag(pipeline.log)
         self._rejects = pipeline.rejects
         self._drops = pipeline.drops
         self._throttle = pipeline.throttle
@@ -84,6 +87,7 @@ class Reporter:
         """Reads the counters that rates are computed from. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
+        self._ship_lag.tick(now)
         losses = self._count_losses()
         for name, count in losses._asdict().items():
             self._losses[name].tick(now, count)
@@ -127,7 +131,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
-            ship=None,
+            ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
             senders=ledger["senders"],
@@ -156,6 +160,9 @@ class Reporter:
         since_drop = self._losses["kernel_drops"].seconds_since(now)
         if since_drop is not None and since_drop < DROPS_ALARM_SEC:
             reasons.append("the kernel dropped datagrams within the last minute: the receive buffer was full")
+        reasons += self._shipping_reasons(now)
+        if self._log.hold and self._log.hold.problem:
+            warnings.append(f"the log is not shipped: {self._log.hold.problem}")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listeners.is_small:
@@ -164,6 +171,14 @@ class Reporter:
                 f"to raise the limit: {self._listeners.how_to_grant}"
             )
         return Health("degraded" if reasons else "ok", reasons, warnings)
+
+    def _shipping_reasons(self, now: float) -> list[str]:
+        hold = self._log.hold
+        reasons = [hold.alarm] if hold and hold.alarm else []
+        since_lost = self._losses["unshipped"].seconds_since(now)
+        if hold and since_lost is not None and since_lost < UNSHIPPED_ALARM_SEC:
+            reasons.append(f"{hold.unshipped_lines} lines were deleted before they were shipped: SHIP_HOLD_MB was full")
+        return reasons
 
     def status_line(self, now: float, warnings: list[str]) -> str:
         """One line for `systemctl status`: the rate, the losses, and the reasons and warnings of `health`. `warnings`
@@ -203,7 +218,7 @@ class Reporter:
             if drops is None
             else max(0, gaps - (drops - self._dropped_before) - (filtered or 0) - rejected["rate"]),
             disk=self._writer.lost,
-            unshipped=0,
+            unshipped=self._log.hold.unshipped_lines if self._log.hold else 0,
             rejected=sum(rejected.values()),
         )
 

@@ -39,6 +39,9 @@ class Storage:
     no_name_syncs: str | None = None  # why new names are as durable as the file system makes them by itself
     no_locks: str | None = None  # why another process that writes the same file is not noticed
 
+    def __init__(self) -> None:
+        self._unsynced_attributes: set[int] = set()  # descriptors, which their next sync takes out
+
     @property
     def mode(self) -> str:
         return "fdatasync, blocking"
@@ -59,6 +62,7 @@ class Storage:
 
     def close(self, fd: int) -> None:
         """Never fails: only a sync shows whether the data is on the disk."""
+        self._unsynced_attributes.discard(fd)
         with contextlib.suppress(OSError):
             os.close(fd)
 
@@ -102,6 +106,11 @@ class Storage:
     def set_time(self, fd: int, modified_ns: int) -> None:
         os.utime(fd, ns=(modified_ns, modified_ns))
 
+    def set_attribute(self, fd: int, name: str, value: str) -> None:
+        """Sets an extended attribute. Many file systems have none, or no room for another."""
+        os.setxattr(fd, name, value.encode())
+        self._unsynced_attributes.add(fd)
+
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
 
@@ -112,7 +121,8 @@ class Storage:
         os.unlink(path)
 
     def sync(self, files: Sequence[int], directory: int | None, done: Done) -> None:
-        """Makes the files' data durable, and the names in the directory; calls `done` before it returns."""
+        """Makes durable the files' data, the attributes set through these descriptors, and the names in the directory;
+        calls `done` before it returns."""
         try:
             self._sync(files, directory)
         except OSError as error:
@@ -133,13 +143,22 @@ class Storage:
 
     def _sync(self, files: Sequence[int], directory: int | None) -> None:
         for fd in files:
-            os.fdatasync(fd)
+            if self._take_attributes(fd):
+                os.fsync(fd)
+            else:
+                os.fdatasync(fd)
         if directory is not None:
             try:
                 os.fsync(directory)
             except OSError as error:
                 if not self._lacks_name_syncs(error):
                     raise
+
+    def _take_attributes(self, fd: int) -> bool:
+        """Whether a sync that begins now has to cover attributes. fdatasync leaves them out."""
+        is_needed = fd in self._unsynced_attributes
+        self._unsynced_attributes.discard(fd)
+        return is_needed
 
     def _sync_new_name(self, parent: Path) -> None:
         with contextlib.suppress(PermissionError), _opened(parent) as fd:  # who may not read it cannot sync it
@@ -160,10 +179,12 @@ class AsyncStorage(Storage):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.why_blocking: str | None = "not begun"  # None: syncs are asynchronous
         self._aio = Aio()
         self._under_way: dict[int, tuple[int, OSError | None, Done]] = {}  # parts left, first error, done
-        self._waiting: deque[tuple[int, bool, int]] = deque()  # parts that the kernel has no room for yet
+        # Parts that the kernel has no room for yet: the descriptor, whether more than data is synced, and the part.
+        self._waiting: deque[tuple[int, bool, int]] = deque()
         self._next_tag = 0
 
     @property
@@ -193,7 +214,9 @@ class AsyncStorage(Storage):
             return
         tag = self._next_tag
         self._next_tag += 1
-        parts = [(fd, False, tag) for fd in files] + ([] if directory is None else [(directory, True, tag)])
+        parts = [(fd, self._take_attributes(fd), tag << 1) for fd in files]
+        if directory is not None:
+            parts.append((directory, True, tag << 1 | 1))
         self._under_way[tag] = (len(parts), None, done)
         self._waiting.extend(parts)
         self._submit()
@@ -223,10 +246,9 @@ class AsyncStorage(Storage):
     def _submit(self) -> None:
         refused = []
         while self._waiting and self._aio.under_way < MAX_UNDER_WAY:
-            fd, is_directory, tag = self._waiting.popleft()
-            part = tag << 1 | is_directory
+            fd, is_full, part = self._waiting.popleft()
             try:
-                self._aio.submit(fd, is_directory, part)
+                self._aio.submit(fd, is_full, part)
             except OSError as error:
                 refused.append((part, error.errno or errno.EIO))
         if refused:

@@ -92,8 +92,10 @@ class Writer:
             self._lines.discards = True
 
     def look(self, now: float) -> None:
-        """Sees every LOOK_SEC whether the log file has its name and its content. Other programs may take both away."""
+        """Sees every LOOK_SEC whether the log file has its name and its content. Other programs may take both away.
+        And removes what was held for `fastlog ship`, and is shipped by now."""
         self._look_due.set(now + LOOK_SEC)
+        self._log.tidy()
         if not (self._log.has_name() and self._log.is_whole()):
             self.reopen(now, "the log file was renamed or removed")
         elif self._log.name_failure:

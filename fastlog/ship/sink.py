@@ -22,8 +22,15 @@ class UnavailableError(Exception):
     """The engine did not acknowledge the batch: away, slow or full. The same batch is sent again later."""
 
 
+class TooLargeError(UnavailableError):
+    """The batch has more bytes than the sink's `max_bytes`, which has become smaller: it is cut and sent again."""
+
+
 class WentBackError(Exception):
-    """The engine lost what it had acknowledged: the lines from `position` on are shipped again."""
+    """The engine's last line does not end where the batch begins: shipping goes on at `position`.
+
+    Behind the batch: the engine lost what it had acknowledged. Ahead of it: it has more than it had told.
+    """
 
     def __init__(self, position: Position | None) -> None:
         super().__init__(f"the engine has nothing after {position or 'the beginning'}")
@@ -43,7 +50,11 @@ class RivalError(FastlogError):
 
 
 class Sink(Protocol):
-    """An engine. `resume` and `send` may block for a few seconds, and raise the errors above."""
+    """An engine. `resume`, `send` and `check` may block for a few seconds, and raise the errors above."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Most bytes of lines that a batch may have at present; a longer line is refused for good. Since `resume`."""
 
     def resume(self) -> Position | None:
         """Where the engine's last line ends. None: it has none, or it does not know."""
@@ -53,6 +64,9 @@ class Sink(Protocol):
 
         A batch that was not acknowledged is given again as it was, until it is; only then comes the next.
         """
+
+    def check(self) -> None:
+        """To be called about once a second while there is nothing to send: whether the engine still has all of it."""
 
     def report(self) -> list[tuple[str, str]]:
         """What `fastlog ship --check` prints of the engine: names and values."""

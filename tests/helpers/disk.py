@@ -25,6 +25,7 @@ class PatientStorage(Storage):
     """A sync ends when the test says so: `finish` ends the oldest one under way, and those that its end begins."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.under_way: list[Callable[[OSError | None], None]] = []
         self.write_failure: OSError | None = None  # with which the next write fails
 
@@ -221,7 +222,13 @@ class Harness:
     """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
 
     def __init__(
-        self, directory: Path, storage: Storage, limit: int = 10**9, backups: int = 50, pace: SyncPace | None = None
+        self,
+        directory: Path,
+        storage: Storage,
+        limit: int = 10**9,
+        backups: int = 50,
+        pace: SyncPace | None = None,
+        hold_bytes: int | None = None,
     ) -> None:
         self.storage = storage
         self.directory = directory
@@ -231,7 +238,7 @@ class Harness:
         self.listeners = Listeners([self.listener])
         self._clients: list[socket.socket] = []
         self._client = self.another_sender()
-        self.log = LogFile(storage, directory, "server.log", limit, backups)
+        self.log = LogFile(storage, directory, "server.log", limit, backups, hold_bytes=hold_bytes)
         self.loop = Loop()
         settings = Settings(
             log_dir=str(directory),

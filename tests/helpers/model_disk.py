@@ -74,6 +74,7 @@ class ModelDisk(Storage):
     """`before_each` is called before each operation; `on_failure` when a file failed."""
 
     def __init__(self, directory: Path, rng: Random, note: Callable[[str], None]) -> None:
+        super().__init__()
         self.directory = directory
         self.names = Names()
         self.faults = Faults(rng, note)

@@ -48,7 +48,7 @@ MUTANTS = [
         ),
         (
             "a file's sync is of its directory's kind alone",
-            "IOCB_CMD_FSYNC if directory else IOCB_CMD_FDSYNC",
+            "IOCB_CMD_FSYNC if full else IOCB_CMD_FDSYNC",
             "17",
             "test_the_kernels_own_verdict_of_a_sync_is_reported",
         ),

@@ -3,72 +3,17 @@
 FASTLOG_KILL_ROUNDS=200 kills the server 200 times.
 """
 
-import json
 import os
-import random
-import select
-import socket
 from collections import Counter
 
+from tests.helpers.resending import ResendingClient
 from tests.helpers.running import PATIENCE_SEC, Server
 
 ROUNDS = int(os.environ.get("FASTLOG_KILL_ROUNDS", "20"))
-WINDOW = 40  # datagrams sent before the server's socket is seen to be empty
-RETRANSMIT_SEC = 0.2
-
-
-class Client:
-    """Sends one entry of five as ERROR, and sends those again until they are acknowledged, by whichever server runs."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sent: dict[int, bytes] = {}
-        self.pending: dict[int, bytes] = {}
-        self.acknowledged: set[int] = set()
-
-    def connect(self, port: int) -> None:
-        self._socket.connect(("127.0.0.1", port))
-
-    def send_one(self) -> None:
-        sequence = len(self.sent) + 1
-        level = "ERROR" if self._rng.random() < 0.2 else "INFO"
-        message = "x" * self._rng.randrange(300)
-        fields = {"level": level, "message": message, "sequence": sequence, "timestamp": "2026-11-24T07:00:00Z"}
-        entry = json.dumps(fields).encode()
-        self.sent[sequence] = entry
-        if level == "ERROR":
-            self.pending[sequence] = entry
-        self._put(entry)
-
-    def settle(self) -> None:
-        """Sends what is not acknowledged again, until everything is."""
-        while self.pending:
-            for entry in list(self.pending.values()):
-                self._put(entry)
-            while self.pending and select.select([self._socket], [], [], RETRANSMIT_SEC)[0]:
-                self.receive()
-
-    def receive(self) -> None:
-        try:
-            sequence = json.loads(self._socket.recv(100, socket.MSG_DONTWAIT))["sequence"]
-        except (BlockingIOError, ConnectionRefusedError):
-            return
-        self.acknowledged.add(sequence)
-        self.pending.pop(sequence, None)
-
-    def _put(self, entry: bytes) -> None:
-        try:
-            self._socket.send(entry)
-        except ConnectionRefusedError:
-            self._socket.send(entry)
-
-    def close(self) -> None:
-        self._socket.close()
 
 
 def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path, closing, rng):
-    client = closing(Client(rng))
+    client = closing(ResendingClient(rng))
     settings = {
         "FLUSH_COUNT": "50",
         "FLUSH_TIMEOUT_SEC": "3600",
@@ -81,15 +26,8 @@ def test_killed_at_random_moments_nothing_acknowledged_is_lost(tmp_path, closing
         server = closing(Server(tmp_path, SERVER_PORT=port, **settings))
         port = str(server.port)
         client.connect(server.port)
-        for entry in client.pending.values():
-            client._put(entry)
         first = len(client.sent) + 1
-        for number in range(rng.randrange(1, 400)):
-            client.send_one()
-            client.receive()
-            if number % WINDOW == 0:
-                while server.queued() > 0:
-                    os.sched_yield()
+        client.send(rng.randrange(1, 400), server)
         server.process.kill()
         server.process.wait(PATIENCE_SEC)
         server.close()

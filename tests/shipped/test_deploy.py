@@ -23,9 +23,12 @@ from dotenv.variables import parse_variables
 from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import describe, describe_server
-from fastlog.flags import make_parser
-from fastlog.setting_sources import PREFIX, Source, load_for_server
+from fastlog.flags import SHIP_USES, make_parser
+from fastlog.setting_sources import PREFIX, Source, load, load_for_server
+from fastlog.ship.sink import EXIT_RIVAL
+from fastlog.stats import figures
 from tests.helpers.running import PATIENCE_SEC, Server, eventually, get
+from tests.helpers.small_disk import only_root
 
 ROOT = Path(__file__).parents[2]
 CONTRIB = ROOT / "contrib"
@@ -198,17 +201,45 @@ def test_the_services_besides_the_server_start_only_when_asked_for(compose):
         "udp-server": None,
         "udp-client": ["udp-client"],
         "loadtest": ["loadtest"],
+        "nats": ["nats"],
+        "shipper": ["nats"],
+        "consumer": ["nats"],
         "tests": ["tests"],
     }
-    for name in ("udp-client", "loadtest"):
+    for name in ("udp-client", "loadtest", "shipper"):
         make_parser().parse_args(compose["services"][name]["command"])
     assert f"AS {compose['services']['tests']['build']['target']}\n" in (ROOT / "Dockerfile").read_text()
 
 
 def test_make_calls_only_services_that_there_are(compose):
     commands = re.findall(r"\$\(COMPOSE\) .*", (ROOT / "Makefile").read_text())
-    words = {word for command in commands for word in re.findall(r"(?<=[ ])(?:udp-\w+|tests|loadtest)\b", command)}
+    names = "|".join(compose["services"])
+    words = {word for command in commands for word in re.findall(rf"(?<=[ ])(?:{names}|udp-\w+)\b", command)}
     assert words == set(compose["services"])
+
+
+def test_the_shipper_reads_the_log_of_the_server_and_keeps_its_name(compose, final_stage):
+    """A container made anew has another host name, under which the shipper would begin a new subject."""
+    shipper, server = compose["services"]["shipper"], server_settings(compose)
+    values = {name: resolved(text, {}) for name, text in shipper["environment"].items()}
+    settings, _ = load([Source("environment", values, plain_names=False)], SHIP_USES)
+    assert shipper["volumes"] == compose["services"]["udp-server"]["volumes"]
+    assert (settings.log_dir, settings.log_filename) == (server.log_dir, server.log_filename)
+    assert settings.ship_node == "fastlog"
+    assert settings.ship_to == "nats://nats:4222/LOGS"
+    assert "install --no-cache-dir '/src[nats]'" in (ROOT / "Dockerfile").read_text()
+
+
+def test_the_stream_is_on_a_volume_and_read_by_the_consumer(compose):
+    nats, consumer = compose["services"]["nats"], compose["services"]["consumer"]
+    (mount,) = nats["volumes"]
+    name, path = mount.split(":")
+    assert name in compose["volumes"]
+    assert nats["command"][nats["command"].index("--store_dir") + 1] == path
+    assert consumer["command"] == ["nats://nats:4222", "LOGS"]
+    script, place, _ = consumer["volumes"][0].split(":")
+    assert consumer["entrypoint"] == ["python3", place]
+    assert (ROOT / script).exists()
 
 
 # The service manager
@@ -216,23 +247,29 @@ def test_make_calls_only_services_that_there_are(compose):
 
 @needs("systemd-analyze")
 def test_the_units_are_sound_and_closed_to_the_rest_of_the_system(tmp_path):
-    for path in (CONTRIB / "systemd").iterdir():
-        text = path.read_text().replace("/opt/fastlog/bin/fastlog", shutil.which("true"))
-        (tmp_path / path.name).write_text(text)
-    units = ["./fastlog.service", "./fastlog.socket"]
-    verified = run("systemd-analyze", "verify", *units, cwd=tmp_path)
+    shutil.copytree(CONTRIB / "systemd", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "fastlog.service.d").mkdir()
+    (tmp_path / "ship.conf").rename(tmp_path / "fastlog.service.d" / "ship.conf")
+    services = ["./fastlog.service", "./fastlog-ship.service"]
+    for name in services:
+        text = (tmp_path / name).read_text().replace("/opt/fastlog/bin/fastlog", shutil.which("true"))
+        (tmp_path / name).write_text(text)
+    verified = run("systemd-analyze", "verify", *services, "./fastlog.socket", cwd=tmp_path)
     assert [line for line in verified.stderr.splitlines() if str(tmp_path) in line] == []
     assert verified.returncode == 0
-    # in tenths of the exposure level: 15 is 1.5, of 10
-    judged = run("systemd-analyze", "security", "--offline=true", "--threshold=15", units[0], cwd=tmp_path)
-    assert judged.returncode == 0, judged.stdout[-300:]
+    for name in services:  # in tenths of the exposure level: 15 is 1.5, of 10
+        judged = run("systemd-analyze", "security", "--offline=true", "--threshold=15", name, cwd=tmp_path)
+        assert judged.returncode == 0, judged.stdout[-300:]
+
+
+def unit(name: str) -> dict[str, str]:
+    """The assignments of a unit; of those that are repeated, the last one."""
+    return dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "systemd" / name).read_text(), re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
 def service() -> dict[str, str]:
-    """The assignments of the service unit; of those that are repeated, the last one."""
-    text = (CONTRIB / "systemd" / "fastlog.service").read_text()
-    return dict(re.findall(r"^(\w+)=(.*)$", text, re.MULTILINE))
+    return unit("fastlog.service")
 
 
 def test_systemctl_reload_works_before_systemd_253(service):
@@ -256,6 +293,58 @@ def test_the_group_of_the_service_can_read_its_log(service, tmp_path, start):
     finally:
         os.umask(umask)
     assert (tmp_path / "server.log").stat().st_mode & 0o777 == 0o640
+
+
+def accounts(directory: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """The users and groups that the files in sysusers.d make there: the number of each."""
+    (directory / "etc").mkdir()
+    made = run("systemd-sysusers", f"--root={directory}", *map(str, (CONTRIB / "sysusers.d").iterdir()))
+    assert made.returncode == 0, made.stderr
+    tables = [(directory / "etc" / name).read_text().splitlines() for name in ("passwd", "group")]
+    users, groups = ({row.split(":")[0]: int(row.split(":")[2]) for row in table} for table in tables)
+    return users, groups
+
+
+@only_root
+@needs("systemd-tmpfiles")
+def test_the_shipper_adds_files_beside_the_log_and_changes_none_of_the_servers(tmp_path):
+    users, groups = accounts(tmp_path)
+    made = run("systemd-tmpfiles", f"--root={tmp_path}", "--create", str(CONTRIB / "tmpfiles.d" / "fastlog-ship.conf"))
+    assert made.returncode == 0, made.stderr
+    directory = tmp_path / unit("ship.conf")["ReadWritePaths"].replace("%L", "var/log")
+    server, shipper = unit("fastlog.service"), unit("fastlog-ship.service")
+    assert shipper["UMask"] == server["UMask"] == "0027"
+
+    def can(user: int, group: int, others: str, command: str) -> bool:
+        rights = [f"--reuid={user}", f"--regid={group}", *([f"--groups={others}"] if others else ["--clear-groups"])]
+        return run("setpriv", *rights, "sh", "-c", f"umask 0027; {command}", cwd=directory).returncode == 0
+
+    ids = users[server["User"]], groups[server["Group"]], ""
+    assert can(*ids, "echo a > server.log; echo b > server.log.1")
+    ids = users[shipper["User"]], groups[shipper["Group"]], str(groups[shipper["SupplementaryGroups"]])
+    assert can(*ids, "cat server.log server.log.1 && echo c > .fastlog-1 && mv .fastlog-1 server.log.shipped")
+    assert can(*ids, "echo d > .fastlog-1 && mv .fastlog-1 server.log.shipped && echo e >> ship-refused.jsonl")
+    for command in ("echo x >> server.log", "rm -f server.log.1", "mv server.log.1 server.log.2", "chmod 777 ."):
+        assert not can(*ids, command), command
+    ids = users[server["User"]], groups[server["Group"]], ""
+    assert can(*ids, "cat server.log.shipped && mv server.log.1 server.log.2 && rm server.log.2")
+    ids = 65534, groups["fastlog"], ""
+    assert can(*ids, "ls && cat server.log ship-refused.jsonl")
+    assert not can(*ids, "touch x")
+    ids = 65534, 65534, ""
+    assert not can(*ids, "touch x")
+    assert not can(*ids, "cat server.log ship-refused.jsonl")
+
+
+def test_systemd_restarts_the_shipper_unless_a_person_is_needed():
+    shipper = unit("fastlog-ship.service")
+    assert shipper["Restart"] == "always"
+    usage = 2  # what argparse ends with
+    assert shipper["RestartPreventExitStatus"] == f"{usage} {EXIT_RIVAL}"
+    variable, directory = shipper["Environment"].split("=")
+    assert variable in VARIABLES
+    assert directory == unit("fastlog.service")["Environment"].split("=")[1]
+    make_parser().parse_args(shipper["ExecStart"].split()[1:])
 
 
 def test_the_units_agree_with_the_settings(service):
@@ -330,6 +419,8 @@ def metric_names(tmp_path_factory) -> set[str]:
         while "fastlog_ack_latency_seconds" not in names:  # the answers are half a second old
             families = text_string_to_metric_families(get(server.dashboard_port, "/metrics").text)
             names = {sample.name for family in families for sample in family.samples}
+        # those of a log that is shipped
+        names |= {figure.metric.full_name for figure in figures() if figure.metric and figure.key.startswith("ship.")}
     finally:
         server.signal(signal.SIGTERM)
         server.wait()

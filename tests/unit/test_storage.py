@@ -23,7 +23,20 @@ SERVER = Path(fastlog.server.__file__).parent
 CHANGES = {
     *("write", "writev", "pwrite", "pwritev", "sendfile", "copy_file_range", "splice"),
     *("rename", "renames", "replace", "unlink", "remove", "link", "symlink"),
-    *("mkdir", "makedirs", "truncate", "ftruncate", "posix_fallocate", "fsync", "fdatasync", "sync", "mkfifo", "mknod"),
+    *(
+        "setxattr",
+        "removexattr",
+        "mkdir",
+        "makedirs",
+        "truncate",
+        "ftruncate",
+        "posix_fallocate",
+        "fsync",
+        "fdatasync",
+        "sync",
+        "mkfifo",
+        "mknod",
+    ),
 }  # functions of os
 CHANGES_OF_PATHS = {"mkdir", "write_bytes", "write_text", "touch", "unlink", "rename", "hardlink_to", "symlink_to"}
 WRITES = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
@@ -90,6 +103,7 @@ class FakeAio:
     def __init__(self, ends: dict[int, int]) -> None:
         self.eventfd = -1
         self.under_way = 0
+        self.full: list[bool] = []  # of each sync
         self._ends = ends
         self._tags: list[tuple[int, int]] = []
 
@@ -99,7 +113,8 @@ class FakeAio:
     def close(self) -> None:
         pass
 
-    def submit(self, fd: int, directory: bool, tag: int) -> None:
+    def submit(self, fd: int, full: bool, tag: int) -> None:
+        self.full.append(full)
         if fd not in self._ends:
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
         self.under_way += 1
@@ -159,6 +174,32 @@ def test_a_sync_fails_if_one_of_its_parts_fails(fake, failing):
 @pytest.mark.parametrize("refused", [1, 2])
 def test_a_sync_that_the_kernel_does_not_begin_fails(fake, refused):
     assert end_of_sync(fake({3 - refused: 0}), [1, 2]) == errno.EAGAIN
+
+
+@pytest.mark.parametrize("is_asynchronous", [True, False])
+def test_the_next_sync_of_a_file_covers_an_attribute_that_was_set(fake, tmp_path, monkeypatch, is_asynchronous):
+    """fdatasync leaves attributes out."""
+    full: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: full.append(True))
+    monkeypatch.setattr(os, "fdatasync", lambda fd: full.append(False))
+    of: Storage = Storage()
+    fd, other = of.open(tmp_path / "file"), of.open(tmp_path / "other")
+    if is_asynchronous:
+        of = fake({fd: 0, other: 0})
+        full = of._aio.full
+    of.set_attribute(fd, "user.test", "1")
+    for _ in range(2):
+        of.sync([other, fd], None, lambda error: None)
+        of.finish()
+    assert full == [False, True, False, False]
+    assert os.getxattr(tmp_path / "file", "user.test") == b"1"
+    of.set_attribute(fd, "user.test", "2")
+    of.close(fd)
+    assert of.open(tmp_path / "another") == fd
+    of.sync([fd], None, lambda error: None)
+    assert not full[-1]
+    of.close(fd)
+    of.close(other)
 
 
 def test_more_syncs_than_the_kernel_has_room_for_all_end(asynchronous, tmp_path):

@@ -1,0 +1,210 @@
+"""Which archives stay although LOG_BACKUPS has no place for them: those that `fastlog ship` has not shipped yet.
+
+`ship` leaves a note beside the log, which says how far it is. Where there is none, nobody ships, and nothing is held.
+A note that cannot be read, or that is about another log, says of no line that it was shipped.
+
+Held archives have the numbers above LOG_BACKUPS, in the order of their age like all others. A rotation must not move
+hundreds of files, so there are free numbers between: they make room for as many files as there are, whenever there is
+none left. Beyond the limit the oldest go, and the lines of these that were not shipped are counted. `ship` may have
+the first file open that it has not finished, and the engine may have more of it than the note says, so that one goes
+last: then what is counted is what is missing.
+"""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from time import monotonic
+
+from fastlog.errors import say
+from fastlog.segments import Shipped, identity_of, read_shipped, shipped_path
+from fastlog.server.archives import Archive, Archives
+from fastlog.server.line_counter import LineCounter
+from fastlog.server.storage import Storage
+
+MB = 1_000_000
+HELD_MAX = 1000  # files: to look at them takes a rotation half a millisecond
+END_COUNT_SEC = 2.0  # how long the end waits for the count of lines that were deleted: 1 GB from a disk that works
+
+
+class Hold:
+    """`limit_bytes`: of all archives beyond `backups`; 0: none is held. Nothing here raises OSError but `make_room`."""
+
+    def __init__(self, storage: Storage, live: Path, backups: int, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0  # of the archives held at the last look
+        self.held_files = 0
+        self.found: list[Archive] = []  # at the last look, the oldest first; empty where nobody ships
+        self.note: Shipped | None = None  # None: there is none, or none that can be read
+        self.note_failure: str | None = None  # why it cannot be read
+        self.archives = Archives(live)
+        self._storage = storage
+        self._live = live
+        self._backups = backups
+        self._counter = LineCounter()
+        self._note_seen: tuple[int, int, int] | None = None  # inode, time and size of the note that was read
+        self._left_over = False  # archives beyond LOG_BACKUPS are there that could not be deleted yet
+        self._give_up_at = 0.0  # on the clock of time.monotonic: when the end stops to wait for the count
+        self._said: set[str] = set()  # what was said, and still holds
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether somebody ships, by the last look."""
+        return self.note is not None or self.note_failure is not None
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is shipped at the moment; empty: nothing hinders it, as far as is known."""
+        return self.note_failure or (self.note.problem if self.note else "")
+
+    @property
+    def alarm(self) -> str | None:
+        """What to do, from half of the limit on."""
+        if 2 * self.held_bytes < max(self.limit_bytes, 1) and 2 * self.held_files < HELD_MAX:
+            return None
+        return (
+            f"{self.held_files} archives of {self.held_bytes / MB:,.1f} MB are held until they are shipped: "
+            f"{self.problem or 'see why `fastlog ship` does not come along'}; beyond {HELD_MAX} archives or "
+            f"SHIP_HOLD_MB={self.limit_bytes / MB:g} the oldest are deleted; if nobody ships this log any more, remove "
+            f"{shipped_path(self._live)}"
+        )
+
+    @property
+    def unshipped_lines(self) -> int:
+        """Lines that were deleted before they were shipped, as far as they are counted."""
+        return self._counter.lines
+
+    @property
+    def uncounted_bytes(self) -> int:
+        """Bytes that were deleted as well, and are not counted yet."""
+        return self._counter.bytes_left
+
+    def make_room(self, path: Path) -> None:
+        """Before a rotation overwrites this file: moves it to a number above LOG_BACKUPS, if it is not shipped. Raises
+        OSError."""
+        self._read_note()
+        if not self.is_shipped:
+            return
+        archive = self.archives.at(path)
+        if archive is not None and self._unshipped_from(archive) < archive.size:
+            self._storage.rename(path, self._path(self._free_number()))
+
+    def holds(self, path: Path) -> bool:
+        """Whether `tidy` decides about this archive beyond LOG_BACKUPS."""
+        self._read_note()
+        return self.is_shipped and self.archives.at(path) is not None
+
+    def tidy(self) -> None:
+        """Deletes of the archives beyond LOG_BACKUPS those that are shipped, and what is over the limit."""
+        self._read_note()
+        self._counter.resume()
+        if not (self.is_shipped or self.held_files or self._left_over):
+            self.found.clear()
+            return
+        try:
+            self.found = self.archives.find()
+        except OSError as error:
+            self._say_once("look", f"cannot list {self._live.parent}: {error.strerror}; no held archive is deleted")
+            return
+        self._said.discard("look")
+        surplus = [archive for archive in self.found if archive.number > self._backups]
+        held = [archive for archive in surplus if self.is_shipped and self._unshipped_from(archive) < archive.size]
+        gone = [archive for archive in surplus if archive not in held and self._delete(archive, archive.size)]
+        self._left_over = len(held) + len(gone) < len(surplus)
+        self._count_held(held)
+        while self.held_bytes > self.limit_bytes or self.held_files > HELD_MAX:
+            archive = held[1 if len(held) > 1 and self._may_be_open(held[0]) else 0]
+            if not self._delete(archive, self._unshipped_from(archive)):
+                break
+            gone.append(archive)
+            held.remove(archive)
+            self._count_held(held)
+        self.found = [archive for archive in self.found if archive not in gone]
+        if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
+            self._said.discard("lost")
+
+    def finish(self) -> None:
+        """At the end of the server: waits for the count, for a while. May be called again."""
+        now = monotonic()
+        self._give_up_at = self._give_up_at or now + END_COUNT_SEC
+        self._counter.finish(max(self._give_up_at - now, 0.0))
+
+    def _count_held(self, held: list[Archive]) -> None:
+        self.held_bytes, self.held_files = sum(archive.size for archive in held), len(held)
+
+    def _unshipped_from(self, archive: Archive) -> int:
+        return archive.unshipped_from(self.note.position if self.note else None)
+
+    def _may_be_open(self, oldest: Archive) -> bool:
+        """Whether `ship` may be in the midst of the oldest archive that it has not finished."""
+        return self.limit_bytes > 0 and self.note is not None and self.note.log == oldest.identity.log
+
+    def _read_note(self) -> None:
+        path = shipped_path(self._live)
+        failure = None
+        try:
+            state = os.stat(path)
+            seen = state.st_ino, state.st_mtime_ns, state.st_size
+            if seen == self._note_seen and self.note_failure is None:
+                return
+            self._note_seen = seen
+            self.note = read_shipped(self._live)
+        except FileNotFoundError:
+            self.note = self._note_seen = None
+        except (OSError, ValueError) as error:
+            self.note = self._note_seen = None
+            failure = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        self.note_failure = failure
+        if failure:
+            self._say_once("note", f"{failure}; archives are held as if nothing were shipped")
+        else:
+            self._said.discard("note")
+
+    def _free_number(self) -> int:
+        """The number below that of the newest held archive. Raises OSError."""
+        least = self._backups + 1
+        numbers = self.archives.numbers(self._backups)
+        if not numbers:
+            return least
+        if numbers[0] > least:
+            return numbers[0] - 1
+        room = len(numbers)
+        for place in reversed(range(len(numbers))):
+            number = max(numbers[place], least + room + place)
+            if number != numbers[place]:
+                self._storage.rename(self._path(numbers[place]), self._path(number))
+        return least + room - 1
+
+    def _delete(self, archive: Archive, start: int) -> bool:
+        """Deletes an archive; its lines from `start` on are lost. Returns whether it is gone."""
+        if not self._counter.has_room:
+            return False
+        with contextlib.ExitStack() as failed:
+            try:
+                fd = os.open(archive.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+                failed.callback(os.close, fd)
+                state = os.fstat(fd)
+                if not stat.S_ISREG(state.st_mode) or identity_of(fd) != archive.identity:
+                    return False  # another program has put another one there
+                self._storage.unlink(Path(archive.path))
+            except FileNotFoundError:
+                return True
+            except OSError as error:
+                text = f"cannot remove {archive.path}, an archive beyond LOG_BACKUPS={self._backups}: {error.strerror}"
+                self._say_once("delete", text)
+                return False
+            failed.pop_all()
+        self._said.discard("delete")
+        if start < archive.size:
+            what = f"{archive.size - start} bytes that were not shipped"
+            self._say_once("lost", f"more than SHIP_HOLD_MB waits to be shipped: deleted {archive.path} with {what}")
+        self._counter.add(fd, start, archive.size)
+        return True
+
+    def _path(self, number: int) -> Path:
+        return Path(f"{self._live}.{number}")
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            say(text)

@@ -1,0 +1,73 @@
+"""Counts the lines of files that have no name any more, in a thread: the file may have to be read from a slow disk.
+
+The room on the disk becomes free when a file is closed, which takes as long as the file is large; the thread does that,
+too.
+"""
+
+import contextlib
+import os
+import threading
+from collections import deque
+from typing import NamedTuple
+
+WAITING_MAX = 16  # files, each an open descriptor and room on the disk: more are not deleted until these are counted
+BLOCK_BYTES = 1 << 18  # read at once: counting it takes 20 us, in which the loop cannot run
+
+
+class Part(NamedTuple):
+    """Of a file: its lines from one offset to another."""
+
+    fd: int
+    start: int
+    end: int
+
+
+class LineCounter:
+    """`lines` is the sum so far. The thread ends whenever nothing waits."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self._waiting: deque[Part] = deque()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._waiting) < WAITING_MAX
+
+    @property
+    def bytes_left(self) -> int:
+        return sum(part.end - part.start for part in self._waiting)
+
+    def add(self, fd: int, start: int, end: int) -> None:
+        """Counts the lines of the file in between, and closes it. `start == end`: only closes it."""
+        self._waiting.append(Part(fd, start, end))
+        self.resume()
+
+    def resume(self) -> None:
+        """Has a thread count what waits. If the system has no thread left, this is to be called again later."""
+        if self._waiting and (self._thread is None or not self._thread.is_alive()):
+            self._thread = threading.Thread(target=self._count_all, name="lines", daemon=True)
+            with contextlib.suppress(RuntimeError):
+                self._thread.start()
+
+    def finish(self, seconds: float) -> None:
+        """Waits until all is counted, though no longer than that."""
+        self.resume()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join(seconds)
+
+    def _count_all(self) -> None:
+        while self._waiting:
+            part = self._waiting[0]
+            with contextlib.suppress(OSError):  # of a disk that cannot be read, nobody can count the lines
+                self.lines += _count(part)
+            os.close(part.fd)
+            self._waiting.popleft()
+
+
+def _count(part: Part) -> int:
+    lines, at = 0, part.start
+    while at < part.end and (block := os.pread(part.fd, min(BLOCK_BYTES, part.end - at), at)):
+        lines += block.count(b"\n")
+        at += len(block)
+    return lines

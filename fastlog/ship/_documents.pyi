@@ -1,0 +1,3 @@
+from fastlog.ship.documents import Documents
+
+def documents(lines: bytes | bytearray, id_start: bytes, offset: int, time: bytes) -> Documents: ...

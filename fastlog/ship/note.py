@@ -1,0 +1,111 @@
+"""The note beside the log, `<name>.shipped`: how far the log is shipped. The server keeps archives by it.
+
+It is written anew under another name, synced, and renamed, so that it is whole at any moment. A note that cannot be
+written is tried again, and ends nothing.
+"""
+
+import contextlib
+import errno
+import fcntl
+import math
+import os
+from pathlib import Path
+from time import monotonic
+
+import msgspec
+
+from fastlog.segments import Position, Shipped, shipped_path
+from fastlog.ship.files import sync_directory
+from fastlog.ship.sink import RefusedError, RivalError
+
+NOTE_EVERY_SEC = 1.0  # at most so often: each time costs two syncs
+PROBLEM_MAX_CHARACTERS = 500  # the server reads no longer notes than 4096 bytes
+NOTE_MODE = 0o644  # the server may run as another user; there is nothing to hide in it
+LOCK_MODE = 0o644  # to lock a file, one needs to read it
+NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class Note:
+    """Says up to where the log is shipped. `failure` is why it cannot be written at present."""
+
+    def __init__(self, live: Path) -> None:
+        self.failure: str | None = None
+        self._live = live
+        self._next = live.with_name(f".fastlog-{live.name}.shipped")
+        self._written: Shipped | None = None
+        self._wanted: Shipped | None = None
+        self._next_at = -math.inf
+
+    def tell(self, position: Position, acknowledged: Position | None, problem: str) -> None:
+        """All before `position` is done with. Written at once if the problem is new, and when `keep_up` is called."""
+        text = str(acknowledged or "")
+        problem = problem[:PROBLEM_MAX_CHARACTERS].encode("ascii", "replace").decode()
+        self._wanted = Shipped(*position, problem=problem, acknowledged=text)
+        if self._written is None or self._written.problem != problem:
+            self._next_at = min(self._next_at, monotonic()) if self.failure is None else self._next_at
+        self.keep_up()
+
+    def keep_up(self, *, now: bool = False) -> None:
+        """Writes what is new, if it is time to."""
+        if self._wanted is None or self._wanted == self._written or (not now and monotonic() < self._next_at):
+            return
+        self._next_at = monotonic() + NOTE_EVERY_SEC
+        try:
+            self._write(msgspec.json.encode(self._wanted) + b"\n")
+        except OSError as error:
+            self.failure = f"cannot write {shipped_path(self._live)}: {error.strerror}"
+        else:
+            self.failure = None
+            self._written = self._wanted
+
+    def _write(self, text: bytes) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._next)  # of a run that was killed, perhaps another user's
+        fd = os.open(self._next, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, NOTE_MODE)
+        try:
+            os.fchmod(fd, NOTE_MODE)  # whatever the umask is
+            if os.write(fd, text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(self._next, shipped_path(self._live))
+        sync_directory(self._live.parent)
+
+
+class Lock:
+    """Held by the one shipper of a log. Raises RivalError if another one holds it, RefusedError if the directory cannot
+    be written."""
+
+    def __init__(self, live: Path) -> None:
+        path = live.with_name(f".fastlog-ship-{live.name}")
+        try:
+            self._fd = _open_or_make(path)
+        except OSError as error:
+            raise RefusedError(
+                f"cannot write {path}: {error.strerror}; `fastlog ship` keeps its place beside the log, so its user "
+                f"needs to write in {live.parent}"
+            ) from error
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise RivalError(f"another `fastlog ship` ships {live}") from None
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _open_or_make(path: Path) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:  # without O_CREAT: in a sticky directory that is refused for a file of another user
+        return os.open(path, flags)
+    except FileNotFoundError:
+        pass
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_EXCL, LOCK_MODE)
+    except FileExistsError:
+        return os.open(path, flags)

@@ -1,0 +1,398 @@
+"""Archives beyond LOG_BACKUPS that wait to be shipped: which are kept, which go, and what is counted."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+
+import pytest
+
+from fastlog.segments import identity_of, shipped_path
+from fastlog.server import hold, line_counter
+from fastlog.server.logfile import LogFile
+from fastlog.server.storage import Storage
+from tests.helpers.running import until
+
+LOG = "0123456789ab"
+LINE = b"line %04d\n"
+SIZE = len(LINE % 0)
+PER_FILE = 3  # lines
+
+
+class NumberingStorage(Storage):
+    """Gives each file the next segment."""
+
+    segment = 0
+
+    def open(self, path):
+        is_new = not path.exists()
+        fd = super().open(path)
+        if is_new:
+            self.segment += 1
+            os.setxattr(fd, "user.fastlog", f"{LOG}:{self.segment}".encode())
+        return fd
+
+
+class Log:
+    """A log whose lines are numbered, and a note beside it."""
+
+    def __init__(self, directory, storage=None):
+        self.directory = directory
+        self.path = directory / "server.log"
+        self.written = 0
+        self._storage = storage or NumberingStorage()
+        self.file = None
+
+    def start(self, *, backups=1, hold_files=100.0):
+        self.close()
+        file_bytes = PER_FILE * SIZE
+        hold_bytes = int(hold_files * file_bytes)
+        self.file = LogFile(self._storage, self.directory, "server.log", file_bytes, backups, hold_bytes=hold_bytes)
+        self.hold = self.file.hold
+        return self
+
+    def close(self):
+        if self.file:
+            self.file.close()
+            self.file = None
+
+    def write_files(self, count):
+        """So many full files."""
+        for _ in range(count * PER_FILE):
+            self.written += 1
+            assert self.file.append(memoryview(LINE % self.written), durable=False) == SIZE
+        self.settle()
+
+    def settle(self):
+        """Waits until nothing more is to be deleted."""
+        counter = self.hold._counter
+
+        def is_settled():
+            counter.finish(30.0)
+            self.file.tidy()
+            return not counter.bytes_left
+
+        until(is_settled, "an end of deleting")
+
+    def ship(self, segment, line=0, log=LOG, problem=""):
+        """Writes the note as `ship` does: that many lines of the segment, and all before it, are shipped."""
+        next_note = self.directory / "next"
+        note = {"log": log, "segment": segment, "offset": line * SIZE, "problem": problem}
+        next_note.write_text(json.dumps(note) + "\n")
+        next_note.rename(shipped_path(self.path))
+
+    def archives(self):
+        """The archives' paths, the newest first."""
+        found = {path: re.fullmatch(r"server\.log\.(\d+)", path.name) for path in self.directory.iterdir()}
+        return sorted((path for path, match in found.items() if match), key=lambda path: int(path.suffix[1:]))
+
+    def segments(self):
+        """Those of the archives, the newest first, which must be the order of their names."""
+        segments = [identity_of(path).segment for path in self.archives()]
+        assert segments == sorted(segments, reverse=True)
+        return segments
+
+    def lines(self):
+        """The numbers of the lines that are there, the oldest first."""
+        files = [*reversed(self.archives()), self.path]
+        return [int(line.split()[1]) for path in files for line in path.read_bytes().splitlines()]
+
+    def lost(self):
+        """How many lines were counted as deleted before they were shipped."""
+        self.settle()
+        return self.hold.unshipped_lines
+
+
+@pytest.fixture
+def log(tmp_path, closing):
+    return closing(Log(tmp_path))
+
+
+def test_without_a_note_nothing_is_held(log):
+    log.start(backups=2).write_files(6)
+    assert log.segments() == [5, 4]
+    assert log.lost() == 0
+
+
+@pytest.mark.parametrize("backups", [0, 1, 2, 5])
+def test_what_is_not_shipped_is_held(log, backups):
+    log.start(backups=backups)
+    log.ship(1)
+    log.write_files(12)
+    assert log.lines() == list(range(1, 12 * PER_FILE + 1))
+    assert log.segments() == list(range(11, 0, -1))
+    assert log.lost() == 0
+
+
+@pytest.mark.parametrize("backups", [0, 1, 3])
+def test_what_is_shipped_goes_by_log_backups(log, backups):
+    log.start(backups=backups)
+    log.ship(1)
+    log.write_files(8)
+    log.ship(5, line=1)  # of segment 5 something is left
+    log.file.tidy()
+    assert log.segments() == [7, 6, 5]
+    log.ship(8)
+    log.file.tidy()
+    assert log.segments() == [7, 6, 5][:backups]
+    log.write_files(3)
+    assert log.segments() == [10, 9, 8][: max(backups, 3)]
+    assert log.lost() == 0
+
+
+def test_a_file_that_is_shipped_to_its_end_is_not_held(log):
+    log.start(backups=0)
+    log.ship(1, line=PER_FILE)
+    log.write_files(2)
+    assert log.segments() == []
+
+
+@pytest.mark.parametrize(("hold_files", "left"), [(0.0, 0), (0.5, 0), (1.0, 1), (3.0, 3), (3.9, 3), (7.0, 7)])
+def test_beyond_the_hold_what_is_missing_is_counted_to_the_line(log, hold_files, left):
+    log.start(backups=1, hold_files=hold_files)
+    log.ship(1, line=2)
+    log.write_files(20)
+    assert len(log.archives()) == 1 + left
+    missing = set(range(3, log.written + 1)) - set(log.lines())  # two are shipped
+    assert log.lost() == len(missing) > 0
+    assert log.hold.held_files == left
+
+
+def test_the_file_that_is_being_shipped_goes_last(log):
+    """The shipper may have it open, with lines of it under way to the engine."""
+    log.start(backups=1, hold_files=3)
+    log.ship(4, line=1)
+    log.write_files(20)
+    assert log.segments() == [19, 18, 17, 4]
+    log.ship(17)
+    log.write_files(1)
+    assert log.segments() == [20, 19, 18, 17]
+
+
+@pytest.mark.parametrize(
+    ("note", "problem"),
+    [
+        ("{", "Input data was truncated"),
+        ('{"log":"x","segment":1,"offset":0}', "x:1:0 is not a position"),
+        ('{"log":"0123456789ab","segment":-1,"offset":0}', "0123456789ab:-1:0 is not a position"),
+        ('["log"]', "Expected `object`, got `array`"),
+    ],
+)
+def test_a_note_that_cannot_be_read_says_of_nothing_that_it_was_shipped(log, note, problem, capfd):
+    log.start(hold_files=4)
+    shipped_path(log.path).write_text(note)
+    log.write_files(4)
+    assert log.segments() == [3, 2, 1]
+    log.write_files(20)
+    assert log.segments() == [23, 22, 21, 20, 19]  # nobody knows where the shipper is: the oldest go
+    assert problem in log.hold.problem
+    assert log.lost() == 18 * PER_FILE
+    said = [line for line in capfd.readouterr().err.splitlines() if "cannot read" in line]
+    assert len(said) == 1
+    assert "archives are held as if nothing were shipped" in said[0]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path)])
+def test_what_is_no_note_holds_up_nothing(log, make):
+    log.start()
+    make(shipped_path(log.path))
+    log.write_files(4)
+    assert log.segments() == [3, 2, 1]
+    assert log.hold.problem
+
+
+def test_a_note_about_another_log_says_nothing_of_this_one(log):
+    log.start(hold_files=4)
+    log.ship(1000, log="f" * 12)
+    log.write_files(6)
+    assert log.segments() == [5, 4, 3, 2, 1]
+    log.write_files(1)
+    assert log.segments() == [6, 5, 4, 3, 2]
+    assert log.lost() == PER_FILE
+
+
+def test_when_the_note_is_removed_the_hold_ends(log):
+    log.start(backups=2)
+    log.ship(1)
+    log.write_files(9)
+    assert len(log.archives()) == 8
+    shipped_path(log.path).unlink()
+    log.file.tidy()
+    assert log.segments() == [8, 7]
+    assert log.lost() == 0  # nobody wants them any more
+    assert not log.hold.is_shipped
+
+
+def test_archives_without_an_identity_are_not_held(log):
+    log.start()
+    log.ship(1)
+    log.write_files(2)
+    for path in [*log.archives(), log.path]:
+        os.removexattr(path, "user.fastlog")
+    log.write_files(2)
+    assert [path.name for path in log.archives()] == ["server.log.1"]
+
+
+def test_archives_of_another_log_are_neither_held_nor_touched(log):
+    log.start()
+    log.ship(1)
+    log.write_files(3)
+    other = log.directory / "server.log.40"
+    other.write_bytes(LINE % 0)
+    os.setxattr(other, "user.fastlog", b"%s:7" % (b"f" * 12))
+    log.ship(100)
+    log.file.tidy()
+    assert [path.name for path in log.archives()] == ["server.log.1", "server.log.40"]
+
+
+def test_the_start_holds_and_removes_as_a_rotation_does(log):
+    log.start(hold_files=20)
+    log.ship(1)
+    log.write_files(12)
+    log.ship(4)
+    log.start(hold_files=5)
+    assert log.segments() == [11, 10, 9, 8, 7, 4]
+    assert log.lost() == 2 * PER_FILE
+    log.close()
+    shipped_path(log.path).unlink()
+    log.start()
+    assert log.segments() == [11]
+
+
+def test_a_rotation_moves_few_files_however_many_are_held(log, monkeypatch):
+    renames = []
+    rename = Storage.rename
+    monkeypatch.setattr(Storage, "rename", lambda self, *paths: (renames.append(paths), rename(self, *paths)))
+    log.start(hold_files=1000)
+    log.ship(1)
+    log.write_files(201)
+    assert log.segments() == list(range(200, 0, -1))
+    assert len(renames) < 200 * 5
+    assert max(int(path.suffix[1:]) for path in log.archives()) < 2 * 201
+
+
+def test_more_files_than_a_rotation_can_look_at_are_not_held(log, monkeypatch):
+    monkeypatch.setattr(hold, "HELD_MAX", 6)
+    log.start(hold_files=1000)
+    log.ship(1)
+    log.write_files(20)
+    assert len(log.archives()) == 7
+    assert log.lost() == log.written - len(log.lines())
+
+
+def test_files_that_a_user_removed_are_neither_missed_nor_counted(log):
+    log.start(hold_files=3)
+    log.ship(1)
+    log.write_files(5)
+    for path in log.archives()[1:3]:
+        path.unlink()
+    log.write_files(2)
+    assert log.segments() == [6, 5, 4, 1]
+    assert log.lost() == 0
+
+
+def test_lines_of_a_file_that_was_set_aside_count_as_far_as_they_are_durable(log):
+    log.start(backups=0, hold_files=0.0)
+    os.setxattr(log.path, "user.fastlog.durable", b"%d" % (2 * SIZE))
+    log.ship(1, line=1)
+    log.write_files(2)
+    assert log.lost() == 1
+
+
+def test_files_set_aside_stay_however_full_the_hold_is(log):
+    log.start(hold_files=1)
+    log.ship(1)
+    log.write_files(1)
+    log.file.replace([bytearray(LINE % 0)], lambda error: None)
+    log.write_files(8)
+    assert (log.directory / "server.log.distrusted.1").exists()
+
+
+def test_no_more_are_deleted_than_can_be_counted_in_time(log, monkeypatch):
+    log.start(hold_files=1)
+    log.ship(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(line_counter.LineCounter, "resume", lambda self: None)  # the disk hangs
+        patch.setattr(log, "settle", lambda: None)
+        log.write_files(40)
+        assert len(log.archives()) == 39 - line_counter.WAITING_MAX
+        assert log.hold.unshipped_lines == 0
+    log.settle()
+    assert len(log.archives()) == 2
+    assert log.lost() == log.written - len(log.lines())
+
+
+def test_the_end_waits_for_the_count(log):
+    log.start(hold_files=1)
+    log.ship(1)
+    log.write_files(9)
+    log.close()
+    assert log.hold.uncounted_bytes == 0
+    assert log.hold.unshipped_lines == log.written - len(log.lines())
+
+
+class FailingStorage(NumberingStorage):
+    """Fails with every rename or unlink from a number on, so many times."""
+
+    first, times, count = 0, 0, 0
+
+    def _check(self):
+        self.count += 1
+        if self.first <= self.count < self.first + self.times:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def rename(self, old, new):
+        self._check()
+        super().rename(old, new)
+
+    def unlink(self, path):
+        if path.exists():
+            self._check()
+        super().unlink(path)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+@pytest.mark.parametrize("backups", [0, 1, 3])
+def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, backups, times):
+    for first in range(1, 40):
+        directory = tmp_path / str(first)
+        directory.mkdir()
+        storage = FailingStorage()
+        log = closing(Log(directory, storage)).start(backups=backups, hold_files=3)
+        log.ship(1)
+        storage.first, storage.times, storage.count = first, times, 0
+        for _ in range(12):
+            log.write_files(1)
+            if not log.file.has_name():  # as the writer does within a second
+                with contextlib.suppress(OSError):
+                    log.file.reopen()
+        storage.times = 0
+        log.write_files(2)
+        log.file.tidy()
+        log.segments()  # in order
+        lines = log.lines()
+        assert len(lines) == len(set(lines))
+        assert log.lost() == log.written - len(lines), first
+        log.close()
+
+
+def test_a_removal_that_fails_is_said_once_and_tried_again(log, monkeypatch, capfd):
+    log.start(hold_files=1)
+    log.ship(1)
+    unlink = log._storage.unlink
+
+    def fail(path):
+        if path.suffix != ".new":
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path)
+
+    monkeypatch.setattr(log._storage, "unlink", fail)
+    log.write_files(8)
+    assert log.segments() == list(range(7, 0, -1))
+    said = capfd.readouterr().err
+    assert said.count("cannot remove") == 1
+    monkeypatch.undo()
+    log.file.tidy()
+    assert log.segments() == [7, 1]
+    assert log.lost() == 5 * PER_FILE
