@@ -11,7 +11,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 TESTS = {
     name
     for path in (ROOT / "tests").rglob("test_*.py")
-    for name in re.findall(r"^ *def (test_\w+)\(", path.read_text(), re.MULTILINE)
+    for name in re.findall(r"^ *def\s(test_\w+)\(", path.read_text(), re.MULTILINE)
 }
 
 
