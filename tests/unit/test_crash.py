@@ -47,9 +47,11 @@ def memory_directory(tmp_path):
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def record(directory: Path, backups: int = 50) -> tuple[list[tuple], list[bytes]]:
+def record(
+    directory: Path, backups: int = 50, storage: RecordingStorage | None = None
+) -> tuple[list[tuple], list[bytes]]:
     """The operations of a run, with `("ack", n)` among them where an ACK left; and what was sent."""
-    storage = RecordingStorage()
+    storage = storage or RecordingStorage()
     harness = Harness(directory, storage, limit=220, backups=backups)
 
     def note_acks():
