@@ -347,13 +347,18 @@ def test_after_every_power_cut_each_file_has_an_identity_of_its_own(tmp_path, me
     assert check_identities(operations, memory_directory, backups) > 50
 
 
-def record_a_cut(directory: Path) -> list[tuple]:
+def record_a_cut(directory: Path, *, is_killed: bool) -> list[tuple]:
+    """Another program cuts the file. `is_killed`: the server ends before the sync after that, and starts again."""
     storage = RecordingStorage()
     harness = Harness(directory, storage)
     harness.send(error(1))
     storage.finish()
     os.truncate(harness.log.path, 0)
     storage.note("truncate", storage.number(harness.log.path.stat().st_ino), 0)
+    if is_killed:
+        harness.send(info(1))
+        harness.kill()
+        harness = Harness(directory, storage)
     harness.send(error(2))
     storage.finish()
     for n in harness.read_acks():
@@ -370,12 +375,16 @@ def check_cut(operations: list[tuple]) -> None:
     assert disk.acked == {2}
     for state in disk.states_of_attributes():
         [(number, values)] = state.values()
-        assert disk.content(number) == stored(error(2))
+        assert disk.content(number).endswith(stored(error(2)))
         assert values[ATTRIBUTE].endswith(":2"), "a number stands for other content than before"
 
 
+def test_a_number_that_a_killed_server_set_is_durable_before_an_ack(tmp_path):
+    check_cut(record_a_cut(tmp_path, is_killed=True))
+
+
 def test_a_number_is_not_given_back_to_a_file_that_was_cut(tmp_path):
-    operations = record_a_cut(tmp_path)
+    operations = record_a_cut(tmp_path, is_killed=False)
     check_cut(operations)
     last = max(at for at, operation in enumerate(operations) if operation[0] == "synced")
     with pytest.raises(AssertionError):

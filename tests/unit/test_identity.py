@@ -381,6 +381,18 @@ def test_a_file_set_aside_says_how_much_of_it_is_durable(tmp_path):
     assert durable_size_of(tmp_path / "server.log") is None
 
 
+def test_lines_that_came_during_a_sync_are_not_durable(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    harness.send(error(1))
+    harness.send(info(2))
+    harness.storage.end_one()
+    harness.storage.write_failure = EIO
+    harness.send(info(3))
+    harness.storage.finish()
+    harness.close()
+    assert durable_size_of(tmp_path / "server.log.distrusted.1") == len(error(1)) + 1
+
+
 def test_what_a_start_has_synced_is_durable(tmp_path):
     make(tmp_path / "server.log", 3)
     harness = Harness(tmp_path, PatientStorage())
