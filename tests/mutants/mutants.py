@@ -437,7 +437,7 @@ MUTANTS = [
     ),
     *_of(
         "identities.py",
-        "tests/unit/test_identity.py tests/unit/test_crash.py tests/unit/test_model.py tests/server/test_identities.py",
+        "tests/unit/test_identity.py tests/unit/test_crash.py tests/server/test_identities.py",
         (
             "a number is given twice",
             "Identity(self._log, self._highest + 1)",

@@ -339,8 +339,10 @@ def test_a_new_file_of_another_program_has_the_next_number(tmp_path, start):
 def test_an_archive_or_a_copy_put_in_the_live_ones_place_keeps_its_number_and_gets_no_more_lines(
     tmp_path, start, said, is_copy
 ):
-    log = start(limit=5)
-    write(log, 2 * LINE)
+    log = start()
+    write(log)
+    log.rotate()
+    write(log)
     other = tmp_path / "other"
     if is_copy:
         subprocess.run(["cp", "-a", log.path, other], check=True)
