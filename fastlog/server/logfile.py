@@ -137,7 +137,6 @@ class LogFile:
             raise
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
-            self._names.remove_surplus()
             # Bytes of unfinished lines, which were removed.
             self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
             if not self._live.is_at(self.path):  # a repaired file took its place
@@ -145,6 +144,7 @@ class LogFile:
                 self._live.close()
                 self._live = repaired
             may_grow = self.identities.take_stock(self._live)  # before anything is written to it
+            self._names.remove_surplus()  # which is known by the identities
             with contextlib.suppress(OSError):  # the first append tries again
                 self._live.adopt()
             if not may_grow:
@@ -369,6 +369,7 @@ class LogFile:
         errors: list[OSError | None] = []
         self.replace([], errors.append)
         self._storage.finish()
+        self._new_name = True  # the next sync covers it, whatever became of that one
         if errors[0]:
             say(f"cannot set {self.path} aside, which has failed: {errors[0].strerror}")
 
