@@ -140,8 +140,7 @@ class Shipper:
     def finish(self) -> None:
         """At the end: writes the note, closes the file, and says what was done."""
         if self.position.log:
-            self._tell()
-            self._note.keep_up(now=True)
+            self._tell(at_end=True)
         if self._reader:
             self._at = self.position
             self._reader.file.close()
@@ -152,7 +151,7 @@ class Shipper:
         reader = self._reader
         if reader is None:
             return self._open_next()
-        if not self._watch.has_changed():
+        if not self._watch.has_changed(reader.file):
             return False
         file, is_complete = reader.file, False
         try:
@@ -279,15 +278,17 @@ class Shipper:
             self._problems.end("file", "shipping goes on with the next file")
             reader.file.close()
 
-    def _tell(self) -> None:
+    def _tell(self, *, at_end: bool = False) -> None:
+        if self._problems.is_reminder_due():
+            with contextlib.suppress(OSError):
+                say(f"{self._files.now().lag(self.position):,} bytes of the log wait: {self.problem}")
+        self._note.tell(self.position, self.acknowledged, self._problems.text_without("note"))
+        if at_end:
+            self._note.keep_up(now=True)
         if self._note.failure:
             self._problems.begin("note", self._note.failure)
         else:
             self._problems.end("note", "the note of what is shipped can be written again")
-        if self._problems.is_reminder_due():
-            with contextlib.suppress(OSError):
-                say(f"{self._files.now().lag(self.position):,} bytes of the log wait: {self.problem}")
-        self._note.tell(self.position, self.acknowledged, self._problems.text)
 
 
 def read_note(live: Path) -> Shipped | None:

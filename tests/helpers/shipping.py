@@ -74,6 +74,8 @@ def shipper_of(live: Path, sink: Recorder, **options) -> Shipper:
 def ship_all(live: Path, sink: Recorder, **options) -> Shipper:
     """Ships what is there, and ends."""
     shipper = shipper_of(live, sink, **options)
-    shipper.run(once=True)
-    shipper.finish()
+    try:
+        shipper.run(once=True)
+    finally:
+        shipper.finish()
     return shipper
