@@ -14,5 +14,6 @@
 - `nats_report.py`: what `--check` prints of it
 - `nats_link.py`: the connection, with nats-py in a thread of its own
 - `nats_address.py`: servers, user and stream from the settings
+- `bulk.py`, `http_link.py`: Elasticsearch and others that take `_bulk`; one connection to an HTTP server
 - `documents.py`, `_documents.pyx`: lines as documents of `_bulk`
 """
