@@ -10,7 +10,7 @@ from fastlog.segments import DURABLE_ATTRIBUTE, Position, Shipped, read_shipped,
 from fastlog.ship import delivery, shipper
 from fastlog.ship import files as ship_files
 from fastlog.ship.sink import RefusedError, RivalError, TooLargeError, UnavailableError, WentBackError
-from tests.helpers.shipping import LOG, Recorder, make_segment, set_identity, ship_all, shipper_of
+from tests.helpers.shipping import LOG, Recorder, kill, make_segment, set_identity, ship_all, shipper_of
 
 LINE_BYTES = len(b'{"number":000}\n')
 
@@ -712,8 +712,7 @@ def test_a_shipper_killed_anywhere_continues_at_the_engine_s_last_line(live, beg
             catch_up(made)
         except KeyboardInterrupt:
             pass
-        if made._reader:
-            made._reader.file.close()
+        kill(made)
         if lost_note:
             shipped_path(live).unlink()
         again = Recorder(sink.position)
