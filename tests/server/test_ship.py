@@ -59,7 +59,7 @@ class Ship:
         until(shipped_path(self.live).exists, "the note")
 
     def wait_for_end_of_log(self) -> None:
-        until(lambda: self.note() and self.note().offset == self.live.stat().st_size, "the end of the log")
+        until(lambda: self.note() and self.note().offset == self.live.stat().st_size > 0, "the end of the log")
 
     def note(self):
         return read_shipped(self.live)
