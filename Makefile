@@ -105,10 +105,10 @@ docker-clean:  ## remove the containers and images; the volumes with the logs an
 
 ##@ To work on it
 
-test: $(VENV)/dev  ## the whole test suite; about eight minutes on two cores
+test: $(VENV)/dev  ## the whole test suite; about five minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest alone
+test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
 	$(PYTHON) tests/pythons.py
 
 docker-test:  ## the whole test suite in a container
