@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastlog.commands.terminal import visible
-from fastlog.stats import Stats
+from fastlog.stats import ShipStats, Stats
 
 HISTORY_COLUMNS = 50  # seconds of the rate's history shown; with their scale they fit in 80 columns
 BAR_COLUMNS = 30
@@ -94,6 +94,8 @@ def _losses(stats: Stats) -> Text:
     text.append(f" ({reasons})" if reasons else "", LOSS)
     if losses.filtered:
         text.append("  ").append(_loss("filtered", losses.filtered))
+    if losses.unshipped:
+        text.append("  ").append(_loss("deleted before they were shipped", losses.unshipped))
     if stats.throttled:
         hosts = (f"{visible(host.address)} {host.rejected + host.filtered:,}" for host in stats.throttled)
         text.append("\nover RATE_LIMIT: ", "dim").append(", ".join(hosts), LOSS)
@@ -130,7 +132,14 @@ def _figures(stats: Stats) -> Table:
         "log file",
         f"{_bytes(disk.log_bytes)}, {share:.0f} % of its limit, {disk.rotations:,} rotations; {free} free",
     )
+    if stats.ship is not None:
+        table.add_row("shipping", _shipping(stats.ship))
     return table
+
+
+def _shipping(ship: ShipStats) -> str:
+    rest = f"{_bytes(ship.lag_bytes)} to ship, the oldest {duration(ship.lag_seconds)} old"
+    return (rest if ship.lag_bytes else "all is shipped") + (f"; {visible(ship.problem)}" if ship.problem else "")
 
 
 def _senders(stats: Stats) -> Table:

@@ -11,11 +11,9 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from fastlog.segments import Identity, Position, durable_size_of, identity_of
+from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_of_log
 
 ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")  # longer numbers are dates: other programs name archives so
-# A file that is not finished, the note of `ship`, and what other programs compress. A copy may have kept the identity.
-NOT_READ = re.compile(r".*\.(?:new|torn|repaired|shipped|gz|bz2|xz|zst|lz4|Z|zip)", re.DOTALL)
 
 
 class Archive(NamedTuple):
@@ -54,7 +52,7 @@ class Archives:
         with os.scandir(self._path.parent) as entries:
             for entry in entries:
                 name = entry.name
-                if not name.startswith(begin) or name[len(begin) : len(begin) + 1] not in (".", "-"):
+                if name == begin or not is_of_log(begin, name):
                     continue
                 archive = known.get(name)
                 if archive is None or archive.inode != entry.inode():
@@ -85,8 +83,6 @@ class Archives:
             self.live = identity_of(self._path) or self.live
 
     def _look_at(self, entry: os.DirEntry[str]) -> Archive | None:
-        if NOT_READ.fullmatch(entry.name):
-            return None
         ending = entry.name[len(self._path.name) + 1 :]
         return _archive(entry.path, int(ending) if ARCHIVE_NUMBER.fullmatch(ending) else 0)
 

@@ -12,7 +12,8 @@ from fastlog.server.archives import Archive
 from fastlog.server.logfile import LogFile
 from fastlog.stats import ShipStats
 
-SAMPLES_MAX = 4096  # an hour; of what is older, every second one is kept, again and again
+SAMPLES_MAX = 4096  # an hour, and then days: the older they are, the fewer are kept
+PRECISION = 0.002  # of the age, so far apart are those kept of a longer time: a minute after eight hours
 
 
 class Sample(NamedTuple):
@@ -31,7 +32,7 @@ class ShipLag:
 
     def tick(self, now: float) -> None:
         """Notes where the log ends. To be called once a second, and before the figures are read."""
-        live = self._hold.archives.live if self._hold and self._hold.is_shipped else None
+        live = self._log.identity if self._hold and self._hold.is_shipped else None
         if live is None:
             self._samples.clear()
             return
@@ -39,15 +40,14 @@ class ShipLag:
         if not samples or samples[-1][:2] != sample[:2]:
             samples.append(sample)
         if len(samples) > SAMPLES_MAX:
-            older = [samples.popleft() for _ in range(SAMPLES_MAX // 2)]
-            samples.extendleft(reversed(older[::2]))
+            self._thin_out(now)
 
     def stats(self, now: float) -> ShipStats | None:
         """The figures; None: nobody ships."""
-        hold = self._hold
-        if hold is None or not hold.is_shipped or hold.archives.live is None:
+        hold, live = self._hold, self._log.identity
+        if hold is None or not hold.is_shipped or live is None:
             return None
-        live, note = hold.archives.live, hold.note
+        note = hold.note
         position = note.position if note and note.log == live.log else None
         files = [*hold.found, Archive(live, 0, str(self._log.path), 0, self._log.size, time.time())]
         rests = [(file, file.unshipped_from(position)) for file in files]
@@ -63,6 +63,16 @@ class ShipLag:
             segment=position.segment if position else files[0].identity.segment,
             problem=hold.problem,
         )
+
+    def _thin_out(self, now: float) -> None:
+        precision = PRECISION
+        while len(self._samples) > SAMPLES_MAX // 4 * 3:
+            kept: deque[Sample] = deque()
+            for sample in self._samples:
+                if not kept or sample.at - kept[-1].at >= (now - sample.at) * precision:
+                    kept.append(sample)
+            self._samples = kept
+            precision *= 2
 
     def _age(self, file: Archive, start: int, before: Archive | None, now: float) -> float:
         """How old the line is that begins there; `before`: the file before that one."""

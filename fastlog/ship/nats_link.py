@@ -275,10 +275,12 @@ class _DaemonThreads(ThreadPoolExecutor):
 
 async def _end(client: _Client) -> None:
     """Ends a connection, also one to a host that takes nothing any more."""
-    with contextlib.suppress(Exception):  # it is at its end, and nobody can do anything about how
-        async with asyncio.timeout(CLOSE_SEC):
-            await client.close()
-    writer = getattr(client._transport, "_io_writer", None)  # nats-py has no other way to give up what is unsent
+    if client.is_connected:
+        with contextlib.suppress(Exception):  # it is at its end, and nobody can do anything about how
+            async with asyncio.timeout(CLOSE_SEC):
+                await client.close()
+    # nats-py cannot give up what is unsent, and does not end a connection that it could not greet.
+    writer = getattr(client._transport, "_io_writer", None)
     if writer is not None:
         writer.transport.abort()
 

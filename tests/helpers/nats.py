@@ -16,9 +16,11 @@ import sys
 import threading
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import nats
 import pytest
+from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from fastlog.config import Settings
@@ -123,6 +125,11 @@ class NatsServer:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def pause(self) -> None:
+        """It does nothing any more when this returns, until SIGCONT."""
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
     def kill(self) -> None:
         """As the kernel would: without a chance to write anything."""
         self.process.kill()
@@ -161,6 +168,10 @@ class NatsServer:
         answer = self.ask(f"STREAM.CREATE.{name}", {**STREAM_CONFIG, **config})
         assert "error" not in answer, answer
         return answer
+
+    def edit_stream(self, **config: object) -> None:
+        answer = self.ask(f"STREAM.UPDATE.{STREAM}", {**STREAM_CONFIG, **config})
+        assert "error" not in answer, answer
 
     def info(self, stream: str = STREAM) -> dict:
         return self.ask(f"STREAM.INFO.{stream}")
@@ -224,11 +235,20 @@ class NatsCluster:
             server.close()
 
 
+async def _connect(url: str) -> Client:
+    """Names and passwords in the URL are percent-encoded, which nats-py does not know."""
+    scheme, _, place = url.partition("://")
+    who, _, host = place.rpartition("@")
+    user, colon, password = (unquote(part) for part in who.partition(":"))
+    login = {"user": user, "password": password} if colon else {"token": user} if user else {}
+    return await nats.connect(f"{scheme}://{host}", allow_reconnect=False, **login)
+
+
 def ask(url: str, subject: str, question: dict | None = None) -> dict:
     """Asks the API of JetStream. No answer is an error, too."""
 
     async def run() -> dict:
-        client = await nats.connect(url, allow_reconnect=False)
+        client = await _connect(url)
         try:
             answer = await client.request(f"$JS.API.{subject}", json.dumps(question or {}).encode(), timeout=2)
             return json.loads(answer.data)
@@ -244,7 +264,7 @@ def publish(url: str, subject: str, data: bytes, headers: dict[str, str] | None 
     """As any other program would."""
 
     async def run() -> dict:
-        client = await nats.connect(url, allow_reconnect=False)
+        client = await _connect(url)
         try:
             return json.loads((await client.request(subject, data, timeout=PATIENCE_SEC, headers=headers)).data)
         finally:
@@ -257,7 +277,7 @@ def read_stream(url: str, stream: str = STREAM) -> list[Stored]:
     """All that is in a stream, in its order."""
 
     async def run() -> list[Stored]:
-        client = await nats.connect(url, allow_reconnect=False)
+        client = await _connect(url)
         try:
             context = client.jetstream(timeout=PATIENCE_SEC)
             count = (await context.stream_info(stream)).state.messages

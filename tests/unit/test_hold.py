@@ -14,24 +14,10 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.running import until
 
-LOG = "0123456789ab"
+OTHER_LOG = "f" * 12
 LINE = b"line %04d\n"
 SIZE = len(LINE % 0)
 PER_FILE = 3  # lines
-
-
-class NumberingStorage(Storage):
-    """Gives each file the next segment."""
-
-    segment = 0
-
-    def open(self, path):
-        is_new = not path.exists()
-        fd = super().open(path)
-        if is_new:
-            self.segment += 1
-            os.setxattr(fd, "user.fastlog", f"{LOG}:{self.segment}".encode())
-        return fd
 
 
 class Log:
@@ -41,7 +27,7 @@ class Log:
         self.directory = directory
         self.path = directory / "server.log"
         self.written = 0
-        self._storage = storage or NumberingStorage()
+        self._storage = storage or Storage()
         self.file = None
 
     def start(self, *, backups=1, hold_files=100.0):
@@ -75,10 +61,10 @@ class Log:
 
         until(is_settled, "an end of deleting")
 
-    def ship(self, segment, line=0, log=LOG, problem=""):
+    def ship(self, segment, line=0, log=None, problem=""):
         """Writes the note as `ship` does: that many lines of the segment, and all before it, are shipped."""
         next_note = self.directory / "next"
-        note = {"log": log, "segment": segment, "offset": line * SIZE, "problem": problem}
+        note = {"log": log or self.file.identity.log, "segment": segment, "offset": line * SIZE, "problem": problem}
         next_note.write_text(json.dumps(note) + "\n")
         next_note.rename(shipped_path(self.path))
 
@@ -204,7 +190,7 @@ def test_what_is_no_note_holds_up_nothing(log, make):
 
 def test_a_note_about_another_log_says_nothing_of_this_one(log):
     log.start(hold_files=4)
-    log.ship(1000, log="f" * 12)
+    log.ship(1000, log=OTHER_LOG)
     log.write_files(6)
     assert log.segments() == [5, 4, 3, 2, 1]
     log.write_files(1)
@@ -240,7 +226,7 @@ def test_archives_of_another_log_are_neither_held_nor_touched(log):
     log.write_files(3)
     other = log.directory / "server.log.40"
     other.write_bytes(LINE % 0)
-    os.setxattr(other, "user.fastlog", b"%s:7" % (b"f" * 12))
+    os.setxattr(other, "user.fastlog", f"{OTHER_LOG}:7".encode())
     log.ship(100)
     log.file.tidy()
     assert [path.name for path in log.archives()] == ["server.log.1", "server.log.40"]
@@ -332,10 +318,12 @@ def test_the_end_waits_for_the_count(log):
     assert log.hold.unshipped_lines == log.written - len(log.lines())
 
 
-class FailingStorage(NumberingStorage):
+class FailingStorage(Storage):
     """Fails with every rename or unlink from a number on, so many times."""
 
-    first, times, count = 0, 0, 0
+    def __init__(self):
+        super().__init__()
+        self.first = self.times = self.count = 0
 
     def _check(self):
         self.count += 1

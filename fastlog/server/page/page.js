@@ -261,6 +261,17 @@ function showDisk(disk) {
   setFigure(byId("free"), free, () => (total === null ? bytes(free) : `${bytes(free)} of ${bytes(total)}`));
 }
 
+// Where nobody ships the log, nothing is said of it.
+function showShipping({ ship, losses }) {
+  const shown = ship !== null || asNumber(losses.unshipped) > 0;
+  for (const element of document.querySelectorAll(".shipping")) element.hidden = !shown;
+  const lag = asNumber(ship?.lag_bytes);
+  setFigure(byId("ship-lag"), lag, () => (lag > 0 ? `${bytes(lag)}, ${duration(ship.lag_seconds)} old` : "nothing"));
+  const problem = asText(ship?.problem ?? "");
+  setText(byId("ship-problem"), ship === null ? "nobody ships" : visible(problem) || "working");
+  byId("ship-problem").classList.toggle("warned", problem !== "");
+}
+
 function showReceiveBuffer({ wanted, granted }) {
   byId("granted").classList.toggle("warned", asNumber(granted) < asNumber(wanted));
 }
@@ -685,6 +696,7 @@ function show(stats) {
   showHealth(stats.health);
   showLevels(stats.level_distribution);
   showDisk(stats.disk);
+  showShipping(stats);
   showReceiveBuffer(stats.receive_buffer);
   showListeners(stats.listeners);
   showErrors(stats.recent_errors, asNumber(stats.priority_entries));
