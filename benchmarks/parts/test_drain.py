@@ -86,10 +86,9 @@ def flood(measure, sockets, tmp_path, datagrams, admission, notes_allowed):
             if status == DRAINED:
                 break
 
-    rounds = 30
-    measure(take, count=len(datagrams), rounds=rounds, unit="reject", sample=datagrams, setup=allow_and_fill)
+    measure(take, count=len(datagrams), rounds=30, unit="reject", sample=datagrams, setup=allow_and_fill)
     rejects.close()
-    assert sum(intake.rejects.counts.values()) == len(datagrams) * (rounds + 1)
+    assert sum(intake.rejects.counts.values()) == len(datagrams) * (measure.rounds + 1)
     assert intake.lines.entries == 0
     return intake
 

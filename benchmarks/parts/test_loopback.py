@@ -53,14 +53,13 @@ def test_error_to_its_ack(measure, server, client, errors, in_a_row):
     ack, sequence = rounds_of(measure, client, errors, [], in_a_row)
     assert ack == b'{"ack":true,"sequence":%s}' % sequence
     server.stop()
-    assert server.stored() == in_a_row + 1
+    assert server.stored() == measure.rounds + 1
 
 
 def test_entries_until_they_are_in_the_file(measure, benchmark, server, client, corpus, errors):
     used = kernel.cpu_ns(server.pid)
-    rounds = 20
-    rounds_of(measure, client, errors, corpus[: COUNT - 1], rounds)
-    sent = COUNT * (rounds + 1)
+    rounds_of(measure, client, errors, corpus[: COUNT - 1], 20)
+    sent = COUNT * (measure.rounds + 1)
     benchmark.extra_info["server's CPU"] = (kernel.cpu_ns(server.pid) - used) / sent
     drops = server.socket.drops
     server.stop()

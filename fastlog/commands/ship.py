@@ -11,10 +11,9 @@ from fastlog.early import ENDING_SIGNALS, IGNORED_SIGNALS
 from fastlog.errors import ConfigError, FastlogError, messages, say
 from fastlog.ship.engine import engine_remembers, make_sink
 from fastlog.ship.files import LogFiles
-from fastlog.ship.note import Lock
 from fastlog.ship.place import place_for
 from fastlog.ship.refused import RefusedFile
-from fastlog.ship.shipper import Shipper, end_of, lag_after, read_note
+from fastlog.ship.shipper import Shipper, read_note
 from fastlog.ship.sink import UnavailableError
 
 BYTES_PER_MB = 1_000_000
@@ -59,7 +58,6 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
     refused = _refused_file(settings, live)
-    lock = Lock(live)
     sink = make_sink(settings, refused, create=options.create)
     shipper = Shipper(
         LogFiles(live),
@@ -77,7 +75,6 @@ def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
     finally:
         shipper.finish()
         sink.close()
-        lock.close()
     return EXIT_HINDERED if shipper.problem else 0
 
 
@@ -88,7 +85,7 @@ def _check(options: argparse.Namespace, settings: Settings, live: Path) -> int:
         listing = LogFiles(live).now_or_refuse()
         note = read_note(live)
         rows = [("log", f"{live} ({listing.log or 'there is none'})")]
-        rows += [("newest line ends before", str(end_of(listing)))] if listing.log else []
+        rows += [("newest line ends before", str(listing.end()))] if listing.log else []
         rows += [("shipped up to", str(note.position))] if note else []
         rows += [("problem", note.problem)] if note and note.problem else []
         _print(rows)
@@ -96,7 +93,7 @@ def _check(options: argparse.Namespace, settings: Settings, live: Path) -> int:
         _print(sink.report())
         if listing.log:
             place = place_for(engine, note, listing, engine_remembers(settings), options.from_start)
-            _print([("goes on at", str(place)), ("lag", f"{lag_after(place, listing):,} bytes")])
+            _print([("goes on at", str(place)), ("lag", f"{listing.lag(place):,} bytes")])
     except UnavailableError as error:
         say(str(error))
         return EXIT_HINDERED

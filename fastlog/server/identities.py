@@ -4,19 +4,22 @@ Rules: no two files of a log share a number, only the file with the highest one 
 other content than before, so that a position in the log means the same lines for ever. A file keeps its number under
 whatever name. One that another program cut has other content from then on, and gets the next number.
 
-A file that has lost its number gets it back if that can be told: archives are numbered without gaps, so the number
-that is missing between its neighbours is its own. Copies that another program made before it cut the live file
-(logrotate's `copytruncate`) get the number that the live file had, and hold the lines that it had.
+A file that has lost its number gets it back if that can be told: files are numbered without gaps, so the number that
+is missing between its neighbours is its own. The copy that another program made before it cut the live file
+(logrotate's `copytruncate`) gets the number that the live file had, since it has what the live file had.
 
-Nothing here syncs. A number that a power cut takes away has not been used, since `fastlog ship` syncs a file before it
-ships any of it. Where there are no attributes, files have no identities, and the server runs all the same.
+Nothing here syncs. A number that a power cut takes away has not been used, since `fastlog ship` syncs a file, and notes
+its number beside the log, before it ships any of it. Where there are no attributes, files have no identities, and the
+server runs all the same.
 """
 
+import contextlib
 import heapq
 import os
 import stat
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple, TypeGuard
 
 from fastlog.errors import say
 from fastlog.segments import ATTRIBUTE, Identity, Shipped, identity_of, is_of_log, new_log, read_shipped
@@ -24,89 +27,104 @@ from fastlog.server.found_files import Found, find, opened
 from fastlog.server.linesfile import LinesFile
 from fastlog.server.storage import Storage
 
+COPY_NS = 60 * 10**9  # from the end of a copy to the cut: a moment
+
 
 class Identities:
-    """Those of one log. Nothing raises: what cannot be read or set is said once, and `failure` is why the last file
-    got none."""
+    """Those of one log. Nothing raises; `failure` is why the newest file got none, and is said once."""
 
     def __init__(self, storage: Storage, live: Path) -> None:
         self.failure: str | None = None
         self._storage = storage
         self._live = live
-        self._log = ""  # none known yet
-        self._highest = 0  # segment of a file that is or was part of the log
+        self._log = ""  # not known yet
+        self._highest = 0  # segment of a file that is or was live
         self._said = False
+        self._left_out = False  # the newest file got none, and may get its own when another one does
 
     def take_stock(self, live: LinesFile) -> bool:
         """At the start: reads the numbers of all files, and gives one to each file without, the live one included.
 
-        Returns whether the live file may grow: it may not if another one has a higher number.
+        Returns whether the live file may grow: it may not if another one has a higher number, or it was cut and has
+        its old one.
         """
         live.identity = _identity_of(live.fd)
-        others = self._numbered(live)
-        note = self._note()
-        self._log = _log_of(live.identity, others)
-        for identity in others.values():
-            self._see(identity)
+        others, note = self._others(live), self._note()
+        self._log = self._log_of(live, others, note) or new_log()
+        segments = [identity.segment for identity in (live.identity, *others.values()) if self._is_own(identity)]
         if note and note.log == self._log:
-            self._highest = max(self._highest, note.segment)
-        if live.identity and self._was_cut(live, others, note):
-            self._see(live.identity)
-            self.give_anew(live)
-            return True
+            segments.append(note.segment)
+        self._highest = max(segments, default=0)
+        may_grow = True
         if live.identity is None:
             self._number_newer(others)
             self.give(live)
-        if live.identity is None:
-            return True
-        is_newest = live.identity.segment >= self._highest
-        self.took(live)
-        self._number_older(live, live.identity.segment)
-        return is_newest
+            self.took(live)
+        elif self._was_cut(live, others, note):
+            may_grow = self.give_anew(live)
+        else:
+            may_grow = live.identity.segment == self._highest
+            self._confirm(live, live.identity)
+        self._number_older(live)
+        return may_grow
 
     def give(self, file: LinesFile) -> None:
         """Gives the file the next number, which counts as used when the file `took` it. Its lines come after this."""
-        identity = Identity(self._log or new_log(), self._highest + 1)
-        file.identity = identity if self._set(file.fd, identity) else None
-
-    def took(self, file: LinesFile) -> None:
-        """The file is the live one from now on."""
-        if file.identity:
-            self._log = file.identity.log
-            self._see(file.identity)
-
-    def give_anew(self, live: LinesFile) -> None:
-        """The live file was cut: the next number is for what comes now. A copy of what it held gets the old one."""
-        if self._log:
-            self._number_older(live, self._highest + 1)
-        self.give(live)
-        self.took(live)
-
-    def recognize(self, file: LinesFile) -> None:
-        """A file that has the log's name now, and another program made: it keeps its number, or gets the next one."""
-        file.identity = _identity_of(file.fd)
-        if file.identity is None or file.identity.log != self._log:
-            self.give(file)
-
-    def is_next(self, file: LinesFile) -> bool:
-        """Whether a file that was not live before may grow: its number is higher than all others, or there are none."""
-        return file.identity is None or file.identity.segment > self._highest
-
-    def _see(self, identity: Identity) -> None:
-        if identity.log == self._log:
-            self._highest = max(self._highest, identity.segment)
-
-    def _set(self, fd: int, identity: Identity) -> bool:
+        identity = Identity(self._log, self._highest + 1)
         try:
-            self._storage.set_attribute(fd, ATTRIBUTE, str(identity))
+            self._storage.set_attribute(file.fd, ATTRIBUTE, str(identity))
         except OSError as error:
+            file.identity = None
             self.failure = error.strerror or str(error)
             if not self._said:
                 say(f"{self._live} gets no identity: {self.failure}; `fastlog ship` cannot ship it")
                 self._said = True
-            return False
-        self.failure = None
-        return True
+        else:
+            file.identity = identity
+            self.failure = None
+
+    def took(self, file: LinesFile) -> None:
+        """The file is the live one from now on."""
+        if file.identity is None:
+            self._highest += 1  # which stays its own
+            self._left_out = True
+            return
+        self._highest = max(self._highest, file.identity.segment)
+        if self._left_out:
+            self._left_out = False
+            self._number_older(file)
+
+    def give_anew(self, live: LinesFile) -> bool:
+        """The live file was cut: the next number is for what comes now. A copy of what it held gets the old one.
+
+        Returns whether it may grow: it may not if it has its old number still.
+        """
+        had_one = live.identity is not None
+        if live.identity:
+            self._number_copy(live, live.identity)
+        self.give(live)
+        self.took(live)
+        return live.identity is not None or not had_one
+
+    def recognize(self, file: LinesFile) -> None:
+        """Another program put the file in the live one's place: it keeps its number, or gets the next one."""
+        file.identity = _identity_of(file.fd)
+        if self._is_own(file.identity):
+            self._confirm(file, file.identity)
+        else:
+            self.give(file)
+
+    def is_next(self, file: LinesFile) -> bool:
+        """Whether a file that was not live before may grow: its number is higher than all others, or it has none."""
+        return file.identity is None or file.identity.segment > self._highest
+
+    def _confirm(self, file: LinesFile, identity: Identity) -> None:
+        """Has the next sync of the file cover its number: a server may have been killed before that."""
+        with contextlib.suppress(OSError):
+            self._storage.set_attribute(file.fd, ATTRIBUTE, str(identity))
+
+    def _is_own(self, identity: Identity | None) -> TypeGuard[Identity]:
+        return identity is not None and identity.log == self._log
 
     def _note(self) -> Shipped | None:
         try:
@@ -114,21 +132,31 @@ class Identities:
         except (OSError, ValueError):  # `fastlog ship` says so
             return None
 
+    def _log_of(self, live: LinesFile, others: dict[Path, Identity], note: Shipped | None) -> str:
+        """The log that the files belong to: that of the live file, or else of the newest one; empty: they have none.
+        What other programs gave a name of their own may be another server's."""
+        if live.identity:
+            return live.identity.log
+        found = [others[path] for path in (found.path for found in _archives(self._live)) if path in others]
+        if found:
+            return found[-1].log
+        return note.log if note and any(identity.log == note.log for identity in others.values()) else ""
+
     def _was_cut(self, live: LinesFile, others: dict[Path, Identity], note: Shipped | None) -> bool:
         """Whether the live file holds less than what was shipped of it, or than a copy of it."""
-        size = os.fstat(live.fd).st_size
+        size = _status(live.fd).size
         if note and (note.log, note.segment) == live.identity and size < note.offset:
             return True
-        return any(identity == live.identity and _size(path) > size for path, identity in others.items())
+        return any(identity == live.identity and _status(path).size > size for path, identity in others.items())
 
-    def _numbered(self, live: LinesFile) -> dict[Path, Identity]:
+    def _others(self, live: LinesFile) -> dict[Path, Identity]:
         """The files besides the live one that have an identity, of this log or another."""
         found = {}
-        for name in _names(self._live):
+        for name in _names(self._live.parent):
             path = self._live.parent / name
-            if name != self._live.name and is_of_log(self._live.name, name) and _is_file(path):
+            if is_of_log(self._live.name, name) and _status(path).is_file and not live.is_at(path):
                 identity = _identity_of(path)
-                if identity and not live.is_at(path):
+                if identity:
                     found[path] = identity
         return found
 
@@ -138,40 +166,44 @@ class Identities:
         for found in _archives(self._live):
             if found.path not in others:
                 waiting.append(found)
-            elif others[found.path].log == self._log:
+            elif self._is_own(others[found.path]):
                 waiting.clear()
-        self._log = self._log or new_log()
         for found in waiting:
-            identity = Identity(self._log, self._highest + 1)
-            if self._number(found, identity):
-                self._see(identity)
+            self._highest += 1
+            self._number(found, self._highest)
 
-    def _number_older(self, live: LinesFile, newer: int) -> None:
-        """Archives without a number get those that are missing between their neighbours. `newer`: the number of the
-        live file, the newest one."""
-        others = self._numbered(live)
-        used = {identity.segment for identity in others.values() if identity.log == self._log}
+    def _number_older(self, live: LinesFile) -> None:
+        """Archives without a number get those that are missing between their neighbours. Files set aside do not: they
+        have no number only if no sync ever covered it, and so nothing that is sure."""
+        others = self._others(live)
+        used = {identity.segment for identity in others.values() if self._is_own(identity)}
+        newer = live.identity.segment if live.identity else self._highest
         for found in reversed(_archives(self._live)):
             identity = others.get(found.path)
-            if identity and identity.log == self._log:
+            if self._is_own(identity):
                 newer = min(newer, identity.segment)
-            elif identity is None and newer > 1 and newer - 1 not in used:
+            elif identity is None and newer > 1 and newer - 1 not in used and not found.is_distrusted:
                 newer -= 1
-                self._number(found, Identity(self._log, newer))
+                self._number(found, newer)
 
-    def _number(self, found: Found, identity: Identity) -> bool:
-        try:
-            with opened(found.path) as fd:
-                return self._set(fd, identity)
-        except OSError:  # it is gone, or belongs to somebody else
-            return False
+    def _number_copy(self, live: LinesFile, identity: Identity) -> None:
+        """The newest archive gets this number, if it has none and was written directly before the live file was cut."""
+        archives = _archives(self._live)
+        if archives and 0 <= _status(live.fd).modified_ns - archives[-1].modified_ns <= COPY_NS:
+            others = self._others(live)
+            if archives[-1].path not in others and identity not in others.values():
+                self._number(archives[-1], identity.segment)
+
+    def _number(self, found: Found, segment: int) -> None:
+        # What is gone or belongs to somebody else stays as it is.
+        with contextlib.suppress(OSError), opened(found.path) as fd:
+            self._storage.set_attribute(fd, ATTRIBUTE, str(Identity(self._log, segment)))
 
 
-def _log_of(live: Identity | None, others: dict[Path, Identity]) -> str:
-    """The log that the files belong to: that of the live file, or else of the newest one; empty: they have none."""
-    if live:
-        return live.log
-    return max(((_modified_ns(path), identity.log) for path, identity in others.items()), default=(0, ""))[1]
+class _Status(NamedTuple):
+    is_file: bool
+    size: int
+    modified_ns: int
 
 
 def _archives(live: Path) -> list[Found]:
@@ -194,29 +226,16 @@ def _identity_of(file: int | Path) -> Identity | None:
         return None
 
 
-def _names(live: Path) -> list[str]:
+def _names(directory: Path) -> list[str]:
     try:
-        return os.listdir(live.parent)
+        return os.listdir(directory)
     except OSError:
         return []
 
 
-def _is_file(path: Path) -> bool:
+def _status(file: int | Path) -> _Status:
     try:
-        return stat.S_ISREG(os.stat(path).st_mode)
+        status = os.stat(file)
     except OSError:
-        return False
-
-
-def _size(path: Path) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
-
-
-def _modified_ns(path: Path) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
+        return _Status(is_file=False, size=0, modified_ns=0)
+    return _Status(stat.S_ISREG(status.st_mode), status.st_size, status.st_mtime_ns)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
-from fastlog.segments import DURABLE_ATTRIBUTE, Identity
+from fastlog.segments import DURABLE_ATTRIBUTE, Identity, durable_size_of
 from fastlog.server.archives import ARCHIVE_NUMBER
 from fastlog.server.found_files import newest_lines
 from fastlog.server.hold import Hold
@@ -149,6 +149,8 @@ class LogFile:
                 self._live.adopt()
             if not may_grow:
                 self._retire()
+            elif (durable_size := _durable_size_of(self._live.fd)) is not None:
+                self._finish_setting_aside(durable_size)
             self.sync()  # makes repairs durable; and the first ACK need not wait for the names of new files
             failed.pop_all()
 
@@ -323,15 +325,14 @@ class LogFile:
         try:
             self._enter_directory()
             if self._live.is_at(self.path):
-                if self._live.was_cut():
-                    self.identities.give_anew(self._live)
+                may_grow = not self._live.was_cut() or self.identities.give_anew(self._live)
                 self._live.adopt()
             else:
                 file = self._open_to_continue()
                 may_grow = self.identities.is_next(file)
                 self._take(file)
-                if not may_grow:
-                    self._retire()
+            if not may_grow:
+                self._retire()
         except OSError as error:
             self.name_failure = error.strerror or str(error)
             raise
@@ -350,16 +351,27 @@ class LogFile:
         return file
 
     def _retire(self) -> None:
-        """The live file is not the newest one: another program put it there, or a copy of it. It becomes an archive and
-        keeps its number, or gets the next one if that is impossible."""
-        say(f"{self.path} is an older file of the log, {self._live.identity}: it gets no more lines")
+        """The live file has a number that must not stand for more lines: another program put an older file there, or a
+        copy. It becomes an archive and keeps its number, or gets the next one if that is impossible."""
+        say(f"{self.path} is an older file of the log: a new one is begun")
         if self._names.has_archives:
             older = self._live
             self._needs_sync = True
             self._try_to_rotate(0)
             if self._live is not older:
                 return
-        self.identities.give_anew(self._live)
+        self.identities.give(self._live)
+        self.identities.took(self._live)
+
+    def _finish_setting_aside(self, durable_size: int) -> None:
+        """At the start: the live file has failed, and the server ended before another one took its place."""
+        self._live.durable_size = durable_size
+        errors: list[OSError | None] = []
+        self.replace([], errors.append)
+        self._storage.finish()
+        self._new_name = True  # the next sync covers it, whatever became of that one
+        if errors[0]:
+            say(f"cannot set {self.path} aside, which has failed: {errors[0].strerror}")
 
     def _note_durable_size(self) -> None:
         """Of the live file, which has failed: how much of it can be trusted."""
@@ -425,6 +437,13 @@ class LogFile:
 
 def _open_directory(path: Path) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _durable_size_of(fd: int) -> int | None:
+    try:
+        return durable_size_of(fd)
+    except OSError:  # there are no attributes here
+        return None
 
 
 def _is_at(directory_fd: int, path: Path) -> bool:

@@ -4,6 +4,7 @@
 - `reader.py`: batches of the whole lines that a sync has made durable
 - `shipper.py`: the loop: passes, what is sent again, gaps, the step to the next file
 - `place.py`: where to go on
+- `delivery.py`: asks the engine until it answers
 - `account.py`: what is counted and said
 - `note.py`: how far the log is shipped, for the server; the lock
 - `refused.py`: `ship-refused.jsonl`
@@ -13,5 +14,6 @@
 - `nats_report.py`: what `--check` prints of it
 - `nats_link.py`: the connection, with nats-py in a thread of its own
 - `nats_address.py`: servers, user and stream from the settings
+- `bulk.py`, `http_link.py`: Elasticsearch and others that take `_bulk`; one connection to an HTTP server
 - `documents.py`, `_documents.pyx`: lines as documents of `_bulk`
 """

@@ -6,13 +6,13 @@ The scanner checks each line first. So what walks over a line afterwards knows t
 
 from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy
+from libc.string cimport memchr, memcmp, memcpy, strlen
 
 from fastlog._parse cimport BAD_LEVEL, Piece, begin, hex4, next_piece
 
 from fastlog._parse import REASON_NAMES
 from fastlog.entry import EMPTY
-from fastlog.ship.documents import YEAR_MAX, YEAR_MIN, Documents
+from fastlog.ship.documents import YEAR_MAX, YEAR_MIN, RESERVED, Documents
 
 cdef enum:
     # The longest is 2026-11-26T08:30:00.123456789+01:00.
@@ -21,8 +21,11 @@ cdef enum:
     OFFSET_MAX_BYTES = 20
     # More than the bytes of `"}}`, `"@timestamp":"",` and two line feeds.
     MARKS_BYTES = 32
-    # A key `@timestamp` with its value takes so many bytes of a line or more, and becomes one byte longer.
-    KEY_MIN_BYTES = 14
+    # A key that is renamed takes so many bytes of a line or more, with its value, and becomes one byte longer.
+    RENAMED_MIN_BYTES = 7
+    # More than the bytes of any reserved key.
+    NAME_MAX = 24
+    RESERVED_COUNT = 16
     FIRST_YEAR = 1971
     LAST_YEAR = 2261
     TIME_KEY_COUNT = 3
@@ -30,9 +33,25 @@ cdef enum:
 if (FIRST_YEAR, LAST_YEAR) != (YEAR_MIN, YEAR_MAX):
     raise RuntimeError("documents.py takes other years")
 
-# The keys that may say when an entry was logged, in the order in which they are believed.
-cdef enum TimeKey:
-    OWN, RECEIVED, SENT, OTHER_KEY
+# The keys that may say when an entry was logged, in the order in which they are believed, and others.
+cdef enum Key:
+    OWN, RECEIVED, SENT, RESERVED_KEY, OTHER_KEY
+
+cdef char reserved[RESERVED_COUNT][NAME_MAX]
+
+
+cdef int fill_reserved() except -1:
+    cdef bytes name
+    cdef int i
+    if len(RESERVED) != RESERVED_COUNT or max(map(len, RESERVED)) >= NAME_MAX:
+        raise RuntimeError("there is no room for the reserved keys")
+    for i in range(RESERVED_COUNT):
+        name = RESERVED[i].encode()
+        memcpy(reserved[i], <const char *>name, len(name) + 1)
+    return 0
+
+
+fill_reserved()
 
 # A string between its quotes. `start` is NULL where there is none.
 cdef struct Text:
@@ -43,6 +62,7 @@ cdef struct Text:
 cdef struct Found:
     Text times[TIME_KEY_COUNT]
     bint has_own
+    bint has_reserved
     bint is_empty
     # The byte after the object.
     const uint8_t *end
@@ -118,9 +138,11 @@ cdef bint is_key(const uint8_t *p, const uint8_t *end, const char *name, size_t 
     return p == end
 
 
-cdef inline TimeKey time_key(const uint8_t *p, const uint8_t *end) noexcept nogil:
-    # No other key has as many bytes as these, unless it has escapes.
-    if end - p < 8:
+cdef inline Key key_of(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    if p[0] == c'_' or p[0] == c'\\':
+        if is_reserved(p, end):
+            return RESERVED_KEY
+    if end - p < 8:  # the shortest of those below
         return OTHER_KEY
     if is_key(p, end, b"@timestamp", 10):
         return OWN
@@ -129,22 +151,31 @@ cdef inline TimeKey time_key(const uint8_t *p, const uint8_t *end) noexcept nogi
     return SENT if is_key(p, end, b"timestamp", 9) else OTHER_KEY
 
 
+cdef bint is_reserved(const uint8_t *p, const uint8_t *end) noexcept nogil:
+    cdef int i
+    for i in range(RESERVED_COUNT):
+        if is_key(p, end, reserved[i], strlen(reserved[i])):
+            return True
+    return False
+
+
 cdef void walk(const uint8_t *p, const uint8_t *end, Found *found) noexcept nogil:
     """p: at the brace of a valid object, which ends before `end`."""
     cdef const uint8_t *key
-    cdef TimeKey which
+    cdef Key which
     cdef int i
     for i in range(TIME_KEY_COUNT):
         found.times[i].start = NULL
-    found.has_own = False
+    found.has_own = found.has_reserved = False
     p = skip_space(p + 1, end)
     found.is_empty = p[0] == c'}'
     while p[0] == c'"':
         key = p + 1
         p = after_string(key, end)
-        which = time_key(key, p - 1)
+        which = key_of(key, p - 1)
         p = skip_space(skip_space(p, end) + 1, end)  # behind the colon
-        if which == OTHER_KEY:
+        if which >= RESERVED_KEY:
+            found.has_reserved |= which == RESERVED_KEY
             p = after_value(p, end)
         else:
             found.has_own |= which == OWN
@@ -158,16 +189,17 @@ cdef void walk(const uint8_t *p, const uint8_t *end, Found *found) noexcept nogi
     found.end = p + 1
 
 
-cdef size_t rename(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept nogil:
-    """Writes the object in [p, end) with `_` before its own keys `@timestamp`; returns its size."""
+cdef uint8_t *rename(const uint8_t *p, const uint8_t *end, bint keeps_own, uint8_t *to) noexcept nogil:
+    """Writes the object in [p, end) with `_` before reserved keys, and `@timestamp` unless it `keeps_own`."""
     cdef const uint8_t *copied = p
     cdef const uint8_t *key
-    cdef uint8_t *start = to
+    cdef Key which
     p = skip_space(p + 1, end)
     while p[0] == c'"':
         key = p + 1
         p = after_string(key, end)
-        if time_key(key, p - 1) == OWN:
+        which = key_of(key, p - 1)
+        if which == RESERVED_KEY or (which == OWN and not keeps_own):
             to = put(to, copied, key - copied)
             to[0] = c'_'
             to += 1
@@ -176,7 +208,7 @@ cdef size_t rename(const uint8_t *p, const uint8_t *end, uint8_t *to) noexcept n
         if p[0] != c',':
             break
         p = skip_space(p + 1, end)
-    return put(to, copied, end - copied) - start
+    return put(to, copied, end - copied)
 
 
 cdef inline uint8_t *put(uint8_t *to, const void *bytes_, size_t size) noexcept nogil:
@@ -258,29 +290,28 @@ cdef uint8_t *write_document(const uint8_t *p, const Found *found, Time *time, u
     """Writes the object at p with its time, and a line feed. `time`: that of the document before; set to its own."""
     cdef Time own
     cdef const Text *text = &found.times[<int>OWN]
+    cdef uint8_t *brace
+    cdef bint keeps_own
     cdef int i
     for i in range(TIME_KEY_COUNT):
         if read_time(&found.times[i], &own):
             time[0] = own
             break
-    if text.start != NULL and <size_t>(text.end - text.start) == time.size and (
+    keeps_own = text.start != NULL and <size_t>(text.end - text.start) == time.size and (
         memcmp(text.start, time.text, time.size) == 0
-    ):
-        to = put(to, p, found.end - p)
-    else:
+    )
+    if not keeps_own:
         to = put(to, b'{"@timestamp":"', 15)
         to = put(to, time.text, time.size)
         to[0] = c'"'
-        to += 1
-        if found.has_own:
-            i = <int>rename(p, found.end, to)
-            to[0] = c','  # in place of its brace
-            to += i
-        else:
-            if not found.is_empty:
-                to[0] = c','
-                to += 1
-            to = put(to, p + 1, found.end - p - 1)
+        to += not found.is_empty  # whose rest is only a brace, and no comma comes before it
+    brace = to
+    if found.has_reserved or (found.has_own and not keeps_own):
+        to = rename(p, found.end, keeps_own, to)
+    else:
+        to = put(to, p, found.end - p)
+    if not keeps_own:
+        brace[0] = c'"' if found.is_empty else c','
     to[0] = c'\n'
     return to + 1
 
@@ -326,7 +357,7 @@ def documents(const uint8_t[::1] lines not None, bytes id_start not None, uint64
     while feed < stop and (feed := <const uint8_t *>memchr(feed, c'\n', stop - feed)) != NULL:
         count += 1
         feed += 1
-    room = lines.shape[0] + lines.shape[0] // KEY_MIN_BYTES
+    room = lines.shape[0] + lines.shape[0] // RENAMED_MIN_BYTES
     room += count * (len(id_start) + OFFSET_MAX_BYTES + TIME_MAX_BYTES + MARKS_BYTES)
     body = bytearray(room)
     start = to = <uint8_t *>PyByteArray_AS_STRING(body)

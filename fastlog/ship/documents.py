@@ -26,6 +26,13 @@ YEAR_MAX = 2261
 # meant for the engine, `received` is the server's word, and `timestamp` that of the sender.
 TIME_KEYS = ("@timestamp", "received", "timestamp")
 
+# Keys that Elasticsearch and OpenSearch have for themselves: they refuse a document that has one. The server makes a
+# `_source` of a sender's `source`.
+RESERVED = (
+    "_id", "_index", "_source", "_type", "_routing", "_ignored", "_ignored_source", "_field_names", "_seq_no",
+    "_version", "_doc_count", "_nested_path", "_tier", "_size", "_tsid", "_data_stream_timestamp",
+)  # fmt: skip
+
 # Reasons of the scanner for bytes that are not a JSON object. An object that lacks a level, say, is a document all the
 # same: another program may have written it.
 NOT_OBJECTS = ("empty", "syntax", "utf8", "depth", "not_object")
@@ -76,9 +83,8 @@ def document(line: bytes, time: bytes) -> tuple[bytes, bytes]:
     says = {_key(key): value for key, value in fields}
     time = next(filter(None, (read_time(says.get(key, b"")) for key in TIME_KEYS)), time)
     if says.get(TIME_KEYS[0]) == b'"' + time + b'"':
-        return line, time
-    if TIME_KEYS[0] in says:
-        line = _renamed(line, fields)
+        return _renamed(line, fields, RESERVED), time
+    line = _renamed(line, fields, (TIME_KEYS[0], *RESERVED))
     return b'{"@timestamp":"' + time + b'"' + b"," * bool(fields) + line[1:], time
 
 
@@ -98,13 +104,13 @@ def read_time(text: bytes) -> bytes:
     return b"%b-%b-%bT%b" % (year, month, day, clock) + (b"." + fraction if fraction else b"") + zone
 
 
-def _renamed(line: bytes, fields: list[tuple[bytes, bytes]]) -> bytes:
-    """The object with `_` before its own keys `@timestamp`: no document has one key twice."""
+def _renamed(line: bytes, fields: list[tuple[bytes, bytes]], keys: tuple[str, ...]) -> bytes:
+    """The object with `_` before each of its own keys that is among these."""
     parts = []
     copied = at = 0
     for key, value in fields:
         at = line.index(b'"' + key + b'"', at) + 1
-        if _key(key) == TIME_KEYS[0]:
+        if _key(key) in keys:
             parts.append(line[copied:at])
             copied = at
         at = line.index(value, line.index(b":", at + len(key))) + len(value)

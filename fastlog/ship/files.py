@@ -4,22 +4,27 @@ They are opened to be read, and never changed. Names move with every rotation, s
 and asked for its identity again after it was opened, and after each read.
 """
 
+import contextlib
 import errno
+import math
 import os
 import re
 import stat
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 from fastlog.errors import say
-from fastlog.segments import Identity, durable_size_of, identity_of
+from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_of_log
 from fastlog.ship.sink import RefusedError
 
-# What other programs compress, a file that a repair or a rotation has not finished, and the note of `ship`. A copy may
-# have taken the identity along.
-NOT_OF_THE_LOG = re.compile(r".*\.(new|torn|repaired|shipped|gz|bz2|xz|zst|lz4|Z|zip)", re.DOTALL)
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")  # these may have taken the identity along
 ARCHIVE = re.compile(r"\.([1-9][0-9]{0,4})|-[0-9]{8}(?:[-_T]?[0-9]{1,10})?")
 LISTINGS_MAX = 20  # until two in a row are the same: files move to other names while the names are read
+LOOK_ANYWAY_SEC = 1.0  # the time of a directory does not show a change within the same tick of the kernel's clock
+# Until a copy is said: when another program cuts the live file, a copy of it has the same identity for a moment, until
+# the live file gets a new one.
+COPY_SAID_SEC = 5.0
 COPIES_MAX = 100  # names of copies that are remembered, so that each is said once
 # What the sync of a directory fails with where the file system has no such sync.
 NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -31,17 +36,42 @@ class CutError(Exception):
     """Another program has cut the file, which has another identity now, or will get one."""
 
 
+class SyncError(OSError):
+    """What the file has cannot be made durable. That is said once: a later sync would succeed, and prove nothing."""
+
+
 class Listing(NamedTuple):
-    """The files of one log. `segments`: the path of each, in order. `log`: None if there is no file with an identity.
-    `unread`: files that cannot be asked for theirs, with the reason."""
+    """The files of one log.
+
+    `log`: None if no file has an identity. `segments`: the path of each file, in order; `sizes`: its bytes. `unread`:
+    files that cannot be asked for theirs, with the reason. `is_nameless`: the live file has no identity.
+    """
 
     log: str | None
     segments: dict[int, Path]
-    unread: list[str]
+    sizes: dict[int, int]
+    unread: dict[Path, str]
+    is_nameless: bool
 
     def after(self, segment: int) -> int | None:
         """The lowest segment above this one."""
         return next((number for number in self.segments if number > segment), None)
+
+    def has_another(self, file: "SegmentFile") -> bool:
+        """Whether another file has the identity of this one now."""
+        path = self.segments.get(file.identity.segment) if self.log == file.identity.log else None
+        return path is not None and not file.is_at(path)
+
+    def end(self) -> Position:
+        """Where the newest file ends."""
+        return Position(self.log or "", self.newest, self.sizes[self.newest])
+
+    def lag(self, position: Position) -> int:
+        """Bytes behind this position."""
+        if self.log != position.log:
+            return sum(self.sizes.values())
+        begun = max(self.sizes.get(position.segment, 0) - position.offset, 0)
+        return begun + sum(size for segment, size in self.sizes.items() if segment > position.segment)
 
     @property
     def newest(self) -> int:
@@ -57,6 +87,7 @@ class _Found(NamedTuple):
     identity: Identity
     inode: tuple[int, int]
     modified_ns: int
+    size: int
     path: Path
 
 
@@ -65,7 +96,8 @@ class LogFiles:
 
     def __init__(self, live: Path) -> None:
         self.live = live
-        self._copies: set[Path] = set()
+        self._names = DurableNames()
+        self._copies: dict[Path, float] = {}  # when each was first seen; infinite: it was said
 
     def now(self) -> Listing:
         """The files that the log has now. Raises OSError if the directory cannot be read, also where files have no
@@ -73,9 +105,9 @@ class LogFiles:
         before = self._walk()
         for _ in range(LISTINGS_MAX):
             listing = self._walk()
-            if listing == before:
+            if listing.log == before.log and listing.segments == before.segments:
                 return listing
-            before = Listing(listing.log, _merged(before, listing), listing.unread)
+            before = _merged(before, listing)
         return before
 
     def now_or_refuse(self) -> Listing:
@@ -90,12 +122,8 @@ class LogFiles:
                 ) from error
             raise RefusedError(f"cannot read {self.live.parent}: {error.strerror}") from error
         if listing.log is None and listing.unread:
-            raise RefusedError(f"cannot read {listing.unread[0]}; the log's files are for its group alone")
-        if listing.log is None and os.path.exists(self.live):
-            raise RefusedError(
-                f"{self.live} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it "
-                f"one when it starts"
-            )
+            path, why = next(iter(listing.unread.items()))
+            raise RefusedError(f"cannot read {path}: {why}; the log's files are for its group alone")
         return listing
 
     def open(self, identity: Identity) -> "SegmentFile | None":
@@ -106,14 +134,16 @@ class LogFiles:
             if path is None:
                 return None
             try:
-                return SegmentFile(path, identity)
+                file = SegmentFile(path, identity)
             except (FileNotFoundError, CutError):  # a rotation has renamed it meanwhile
                 continue
+            file.names, file.newest = self._names, listing.newest
+            return file
         raise OSError(errno.EAGAIN, "its files are renamed all the time")
 
     def _walk(self) -> Listing:
         found: list[_Found] = []
-        unread: list[str] = []
+        unread: dict[Path, str] = {}
         try:
             names = os.listdir(self.live.parent)
         except FileNotFoundError:
@@ -122,10 +152,11 @@ class LogFiles:
             rank = self._rank(name)
             if rank is not None:
                 self._look_at(self.live.parent / name, rank, found, unread)
+        is_nameless = self.live.name in names and self.live not in unread and all(each.rank[0] for each in found)
         # The live file says which log is written. While a rotation renames it, there is none for a moment.
         newest = max(found, key=lambda each: (each.rank[0] == 0, each.modified_ns), default=None)
         if newest is None:
-            return Listing(None, {}, sorted(unread))
+            return Listing(None, {}, {}, unread, is_nameless)
         log = newest.identity.log
         segments: dict[int, _Found] = {}
         for each in sorted(found):
@@ -133,19 +164,20 @@ class LogFiles:
                 first = segments.setdefault(each.identity.segment, each)
                 if first.inode != each.inode:
                     self._say_copy(each, first)
-        return Listing(log, {number: segments[number].path for number in sorted(segments)}, sorted(unread))
+        order = sorted(segments)
+        paths, sizes = {n: segments[n].path for n in order}, {n: segments[n].size for n in order}
+        return Listing(log, paths, sizes, unread, is_nameless)
 
     def _rank(self, name: str) -> tuple[int, int, str] | None:
         """How well a name fits a file of the log; None if it does not."""
-        ending = name.removeprefix(self.live.name)
         if name == self.live.name:
             return 0, 0, name
-        if not name.startswith(self.live.name) or ending[0] not in ".-" or NOT_OF_THE_LOG.fullmatch(name):
+        if not is_of_log(self.live.name, name) or name.endswith(COMPRESSED):
             return None
-        archive = ARCHIVE.fullmatch(ending)
+        archive = ARCHIVE.fullmatch(name.removeprefix(self.live.name))
         return (1, int(archive[1] or 0), name) if archive else (2, 0, name)
 
-    def _look_at(self, path: Path, rank: tuple[int, int, str], found: list[_Found], unread: list[str]) -> None:
+    def _look_at(self, path: Path, rank: tuple[int, int, str], found: list[_Found], unread: dict[Path, str]) -> None:
         try:
             state = os.stat(path)
             if not stat.S_ISREG(state.st_mode):
@@ -156,23 +188,68 @@ class LogFiles:
         except OSError as error:
             if error.errno in NO_ATTRIBUTES:
                 raise
-            unread.append(f"{path}: {error.strerror}")
+            unread[path] = error.strerror or str(error)
             return
         if identity is not None:
-            found.append(_Found(rank, identity, (state.st_dev, state.st_ino), state.st_mtime_ns, path))
+            found.append(_Found(rank, identity, (state.st_dev, state.st_ino), state.st_mtime_ns, state.st_size, path))
 
     def _say_copy(self, copy: _Found, original: _Found) -> None:
-        if copy.path not in self._copies and len(self._copies) < COPIES_MAX:
-            self._copies.add(copy.path)
+        if copy.path not in self._copies and len(self._copies) >= COPIES_MAX:
+            return
+        if monotonic() >= self._copies.setdefault(copy.path, monotonic()) + COPY_SAID_SEC:
+            self._copies[copy.path] = math.inf
             say(f"{copy.path} has the identity of {original.path}: it is taken for a copy, and not shipped")
 
 
-def _merged(before: Listing, now: Listing) -> dict[int, Path]:
-    """The newest path of each file that either listing has."""
+def _merged(before: Listing, now: Listing) -> Listing:
+    """Every file that either listing has, with its newest path."""
     if before.log != now.log:
-        return now.segments
+        return now
     both = before.segments | now.segments
-    return {number: both[number] for number in sorted(both)}
+    return now._replace(segments={number: both[number] for number in sorted(both)}, sizes=before.sizes | now.sizes)
+
+
+class Watch:
+    """Sees whether there may be something new, by three looks at the file system. `forget`: the next look says so."""
+
+    def __init__(self, live: Path) -> None:
+        self._live = live
+        self._seen: tuple[int, ...] | None = None
+        self._look_anyway_at = 0.0
+
+    def has_changed(self, file: "SegmentFile") -> bool:
+        """Whether anything happened to this file, the live one or its directory since the last call."""
+        seen = None
+        with contextlib.suppress(OSError):
+            live, directory = os.stat(self._live), os.stat(self._live.parent)
+            names = directory.st_dev, directory.st_ino, directory.st_mtime_ns
+            seen = (file.size(), live.st_dev, live.st_ino, live.st_size, live.st_ctime_ns, *names)
+        now = monotonic()
+        if seen is not None and seen == self._seen and now < self._look_anyway_at:
+            return False
+        self._seen, self._look_anyway_at = seen, now + LOOK_ANYWAY_SEC
+        return True
+
+    def forget(self) -> None:
+        self._seen = None
+
+
+class DurableNames:
+    """Which files have durable names: those that had one when the directory was last synced."""
+
+    def __init__(self) -> None:
+        self._directory = (0, 0)
+        self._newest = Identity("", 0)
+
+    def sync(self, file: "SegmentFile") -> None:
+        """Makes the name of this file durable, unless it is. Raises OSError."""
+        state = os.stat(file.path.parent)
+        directory = state.st_dev, state.st_ino
+        log, segment = file.identity
+        if directory == self._directory and log == self._newest.log and segment <= self._newest.segment:
+            return
+        sync_directory(file.path.parent)
+        self._directory, self._newest = directory, Identity(log, file.newest)
 
 
 class SegmentFile:
@@ -192,7 +269,11 @@ class SegmentFile:
             self.close()
             raise
         self.inode = state.st_dev, state.st_ino
-        self._directory_is_synced = False
+        self.names = DurableNames()
+        self.newest = identity.segment  # of the files that had their names when this one was opened
+
+    def __str__(self) -> str:
+        return f"segment {self.identity.segment} ({self.path.name})"
 
     def check(self) -> None:
         """Raises CutError if this is not the file any more that it was: its content is another one's now."""
@@ -212,10 +293,11 @@ class SegmentFile:
 
     def sync(self) -> None:
         """Makes durable what the file has now; and its name, once. Raises OSError."""
-        os.fsync(self.fd)
-        if not self._directory_is_synced:
-            sync_directory(self.path.parent)
-            self._directory_is_synced = True
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            raise SyncError(error.errno, error.strerror) from error
+        self.names.sync(self)
 
     def durable_size(self) -> int | None:
         """How many bytes are durable, by the server's word, of a file that was set aside. None: it was not."""

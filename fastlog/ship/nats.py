@@ -129,17 +129,14 @@ class NatsSink:
             raise RefusedError(objection)
 
     def _headers(self, batch: Batch) -> dict[str, str]:
+        first = batch.first
         return {
-            api.ID_HEADER: self._id(batch),
+            api.ID_HEADER: f"{self._node}/{first.log}/{first.segment}/{first.offset}-{batch.last.offset}",
             "Nats-Expected-Stream": self._stream.name,
             api.POSITION_HEADER: str(batch.last),
             api.LINES_HEADER: str(batch.line_count),
             api.RUN_HEADER: self._run,
         }
-
-    def _id(self, batch: Batch) -> str:
-        first = batch.first
-        return f"{self._node}/{first.log}/{first.segment}/{first.offset}-{batch.last.offset}"
 
     def _acknowledged(self, batch: Batch, sequence: int) -> int:
         self._sequence = sequence
@@ -150,12 +147,12 @@ class NatsSink:
         return 0
 
     def _sequence_of(self, batch: Batch) -> int:
-        """Of the batch, if it is the last message of the subject after all. 0: it is not; it is to be sent again."""
+        """Of the batch, if the last message of the subject ends with it after all. 0: it does not; send it again."""
         try:
             last = self._stream.last(self._subject)
         except api.StreamError as error:
             raise self._failure(error.error) from error
-        if last is not None and last.id == self._id(batch) and last.position == batch.last:
+        if last is not None and last.position == batch.last:
             if last.run != self._run and not self._newcomer:
                 raise self._rival(last)
             return last.sequence

@@ -115,7 +115,6 @@ class Last(NamedTuple):
 
     sequence: int
     position: Position | None  # None: it is not of `fastlog ship`
-    id: str
     run: str
 
 
@@ -163,7 +162,6 @@ class Stream:
         return Last(
             found.message.seq,
             position_from(headers.get(POSITION_HEADER, "")),
-            headers.get(ID_HEADER, ""),
             headers.get(RUN_HEADER, ""),
         )
 

@@ -87,7 +87,7 @@ class Lock:
     be written."""
 
     def __init__(self, live: Path) -> None:
-        path = live.with_name(f".fastlog-ship-{live.name}")
+        path = lock_path(live)
         try:
             self._fd = _open_or_make(path)
         except OSError as error:
@@ -106,6 +106,11 @@ class Lock:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def lock_path(live: Path) -> Path:
+    """The file that the shipper of a log locks."""
+    return live.with_name(f".fastlog-ship-{live.name}")
 
 
 def _open_or_make(path: Path) -> int:

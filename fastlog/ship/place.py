@@ -48,12 +48,12 @@ def place_by_engine(
             f"the engine has lines of another log for this node, up to {engine}; this log is {listing.log}. Name this "
             f"node otherwise (--node), or {START_ANEW}"
         )
-    if engine.segment > listing.newest and (note is None or note.log != engine.log or note.position < engine):
+    end = listing.end()
+    if engine > end and (note is None or note.log != engine.log or note.position < engine):
         if from_start:
             return first_position(listing)
         raise RivalError(
-            f"the engine has lines up to {engine}, and the newest file here is segment {listing.newest}: a copy of "
-            f"this log is shipped elsewhere, or it was put back to an older one. Name this node otherwise (--node), or "
-            f"{START_ANEW}"
+            f"the engine has lines up to {engine}, and the log here ends at {end}: a copy of it is shipped elsewhere, "
+            f"or it was put back to an older one. Name this node otherwise (--node), or {START_ANEW}"
         )
     return engine

@@ -36,10 +36,11 @@ class Reader:
         self.file.check()
         if size < self.offset:
             raise CutError
-        if size != self._size:
+        durable = self.file.durable_size()
+        if durable is None and size != self._size:
             self.file.sync()
             self._size = size
-        durable = self.file.durable_size()  # after the sync: the server says it as soon as one of its own has failed
+            durable = self.file.durable_size()  # the server says it as soon as a sync of its own has failed
         self.synced = size if durable is None else min(size, durable)
 
     def next(self, batch_bytes: int, line_max_bytes: int) -> Batch | None:

@@ -6,31 +6,26 @@ engine by its sink.
 
 import contextlib
 import errno
-import os
-import random
-from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
-from typing import TypeVar
 
 from fastlog.errors import say
 from fastlog.segments import Identity, Position, Shipped, position_from, read_shipped, shipped_path
 from fastlog.ship.account import Account, Problems
-from fastlog.ship.files import CutError, Listing, LogFiles
-from fastlog.ship.note import Note
+from fastlog.ship.delivery import Delivery
+from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
+from fastlog.ship.note import Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, place_for
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
-from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeError, UnavailableError, WentBackError
+from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeError, WentBackError
 
-POLL_SEC = 0.1  # between two looks at a log that is shipped: the lag of a line, and a ten-thousandth of a processor
-LOOK_ANYWAY_SEC = 1.0  # a directory's time may miss a change that came within the same tick of the kernel's clock
-CHECK_EVERY_SEC = 1.0  # while nothing is shipped: time between two questions whether the engine has all of it
-BACK_OFF_FIRST_SEC = 0.1  # after an answer that did not come; doubled each time
-BACK_OFF_LONGEST_SEC = 5.0
-BACK_OFF_JITTER = 0.2  # a share: shippers of many machines do not come back in step
+POLL_SEC = 0.1  # between two looks at a log that is shipped: the lag of a line; and syncs are no closer together
+READ_PATIENCE_SEC = 60.0  # until a file that cannot be read is given up: one on another machine may be away for a while
+NAMELESS_START_SEC = 3.0  # until a start is refused for it: a server that starts gives its files identities first
+NAMELESS_SEC = 10.0  # the same, until it is said: the server looks every second whether the live file is another one
 
-Answer = TypeVar("Answer")
+NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it one"
 
 
 class Shipper:
@@ -49,20 +44,21 @@ class Shipper:
         self.account = Account()
         self.acknowledged: Position | None = None  # where the engine's newest line ends
         self._files = files
-        self._sink = sink
         self._refused = refused
         self._batch_bytes = batch_bytes
         self._engine_remembers = engine_remembers
         self._from_start = from_start
         self._note = Note(files.live)
+        self._lock: Lock | None = None  # taken when the log is there
         self._problems = Problems()
+        self._delivery = Delivery(sink, self._problems, self._tell)
+        self._watch = Watch(files.live)
         self._reader: Reader | None = None
         self._at = Position("", 0, 0)  # what comes next, where no file is open
-        self._looked: object = None  # what the last look at an idle log saw
-        self._look_anyway_at = 0.0
-        self._check_at = monotonic() + CHECK_EVERY_SEC
         self._stopped = False  # nothing more of the open file: it cannot be synced or read, or was cut
         self._is_cut = False
+        self._unread_since = 0.0  # the open file cannot be read; 0: it can
+        self._nameless_since = 0.0  # the live file has no identity; 0: it has one
 
     @property
     def position(self) -> Position:
@@ -75,15 +71,17 @@ class Shipper:
         return self._problems.text
 
     def begin(self) -> bool:
-        """Finds the log, and where to go on; waits for the engine. False: there is no log yet."""
+        """Finds the log, and where to go on; waits for the engine. False: there is no log yet. Raises RivalError
+        if another shipper has it."""
         listing = self._files.now_or_refuse()
         if listing.log is None:
             return False
+        self._lock = self._lock or Lock(self._files.live)
         note = read_note(self._files.live)
         self.acknowledged = position_from(note.acknowledged) if note else None
         self._at = note.position if note else first_position(listing)
         self._tell()  # from now on the server keeps what is not shipped
-        engine = self._until_available(self._sink.resume)
+        engine = self._delivery.resume()
         place = place_for(engine, note, listing, self._engine_remembers, self._from_start)
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
@@ -95,38 +93,46 @@ class Shipper:
 
     def run(self, *, once: bool) -> None:
         """Ships until an exception ends it, or, if `once`, until all that was there is shipped."""
+        refuse_at = monotonic() + NAMELESS_START_SEC
         while not self.begin():
-            if once:
+            if self._files.live.exists():
+                if monotonic() >= refuse_at:
+                    raise RefusedError(NAMELESS.format(self._files.live))
+            elif once:
                 say(f"there is no {self._files.live}: nothing to ship")
                 return
-            self._problems.begin("log", f"waiting for {self._files.live}")
+            else:
+                self._problems.begin("log", f"waiting for {self._files.live}")
+                refuse_at = monotonic() + NAMELESS_START_SEC
             sleep(POLL_SEC)
         self._problems.end("log", f"{self._files.live} is there")
-        target = end_of(self._files.now()) if once else None
+        target = self._files.now().end() if once else None
         while True:
+            next_at = monotonic() + POLL_SEC
             worked = self.turn()
-            if target and (not worked or self.position >= target):
+            if target and (not worked or (self.position.log == target.log and self.position >= target)):
                 return
-            if not worked:
-                sleep(POLL_SEC)
+            if not worked:  # a pass ships all that there was when it began, so this wait costs no throughput
+                sleep(max(next_at - monotonic(), 0))
 
     def turn(self) -> bool:
         """Ships what is durable of the file, or goes to the next one. Returns whether there may be more at once."""
+        worked = False
         try:
             worked = self._turn()
-            if not worked and monotonic() >= self._check_at:
-                self._until_available(self._sink.check)
-                self._check_at = monotonic() + CHECK_EVERY_SEC
+            if not worked:
+                self._delivery.check()
         except WentBackError as error:
             self._go_back(error.position)
             worked = True
         except OSError as error:
-            self._problems.begin("files", f"cannot read the log in {self._files.live.parent}: {error.strerror}")
-            self._looked, worked = None, False
+            text = ": ".join(filter(None, [error.filename, error.strerror])) or str(error)
+            self._problems.begin("files", f"the log in {self._files.live.parent} cannot be read: {text}")
+            self._watch.forget()
         else:
             self._problems.end("files", "the log can be read again")
         if worked:
-            self._looked = None
+            self._watch.forget()
         self._tell()
         return worked
 
@@ -135,101 +141,91 @@ class Shipper:
         self._problems.note("end", why)
 
     def finish(self) -> None:
-        """At the end: writes the note, closes the file, and says what was done."""
+        """At the end: writes the note, closes the files, and says what was done."""
         if self.position.log:
-            self._tell()
-            self._note.keep_up(now=True)
+            self._tell(at_end=True)
         if self._reader:
             self._at = self.position
             self._reader.file.close()
             self._reader = None
+        if self._lock:
+            self._lock.close()
+            self._lock = None
         say(self.account.summary())
 
     def _turn(self) -> bool:
         reader = self._reader
         if reader is None:
             return self._open_next()
-        if not self._has_changed():
+        if not self._watch.has_changed(reader.file):
             return False
-        begin, is_complete = reader.offset, False
+        file, is_complete = reader.file, False
         try:
-            is_complete = self._is_complete(reader)
-            if not self._stopped:
+            file.check()
+            if not file.is_at(self._files.live):
+                listing = self._files.now()
+                if listing.has_another(file):  # a repair has replaced it
+                    self._go_to(reader.position)
+                    return True
+                is_complete = self._has_successor(file.identity, listing)
+            # Of a file that the server has set aside, all is durable that it says.
+            if not self._stopped or (is_complete and not self._is_cut and file.durable_size() is not None):
                 self._pass(reader)
         except CutError:
+            listing = self._files.now()
+            if listing.has_another(file):  # a copy, which was made before it was cut
+                self._go_to(reader.position)
+                return True
             if not self._is_cut:
-                say(f"{self._name(reader)} was cut by another program: what was not shipped of it is lost")
+                say(f"{file} was cut, or put back to an older copy: what was not shipped of it is lost")
             self._is_cut = self._stopped = True
-            is_complete = self._files.now().after(reader.file.identity.segment) is not None
+            is_complete = self._has_successor(file.identity, listing)
         if is_complete:
             self._leave(reader)
-        return is_complete or reader.offset - begin >= self._batch_bytes
+        return is_complete
 
-    def _has_changed(self) -> bool:
-        """Whether anything happened to the live file or its directory since the last turn that found nothing to do."""
-        try:
-            live, directory = os.stat(self._files.live), os.stat(self._files.live.parent)
-            looked = live.st_dev, live.st_ino, live.st_size, live.st_ctime_ns, directory.st_mtime_ns
-        except OSError:
-            looked = None
-        now = monotonic()
-        if looked == self._looked and looked and now < self._look_anyway_at:
-            return False
-        self._looked, self._look_anyway_at = looked, now + LOOK_ANYWAY_SEC
-        return True
-
-    def _is_complete(self, reader: Reader) -> bool:
-        """Whether the server has gone on to another file. Raises OSError, and CutError."""
-        reader.file.check()
-        if reader.file.is_at(self._files.live):
-            return False
-        listing = self._files.now()
-        return listing.log is not None and (
-            listing.log != reader.file.identity.log or listing.after(reader.file.identity.segment) is not None
-        )
+    def _has_successor(self, identity: Identity, listing: Listing) -> bool:
+        """Whether the server has gone on to another file than this one. Raises OSError if that cannot be seen."""
+        if listing.log is not None and (listing.log != identity.log or listing.after(identity.segment) is not None):
+            self._nameless_since = 0.0
+            self._problems.end("live", f"{self._files.live} can be shipped")
+            return True
+        if self._files.live in listing.unread:
+            raise OSError(errno.EACCES, listing.unread[self._files.live], str(self._files.live))
+        if listing.is_nameless:
+            self._nameless_since = self._nameless_since or monotonic()
+            if monotonic() >= self._nameless_since + NAMELESS_SEC:
+                self._problems.begin("live", NAMELESS.format(self._files.live))
+        return False
 
     def _pass(self, reader: Reader) -> None:
-        """Ships what a sync covers now. Raises CutError."""
+        """Ships what a sync covers now. Raises CutError, and OSError while the file cannot be read."""
         try:
             reader.begin_pass()
-            while batch := reader.next(min(self._batch_bytes, self._sink.max_bytes), self._sink.max_bytes):
+            while batch := reader.next(min(self._batch_bytes, self._delivery.max_bytes), self._delivery.max_bytes):
                 with contextlib.suppress(TooLargeError):  # it is cut, since `max_bytes` has become smaller
                     self._send(reader, batch)
         except OSError as error:
+            self._unread_since = self._unread_since or monotonic()
+            if not isinstance(error, SyncError) and monotonic() < self._unread_since + READ_PATIENCE_SEC:
+                raise
             self._stopped = True
-            text = f"{self._name(reader)} cannot be read or synced: {error.strerror}; nothing more of it is shipped"
+            text = f"{reader.file} cannot be synced or read: {error.strerror}; nothing more of it is shipped"
             self._problems.begin("file", text)
+        else:
+            self._unread_since = 0.0
         finally:
             self.account.refused += reader.refused
             reader.refused = 0
 
     def _send(self, reader: Reader, batch: Batch) -> None:
-        refused = self._until_available(lambda: self._sink.send(batch))
+        refused = self._delivery.send(batch)
         reader.offset = batch.last.offset  # before the next line, so that the note is never behind the engine
         self.acknowledged = batch.last
         self.account.lines += batch.line_count - refused
         self.account.refused += refused
         self.account.bytes += len(batch.lines)
         self._tell()
-
-    def _until_available(self, ask: Callable[[], Answer]) -> Answer:
-        pause = BACK_OFF_FIRST_SEC
-        while True:
-            try:
-                answer = ask()
-            except TooLargeError:
-                raise
-            except UnavailableError as error:
-                self._problems.begin("engine", str(error) or "the engine is away")
-            else:
-                self._problems.end("engine", "the engine takes lines again")
-                return answer
-            self._tell()
-            if self._problems.is_reminder_due():
-                with contextlib.suppress(OSError):
-                    say(f"{lag_after(self.position, self._files.now()):,} bytes of the log wait to be shipped")
-            sleep(pause * (1 + random.uniform(0, BACK_OFF_JITTER)))
-            pause = min(2 * pause, BACK_OFF_LONGEST_SEC / (1 + BACK_OFF_JITTER))
 
     def _leave(self, reader: Reader) -> None:
         """The file is complete, and all of it shipped that can be."""
@@ -239,8 +235,8 @@ class Shipper:
             except OSError:
                 size, lines = max(reader.file.size() - reader.offset, 0), 0
             if size:
-                why = "cannot be read or synced" if self._stopped else "is not durable, or has no end of line"
-                self.account.left_out(f"the end of {self._name(reader)} {why}", size, lines)
+                why = "cannot be synced or read" if self._stopped else "is not durable, or has no end of line"
+                self.account.left_out(f"the end of {reader.file} {why}", size, lines)
         identity = reader.file.identity
         self._go_to(Position(identity.log, identity.segment + 1, 0))
 
@@ -252,17 +248,19 @@ class Shipper:
         if listing.log != at.log:
             say(f"the log was begun anew: {listing.log} follows {at.log}")
             at = self._at = first_position(listing)
-        segment = at.segment if at.segment in listing.segments else listing.after(at.segment)
-        if segment is None:
-            return False
-        if segment != at.segment and listing.unread:
-            raise OSError(errno.EACCES, f"{listing.unread[0]} (segment {at.segment} is looked for)")
+        segment = at.segment
+        if segment not in listing.segments:
+            if not self._has_successor(Identity(at.log, segment), listing):
+                return False
+            for path, why in listing.unread.items():  # it may be the one that is looked for
+                raise OSError(errno.EACCES, f"{why} (segment {segment} is looked for)", str(path))
+            segment = listing.after(segment) or segment
         file = self._files.open(Identity(at.log, segment))
         if file is None:
             return True
         if segment != at.segment:
             self.account.missing(at.segment, segment - 1)
-            at = Position(at.log, segment, 0)
+            at = self._at = Position(at.log, segment, 0)
         reader = Reader(file, at.offset, self._refused)
         skipped = reader.to_next_line()
         if skipped:
@@ -281,19 +279,22 @@ class Shipper:
     def _go_to(self, place: Position) -> None:
         reader, self._at, self._reader = self._reader, place, None
         self._stopped = self._is_cut = False
+        self._unread_since = 0.0
         if reader:
             self._problems.end("file", "shipping goes on with the next file")
             reader.file.close()
 
-    def _name(self, reader: Reader) -> str:
-        return f"segment {reader.file.identity.segment} ({reader.file.path.name})"
-
-    def _tell(self) -> None:
+    def _tell(self, *, at_end: bool = False) -> None:
+        if self._problems.is_reminder_due():
+            with contextlib.suppress(OSError):
+                say(f"{self._files.now().lag(self.position):,} bytes of the log wait: {self.problem}")
+        self._note.tell(self.position, self.acknowledged, self._problems.text_without("note"))
+        if at_end:
+            self._note.keep_up(now=True)
         if self._note.failure:
             self._problems.begin("note", self._note.failure)
         else:
             self._problems.end("note", "the note of what is shipped can be written again")
-        self._note.tell(self.position, self.acknowledged, self._problems.text)
 
 
 def read_note(live: Path) -> Shipped | None:
@@ -305,19 +306,3 @@ def read_note(live: Path) -> Shipped | None:
     except ValueError:
         say(f"{shipped_path(live)} is not a note of `fastlog ship`: it is written anew")
         return None
-
-
-def end_of(listing: Listing) -> Position:
-    """Where the newest file ends now. Raises OSError."""
-    return Position(listing.log or "", listing.newest, os.stat(listing.segments[listing.newest]).st_size)
-
-
-def lag_after(position: Position, listing: Listing) -> int:
-    """Bytes of the log behind this position. Raises OSError."""
-    lag = 0
-    for segment, path in listing.segments.items():
-        if listing.log != position.log or segment >= position.segment:
-            size = os.stat(path).st_size
-            is_begun = listing.log == position.log and segment == position.segment
-            lag += max(size - position.offset, 0) if is_begun else size
-    return lag

@@ -379,11 +379,11 @@ sys.stdin.read()
 
 
 DAEMON = """
-import os, sys
+import os, sys, time
 from fastlog import Client
 client = Client(port=int(sys.argv[1]), spill=sys.argv[2])
 def eventually(holds):
-    while not holds(client.stats()): os.sched_yield()
+    while not holds(client.stats()): time.sleep(0.003)
 def close_all():
     os.closerange(3, 100)
     return [os.open(f"{sys.argv[2]}.mine{n}", os.O_RDWR | os.O_CREAT) for n in range(30)]

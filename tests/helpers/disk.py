@@ -136,6 +136,10 @@ class RecordingStorage(PatientStorage):
         super().truncate(fd, size)
         self.note("truncate", self._file(fd), size)
 
+    def set_attribute(self, fd, name, value):
+        super().set_attribute(fd, name, value)
+        self.note("attribute", self._file(fd), name, value)
+
     def rename(self, old, new):
         super().rename(old, new)  # first, since it may fail
         self.note("rename", old.name, new.name)
@@ -196,6 +200,10 @@ class FailingStorage(PatientStorage):
             raise OSError(number, os.strerror(number))
         self._is_full = False
         return super().write(fd, data)
+
+    def set_attribute(self, fd, name, value):
+        self._check()
+        super().set_attribute(fd, name, value)
 
     def rename(self, old, new):
         self._check()

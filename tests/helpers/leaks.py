@@ -5,10 +5,10 @@ import gc
 import os
 import threading
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import NamedTuple
 
-from tests.helpers.running import PATIENCE_SEC
+from tests.helpers.running import LOOK_AGAIN_SEC, PATIENCE_SEC
 
 
 class Resources(NamedTuple):
@@ -44,7 +44,7 @@ def left_behind(before: Resources) -> dict[str, list[str]]:
         for thread in threading.enumerate():
             if f"{thread.name} ({thread.ident})" in more.get("threads", ()):
                 thread.join(0.1)
-        os.sched_yield()
+        sleep(LOOK_AGAIN_SEC)
         more = resources().besides(before)
     return more
 

@@ -23,7 +23,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from fastlog.config import Settings
-from fastlog.server import found_files, held, logfile, repair, writer
+from fastlog.server import found_files, held, identities, logfile, repair, writer
 from fastlog.server.commit import SyncPace
 from fastlog.server.listener import Listener
 from fastlog.server.listeners import Listeners
@@ -31,6 +31,7 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
 from tests.helpers.model_disk import Died, ModelDisk
+from tests.helpers.model_identities import Identities
 from tests.helpers.model_names import NAME
 from tests.helpers.model_oracle import Entry, Oracle, check_account
 from tests.helpers.model_outside import Outside
@@ -64,10 +65,11 @@ class Rig:
         self.messages: list[str] = []
         self.on_writing_again: Callable[[], None] = lambda: None
         self._undo: list[tuple[object, str, object]] = []
-        for module in (writer, logfile, repair, found_files):
+        for module in (writer, logfile, repair, found_files, identities):
             self.patch(module, "say", self._say)
         self.patch(repair, "BLOCK_BYTES", 4096)
-        for module, name in ((held, "HELD_MAX_BYTES"), (held, "CHUNK_BYTES"), (logfile, "ROTATED_UNSYNCED_MAX")):
+        limits = (held, "HELD_MAX_BYTES"), (held, "CHUNK_BYTES"), (logfile, "ROTATED_UNSYNCED_MAX")
+        for module, name in (*limits, (identities, "new_log")):
             self.patch(module, name, getattr(module, name))  # each run sets them
 
     def patch(self, module: object, name: str, value: object) -> None:
@@ -208,11 +210,14 @@ class Run:
         held.HELD_MAX_BYTES = self.sizes.held_bytes
         held.CHUNK_BYTES = self.sizes.chunk_bytes
         logfile.ROTATED_UNSYNCED_MAX = self.sizes.rotated_unsynced
+        logs = Random(seed)
+        identities.new_log = lambda: f"{logs.getrandbits(48):012x}"
         self.disk = ModelDisk(rig.begin(), rng, self.note)
         self.disk.is_blocking = rng.random() < 0.1
         self.outside = Outside(self.disk, rng)
         waits = self.sizes.settings().acks_wait_for_disk
         self.oracle = Oracle(self.outside, self.disk.names, waits_for_disk=waits, backups=self.sizes.backups)
+        self.identities = Identities(self.disk.directory, self.disk.names)
         self.disk.before_each = self.read_acks
         self.disk.on_failure = rig.on_writing_again = self.oracle.may_repeat
         self.disk.names.on_lost = self.oracle.lost_name
@@ -272,6 +277,7 @@ class Run:
         if any("cannot repair" in message for message in self.rig.messages):
             self.oracle.damaged = True
         self.oracle.check_files()
+        self.identities.check(self.server.log)
 
     def stop(self) -> None:
         if self.server:
@@ -314,6 +320,7 @@ class Run:
     def check(self) -> None:
         self.read_acks()
         check_account(self.server.pipeline)
+        self.identities.check(self.server.log)
 
     def _attempt(self, step: Callable[["Run"], None]) -> None:
         """A step, in which the server may die."""
@@ -340,6 +347,7 @@ class Run:
         self.disk.dies()
         self.rig.empty_sockets()
         if self.dies_by == "cut":
+            self.identities.power_is_cut()
             self.outside.cut_power()
             self.oracle.power_was_cut()
         else:

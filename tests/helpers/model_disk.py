@@ -24,7 +24,7 @@ class Died(BaseException):
 
 
 class Sync(NamedTuple):
-    covered: list[tuple[Description, int]]  # files, and how many changes of each
+    covered: list[tuple[Description, int, list]]  # files, how many changes of each, and which attributes
     names_to: int  # how many changes of names
     done: Callable[[OSError | None], None]
 
@@ -139,6 +139,11 @@ class ModelDisk(Storage):
         super().overwrite(fd, data, offset)
         self._open[fd].file.add(bytes(data), offset)
 
+    def set_attribute(self, fd, name, value):
+        self._begin("set_attribute", name, value)
+        super().set_attribute(fd, name, value)
+        self._file(fd).new_attributes.append((name, value))
+
     def truncate(self, fd, size):
         try:
             self._begin("truncate", size)
@@ -209,11 +214,15 @@ class ModelDisk(Storage):
         self._note(f"        {operation} {' '.join(map(str, arguments))}")
         self.faults.check(operation)
 
+    def _file(self, fd: int) -> File:
+        return self.by_inode[os.fstat(fd).st_ino]
+
     def _sync_of(self, files, directory, done) -> Sync:
         covered = []
         for fd in files:
-            description = self._open.get(fd) or Description(self.by_inode[os.fstat(fd).st_ino])
-            covered.append((description, description.file.count))
+            description = self._open.get(fd) or Description(self._file(fd))
+            attributes = description.file.new_attributes if self._take_attributes(fd) else []
+            covered.append((description, description.file.count, list(attributes)))
         names_to = -1
         if directory is not None:
             try:
@@ -225,7 +234,7 @@ class ModelDisk(Storage):
 
     def _end(self, sync: Sync) -> None:
         error = None
-        for description, to in sync.covered:
+        for description, to, attributes in sync.covered:
             file = description.file
             if self.faults.sync_fails_now():
                 file.lose(to)
@@ -235,6 +244,8 @@ class ModelDisk(Storage):
                 file.note_failure()
             else:
                 file.make_sure(to)
+                file.attributes.update(attributes)
+                del file.new_attributes[: len(attributes)]
         if sync.names_to >= 0:
             if self.faults.sync_fails_now():
                 error = error or OSError(errno.EIO, os.strerror(errno.EIO))

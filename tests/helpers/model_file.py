@@ -11,13 +11,26 @@ CUT = None  # in place of a change's data: the file was cut at the offset
 
 
 class File:
-    """`base`: what the disk has for sure; `changes`: what was done since, each [data or CUT, offset, state]."""
+    """`base`: what the disk has for sure; `changes`: what was done since, each [data or CUT, offset, state].
+    `attributes`: what the disk has of them for sure; `new_attributes`: those set since, as (name, value)."""
 
-    __slots__ = ("base", "changes", "error_seen", "errors", "merged", "size", "trusted")
+    __slots__ = (
+        "attributes",
+        "base",
+        "changes",
+        "error_seen",
+        "errors",
+        "merged",
+        "new_attributes",
+        "size",
+        "trusted",
+    )
 
     def __init__(self, content: bytes = b"") -> None:
         self.base = bytearray(content)
         self.changes: list[list] = []
+        self.attributes: dict[str, str] = {}
+        self.new_attributes: list[tuple[str, str]] = []
         self.merged = 0  # changes before those
         self.size = len(content)
         self.errors = 0  # write-backs that failed
@@ -50,6 +63,14 @@ class File:
             done += 1
         self.merged += done
         del self.changes[:done]
+
+    def make_attributes_sure(self) -> None:
+        self.attributes.update(self.new_attributes)
+        self.new_attributes = []
+
+    def attributes_after_a_cut(self, rng: Random) -> dict[str, str]:
+        """What may be found after a power cut."""
+        return self.attributes | dict(each for each in self.new_attributes if rng.random() < 0.5)
 
     def lose(self, to: int) -> None:
         """The write-back of the first changes fails."""

@@ -73,6 +73,7 @@ class Outside:
             file.lose(file.count)
             return True
         file.make_sure(file.count)
+        file.make_attributes_sure()
         return False
 
     def lost_lines(self) -> set[bytes]:
@@ -87,12 +88,21 @@ class Outside:
     def cut_power(self) -> None:
         """What the disk may hold then takes the place of the page cache."""
         chosen = self._rng.choice(self._names.states)
-        found = {name: file.after_a_cut(self._rng) for name, file in chosen.items()}
+        found = {
+            name: (file.after_a_cut(self._rng), file.attributes_after_a_cut(self._rng)) for name, file in chosen.items()
+        }
         for name in self._names.now:
             os.unlink(self._directory / name)
         self._directory.mkdir(exist_ok=True)
         self._disk.by_inode.clear()
-        self._names.renew({name: self._make(name, content, File(content)) for name, content in found.items()})
+        self._names.renew({name: self._find(name, *what) for name, what in found.items()})
+
+    def _find(self, name: str, content: bytes, attributes: dict[str, str]) -> File:
+        file = self._make(name, content, File(content))
+        file.attributes = attributes
+        for attribute, value in attributes.items():
+            os.setxattr(self._directory / name, attribute, value.encode())
+        return file
 
     def _make(self, name: str, content: bytes, file: File) -> File:
         fd = os.open(self._directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)

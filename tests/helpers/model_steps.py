@@ -112,7 +112,8 @@ def _die(run: "Run", by: str) -> None:
 
 def fault(run: "Run") -> None:
     faults, rng = run.disk.faults, run.rng
-    kind = rng.choice(("room", "room", "file_max", "write", "write", "truncate", "create", "open", "rename", "unlink"))
+    kinds = ("room", "room", "file_max", "write", "write", "truncate", "create", "open", "rename", "unlink")
+    kind = rng.choice((*kinds, "set_attribute"))
     if kind == "room":
         faults.room = rng.choice((0, 0, 20, 50, 100, 200))
         if rng.random() < 0.3:
@@ -122,6 +123,7 @@ def fault(run: "Run") -> None:
     elif kind in ("write", "truncate"):
         faults.operations[kind] = [rng.choice((errno.EIO, errno.EIO, errno.EROFS)), rng.choice(TIMES)]
     else:
+        run.identities.is_strict = run.identities.is_strict and kind != "set_attribute"
         number = rng.choice((errno.EIO, errno.ENOSPC, errno.EACCES, errno.EMFILE))
         faults.operations[kind] = [number, rng.choice(TIMES)]
     if rng.random() < 0.15:
@@ -175,6 +177,8 @@ def truncate(run: "Run", name: str) -> None:
     size = run.rng.choice((0, 0, run.rng.randrange(run.disk.names.now[name].size + 1)))
     run.oracle.cut(name, size)
     run.outside.cut(name, size)
+    if name != NAME:
+        run.identities.tampered(name)
 
 
 def append(run: "Run", name: str) -> None:
@@ -185,6 +189,8 @@ def append(run: "Run", name: str) -> None:
     file = run.disk.names.now[name]
     if file.size + len(text) < run.oracle.cut_from.get(file, math.inf):
         run.outside.append(name, text)
+        if file in run.oracle.cut_from:
+            run.identities.tampered(name)
 
 
 def replace(run: "Run", name: str) -> None:

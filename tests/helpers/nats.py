@@ -16,9 +16,11 @@ import sys
 import threading
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import nats
 import pytest
+from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from fastlog.config import Settings
@@ -29,6 +31,7 @@ PROGRAM = str(BINARY) if BINARY.exists() else shutil.which("nats-server")
 NODE = "node"
 STREAM = "LOGS"
 STREAM_CONFIG = {"name": STREAM, "subjects": ["fastlog.>"]}
+ANSWER_SEC = 5  # for an answer
 FETCH = 50  # messages at once: of 256 KB each, these are far below what nats-py keeps for a reader
 
 needs_nats = pytest.mark.skipif(
@@ -123,6 +126,11 @@ class NatsServer:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
+    def pause(self) -> None:
+        """It does nothing any more when this returns, until SIGCONT."""
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self.process.pid, os.WUNTRACED)
+
     def kill(self) -> None:
         """As the kernel would: without a chance to write anything."""
         self.process.kill()
@@ -161,6 +169,10 @@ class NatsServer:
         answer = self.ask(f"STREAM.CREATE.{name}", {**STREAM_CONFIG, **config})
         assert "error" not in answer, answer
         return answer
+
+    def edit_stream(self, **config: object) -> None:
+        answer = self.ask(f"STREAM.UPDATE.{STREAM}", {**STREAM_CONFIG, **config})
+        assert "error" not in answer, answer
 
     def info(self, stream: str = STREAM) -> dict:
         return self.ask(f"STREAM.INFO.{stream}")
@@ -224,13 +236,22 @@ class NatsCluster:
             server.close()
 
 
+async def _connect(url: str) -> Client:
+    """Names and passwords in the URL are percent-encoded, which nats-py does not know."""
+    scheme, _, place = url.partition("://")
+    who, _, host = place.rpartition("@")
+    user, colon, password = (unquote(part) for part in who.partition(":"))
+    login = {"user": user, "password": password} if colon else {"token": user} if user else {}
+    return await nats.connect(f"{scheme}://{host}", allow_reconnect=False, **login)
+
+
 def ask(url: str, subject: str, question: dict | None = None) -> dict:
     """Asks the API of JetStream. No answer is an error, too."""
 
     async def run() -> dict:
-        client = await nats.connect(url, allow_reconnect=False)
+        client = await _connect(url)
         try:
-            answer = await client.request(f"$JS.API.{subject}", json.dumps(question or {}).encode(), timeout=2)
+            answer = await client.request(f"$JS.API.{subject}", json.dumps(question or {}).encode(), timeout=ANSWER_SEC)
             return json.loads(answer.data)
         except nats.errors.Error as error:
             return {"error": {"description": str(error)}}
@@ -244,7 +265,7 @@ def publish(url: str, subject: str, data: bytes, headers: dict[str, str] | None 
     """As any other program would."""
 
     async def run() -> dict:
-        client = await nats.connect(url, allow_reconnect=False)
+        client = await _connect(url)
         try:
             return json.loads((await client.request(subject, data, timeout=PATIENCE_SEC, headers=headers)).data)
         finally:
@@ -254,27 +275,34 @@ def publish(url: str, subject: str, data: bytes, headers: dict[str, str] | None 
 
 
 def read_stream(url: str, stream: str = STREAM) -> list[Stored]:
-    """All that is in a stream, in its order."""
+    """All that is in a stream, in its order. A cluster that has just lost a server leaves questions unanswered."""
+    return eventually(lambda: asyncio.run(_read_stream(url, stream)), lambda found: found is not None)
 
-    async def run() -> list[Stored]:
-        client = await nats.connect(url, allow_reconnect=False)
-        try:
-            context = client.jetstream(timeout=PATIENCE_SEC)
-            count = (await context.stream_info(stream)).state.messages
-            found: list[Stored] = []
-            if count:
-                wanted = ConsumerConfig(ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL)
-                reader = await context.pull_subscribe("", stream=stream, config=wanted)
-                while len(found) < count:
-                    for message in await reader.fetch(min(FETCH, count - len(found)), timeout=PATIENCE_SEC):
-                        place = message.metadata.sequence.stream
-                        found.append(Stored(place, message.subject, message.headers or {}, message.data))
-                await reader.unsubscribe()
-            return found
-        finally:
-            await client.close()
 
-    return asyncio.run(run())
+async def _read_stream(url: str, stream: str) -> list[Stored] | None:
+    client = await _connect(url)
+    try:
+        context = client.jetstream(timeout=ANSWER_SEC)
+        info = await context.stream_info(stream)
+        found: list[Stored] = []
+        if info.state.messages:
+            wanted = ConsumerConfig(
+                ack_policy=AckPolicy.NONE,
+                deliver_policy=DeliverPolicy.ALL,
+                num_replicas=info.config.num_replicas,  # a reader with one might be on the server that is away
+            )
+            reader = await context.pull_subscribe("", stream=stream, config=wanted)
+            while len(found) < info.state.messages:
+                for message in await reader.fetch(min(FETCH, info.state.messages - len(found)), timeout=ANSWER_SEC):
+                    place = message.metadata.sequence.stream
+                    found.append(Stored(place, message.subject, message.headers or {}, message.data))
+            await reader.unsubscribe()
+    except nats.errors.TimeoutError:
+        return None
+    else:
+        return found
+    finally:
+        await client.close()
 
 
 def settings(to: str, **more: object) -> Settings:

@@ -18,6 +18,7 @@ BASE_ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or name.startswith("COVERAGE")
 }
 PATIENCE_SEC = 30  # until something that must happen counts as not happening; never waited out by a test that passes
+LOOK_AGAIN_SEC = 0.003  # between two looks: one after the other would take the processor from what is waited for
 WINDOW = 100  # datagrams under way at once: they fit in the smallest receive buffer that a system grants
 FASTLOG = [sys.executable, "-m", "fastlog"]
 TOKEN = "correct-horse-battery-staple"  # of a dashboard that is not for everybody
@@ -53,10 +54,11 @@ def run_python(
 
 
 def eventually(read, holds):
-    """Reads until the value holds; each reading waits for an answer of the server."""
+    """Reads until the value holds."""
     until = monotonic() + PATIENCE_SEC
     while not holds(value := read()):
         assert monotonic() < until, f"never came to hold; the last was {value}"
+        sleep(LOOK_AGAIN_SEC)
     return value
 
 
@@ -65,7 +67,7 @@ def until(holds, what: str) -> None:
     give_up = monotonic() + PATIENCE_SEC
     while not holds():
         assert monotonic() < give_up, f"never came: {what}"
-        sleep(0.01)
+        sleep(LOOK_AGAIN_SEC)
 
 
 def get(port: int, path: str, method: str = "GET", **headers: str) -> http.client.HTTPResponse:

@@ -15,8 +15,10 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Shipped, identity_of, is_of_log
 from fastlog.server import found_files, repair
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
@@ -45,10 +47,12 @@ def memory_directory(tmp_path):
     shutil.rmtree(directory, ignore_errors=True)
 
 
-def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
+def record(
+    directory: Path, backups: int = 50, storage: RecordingStorage | None = None
+) -> tuple[list[tuple], list[bytes]]:
     """The operations of a run, with `("ack", n)` among them where an ACK left; and what was sent."""
-    storage = RecordingStorage()
-    harness = Harness(directory, storage, limit=220)
+    storage = storage or RecordingStorage()
+    harness = Harness(directory, storage, limit=220, backups=backups)
 
     def note_acks():
         storage.operations.extend(("ack", n) for n in harness.read_acks())
@@ -92,7 +96,7 @@ def record(directory: Path) -> tuple[list[tuple], list[bytes]]:
     sent = harness.sent
     storage.before_each = lambda: None
     harness.kill()
-    harness = Harness(directory, storage, limit=220)
+    harness = Harness(directory, storage, limit=220, backups=backups)
     storage.before_each = note_acks
     harness.send(*map(error, unanswered))  # the first one is known as stored, and is in an archive
     storage.finish()
@@ -112,6 +116,7 @@ class Disk:
         self.sizes: dict[int, int] = {}
         self.sure: dict[int, int] = {}  # file: changes by operations before this one are durable
         self.acked: set[int] = set()
+        self.attributes: dict[int, list[tuple[int, str, str]]] = {}  # file: (operation, name, value)
         self._name_operations: list[int] = []
         for name, (number, content) in (found or {}).items():
             self.names.append(("create", name, number))
@@ -136,6 +141,9 @@ class Disk:
             number, size = rest
             self.changes[number].append((at, None, size))
             self.sizes[number] = size
+        elif kind == "attribute":
+            number, *attribute = rest
+            self.attributes.setdefault(number, []).append((at, *attribute))
         elif kind == "synced":
             covered, numbers, with_names = rest
             for number in numbers:
@@ -164,9 +172,32 @@ class Disk:
             for count in range(self.names_sure, len(self.names) + 1):
                 yield {name: contents.get(number, b"") for name, number in self.directory(count).items()}
 
+    def states_of_attributes(self):
+        """Every {name: (file, {attribute: value})} that may be found; each that no sync covered may be missing."""
+        is_open = {
+            (number, at): at >= self.sure.get(number, 0) for number, each in self.attributes.items() for at, *_ in each
+        }
+        choices = [(True, False) if may_miss else (True,) for may_miss in is_open.values()]
+        for fates in itertools.product(*choices):
+            there = dict(zip(is_open, fates, strict=True))
+            values = {
+                number: {name: value for at, name, value in each if there[number, at]}
+                for number, each in self.attributes.items()
+            }
+            for count in range(self.names_sure, len(self.names) + 1):
+                yield {name: (number, values.get(number, {})) for name, number in self.directory(count).items()}
+
+    def content(self, number: int) -> bytes:
+        """What the page cache has of a file."""
+        return self._content(number, {})
+
+    def sure_bytes(self, number: int) -> int:
+        sure = [change for change in self.changes.get(number, []) if change[0] < self.sure.get(number, 0)]
+        return sum(len(data or b"") for _, data, _ in sure)
+
     def _content(self, number: int, fate: dict[tuple[int, int], str]) -> bytes:
         content = bytearray()
-        for place, (_, data, offset) in enumerate(self.changes[number]):
+        for place, (_, data, offset) in enumerate(self.changes.get(number, [])):
             how = fate.get((number, place), "there")
             if how == "missing":
                 continue
@@ -257,6 +288,98 @@ def test_every_part_of_a_sync_is_needed(tmp_path, memory_directory, part):
     operations, sent = record(tmp_path)
     with pytest.raises(AssertionError, match="acknowledged and lost"):
         check_every_state(without(operations, part), sent, memory_directory)
+
+
+def check_identities(operations: list[tuple], directory: Path, backups: int) -> int:
+    """Every file of the log has an identity of its own after every power cut, and one that was sure stays with its file."""
+    disk = Disk()
+    checked = set()
+    owners: dict[str, int] = {}  # of an identity that was sure once, when its file was part of the log: the file
+    for at, operation in enumerate(operations):
+        disk.apply(at, operation)
+        now = {number for name, number in disk.directory(len(disk.names)).items() if is_of_log("server.log", name)}
+        for number in now:
+            attributes = disk.attributes.get(number, [])
+            sure = [value for when, name, value in attributes if name == ATTRIBUTE and when < disk.sure.get(number, 0)]
+            assert all(owners.setdefault(value, number) == number for value in sure)
+        for state in disk.states_of_attributes():
+            key = tuple((name, number, *sorted(values.items())) for name, (number, values) in sorted(state.items()))
+            if key not in checked:
+                checked.add(key)
+                check_start_of(disk, state, directory, backups, owners, f"after operation {at} {operation}: {key}")
+    return len(checked)
+
+
+def check_start_of(disk: Disk, state: dict, directory: Path, backups: int, owners: dict[str, int], where: str) -> None:
+    lay_out(directory, {name: disk.content(number) for name, (number, _) in state.items()})
+    files = {}
+    for name, (number, values) in state.items():
+        for attribute, value in values.items():
+            os.setxattr(directory / name, attribute, value.encode())
+            if attribute == DURABLE_ATTRIBUTE:
+                assert int(value) <= disk.sure_bytes(number), f"not durable, {where}"
+        files[(directory / name).stat().st_ino] = number
+    if (
+        backups == 0 and owners
+    ):  # a file that was shipped may be gone: `fastlog ship` notes a segment before it ships any
+        log, _, segment = max(owners, key=lambda identity: int(identity.split(":")[1])).partition(":")
+        note = msgspec.json.encode(Shipped(log, int(segment), 0))
+        (directory / "server.log.shipped").write_bytes(note)
+    log = LogFile(InstantStorage(), directory, "server.log", 220, backups)
+    log.close()
+    found = {}
+    for path in directory.glob("server.log*"):
+        if not is_of_log("server.log", path.name):
+            continue
+        identity = identity_of(path)
+        assert identity, f"{path.name} has none, {where}"
+        assert identity.log == log.identity.log, where
+        assert identity not in found, f"two files have {identity}, {where}"
+        found[identity] = number = files.get(path.stat().st_ino)
+        if str(identity) in owners:
+            assert number == owners[str(identity)], f"{identity} is another file, {where}"
+    assert log.identity == max(found), where
+
+
+@pytest.mark.parametrize("backups", [50, 2, 1, 0])
+def test_after_every_power_cut_each_file_has_an_identity_of_its_own(tmp_path, memory_directory, backups):
+    operations, _ = record(tmp_path, backups)
+    assert check_identities(operations, memory_directory, backups) > 50
+
+
+def record_a_cut(directory: Path) -> list[tuple]:
+    storage = RecordingStorage()
+    harness = Harness(directory, storage)
+    harness.send(error(1))
+    storage.finish()
+    os.truncate(harness.log.path, 0)
+    storage.note("truncate", storage.number(harness.log.path.stat().st_ino), 0)
+    harness.send(error(2))
+    storage.finish()
+    for n in harness.read_acks():
+        storage.note("ack", n)
+    harness.close()
+    return storage.operations
+
+
+def check_cut(operations: list[tuple]) -> None:
+    """What was acknowledged after another program cut the file is not in the file that has the old number."""
+    disk = Disk()
+    for at, operation in enumerate(operations):
+        disk.apply(at, operation)
+    assert disk.acked == {2}
+    for state in disk.states_of_attributes():
+        [(number, values)] = state.values()
+        assert disk.content(number) == stored(error(2))
+        assert values[ATTRIBUTE].endswith(":2"), "a number stands for other content than before"
+
+
+def test_a_number_is_not_given_back_to_a_file_that_was_cut(tmp_path):
+    operations = record_a_cut(tmp_path)
+    check_cut(operations)
+    last = max(at for at, operation in enumerate(operations) if operation[0] == "synced")
+    with pytest.raises(AssertionError):
+        check_cut([*operations[:last], *operations[last + 1 :]])
 
 
 def stored(*entries: bytes) -> bytes:
@@ -363,6 +486,28 @@ def check_start(directory: Path, case: str, found_files: Found, operations: list
 def test_no_power_cut_during_a_repair_nor_during_the_next_one_loses_a_line(memory_directory, case):
     for left in check_start(memory_directory, case, *record_start(memory_directory, DAMAGED[case][0], with_lines=True)):
         check_start(memory_directory, case, *record_start(memory_directory, dict(left), with_lines=False))
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_no_power_cut_during_a_repair_takes_away_an_identity(memory_directory, case):
+    lay_out(memory_directory, DAMAGED[case][0])
+    storage = RecordingStorage()
+    expected, files = {}, {}
+    for segment, path in enumerate(sorted(memory_directory.iterdir(), reverse=True), 1):  # the live one comes last
+        expected[path.name] = {ATTRIBUTE: f"0123456789ab:{segment}", DURABLE_ATTRIBUTE: "1"}
+        if path.name == "server.log":
+            del expected[path.name][DURABLE_ATTRIBUTE]
+        for attribute, value in expected[path.name].items():
+            os.setxattr(path, attribute, value.encode())
+        files[path.name] = storage.number(path.stat().st_ino), path.read_bytes()
+    LogFile(storage, memory_directory, "server.log", 10_000, 50).close()
+    disk = Disk(files)
+    for name, (number, _) in files.items():
+        disk.attributes[number] = [(-1, *attribute) for attribute in expected[name].items()]
+    for at, operation in enumerate(storage.operations):
+        disk.apply(at, operation)
+        for state in disk.states_of_attributes():
+            assert {name: state[name][1] for name in expected} == expected, f"after operation {at} {operation}"
 
 
 def test_no_power_cut_loses_a_line_if_damage_is_overwritten(memory_directory, monkeypatch):

@@ -15,6 +15,7 @@ from fastlog.server import identities, logfile
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, Harness, PatientStorage, error, info
+from tests.helpers.identities import numbers
 
 LOG = "0123456789ab"
 LINE = b"1234\n"
@@ -72,18 +73,6 @@ def note(directory: Path, segment: int, offset: int, log: str = LOG) -> None:
     (directory / "server.log.shipped").write_text(
         f'{{"log":"{log}","segment":{segment},"offset":{offset},"problem":""}}'
     )
-
-
-def numbers(directory: Path) -> dict[str, int | None]:
-    """The segment of each file, by its name without the live one's; every file belongs to one log."""
-    found, logs = {}, set()
-    for path in sorted(directory.glob("server.log*")):
-        if segments.is_of_log("server.log", path.name):
-            identity = identity_of(path)
-            found[path.name.removeprefix("server.log")] = identity and identity.segment
-            logs |= {identity.log} if identity else set()
-    assert len(logs) <= 1
-    return found
 
 
 def test_the_first_file_of_a_log_begins_it(tmp_path, start):
@@ -287,6 +276,28 @@ def test_a_copy_made_before_the_cut_gets_the_number_that_the_live_file_had(tmp_p
     assert numbers(tmp_path) == {"": 3, ".1": 2, ".2": 1}
 
 
+def test_an_archive_that_is_older_than_the_cut_is_not_taken_for_a_copy(tmp_path, start):
+    make(tmp_path / "server.log.1", None, age=100)
+    log = start()
+    os.removexattr(tmp_path / "server.log.1", ATTRIBUTE)
+    write(log)
+    os.truncate(log.path, 0)
+    log.reopen()
+    assert numbers(tmp_path) == {"": 3, ".1": None}
+
+
+def test_a_cut_file_whose_number_cannot_be_changed_gets_no_more_lines(tmp_path, start):
+    storage = Refusing()
+    log = start(storage=storage)
+    write(log)
+    os.truncate(log.path, 0)
+    storage.number = errno.EIO
+    log.reopen()
+    write(log)
+    assert numbers(tmp_path) == {"": None, ".1": 1}
+    assert (tmp_path / "server.log.1").read_bytes() == b""
+
+
 @pytest.mark.parametrize("how", ["copied", "cp -a", "only cut"])
 def test_a_file_that_was_cut_while_no_server_ran_has_the_next_number(tmp_path, start, how):
     log = start()
@@ -380,6 +391,31 @@ def test_what_a_start_has_synced_is_durable(tmp_path):
     assert durable_size_of(tmp_path / "server.log.distrusted.1") == len(LINE)
 
 
+def test_a_start_sets_aside_what_a_crash_kept_from_it(tmp_path, start):
+    """The power was cut when the attribute was set, and before the file was renamed."""
+    path = make(tmp_path / "server.log", 4, 3 * LINE)
+    os.setxattr(path, DURABLE_ATTRIBUTE, b"5")
+    log = start()
+    write(log)
+    assert numbers(tmp_path) == {"": 5, ".distrusted.1": 4}
+    assert (tmp_path / "server.log.distrusted.1").read_bytes() == 3 * LINE
+    assert durable_size_of(tmp_path / "server.log.distrusted.1") == 5
+    assert log.path.read_bytes() == LINE
+
+
+def test_a_start_that_cannot_set_it_aside_continues_in_it(tmp_path, start, said):
+    path = make(tmp_path / "server.log", 4)
+    os.setxattr(path, DURABLE_ATTRIBUTE, b"5")
+
+    class Failing(Storage):
+        def create(self, path):
+            raise EIO
+
+    write(start(storage=Failing()))
+    assert path.read_bytes() == 2 * LINE
+    assert any("cannot set" in message for message in said)
+
+
 def test_a_disk_that_fails_again_and_again_leaves_files_with_identities(tmp_path, start, monkeypatch):
     monkeypatch.setattr(logfile, "DISTRUSTED_MAX", 1)
     log = start()
@@ -440,4 +476,4 @@ def test_attributes_that_work_again_are_set_again(tmp_path, start, said):
     assert log.identity is None
     storage.number = 0
     write(log, LINE)
-    assert numbers(tmp_path) == {"": 3, ".1": None, ".2": 2, ".3": 1}
+    assert numbers(tmp_path) == {"": 4, ".1": 3, ".2": 2, ".3": 1}

@@ -132,6 +132,17 @@ def test_an_object_of_another_program_is_a_document():
     assert only_document(b' { "x" : 1 } ') == {"@timestamp": BEFORE.decode(), "x": 1}
 
 
+@pytest.mark.parametrize("key", reference.RESERVED)
+def test_a_key_that_engines_have_for_themselves_gets_another_name(key):
+    escaped = key.replace("_", "\\u005f", 1)
+    for written in (key, escaped):
+        for time in (b"", b'"@timestamp":"%b",' % TIME):
+            document = only_document(b'{%b"%b":[1],"x":{"%b":1},%b}' % (time, written.encode(), key.encode(), REST))
+            assert document["_" + key] == [1]
+            assert document["x"] == {key: 1}
+            assert key not in document
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -160,7 +171,11 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from([TIME.decode(), "2019-01-01 00:00:00", '\\"}']),
     lambda inner: (
         st.lists(inner, max_size=2)
-        | st.dictionaries(st.sampled_from(["@timestamp", "received", "timestamp", "level", "x"]), inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["@timestamp", "received", "timestamp", "level", "x", "_id", "_source", "_x"]),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=6,
 )
