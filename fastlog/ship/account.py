@@ -4,6 +4,7 @@ it is over."""
 from time import monotonic
 
 from fastlog.errors import say
+from fastlog.segments import Position
 
 REMIND_SEC = 30.0  # while something hinders: time between two messages that say how far behind the shipper is
 
@@ -19,10 +20,16 @@ class Account:
         self.left_out_lines = 0  # in files: not durable, or not readable, or without an end
         self._begun = monotonic()
 
-    def missing(self, first: int, last: int) -> None:
-        self.missing_segments += last - first + 1
-        which = f"segment {first} is" if first == last else f"segments {first} to {last} are"
-        say(f"{which} missing: what was not shipped of that is lost")
+    def missing(self, place: Position, found: int) -> None:
+        """There is no file between this place and the segment that was found."""
+        first, last = place.segment, found - 1
+        if place.offset:  # deleted because it was shipped, or too early: that cannot be seen any more
+            say(f"segment {first} was deleted after {place.offset:,} bytes of it were shipped; had it more, it is lost")
+            first += 1
+        if first <= last:
+            self.missing_segments += last - first + 1
+            which = f"segment {first} is" if first == last else f"segments {first} to {last} are"
+            say(f"{which} missing: deleted before anything of that was shipped")
 
     def left_out(self, what: str, size: int, lines: int) -> None:
         self.left_out_lines += lines

@@ -23,6 +23,7 @@ from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeErr
 POLL_SEC = 0.1  # between two looks at a log that is shipped: the lag of a line; and syncs are no closer together
 READ_PATIENCE_SEC = 60.0  # until a file that cannot be read is given up: one on another machine may be away for a while
 NAMELESS_START_SEC = 3.0  # until a start is refused for it: a server that starts gives its files identities first
+CUT_SEEN_SEC = 3.0  # until a file is another's for being too short: the server looks every second whether it was cut
 NAMELESS_SEC = 10.0  # the same, until it is said: the server looks every second whether the live file is another one
 
 NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it one"
@@ -82,7 +83,7 @@ class Shipper:
         self._at = note.position if note else first_position(listing)
         self._tell()  # from now on the server keeps what is not shipped
         engine = self._delivery.resume()
-        place = place_for(engine, note, listing, self._engine_remembers, self._from_start)
+        place = self._place(engine, note)
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
                 say(f"the engine lost what it had acknowledged, up to {self.acknowledged}: going back to {engine}")
@@ -90,6 +91,19 @@ class Shipper:
         self._go_to(place)
         self._tell()
         return True
+
+    def _place(self, engine: Position | None, note: Shipped | None) -> Position:
+        """Where to go on. Raises RivalError."""
+        sure_at = monotonic() + CUT_SEEN_SEC
+        while True:
+            listing = self._files.now_or_refuse()
+            try:
+                if listing.log is not None:  # otherwise it was removed while the engine was away
+                    return place_for(engine, note, listing, self._engine_remembers, self._from_start)
+            except RivalError:
+                if engine is None or engine[:2] != listing.end()[:2] or monotonic() >= sure_at:
+                    raise
+            sleep(POLL_SEC)  # the live file was cut, perhaps, and the server has not seen it yet
 
     def run(self, *, once: bool) -> None:
         """Ships until an exception ends it, or, if `once`, until all that was there is shipped."""
@@ -259,7 +273,7 @@ class Shipper:
         if file is None:
             return True
         if segment != at.segment:
-            self.account.missing(at.segment, segment - 1)
+            self.account.missing(at, segment)
             at = self._at = Position(at.log, segment, 0)
         reader = Reader(file, at.offset, self._refused)
         skipped = reader.to_next_line()

@@ -222,8 +222,12 @@ def test_a_file_that_was_deleted_before_it_was_shipped_is_missing(live, capfd):
     os.replace(make_segment(live.with_name("server.log.new"), 2, lines(20, 30)), live)
     made = ship_all(live, sink)
     assert sink.text == lines(0, 10) + lines(20, 30)
+    assert not made.account.missing_segments
+    assert "segment 1 was deleted after 150 bytes of it were shipped" in capfd.readouterr().err
+    os.replace(make_segment(live.with_name("server.log.new"), 4, lines(40, 50)), live)
+    made = ship_all(live, sink)
     assert made.account.missing_segments == 1
-    assert "segment 1 is missing" in capfd.readouterr().err
+    assert "segment 3 is missing" in capfd.readouterr().err
 
 
 def test_a_gap_waits_for_a_file_that_cannot_be_read(live, begin, monkeypatch):
@@ -563,8 +567,10 @@ def test_an_engine_that_went_back_to_files_that_are_gone_continues_with_the_olde
     sink.answers = [WentBackError(at(3, 2))]
     catch_up(made)
     assert sink.text == lines(0, 10) + lines(0, 20)
-    assert made.account.missing_segments == 2
-    assert "segments 3 to 4 are missing" in capfd.readouterr().err
+    assert made.account.missing_segments == 1
+    said = capfd.readouterr().err
+    assert "segment 3 was deleted after 30 bytes" in said
+    assert "segment 4 is missing" in said
 
 
 def test_an_engine_that_has_more_than_it_told_is_believed(live, begin, capfd):
