@@ -18,6 +18,7 @@ class Account:
         self.refused = 0  # lines that the engine refused for good, or that are longer than any of an entry
         self.missing_segments = 0  # files that were gone before they were shipped
         self.left_out_lines = 0  # in files: not durable, or not readable, or without an end
+        self.shows_rate = False  # of a service it would mean nothing
         self._begun = monotonic()
 
     def missing(self, place: Position, found: int) -> None:
@@ -37,7 +38,7 @@ class Account:
 
     def summary(self) -> str:
         seconds = monotonic() - self._begun
-        rate = f", {self.lines / seconds:,.0f} lines/s" if self.lines and seconds > 0 else ""
+        rate = f", {self.lines / seconds:,.0f} lines/s" if self.shows_rate and self.lines and seconds > 0 else ""
         parts = [f"shipped {self.lines:,} lines, {self.bytes:,} bytes, in {seconds:.1f} s{rate}"]
         parts += [f"refused {self.refused:,} lines"] if self.refused else []
         parts += [f"left out {self.left_out_lines:,} lines"] if self.left_out_lines else []

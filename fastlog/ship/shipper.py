@@ -6,6 +6,7 @@ engine by its sink.
 
 import contextlib
 import errno
+import os
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -14,7 +15,7 @@ from fastlog.segments import Identity, Position, Shipped, position_from, read_sh
 from fastlog.ship.account import Account, Problems
 from fastlog.ship.delivery import Delivery
 from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
-from fastlog.ship.note import Lock, Note
+from fastlog.ship.note import WHY, Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, place_for
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
@@ -71,17 +72,19 @@ class Shipper:
         """What hinders at present; empty: nothing does."""
         return self._problems.text
 
-    def begin(self) -> bool:
-        """Finds the log, and where to go on; waits for the engine. False: there is no log yet. Raises RivalError
-        if another shipper has it."""
+    def begin(self) -> Listing | None:
+        """Finds the log, and where to go on; waits for the engine. Returns the files that there were, and None if there
+        is no log yet. Raises RivalError if another shipper has it."""
         listing = self._files.now_or_refuse()
         if listing.log is None:
-            return False
+            return None
         self._lock = self._lock or Lock(self._files.live)
         note = read_note(self._files.live)
         self.acknowledged = position_from(note.acknowledged) if note else None
         self._at = note.position if note else first_position(listing)
         self._tell()  # from now on the server keeps what is not shipped
+        if self._note.failure and self._note.is_forbidden:
+            raise RefusedError(f"{self._note.failure}; {WHY.format(self._files.live.parent)}")
         engine = self._delivery.resume()
         place = self._place(engine, note)
         if self._engine_remembers:
@@ -90,7 +93,7 @@ class Shipper:
             self.acknowledged = engine
         self._go_to(place)
         self._tell()
-        return True
+        return listing
 
     def _place(self, engine: Position | None, note: Shipped | None) -> Position:
         """Where to go on. Raises RivalError."""
@@ -107,9 +110,10 @@ class Shipper:
 
     def run(self, *, once: bool) -> None:
         """Ships until an exception ends it, or, if `once`, until all that was there is shipped."""
+        self.account.shows_rate = once
         refuse_at = monotonic() + NAMELESS_START_SEC
-        while not self.begin():
-            if self._files.live.exists():
+        while not (listing := self.begin()):
+            if os.path.exists(self._files.live):
                 if monotonic() >= refuse_at:
                     raise RefusedError(NAMELESS.format(self._files.live))
             elif once:
@@ -120,7 +124,7 @@ class Shipper:
                 refuse_at = monotonic() + NAMELESS_START_SEC
             sleep(POLL_SEC)
         self._problems.end("log", f"{self._files.live} is there")
-        target = self._files.now().end() if once else None
+        target = listing.end() if once else None
         while True:
             next_at = monotonic() + POLL_SEC
             worked = self.turn()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastlog.segments import DURABLE_ATTRIBUTE, Position, Shipped, read_shipped, shipped_path
-from fastlog.ship import delivery, shipper
+from fastlog.ship import account, delivery, shipper
 from fastlog.ship import files as ship_files
 from fastlog.ship.sink import RefusedError, RivalError, TooLargeError, UnavailableError, WentBackError
 from tests.helpers.shipping import LOG, Recorder, kill, make_segment, set_identity, ship_all, shipper_of
@@ -549,6 +549,16 @@ def test_the_note_is_there_before_the_engine_is(live):
     assert sink.seen == Shipped(*at(3))
 
 
+def test_while_the_engine_is_away_the_lag_is_told(live, monkeypatch, capfd):
+    monkeypatch.setattr(account, "REMIND_SEC", 0)
+    make_segment(live.with_name("server.log.1"), 1, lines(0, 10))
+    make_segment(live, 2, lines(10, 20))
+    sink = Recorder()
+    sink.answers = [None, None, UnavailableError("it is away")]
+    ship_all(live, sink)
+    assert "150 bytes of the log wait: it is away" in capfd.readouterr().err
+
+
 def test_an_engine_that_went_back_gets_the_lines_again(live, capfd):
     make_segment(live, 1, lines(0, 100))
     sink = Recorder()
@@ -682,6 +692,16 @@ def test_a_note_that_cannot_be_written_is_tried_again(live, begin, monkeypatch):
     made.turn()
     assert not made.problem
     assert read_shipped(live) == Shipped(*at(1, 10), acknowledged=str(at(1, 10)))
+
+
+def test_a_note_that_may_not_be_written_is_refused_at_the_start(live, monkeypatch):
+    make_segment(live, 1, lines(0, 10))
+    sink = Recorder()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda old, new: (_ for _ in ()).throw(OSError(1, "Operation not permitted")))
+        with pytest.raises(RefusedError, match=r"Operation not permitted; .* its user needs to write in"):
+            ship_all(live, sink)
+    assert not sink.batches
 
 
 def test_the_note_is_written_once_a_second_at_most(live, begin, monkeypatch):
