@@ -526,6 +526,7 @@ MUTANTS = [
             "a new file that failed is replaced though its entries are acknowledged",
             "                self._is_copy = False\n            self.lost",
             "                pass\n            self.lost",
+            "test_a_new_file_whose_entries_are_acknowledged_is_kept_when_it_fails",
         ),
         (
             "a file is closed before its sync shows whether it was cut",
@@ -1542,5 +1543,13 @@ MUTANTS = [
             "test_any_sequences_agree_with_the_model",
         ),
         ("a few in a row prove a run", "    PROOF_ROW = 8\n", "    PROOF_ROW = 7\n", "test_literal_sequences"),
+    ),
+    Mutant(
+        "the stream stores a message whatever its last one is",
+        "fastlog/ship/nats.py",
+        '            headers["Nats-Expected-Last-Subject-Sequence"] = str(self._sequence)\n',
+        "",
+        "test_killed_at_random_moments_every_line_is_in_the_stream_once",
+        "tests/server/test_ship_kill.py tests/server/test_ship_nats.py",
     ),
 ]
