@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.nats import PROGRAM, needs_nats
-from tests.helpers.running import BASE_ENVIRONMENT, until
+from tests.helpers.running import BASE_ENVIRONMENT, eventually
 from tests.helpers.two_hosts import needs_two_hosts
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,8 @@ def test_the_five_minutes_bring_the_log_into_a_stream(shell, tmp_path):
     install, begin, read, check, end = BLOCKS
     shell.run("".join(line for line in install.splitlines(keepends=True) if not line.startswith(INSTALLING)))
     assert shell.run(begin) == ""
-    until(lambda: "fastlog: ready " in (tmp_path / "errors").read_text(), "the server is ready")
+    for text in ("fastlog: ready ", "fastlog: made the stream "):
+        eventually((tmp_path / "errors").read_text, lambda said, text=text: text in said)
     shell.begin(read)
     lines = [shell.line() for _ in range(SAMPLES)]
     os.kill(shell.program("read.py"), signal.SIGINT)
