@@ -1544,4 +1544,12 @@ MUTANTS = [
         ),
         ("a few in a row prove a run", "    PROOF_ROW = 8\n", "    PROOF_ROW = 7\n", "test_literal_sequences"),
     ),
+    Mutant(
+        "the stream stores a message whatever its last one is",
+        "fastlog/ship/nats.py",
+        '            headers["Nats-Expected-Last-Subject-Sequence"] = str(self._sequence)\n',
+        "",
+        "test_killed_at_random_moments_every_line_is_in_the_stream_once",
+        "tests/server/test_ship_kill.py tests/server/test_ship_nats.py",
+    ),
 ]
