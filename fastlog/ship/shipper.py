@@ -25,6 +25,10 @@ READ_PATIENCE_SEC = 60.0  # until a file that cannot be read is given up: one on
 NAMELESS_START_SEC = 3.0  # until a start is refused for it: a server that starts gives its files identities first
 NAMELESS_SEC = 10.0  # the same, until it is said: the server looks every second whether the live file is another one
 
+OTHER_LINES = (
+    "the engine has other lines before {} than this log: a copy of it is shipped elsewhere. Name this node otherwise "
+    f"(--node), or {START_ANEW}"
+)
 NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it one"
 
 
@@ -80,6 +84,10 @@ class Shipper:
         self._tell()  # from now on the server keeps what is not shipped
         engine = self._delivery.resume()
         place = place_for(engine, note, listing, self._engine_remembers, self._from_start)
+        if engine and not self._files.has_before(engine, self._delivery.last_lines):
+            if not self._from_start:
+                raise RivalError(OTHER_LINES.format(engine))
+            place = first_position(listing)
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
                 say(f"the engine lost what it had acknowledged, up to {self.acknowledged}: going back to {engine}")
@@ -268,6 +276,8 @@ class Shipper:
             raise RivalError(f"the engine has lost all lines of this node; {START_ANEW}")
         if position is None or position < self.position:
             say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
+        if position and not self._files.has_before(position, self._delivery.last_lines):
+            raise RivalError(OTHER_LINES.format(position))
         self.acknowledged = position
         self._go_to(position or first_position(self._files.now()))
 
