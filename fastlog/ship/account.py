@@ -39,7 +39,7 @@ class Account:
 
 
 class Problems:
-    """What hinders at present, by subject. `text` is the first of them, for the note."""
+    """What hinders at present, by subject. `text` is the first of them; empty: nothing hinders."""
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}
@@ -48,7 +48,10 @@ class Problems:
 
     @property
     def text(self) -> str:
-        return next(iter(self._texts.values()), "")
+        return self.text_without("")
+
+    def text_without(self, subject: str) -> str:
+        return next((text for each, text in self._texts.items() if each != subject), "")
 
     def begin(self, subject: str, text: str) -> None:
         if subject not in self._texts:

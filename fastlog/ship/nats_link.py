@@ -21,7 +21,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from fastlog.errors import FastlogError
+from fastlog.errors import ConfigError, FastlogError
 from fastlog.ship.nats_address import NatsAddress, NatsServer
 from fastlog.ship.sink import RefusedError, UnavailableError
 
@@ -54,6 +54,7 @@ class Link:
         self._inbox = ""
         self._requests = 0
         self.connections = 0  # made until now
+        self.server = "NATS"  # that of the newest one, in words
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_DaemonThreads())
         self._thread = threading.Thread(target=self._run, name="fastlog-nats", daemon=True)
@@ -67,14 +68,6 @@ class Link:
     def max_payload(self) -> int:
         """Bytes that the server takes in one message, headers included."""
         return self._client.max_payload if self._client else 0
-
-    @property
-    def server(self) -> str:
-        """The server's version and address, in words."""
-        client = self._client
-        if client is None or client.connected_url is None:
-            return "not connected"
-        return f"nats-server {client.version} at {client.connected_url.netloc}"
 
     @property
     def clustered(self) -> bool:
@@ -119,9 +112,8 @@ class Link:
                 await client.publish(subject, payload, f"{self._inbox}.{self._requests}", headers)
                 message = await self._answer
         except TimeoutError as error:
-            server = self.server
             await self._disconnect()
-            raise UnavailableError(f"{server} has not answered for {ANSWER_SEC} seconds") from error
+            raise UnavailableError(f"{self.server} has not answered for {ANSWER_SEC} seconds") from error
         except errors.Error as error:
             await self._disconnect()
             raise UnavailableError(_words(error)) from error
@@ -138,10 +130,11 @@ class Link:
         for server in self._candidates():
             try:
                 self._client = await self._connect_to(server)
-            except (OSError, TimeoutError, errors.Error) as error:
+            except Exception as error:  # of libraries that read keys and certificates, too
                 problems.append(self._problem(server, error))
             else:
                 self._discovered = self._servers_of_cluster(server)
+                self.server = f"nats-server {self._client.version} at {server}"
                 self.connections += 1
                 return self._client
         # What an administrator has to mend is worth more words than a server that is away.
@@ -227,7 +220,9 @@ class Link:
             return RefusedError(f"NATS at {server} does not offer TLS, so nothing was sent to it")
         if isinstance(error, ssl.SSLCertVerificationError):
             return RefusedError(f"the certificate of NATS at {server} is not trusted: {error.verify_message}")
-        return UnavailableError(f"NATS at {server} is not there: {text}")
+        if isinstance(error, (OSError, TimeoutError, errors.Error)):
+            return UnavailableError(f"NATS at {server} is not there: {text}")
+        return RefusedError(text if isinstance(error, ConfigError) else f"cannot connect to NATS at {server}: {text}")
 
 
 class _NoTlsError(errors.Error):

@@ -14,7 +14,7 @@ from fastlog.segments import Identity, Position, Shipped, position_from, read_sh
 from fastlog.ship.account import Account, Problems
 from fastlog.ship.delivery import Delivery
 from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
-from fastlog.ship.note import Note
+from fastlog.ship.note import Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, place_for
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
@@ -53,6 +53,7 @@ class Shipper:
         self._engine_remembers = engine_remembers
         self._from_start = from_start
         self._note = Note(files.live)
+        self._lock: Lock | None = None  # taken when the log is there
         self._problems = Problems()
         self._delivery = Delivery(sink, self._problems, self._tell)
         self._watch = Watch(files.live)
@@ -74,10 +75,12 @@ class Shipper:
         return self._problems.text
 
     def begin(self) -> bool:
-        """Finds the log, and where to go on; waits for the engine. False: there is no log yet."""
+        """Finds the log, and where to go on; waits for the engine. False: there is no log yet. Raises RivalError
+        if another shipper has it."""
         listing = self._files.now_or_refuse()
         if listing.log is None:
             return False
+        self._lock = self._lock or Lock(self._files.live)
         note = read_note(self._files.live)
         self.acknowledged = position_from(note.acknowledged) if note else None
         self._at = note.position if note else first_position(listing)
@@ -146,21 +149,23 @@ class Shipper:
         self._problems.note("end", why)
 
     def finish(self) -> None:
-        """At the end: writes the note, closes the file, and says what was done."""
+        """At the end: writes the note, closes the files, and says what was done."""
         if self.position.log:
-            self._tell()
-            self._note.keep_up(now=True)
+            self._tell(at_end=True)
         if self._reader:
             self._at = self.position
             self._reader.file.close()
             self._reader = None
+        if self._lock:
+            self._lock.close()
+            self._lock = None
         say(self.account.summary())
 
     def _turn(self) -> bool:
         reader = self._reader
         if reader is None:
             return self._open_next()
-        if not self._watch.has_changed():
+        if not self._watch.has_changed(reader.file):
             return False
         file, is_complete = reader.file, False
         try:
@@ -289,15 +294,17 @@ class Shipper:
             self._problems.end("file", "shipping goes on with the next file")
             reader.file.close()
 
-    def _tell(self) -> None:
+    def _tell(self, *, at_end: bool = False) -> None:
+        if self._problems.is_reminder_due():
+            with contextlib.suppress(OSError):
+                say(f"{self._files.now().lag(self.position):,} bytes of the log wait: {self.problem}")
+        self._note.tell(self.position, self.acknowledged, self._problems.text_without("note"))
+        if at_end:
+            self._note.keep_up(now=True)
         if self._note.failure:
             self._problems.begin("note", self._note.failure)
         else:
             self._problems.end("note", "the note of what is shipped can be written again")
-        if self._problems.is_reminder_due():
-            with contextlib.suppress(OSError):
-                say(f"{self._files.now().lag(self.position):,} bytes of the log wait: {self.problem}")
-        self._note.tell(self.position, self.acknowledged, self._problems.text)
 
 
 def read_note(live: Path) -> Shipped | None:

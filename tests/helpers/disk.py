@@ -201,6 +201,10 @@ class FailingStorage(PatientStorage):
         self._is_full = False
         return super().write(fd, data)
 
+    def set_attribute(self, fd, name, value):
+        self._check()
+        super().set_attribute(fd, name, value)
+
     def rename(self, old, new):
         self._check()
         super().rename(old, new)

@@ -58,6 +58,8 @@ class Identities:
         if file.attributes.get(ATTRIBUTE) != str(identity) or file not in self._names.certain():
             return
         content = bytes(file.base)
+        if not (self._directory / name).read_bytes().startswith(content):
+            return  # a write-back failed, or a repair is not on the disk yet: nobody reads that
         if len(content) > len(self._shipped.get(identity, b"")):
             self._shipped[identity] = content
             newest = max(each for each in self._shipped if each.log == identity.log)

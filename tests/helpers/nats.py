@@ -31,6 +31,7 @@ PROGRAM = str(BINARY) if BINARY.exists() else shutil.which("nats-server")
 NODE = "node"
 STREAM = "LOGS"
 STREAM_CONFIG = {"name": STREAM, "subjects": ["fastlog.>"]}
+ANSWER_SEC = 5  # for an answer
 FETCH = 50  # messages at once: of 256 KB each, these are far below what nats-py keeps for a reader
 
 needs_nats = pytest.mark.skipif(
@@ -250,7 +251,7 @@ def ask(url: str, subject: str, question: dict | None = None) -> dict:
     async def run() -> dict:
         client = await _connect(url)
         try:
-            answer = await client.request(f"$JS.API.{subject}", json.dumps(question or {}).encode(), timeout=2)
+            answer = await client.request(f"$JS.API.{subject}", json.dumps(question or {}).encode(), timeout=ANSWER_SEC)
             return json.loads(answer.data)
         except nats.errors.Error as error:
             return {"error": {"description": str(error)}}
@@ -274,27 +275,34 @@ def publish(url: str, subject: str, data: bytes, headers: dict[str, str] | None 
 
 
 def read_stream(url: str, stream: str = STREAM) -> list[Stored]:
-    """All that is in a stream, in its order."""
+    """All that is in a stream, in its order. A cluster that has just lost a server leaves questions unanswered."""
+    return eventually(lambda: asyncio.run(_read_stream(url, stream)), lambda found: found is not None)
 
-    async def run() -> list[Stored]:
-        client = await _connect(url)
-        try:
-            context = client.jetstream(timeout=PATIENCE_SEC)
-            count = (await context.stream_info(stream)).state.messages
-            found: list[Stored] = []
-            if count:
-                wanted = ConsumerConfig(ack_policy=AckPolicy.NONE, deliver_policy=DeliverPolicy.ALL)
-                reader = await context.pull_subscribe("", stream=stream, config=wanted)
-                while len(found) < count:
-                    for message in await reader.fetch(min(FETCH, count - len(found)), timeout=PATIENCE_SEC):
-                        place = message.metadata.sequence.stream
-                        found.append(Stored(place, message.subject, message.headers or {}, message.data))
-                await reader.unsubscribe()
-            return found
-        finally:
-            await client.close()
 
-    return asyncio.run(run())
+async def _read_stream(url: str, stream: str) -> list[Stored] | None:
+    client = await _connect(url)
+    try:
+        context = client.jetstream(timeout=ANSWER_SEC)
+        info = await context.stream_info(stream)
+        found: list[Stored] = []
+        if info.state.messages:
+            wanted = ConsumerConfig(
+                ack_policy=AckPolicy.NONE,
+                deliver_policy=DeliverPolicy.ALL,
+                num_replicas=info.config.num_replicas,  # a reader with one might be on the server that is away
+            )
+            reader = await context.pull_subscribe("", stream=stream, config=wanted)
+            while len(found) < info.state.messages:
+                for message in await reader.fetch(min(FETCH, info.state.messages - len(found)), timeout=ANSWER_SEC):
+                    place = message.metadata.sequence.stream
+                    found.append(Stored(place, message.subject, message.headers or {}, message.data))
+            await reader.unsubscribe()
+    except nats.errors.TimeoutError:
+        return None
+    else:
+        return found
+    finally:
+        await client.close()
 
 
 def settings(to: str, **more: object) -> Settings:

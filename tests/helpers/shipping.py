@@ -72,9 +72,19 @@ def shipper_of(live: Path, sink: Recorder, **options) -> Shipper:
     return Shipper(LogFiles(live), sink, RefusedFile(live.parent, 1_000_000), **{"batch_bytes": 1 << 18, **options})
 
 
+def kill(shipper: Shipper) -> None:
+    """What the kernel does: it closes the descriptors."""
+    if shipper._reader:
+        shipper._reader.file.close()
+    if shipper._lock:
+        shipper._lock.close()
+
+
 def ship_all(live: Path, sink: Recorder, **options) -> Shipper:
     """Ships what is there, and ends."""
     shipper = shipper_of(live, sink, **options)
-    shipper.run(once=True)
-    shipper.finish()
+    try:
+        shipper.run(once=True)
+    finally:
+        shipper.finish()
     return shipper

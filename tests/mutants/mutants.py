@@ -526,6 +526,7 @@ MUTANTS = [
             "a new file that failed is replaced though its entries are acknowledged",
             "                self._is_copy = False\n            self.lost",
             "                pass\n            self.lost",
+            "test_a_new_file_whose_entries_are_acknowledged_is_kept_when_it_fails",
         ),
         (
             "a file is closed before its sync shows whether it was cut",

@@ -7,12 +7,15 @@ import threading
 
 import pytest
 
+from fastlog.errors import ConfigError
 from fastlog.segments import Position
 from fastlog.ship import nats_link
 from fastlog.ship.nats import NatsSink
+from fastlog.ship.nats_stream import captures
 from fastlog.ship.sink import Batch, RefusedError, RivalError, TooLargeError, UnavailableError, WentBackError
 from tests.helpers.certificates import make_certificates, needs_openssl
 from tests.helpers.nats import NODE, STREAM, NatsCluster, NatsServer, needs_nats, publish, settings
+from tests.helpers.nats_accounts import Accounts
 from tests.helpers.running import PATIENCE_SEC, eventually
 from tests.helpers.tcp_proxy import TcpProxy, is_ack
 
@@ -394,6 +397,38 @@ def test_a_token(tmp_path, closing, sink_to):
     assert server.data() == lines(1)
 
 
+def test_a_credentials_file(tmp_path, closing, sink_to):
+    accounts = Accounts()
+    server = closing(NatsServer(tmp_path / "nats", accounts.config))
+    (tmp_path / "log.creds").write_text(accounts.credentials)
+    (tmp_path / "other.creds").write_text(Accounts().credentials)
+    sink = sink_to(server.url, create=True, ship_credentials=str(tmp_path / "log.creds"))
+    sink.send(batch(0))
+    assert sink.resume() == batch(0).last
+    for more in ({}, {"ship_credentials": str(tmp_path / "other.creds")}):
+        with pytest.raises(RefusedError, match="refuses the user, password, token or credentials"):
+            sink_to(server.url, **more)
+
+
+def test_a_credentials_file_with_a_broken_key(tmp_path, closing, sink_to):
+    accounts = Accounts()
+    server = closing(NatsServer(tmp_path / "nats", accounts.config))
+    (tmp_path / "log.creds").write_text(accounts.credentials.replace("\nSU", "\nSUX"))
+    with pytest.raises(RefusedError, match="cannot connect to NATS at"):
+        sink_to(server.url, ship_credentials=str(tmp_path / "log.creds"))
+
+
+@pytest.mark.parametrize("text", ["", "user:password\n", "-----BEGIN USER NKEY SEED-----\nSU\n", None])
+def test_a_credentials_file_that_is_none(tmp_path, sink_to, text):
+    path = tmp_path / "log.creds"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(
+        ConfigError, match=r"SHIP_CREDENTIALS=.*log\.creds (is not a \.creds file|cannot be read: No such)"
+    ):
+        sink_to("nats://127.0.0.1", ship_credentials=str(path))
+
+
 def test_a_subject_that_we_may_not_publish_to(tmp_path, closing, sink_to):
     users = """authorization { users: [
         { user: all, password: all },
@@ -496,6 +531,18 @@ def test_a_stream_that_cannot_hold_each_line_once_is_refused(tmp_path, closing, 
     server.make_stream(**config)
     with pytest.raises(RefusedError, match=why):
         sink_to(server.url)
+
+
+def test_subjects_of_a_stream():
+    assert captures(["fastlog.>"], "fastlog.a")
+    assert captures(["fastlog.>"], "fastlog.a.b")
+    assert captures([">"], "fastlog.a")
+    assert captures(["x", "fastlog.*"], "fastlog.a")
+    assert captures(["*.a"], "fastlog.a")
+    assert not captures(["fastlog.*"], "fastlog.a.b")
+    assert not captures(["fastlog"], "fastlog.a")
+    assert not captures(["fastlog.a.>"], "fastlog.a")
+    assert not captures([], "fastlog.a")
 
 
 def test_a_stream_is_not_made_for_subjects_of_another_one(server, sink_to):

@@ -150,10 +150,10 @@ def test_the_file_that_is_being_shipped_goes_last(log):
     log.start(backups=1, hold_files=3)
     log.ship(4, line=1)
     log.write_files(20)
-    assert log.segments() == [19, 18, 17, 4]
+    assert log.segments() == [19, 18, 5, 4]
     log.ship(17)
     log.write_files(1)
-    assert log.segments() == [20, 19, 18, 17]
+    assert log.segments() == [20, 19, 18]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_the_start_holds_and_removes_as_a_rotation_does(log):
     log.write_files(12)
     log.ship(4)
     log.start(hold_files=5)
-    assert log.segments() == [11, 10, 9, 8, 7, 4]
+    assert log.segments() == [11, 10, 9, 8, 5, 4]
     assert log.lost() == 2 * PER_FILE
     log.close()
     shipped_path(log.path).unlink()

@@ -15,6 +15,7 @@ from fastlog.server import identities, logfile
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, Harness, PatientStorage, error, info
+from tests.helpers.identities import numbers
 
 LOG = "0123456789ab"
 LINE = b"1234\n"
@@ -72,18 +73,6 @@ def note(directory: Path, segment: int, offset: int, log: str = LOG) -> None:
     (directory / "server.log.shipped").write_text(
         f'{{"log":"{log}","segment":{segment},"offset":{offset},"problem":""}}'
     )
-
-
-def numbers(directory: Path) -> dict[str, int | None]:
-    """The segment of each file, by its name without the live one's; every file belongs to one log."""
-    found, logs = {}, set()
-    for path in sorted(directory.glob("server.log*")):
-        if segments.is_of_log("server.log", path.name):
-            identity = identity_of(path)
-            found[path.name.removeprefix("server.log")] = identity and identity.segment
-            logs |= {identity.log} if identity else set()
-    assert len(logs) <= 1
-    return found
 
 
 def test_the_first_file_of_a_log_begins_it(tmp_path, start):
