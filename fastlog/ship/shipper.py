@@ -27,6 +27,10 @@ NAMELESS_START_SEC = 3.0  # until a start is refused for it: a server that start
 CUT_SEEN_SEC = 3.0  # until a file is another's for being too short: the server looks every second whether it was cut
 NAMELESS_SEC = 10.0  # the same, until it is said: the server looks every second whether the live file is another one
 
+OTHER_LINES = (
+    "the engine has other lines before {} than this log: a copy of it is shipped elsewhere. Name this node otherwise "
+    f"(--node), or {START_ANEW}"
+)
 NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it one"
 
 
@@ -87,6 +91,10 @@ class Shipper:
             raise RefusedError(f"{self._note.failure}; {WHY.format(self._files.live.parent)}")
         engine = self._delivery.resume()
         place = self._place(engine, note)
+        if engine and not self._files.has_before(engine, self._delivery.last_lines):
+            if not self._from_start:
+                raise RivalError(OTHER_LINES.format(engine))
+            place = first_position(listing)
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
                 say(f"the engine lost what it had acknowledged, up to {self.acknowledged}: going back to {engine}")
@@ -291,6 +299,8 @@ class Shipper:
             raise RivalError(f"the engine has lost all lines of this node; {START_ANEW}")
         if position is None or position < self.position:
             say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
+        if position and not self._files.has_before(position, self._delivery.last_lines):
+            raise RivalError(OTHER_LINES.format(position))
         self.acknowledged = position
         self._go_to(position or first_position(self._files.now()))
 
