@@ -185,11 +185,13 @@ class Shipper:
             return self._open_next()
         if not self._watch.has_changed(reader.file):
             return False
-        file, is_complete = reader.file, False
+        file, is_complete, listing = reader.file, False, None
         try:
             file.check()
             if not file.is_at(self._files.live):
-                listing = self._files.now()
+                listing = self._files.look()
+                if listing.log != file.identity.log:
+                    listing = self._files.now()
                 if listing.has_another(file):  # a repair has replaced it
                     self._go_to(reader.position)
                     return True
@@ -208,6 +210,7 @@ class Shipper:
             is_complete = self._has_successor(file.identity, listing)
         if is_complete:
             self._leave(reader)
+            self._open_next(listing)
         return is_complete
 
     def _has_successor(self, identity: Identity, listing: Listing) -> bool:
@@ -266,9 +269,11 @@ class Shipper:
         identity = reader.file.identity
         self._go_to(Position(identity.log, identity.segment + 1, 0))
 
-    def _open_next(self) -> bool:
-        """Opens the file where shipping goes on. Returns whether that is done."""
-        at, listing = self._at, self._files.now()
+    def _open_next(self, listing: Listing | None = None) -> bool:
+        """Opens the file where shipping goes on. Returns whether that is done. `listing`: one that has it, perhaps."""
+        at = self._at
+        if listing is None or listing.log != at.log or at.segment not in listing.segments:
+            listing = self._files.now()
         if listing.log is None:
             return False
         if listing.log != at.log:
@@ -281,7 +286,7 @@ class Shipper:
             for path, why in listing.unread.items():  # it may be the one that is looked for
                 raise OSError(errno.EACCES, f"{why} (segment {segment} is looked for)", str(path))
             segment = listing.after(segment) or segment
-        file = self._files.open(Identity(at.log, segment))
+        file = self._files.open(Identity(at.log, segment), listing)
         if file is None:
             return True
         if segment != at.segment:
