@@ -147,6 +147,9 @@ fuzz-native: build/fuzz/fuzz-fastlog  ## fuzz the scanner and the receive path u
 kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 	FASTLOG_KILL_ROUNDS=200 $(BIN)/pytest tests/server/test_kill.py --timeout 0
 
+ship-kill: $(VENV)/dev  ## kill -9 the shipper, the server and NATS under load, two hundred times
+	FASTLOG_SHIP_ROUNDS=200 $(BIN)/pytest tests/server/test_ship_kill.py --timeout 0
+
 model: $(VENV)/dev  ## compare MODEL_RUNS random runs of the server's core with what it promises, from the seed MODEL_FIRST on
 	FASTLOG_MODEL_RUNS=$(MODEL_RUNS) FASTLOG_MODEL_FIRST=$(MODEL_FIRST) $(BIN)/pytest tests/unit/test_model.py -n auto --timeout 0
 
@@ -177,6 +180,9 @@ bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left;
 bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENCH="--limits 1000" sets flags
 	$(BIN)/python -m benchmarks.bench_floods $(BENCH)
 
+bench-ship: $(VENV)/dev  ## measure `fastlog ship`, speed and beside a load; BENCH="long away --minutes 10" chooses
+	$(BIN)/python -m benchmarks.bench_ship $(BENCH)
+
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -205,5 +211,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill model client-model mutants \
-        bench bench-peers senders bench-start bench-floods performance
+        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill model client-model mutants \
+        bench bench-peers senders bench-start bench-floods bench-ship performance

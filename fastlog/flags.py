@@ -279,7 +279,8 @@ def _add_doctor(commands: Commands) -> None:
         commands,
         "doctor",
         "find problems and print how to fix them",
-        "Examine the server on this machine and what it needs: receive buffer, losses, disk, clock, port.\n"
+        "Examine the server on this machine and what it needs: receive buffer, losses, disk, clock, port; and where\n"
+        "the log is shipped, the shipper and its engine.\n"
         "With --server, look from a client's side: send one priority entry and wait for its ACK.",
         "fastlog doctor\nfastlog doctor --env-file /etc/fastlog.env\nfastlog doctor --server logs.example.net",
         "The entry that --server sends has the app `fastlog-doctor`, and is stored like any other.\n"
@@ -290,7 +291,16 @@ def _add_doctor(commands: Commands) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
-    uses = ("SERVER_PORT", "LISTEN", "UNIX_SOCKET", "RCVBUF_SIZE", *LOG_USES, *DISK_USES, *DASHBOARD_USES)
+    uses = (
+        "SERVER_PORT",
+        "LISTEN",
+        "UNIX_SOCKET",
+        "RCVBUF_SIZE",
+        *DISK_USES,
+        *DASHBOARD_USES,
+        *SHIP_USES,
+        "SHIP_HOLD_MB",
+    )
     local = ("url", "env_file", *LOG_USES)
     parser.set_defaults(module="fastlog.commands.doctor", uses=uses, local_flags=local)
 

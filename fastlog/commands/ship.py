@@ -11,7 +11,6 @@ from fastlog.early import ENDING_SIGNALS, IGNORED_SIGNALS
 from fastlog.errors import ConfigError, FastlogError, messages, say
 from fastlog.ship.engine import engine_remembers, make_sink
 from fastlog.ship.files import LogFiles
-from fastlog.ship.note import Lock
 from fastlog.ship.place import place_for
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper, read_note
@@ -59,7 +58,6 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
     refused = _refused_file(settings, live)
-    lock = Lock(live)
     sink = make_sink(settings, refused, create=options.create)
     shipper = Shipper(
         LogFiles(live),
@@ -77,7 +75,6 @@ def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
     finally:
         shipper.finish()
         sink.close()
-        lock.close()
     return EXIT_HINDERED if shipper.problem else 0
 
 

@@ -6,8 +6,8 @@ A note that cannot be read, or that is about another log, says of no line that i
 Held archives have the numbers above LOG_BACKUPS, in the order of their age like all others. A rotation must not move
 hundreds of files, so there are free numbers between: they make room for as many files as there are, whenever there is
 none left. Beyond the limit the oldest go, and the lines of these that were not shipped are counted. `ship` may have
-the first file open that it has not finished, and the engine may have more of it than the note says, so that one goes
-last: then what is counted is what is missing.
+the first file open that it has not finished, and the engine may have more of it than the note says; and it may just go
+to the next one. These two go last: then what is counted is what is missing.
 """
 
 import contextlib
@@ -24,6 +24,7 @@ from fastlog.server.storage import Storage
 
 MB = 1_000_000
 HELD_MAX = 1000  # files: to look at them takes a rotation half a millisecond
+IN_WORK = 2  # archives that `ship` may have open, or open before it says so
 END_COUNT_SEC = 2.0  # how long the end waits for the count of lines that were deleted: 1 GB from a disk that works
 
 
@@ -42,7 +43,6 @@ class Hold:
         self._live = live
         self._backups = backups
         self._counter = LineCounter()
-        self._note_seen: tuple[int, int, int] | None = None  # inode, time and size of the note that was read
         self._left_over = False  # archives beyond LOG_BACKUPS are there that could not be deleted yet
         self._give_up_at = 0.0  # on the clock of time.monotonic: when the end stops to wait for the count
         self._said: set[str] = set()  # what was said, and still holds
@@ -86,7 +86,7 @@ class Hold:
         if not self.is_shipped:
             return
         archive = self.archives.at(path)
-        if archive is not None and self._unshipped_from(archive) < archive.size:
+        if archive is not None and self._is_unshipped(archive):
             self._storage.rename(path, self._path(self._free_number()))
 
     def holds(self, path: Path) -> bool:
@@ -107,21 +107,19 @@ class Hold:
             self._say_once("look", f"cannot list {self._live.parent}: {error.strerror}; no held archive is deleted")
             return
         self._said.discard("look")
-        surplus = [archive for archive in self.found if archive.number > self._backups]
-        held = [archive for archive in surplus if self.is_shipped and self._unshipped_from(archive) < archive.size]
-        gone = [archive for archive in surplus if archive not in held and self._delete(archive, archive.size)]
-        self._left_over = len(held) + len(gone) < len(surplus)
-        self._count_held(held)
-        while self.held_bytes > self.limit_bytes or self.held_files > HELD_MAX:
-            archive = held[1 if len(held) > 1 and self._may_be_open(held[0]) else 0]
-            if not self._delete(archive, self._unshipped_from(archive)):
-                break
-            gone.append(archive)
-            held.remove(archive)
-            self._count_held(held)
-        self.found = [archive for archive in self.found if archive not in gone]
-        if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
-            self._said.discard("lost")
+        held: list[Archive] = []
+        kept: list[Archive] = []
+        self._left_over = False
+        for archive in self.found:
+            if archive.number <= self._backups:
+                kept.append(archive)
+            elif self.is_shipped and self._is_unshipped(archive):
+                held.append(archive)
+            elif not self._delete(archive, archive.size):
+                self._left_over = True
+                kept.append(archive)
+        self._keep_limit(held)
+        self.found = sorted(kept + held)
 
     def finish(self) -> None:
         """At the end of the server: waits for the count, for a while. May be called again."""
@@ -129,30 +127,37 @@ class Hold:
         self._give_up_at = self._give_up_at or now + END_COUNT_SEC
         self._counter.finish(max(self._give_up_at - now, 0.0))
 
-    def _count_held(self, held: list[Archive]) -> None:
+    def _keep_limit(self, held: list[Archive]) -> None:
+        """Deletes of the held archives what is over the limit, and takes it from the list."""
         self.held_bytes, self.held_files = sum(archive.size for archive in held), len(held)
+        while self.held_bytes > self.limit_bytes or self.held_files > HELD_MAX:
+            self._read_note()  # `ship` may have come to another file
+            archive = self._next_to_go(held)
+            if not self._delete(archive, self._unshipped_from(archive)):
+                break
+            held.remove(archive)
+            self.held_bytes -= archive.size
+            self.held_files -= 1
+        if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
+            self._said.discard("lost")
+
+    def _next_to_go(self, held: list[Archive]) -> Archive:
+        is_in_work = self.note is not None and self.note.log == held[0].identity.log and self._is_unshipped(held[0])
+        return held[min(IN_WORK, len(held) - 1) if is_in_work and self.limit_bytes else 0]
 
     def _unshipped_from(self, archive: Archive) -> int:
         return archive.unshipped_from(self.note.position if self.note else None)
 
-    def _may_be_open(self, oldest: Archive) -> bool:
-        """Whether `ship` may be in the midst of the oldest archive that it has not finished."""
-        return self.limit_bytes > 0 and self.note is not None and self.note.log == oldest.identity.log
+    def _is_unshipped(self, archive: Archive) -> bool:
+        return self._unshipped_from(archive) < archive.size
 
     def _read_note(self) -> None:
         path = shipped_path(self._live)
         failure = None
         try:
-            state = os.stat(path)
-            seen = state.st_ino, state.st_mtime_ns, state.st_size
-            if seen == self._note_seen and self.note_failure is None:
-                return
-            self._note_seen = seen
             self.note = read_shipped(self._live)
-        except FileNotFoundError:
-            self.note = self._note_seen = None
         except (OSError, ValueError) as error:
-            self.note = self._note_seen = None
+            self.note = None
             failure = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
         self.note_failure = failure
         if failure:

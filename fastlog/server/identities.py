@@ -173,7 +173,8 @@ class Identities:
             self._number(found, self._highest)
 
     def _number_older(self, live: LinesFile) -> None:
-        """Archives without a number get those that are missing between their neighbours."""
+        """Archives without a number get those that are missing between their neighbours. Files set aside do not: they
+        have no number only if no sync ever covered it, and so nothing that is sure."""
         others = self._others(live)
         used = {identity.segment for identity in others.values() if self._is_own(identity)}
         newer = live.identity.segment if live.identity else self._highest
@@ -181,7 +182,7 @@ class Identities:
             identity = others.get(found.path)
             if self._is_own(identity):
                 newer = min(newer, identity.segment)
-            elif identity is None and newer > 1 and newer - 1 not in used:
+            elif identity is None and newer > 1 and newer - 1 not in used and not found.is_distrusted:
                 newer -= 1
                 self._number(found, newer)
 

@@ -163,6 +163,8 @@ class Reporter:
         reasons += self._shipping_reasons(now)
         if self._log.hold and self._log.hold.problem:
             warnings.append(f"the log is not shipped: {self._log.hold.problem}")
+        if self._log.hold and self._log.hold.is_shipped and self._log.identities.failure:
+            warnings.append(f"the log cannot be shipped: it gets no identity: {self._log.identities.failure}")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listeners.is_small:

@@ -4,6 +4,7 @@ They are opened to be read, and never changed. Names move with every rotation, s
 and asked for its identity again after it was opened, and after each read.
 """
 
+import contextlib
 import errno
 import math
 import os
@@ -209,20 +210,20 @@ def _merged(before: Listing, now: Listing) -> Listing:
 
 
 class Watch:
-    """Sees whether there may be something new, by two looks at the file system. `forget`: the next look says so."""
+    """Sees whether there may be something new, by three looks at the file system. `forget`: the next look says so."""
 
     def __init__(self, live: Path) -> None:
         self._live = live
         self._seen: tuple[int, ...] | None = None
         self._look_anyway_at = 0.0
 
-    def has_changed(self) -> bool:
-        """Whether anything happened to the live file or its directory since the last call."""
-        try:
+    def has_changed(self, file: "SegmentFile") -> bool:
+        """Whether anything happened to this file, the live one or its directory since the last call."""
+        seen = None
+        with contextlib.suppress(OSError):
             live, directory = os.stat(self._live), os.stat(self._live.parent)
-            seen = live.st_dev, live.st_ino, live.st_size, live.st_ctime_ns, directory.st_ino, directory.st_mtime_ns
-        except OSError:
-            seen = None
+            names = directory.st_dev, directory.st_ino, directory.st_mtime_ns
+            seen = (file.size(), live.st_dev, live.st_ino, live.st_size, live.st_ctime_ns, *names)
         now = monotonic()
         if seen is not None and seen == self._seen and now < self._look_anyway_at:
             return False

@@ -22,7 +22,10 @@ NOTE_EVERY_SEC = 1.0  # at most so often: each time costs two syncs
 PROBLEM_MAX_CHARACTERS = 500  # the server reads no longer notes than 4096 bytes
 NOTE_MODE = 0o644  # the server may run as another user; there is nothing to hide in it
 LOCK_MODE = 0o644  # to lock a file, one needs to read it
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+WHY = "`fastlog ship` keeps its place beside the log, so its user needs to write in {}, and to own the files it writes"
 
 
 class Note:
@@ -30,35 +33,45 @@ class Note:
 
     def __init__(self, live: Path) -> None:
         self.failure: str | None = None
+        self.is_forbidden = False  # it cannot be written, and trying again does not help
         self._live = live
         self._next = live.with_name(f".fastlog-{live.name}.shipped")
         self._written: Shipped | None = None
+        self._is_durable = True  # what is written
         self._wanted: Shipped | None = None
         self._next_at = -math.inf
 
     def tell(self, position: Position, acknowledged: Position | None, problem: str) -> None:
-        """All before `position` is done with. Written at once if the problem is new, and when `keep_up` is called."""
+        """All before `position` is done with. Written at once if the problem is new, and when `keep_up` is called; and
+        at once if the file is, so that the server never deletes the one that is shipped before others that wait."""
         text = str(acknowledged or "")
         problem = problem[:PROBLEM_MAX_CHARACTERS].encode("ascii", "replace").decode()
         self._wanted = Shipped(*position, problem=problem, acknowledged=text)
-        if self._written is None or self._written.problem != problem:
-            self._next_at = min(self._next_at, monotonic()) if self.failure is None else self._next_at
+        if self.failure is None:
+            if self._written is None or self._written.problem != problem:
+                self._next_at = min(self._next_at, monotonic())
+            elif self._written.position[:2] != position[:2]:
+                self._write(durable=False)
         self.keep_up()
 
     def keep_up(self, *, now: bool = False) -> None:
         """Writes what is new, if it is time to."""
-        if self._wanted is None or self._wanted == self._written or (not now and monotonic() < self._next_at):
-            return
-        self._next_at = monotonic() + NOTE_EVERY_SEC
+        is_new = self._wanted != self._written or not self._is_durable
+        if self._wanted is not None and is_new and (now or monotonic() >= self._next_at):
+            self._next_at = monotonic() + NOTE_EVERY_SEC
+            self._write(durable=True)
+
+    def _write(self, *, durable: bool) -> None:
         try:
-            self._write(msgspec.json.encode(self._wanted) + b"\n")
+            self._replace(msgspec.json.encode(self._wanted) + b"\n", durable)
         except OSError as error:
             self.failure = f"cannot write {shipped_path(self._live)}: {error.strerror}"
+            self.is_forbidden = error.errno in FORBIDDEN
         else:
             self.failure = None
-            self._written = self._wanted
+            self._written, self._is_durable = self._wanted, durable
 
-    def _write(self, text: bytes) -> None:
+    def _replace(self, text: bytes, durable: bool) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._next)  # of a run that was killed, perhaps another user's
         fd = os.open(self._next, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, NOTE_MODE)
@@ -70,7 +83,8 @@ class Note:
         finally:
             os.close(fd)
         os.rename(self._next, shipped_path(self._live))
-        sync_directory(self._live.parent)
+        if durable:
+            sync_directory(self._live.parent)
 
 
 class Lock:
@@ -78,14 +92,11 @@ class Lock:
     be written."""
 
     def __init__(self, live: Path) -> None:
-        path = live.with_name(f".fastlog-ship-{live.name}")
+        path = lock_path(live)
         try:
             self._fd = _open_or_make(path)
         except OSError as error:
-            raise RefusedError(
-                f"cannot write {path}: {error.strerror}; `fastlog ship` keeps its place beside the log, so its user "
-                f"needs to write in {live.parent}"
-            ) from error
+            raise RefusedError(f"cannot write {path}: {error.strerror}; {WHY.format(live.parent)}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -97,6 +108,11 @@ class Lock:
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def lock_path(live: Path) -> Path:
+    """The file that the shipper of a log locks."""
+    return live.with_name(f".fastlog-ship-{live.name}")
 
 
 def _open_or_make(path: Path) -> int:

@@ -24,6 +24,12 @@ class ResendingClient:
         self.sent: dict[int, bytes] = {}
         self.pending: dict[int, bytes] = {}
         self.acknowledged: set[int] = set()
+        self.filler = "x"  # of its messages, whose lengths are random
+
+    @property
+    def errors(self) -> set[bytes]:
+        """All that was sent as ERROR."""
+        return {entry for entry in self.sent.values() if b'"ERROR"' in entry}
 
     def connect(self, port: int) -> None:
         """Continues with the server on this port, which gets first what is not acknowledged."""
@@ -31,23 +37,33 @@ class ResendingClient:
         for entry in self.pending.values():
             self._put(entry)
 
-    def send(self, count: int, server: Server, after_each_window: Callable[[], None] = lambda: None) -> None:
-        """Sends new entries, no faster than the server takes them."""
+    def send(self, count: int, server: Server, look: Callable[[], None] | None = None) -> None:
+        """Sends new entries, no faster than the server takes them. `look` is called after each window, when the server
+        has stored those before it."""
         for number in range(count):
             self._send_one()
             self.receive()
             if number % WINDOW == 0:
                 while server.queued() > 0:
                     os.sched_yield()
-                after_each_window()
+                if look:
+                    self._resend_until_acknowledged(len(self.sent) - WINDOW)
+                    look()
 
     def settle(self) -> None:
         """Sends what is not acknowledged again, until everything is."""
-        while self.pending:
-            for entry in list(self.pending.values()):
-                self._put(entry)
-            while self.pending and select.select([self._socket], [], [], RETRANSMIT_SEC)[0]:
+        for entry in self.pending.values():
+            self._put(entry)
+        self._resend_until_acknowledged(len(self.sent))
+
+    def _resend_until_acknowledged(self, last: int) -> None:
+        """All entries up to that sequence."""
+        while self.pending and next(iter(self.pending)) <= last:
+            if select.select([self._socket], [], [], RETRANSMIT_SEC)[0]:
                 self.receive()
+            else:
+                for entry in self.pending.values():
+                    self._put(entry)
 
     def receive(self) -> None:
         try:
@@ -63,7 +79,7 @@ class ResendingClient:
     def _send_one(self) -> None:
         sequence = len(self.sent) + 1
         level = "ERROR" if self._rng.random() < ERROR_SHARE else "INFO"
-        message = "x" * self._rng.randrange(300)
+        message = self.filler * self._rng.randrange(300)
         fields = {"level": level, "message": message, "sequence": sequence, "timestamp": "2026-11-24T07:00:00Z"}
         entry = json.dumps(fields).encode()
         self.sent[sequence] = entry

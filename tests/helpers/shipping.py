@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position
+import msgspec
+
+from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position, Shipped, identity_of, shipped_path
 from fastlog.ship.files import LogFiles
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper
@@ -23,6 +25,14 @@ def make_segment(path: Path, segment: int, content: bytes = b"", *, log: str = L
 
 def set_identity(path: Path, segment: int, *, log: str = LOG) -> None:
     os.setxattr(path, ATTRIBUTE, str(Identity(log, segment)).encode())
+
+
+def write_note(live: Path, segment: int, offset: int = 0, *, log: str | None = None, problem: str = "") -> None:
+    """As `ship` does; `log`: another one than that of the live file."""
+    note = Shipped(log or identity_of(live).log, segment, offset, problem)
+    next_note = live.with_name("next")
+    next_note.write_bytes(msgspec.json.encode(note))
+    next_note.rename(shipped_path(live))
 
 
 class Recorder:
@@ -71,9 +81,19 @@ def shipper_of(live: Path, sink: Recorder, **options) -> Shipper:
     return Shipper(LogFiles(live), sink, RefusedFile(live.parent, 1_000_000), **{"batch_bytes": 1 << 18, **options})
 
 
+def kill(shipper: Shipper) -> None:
+    """What the kernel does: it closes the descriptors."""
+    if shipper._reader:
+        shipper._reader.file.close()
+    if shipper._lock:
+        shipper._lock.close()
+
+
 def ship_all(live: Path, sink: Recorder, **options) -> Shipper:
     """Ships what is there, and ends."""
     shipper = shipper_of(live, sink, **options)
-    shipper.run(once=True)
-    shipper.finish()
+    try:
+        shipper.run(once=True)
+    finally:
+        shipper.finish()
     return shipper

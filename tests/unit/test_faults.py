@@ -6,6 +6,7 @@ import itertools
 import os
 import zlib
 from collections import Counter
+from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from fastlog.server import held, pipeline
 from fastlog.server._drain import RETRANSMIT_MS
 from fastlog.server.commit import SyncPace
-from fastlog.server.logfile import ROTATED_UNSYNCED_MAX, UNSYNCED_MAX
+from fastlog.server.logfile import ROTATED_UNSYNCED_MAX, UNSYNCED_MAX, LogFile
 from fastlog.server.pipeline import TURN_SEC
+from fastlog.server.storage import Storage
 from tests.helpers._hooks import let_pass
 from tests.helpers.disk import (
     EIO,
@@ -28,9 +30,10 @@ from tests.helpers.disk import (
     error,
     info,
 )
+from tests.helpers.identities import numbers
 
-OPERATIONS = 60  # more than a run has
-STARTED = 3  # operations of the start
+OPERATIONS = 80  # more than a run has
+STARTED = 4  # operations of the start
 
 
 def drive(harness: Harness) -> None:
@@ -43,6 +46,15 @@ def drive(harness: Harness) -> None:
         harness.storage.end_one()
     harness.storage.finish()
     harness.read_acks()
+
+
+def check_identities(directory: Path) -> None:
+    """After a start each file has a number of its own, the live one the highest."""
+    LogFile(Storage(), directory, "server.log", 220, 50).close()
+    found = numbers(directory)
+    assert None not in found.values()
+    assert len(set(found.values())) == len(found)
+    assert found[""] == max(found.values())
 
 
 def settle(harness: Harness) -> None:
@@ -90,6 +102,7 @@ def test_every_operation_may_fail(tmp_path, number, lasting):
         if number == errno.ENOSPC and lasting == 1:
             assert max(found.values()) <= 2
         harness.close()
+        check_identities(directory)
 
 
 def test_after_a_failed_sync_nothing_is_acknowledged_from_that_file(tmp_path):

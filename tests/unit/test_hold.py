@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import re
 
@@ -13,6 +12,7 @@ from fastlog.server import hold, line_counter
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.running import until
+from tests.helpers.shipping import write_note
 
 OTHER_LOG = "f" * 12
 LINE = b"line %04d\n"
@@ -61,12 +61,9 @@ class Log:
 
         until(is_settled, "an end of deleting")
 
-    def ship(self, segment, line=0, log=None, problem=""):
+    def ship(self, segment, line=0, log=None):
         """Writes the note as `ship` does: that many lines of the segment, and all before it, are shipped."""
-        next_note = self.directory / "next"
-        note = {"log": log or self.file.identity.log, "segment": segment, "offset": line * SIZE, "problem": problem}
-        next_note.write_text(json.dumps(note) + "\n")
-        next_note.rename(shipped_path(self.path))
+        write_note(self.path, segment, line * SIZE, log=log)
 
     def archives(self):
         """The archives' paths, the newest first."""
@@ -150,10 +147,10 @@ def test_the_file_that_is_being_shipped_goes_last(log):
     log.start(backups=1, hold_files=3)
     log.ship(4, line=1)
     log.write_files(20)
-    assert log.segments() == [19, 18, 17, 4]
+    assert log.segments() == [19, 18, 5, 4]
     log.ship(17)
     log.write_files(1)
-    assert log.segments() == [20, 19, 18, 17]
+    assert log.segments() == [20, 19, 18]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +235,7 @@ def test_the_start_holds_and_removes_as_a_rotation_does(log):
     log.write_files(12)
     log.ship(4)
     log.start(hold_files=5)
-    assert log.segments() == [11, 10, 9, 8, 7, 4]
+    assert log.segments() == [11, 10, 9, 8, 5, 4]
     assert log.lost() == 2 * PER_FILE
     log.close()
     shipped_path(log.path).unlink()

@@ -15,6 +15,7 @@ from fastlog.server import identities, logfile
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, Harness, PatientStorage, error, info
+from tests.helpers.identities import numbers
 
 LOG = "0123456789ab"
 LINE = b"1234\n"
@@ -72,18 +73,6 @@ def note(directory: Path, segment: int, offset: int, log: str = LOG) -> None:
     (directory / "server.log.shipped").write_text(
         f'{{"log":"{log}","segment":{segment},"offset":{offset},"problem":""}}'
     )
-
-
-def numbers(directory: Path) -> dict[str, int | None]:
-    """The segment of each file, by its name without the live one's; every file belongs to one log."""
-    found, logs = {}, set()
-    for path in sorted(directory.glob("server.log*")):
-        if segments.is_of_log("server.log", path.name):
-            identity = identity_of(path)
-            found[path.name.removeprefix("server.log")] = identity and identity.segment
-            logs |= {identity.log} if identity else set()
-    assert len(logs) <= 1
-    return found
 
 
 def test_the_first_file_of_a_log_begins_it(tmp_path, start):
@@ -350,8 +339,10 @@ def test_a_new_file_of_another_program_has_the_next_number(tmp_path, start):
 def test_an_archive_or_a_copy_put_in_the_live_ones_place_keeps_its_number_and_gets_no_more_lines(
     tmp_path, start, said, is_copy
 ):
-    log = start(limit=5)
-    write(log, 2 * LINE)
+    log = start()
+    write(log)
+    log.rotate()
+    write(log)
     other = tmp_path / "other"
     if is_copy:
         subprocess.run(["cp", "-a", log.path, other], check=True)
@@ -390,6 +381,18 @@ def test_a_file_set_aside_says_how_much_of_it_is_durable(tmp_path):
     assert durable_size_of(aside) == len(error(1)) + 1
     assert numbers(tmp_path) == {"": 2, ".distrusted.1": 1}
     assert durable_size_of(tmp_path / "server.log") is None
+
+
+def test_lines_that_came_during_a_sync_are_not_durable(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    harness.send(error(1))
+    harness.send(info(2))
+    harness.storage.end_one()
+    harness.storage.write_failure = EIO
+    harness.send(info(3))
+    harness.storage.finish()
+    harness.close()
+    assert durable_size_of(tmp_path / "server.log.distrusted.1") == len(error(1)) + 1
 
 
 def test_what_a_start_has_synced_is_durable(tmp_path):

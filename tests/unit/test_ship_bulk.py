@@ -1,6 +1,14 @@
 """The sink for `_bulk`, against a server that answers as Elasticsearch does, and as others do."""
 
 import json
+import os
+import select
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import threading
 from itertools import repeat
 
 import pytest
@@ -322,13 +330,32 @@ def test_an_engine_may_say_when_to_come_again(engine, sink, monkeypatch):
     assert len(engine.requests) == 2
 
 
-def test_an_answer_that_comes_too_slowly_is_given_up(engine, sink, monkeypatch):
+@pytest.mark.parametrize("fault", ["never", "drip"])
+def test_an_answer_that_comes_too_slowly_is_given_up(engine, sink, monkeypatch, fault):
     monkeypatch.setattr(http_link, "ANSWER_SEC", 0.1)
-    engine.faults = repeat("never")
+    engine.faults = repeat(fault)
     with pytest.raises(UnavailableError, match="does not answer in time"):
         sink.send(batch_of(entry(0)))
     engine.faults = repeat("")
     assert send(sink, batch_of(entry(0)))[0] == 0
+
+
+def test_an_answer_that_nobody_asked_for_is_not_that_to_the_next_request(engine, sink):
+    """A proxy may say why it closes an idle connection."""
+    engine.plan(["late"])
+    send(sink, batch_of(entry(0)))
+    engine.is_late.set()
+    assert select.select([sink._link._connection.sock], [], [], 30)[0]
+    assert send(sink, batch_of(entry(1), at=500)) == (0, [])
+    assert engine.connections == 2
+
+
+def test_an_answer_before_the_end_of_the_request_is_read(engine, sink):
+    engine.plan(["early"])
+    lines = [entry(n, text=os.urandom(100_000).hex()) for n in range(5)]
+    assert send(sink, batch_of(*lines)) == (0, [])
+    assert len(engine.documents) == 5
+    assert len(engine.requests) == 4, "the request was halved"
 
 
 def test_a_query_is_used_as_it_is(engine, open_sink):
@@ -391,6 +418,120 @@ def test_settings_that_are_wrong(open_sink, url, files, words):
     with pytest.raises(ConfigError) as raised:
         open_sink(url, **files)
     assert words in str(raised.value)
+
+
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None and os.environ.get("CI") != "true", reason="openssl is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate of 127.0.0.1 that is its own authority, and its key."""
+    directory = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    files = ["-keyout", "key.pem", "-out", "ca.pem", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command.split(), *files], cwd=directory, check=True, capture_output=True)
+    return directory / "ca.pem", directory / "key.pem"
+
+
+@pytest.fixture
+def tls_engine(certificate):
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    with BulkServer(context) as server:
+        yield server
+
+
+@needs_openssl
+def test_an_engine_behind_tls_is_trusted_by_its_certificate_alone(tls_engine, certificate, open_sink):
+    sink = open_sink(tls_engine.url + "/logs", ship_ca=str(certificate[0]))
+    tls_engine.plan(["", "hang up", "lost"])
+    for n in range(4):
+        send(sink, batch_of(entry(n), at=n * 1000))
+    assert len(tls_engine.documents) == 4
+    with pytest.raises(UnavailableError, match="certificate is not trusted: self-signed certificate"):
+        open_sink(tls_engine.url + "/logs").send(batch_of(entry(5)))
+    with pytest.raises(UnavailableError, match="certificate is not trusted: Hostname mismatch"):
+        open_sink(tls_engine.url.replace("127.0.0.1", "localhost") + "/logs", ship_ca=str(certificate[0])).send(
+            batch_of(entry(5))
+        )
+    assert len(tls_engine.documents) == 4
+
+
+@needs_openssl
+def test_http_and_https_taken_for_each_other(tls_engine, engine, open_sink):
+    for url in (tls_engine.url.replace("https", "http"), engine.url.replace("http", "https")):
+        with pytest.raises(UnavailableError) as raised:
+            open_sink(url + "/logs").send(batch_of(entry(0)))
+        assert str(raised.value).startswith(url)
+
+
+class Proxy(threading.Thread):
+    """An HTTP proxy that takes one connection to wherever it is for, and passes it on to `port`."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._to = port
+        self.head = b""
+        self.start()
+
+    def run(self) -> None:
+        with self._listener, self._listener.accept()[0] as client:
+            while b"\r\n\r\n" not in self.head:
+                self.head += client.recv(65536)
+            with socket.create_connection(("127.0.0.1", self._to)) as server:
+                if self.head.startswith(b"CONNECT"):
+                    client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                else:
+                    path = self.head.split(b" ")[1].split(b"/", 3)[3]
+                    server.sendall(self.head.replace(self.head.split(b" ")[1], b"/" + path, 1))
+                pairs = {client: server, server: client}
+                while data := (ready := select.select([*pairs], [], [])[0][0]).recv(65536):
+                    pairs[ready].sendall(data)
+
+
+@needs_openssl
+def test_a_proxy_of_the_environment_is_used(tls_engine, engine, open_sink, monkeypatch, certificate):
+    """As by curl and most shippers. This machine is reached without it."""
+    for variable in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.upper(), raising=False)
+    for server, scheme in ((engine, "http"), (tls_engine, "https")):
+        proxy = Proxy(server.port)
+        monkeypatch.setenv(f"{scheme}_proxy", f"http://user:p%40ss@127.0.0.1:{proxy.port}")
+        send(open_sink(f"{server.url}/logs", ship_ca=str(certificate[0])), batch_of(entry(0)))
+        monkeypatch.setattr(http_link, "is_loopback", lambda host: False)
+        sink = open_sink(f"{server.url}/logs", ship_ca=str(certificate[0]))
+        assert send(sink, batch_of(entry(1), at=5000)) == (0, [])
+        sink.close()
+        proxy.join()
+        monkeypatch.undo()
+        assert len(server.documents) == 2
+        first = f"CONNECT 127.0.0.1:{server.port} HTTP/1.0" if scheme == "https" else f"POST {server.url}/logs/_bulk"
+        assert proxy.head.startswith(first.encode())
+        assert b"Proxy-Authorization: Basic dXNlcjpwQHNz\r\n" in proxy.head
+        assert all("Proxy-Authorization" not in headers for headers in tls_engine.headers)
+
+
+def test_a_signal_in_the_middle_of_a_request_leaves_no_answer_for_the_next_one(engine, sink):
+    class EndedError(BaseException):
+        pass
+
+    def end(number, frame):
+        raise EndedError
+
+    engine.plan(["never"])
+    before = signal.signal(signal.SIGALRM, end)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(EndedError):
+            sink.send(batch_of(entry(0)))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert send(sink, batch_of(entry(0))) == (0, [])
 
 
 def test_an_engine_that_is_away(open_sink, engine):

@@ -74,3 +74,20 @@ def test_entries_lost_to_the_disk_are_shown(harness, reporter, monkeypatch):
     harness.send(info(1), error(2))
     harness.writer.give_up()
     assert reporter.snapshot(monotonic()).losses.disk == 2
+
+
+def test_a_log_that_is_shipped_and_gets_no_identity_is_a_warning(tmp_path, closing, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(PatientStorage, "set_attribute", refuse)
+    harness = closing(Harness(tmp_path, PatientStorage(), hold_bytes=1))
+    reporter = Reporter(Settings(), harness.listeners, harness.pipeline, "blocking", monotonic())
+    assert reporter.health(monotonic()).warnings == []
+    (tmp_path / "server.log.shipped").write_text('{"log":"0123456789ab","segment":1,"offset":0}')
+    harness.log.tidy()
+    [warning] = reporter.health(monotonic()).warnings
+    assert warning == "the log cannot be shipped: it gets no identity: Operation not supported"
+    monkeypatch.undo()
+    harness.log.rotate()
+    assert reporter.health(monotonic()).warnings == []
