@@ -190,7 +190,5 @@ def test_on_a_file_system_without_attributes_the_server_runs_and_says_so_once(fa
     assert (health["status"], health.get("warnings", [])) == ("ok", [])
     assert server.stop() == 0
     said = [message for message in server.messages if "identity" in message]
-    assert said == [
-        f"fastlog: {faulty_disk.directory}/server.log gets no identity: Operation not supported; `fastlog ship` cannot "
-        "ship it"
-    ]
+    why = "gets no identity: Operation not supported; `fastlog ship` cannot ship it"
+    assert said == [f"fastlog: {faulty_disk.directory}/server.log {why}"]
