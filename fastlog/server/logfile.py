@@ -66,6 +66,7 @@ class Names:
         """Removes what is held no longer."""
         if self._hold:
             self._hold.tidy()
+            self._hold.count()
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -83,7 +84,8 @@ class Names:
         if archives:
             self._rename_live(archives[0])
         self._storage.rename(self.next, self.live)
-        self.tidy()
+        if self._hold:
+            self._hold.rotated()
 
     def set_aside(self) -> None:
         """The live file becomes `.distrusted.<n>`, and the next file the live one. Raises OSError."""

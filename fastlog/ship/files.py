@@ -126,6 +126,21 @@ class LogFiles:
             raise RefusedError(f"cannot read {path}: {why}; the log's files are for its group alone")
         return listing
 
+    def has_before(self, position: Position, lines: bytes) -> bool:
+        """Whether these lines end at the position. In a copy of the log they do not, once both have been written: their
+        positions are the same then, and their lines are not. True as well if the file is gone or was cut."""
+        with contextlib.suppress(OSError, CutError):
+            file = self.open(Identity(position.log, position.segment))
+            if file:
+                try:
+                    found = file.read(len(lines), max(position.offset - len(lines), 0))
+                    is_cut = file.size() < position.offset
+                    file.check()
+                    return is_cut or found == lines
+                finally:
+                    file.close()
+        return True
+
     def open(self, identity: Identity) -> "SegmentFile | None":
         """The file with this identity; None if the log does not have it now. Raises OSError."""
         for _ in range(LISTINGS_MAX):
