@@ -330,9 +330,7 @@ def check_start_of(disk: Disk, state: dict, directory: Path, backups: int, owner
             if attribute == DURABLE_ATTRIBUTE:
                 assert int(value) <= disk.sure_bytes(number), f"not durable, {where}"
         files[(directory / name).stat().st_ino] = number
-    if (
-        backups == 0 and owners
-    ):  # a file that was shipped may be gone: `fastlog ship` notes a segment before it ships any
+    if backups == 0 and owners:  # what is deleted was shipped, so the note has its number
         log, _, segment = max(owners, key=lambda identity: int(identity.split(":")[1])).partition(":")
         note = msgspec.json.encode(Shipped(log, int(segment), 0))
         (directory / "server.log.shipped").write_bytes(note)
