@@ -16,6 +16,7 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import Storage
+from tests.helpers.shipping import write_note
 
 SYNCS_MAX = 1_000  # in a row: far more than any test has
 KILLED = OSError("nobody is there to see the end of the sync")
@@ -227,7 +228,8 @@ class FailingStorage(PatientStorage):
 
 
 class Harness:
-    """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
+    """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received.
+    `hold_bytes`: somebody ships the log, and has shipped nothing yet."""
 
     def __init__(
         self,
@@ -247,6 +249,8 @@ class Harness:
         self._clients: list[socket.socket] = []
         self._client = self.another_sender()
         self.log = LogFile(storage, directory, "server.log", limit, backups, hold_bytes=hold_bytes)
+        if hold_bytes is not None:
+            write_note(self.log.path, 1)
         self.loop = Loop()
         settings = Settings(
             log_dir=str(directory),
