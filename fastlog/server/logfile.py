@@ -257,6 +257,8 @@ class LogFile:
 
     def tidy(self) -> None:
         """Removes archives that were held and are shipped by now. To be called from time to time."""
+        if self._storage.directories_under_sync:  # on some file systems a look at names would wait for that
+            return
         with self._removing():
             self._names.tidy()
 
