@@ -16,7 +16,6 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import Storage
-from tests.helpers.shipping import write_note
 
 SYNCS_MAX = 1_000  # in a row: far more than any test has
 KILLED = OSError("nobody is there to see the end of the sync")
@@ -232,8 +231,7 @@ class FailingStorage(PatientStorage):
 
 
 class Harness:
-    """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received.
-    `hold_bytes`: somebody ships the log, and has shipped nothing yet."""
+    """The server's pipeline over a storage, with a client that sends to it. Every turn writes what it received."""
 
     def __init__(
         self,
@@ -253,8 +251,6 @@ class Harness:
         self._clients: list[socket.socket] = []
         self._client = self.another_sender()
         self.log = LogFile(storage, directory, "server.log", limit, backups, hold_bytes=hold_bytes)
-        if hold_bytes is not None:
-            write_note(self.log.path, 1)
         self.loop = Loop()
         settings = Settings(
             log_dir=str(directory),

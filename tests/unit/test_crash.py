@@ -23,6 +23,7 @@ from fastlog.server import found_files, repair
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, Harness, RecordingStorage, error, info
+from tests.helpers.shipping import write_note
 
 TORN = 7  # bytes of a torn write that are there
 
@@ -292,6 +293,7 @@ def test_no_power_cut_loses_what_was_acknowledged_or_leaves_half_a_line(tmp_path
 def test_no_power_cut_loses_what_is_held_until_it_is_shipped(tmp_path, memory_directory):
     storage = RecordingStorage()
     harness = Harness(tmp_path, storage, limit=120, backups=1, hold_bytes=10**9)
+    write_note(harness.log.path, 1)  # nothing is shipped
     storage.before_each = lambda: storage.operations.extend(("ack", n) for n in harness.read_acks())
     for number in range(1, 20, 2):
         harness.send(error(number), info(number + 1))
