@@ -27,6 +27,10 @@ NAMELESS_START_SEC = 3.0  # until a start is refused for it: a server that start
 CUT_SEEN_SEC = 3.0  # until a file is another's for being too short: the server looks every second whether it was cut
 NAMELESS_SEC = 10.0  # the same, until it is said: the server looks every second whether the live file is another one
 
+OTHER_LINES = (
+    "the engine has other lines before {} than this log: a copy of it is shipped elsewhere. Name this node otherwise "
+    f"(--node), or {START_ANEW}"
+)
 NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it one"
 
 
@@ -87,6 +91,10 @@ class Shipper:
             raise RefusedError(f"{self._note.failure}; {WHY.format(self._files.live.parent)}")
         engine = self._delivery.resume()
         place = self._place(engine, note)
+        if engine and not self._files.has_before(engine, self._delivery.last_lines):
+            if not self._from_start:
+                raise RivalError(OTHER_LINES.format(engine))
+            place = first_position(self._files.now_or_refuse())
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
                 say(f"the engine lost what it had acknowledged, up to {self.acknowledged}: going back to {engine}")
@@ -177,11 +185,13 @@ class Shipper:
             return self._open_next()
         if not self._watch.has_changed(reader.file):
             return False
-        file, is_complete = reader.file, False
+        file, is_complete, listing = reader.file, False, None
         try:
             file.check()
             if not file.is_at(self._files.live):
-                listing = self._files.now()
+                listing = self._files.look()
+                if listing.log != file.identity.log:
+                    listing = self._files.now()
                 if listing.has_another(file):  # a repair has replaced it
                     self._go_to(reader.position)
                     return True
@@ -200,6 +210,7 @@ class Shipper:
             is_complete = self._has_successor(file.identity, listing)
         if is_complete:
             self._leave(reader)
+            self._open_next(listing)
         return is_complete
 
     def _has_successor(self, identity: Identity, listing: Listing) -> bool:
@@ -258,9 +269,11 @@ class Shipper:
         identity = reader.file.identity
         self._go_to(Position(identity.log, identity.segment + 1, 0))
 
-    def _open_next(self) -> bool:
-        """Opens the file where shipping goes on. Returns whether that is done."""
-        at, listing = self._at, self._files.now()
+    def _open_next(self, listing: Listing | None = None) -> bool:
+        """Opens the file where shipping goes on. Returns whether that is done. `listing`: one that has it, perhaps."""
+        at = self._at
+        if listing is None or listing.log != at.log or at.segment not in listing.segments:
+            listing = self._files.now()
         if listing.log is None:
             return False
         if listing.log != at.log:
@@ -273,7 +286,7 @@ class Shipper:
             for path, why in listing.unread.items():  # it may be the one that is looked for
                 raise OSError(errno.EACCES, f"{why} (segment {segment} is looked for)", str(path))
             segment = listing.after(segment) or segment
-        file = self._files.open(Identity(at.log, segment))
+        file = self._files.open(Identity(at.log, segment), listing)
         if file is None:
             return True
         if segment != at.segment:
@@ -291,6 +304,8 @@ class Shipper:
             raise RivalError(f"the engine has lost all lines of this node; {START_ANEW}")
         if position is None or position < self.position:
             say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
+        if position and not self._files.has_before(position, self._delivery.last_lines):
+            raise RivalError(OTHER_LINES.format(position))
         self.acknowledged = position
         self._go_to(position or first_position(self._files.now()))
 

@@ -46,6 +46,7 @@ class Recorder:
         self.position = position
         self.is_closed = False
         self.max_bytes = 1_000_000
+        self.last_lines = b""
 
     def resume(self) -> Position | None:
         self._answer()

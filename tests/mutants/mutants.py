@@ -1700,4 +1700,20 @@ MUTANTS = [
         "test_killed_at_random_moments_every_line_is_in_the_stream_once",
         "tests/server/test_ship_kill.py tests/server/test_ship_nats.py",
     ),
+    Mutant(
+        "other lines with the id of ours are taken for ours",
+        "fastlog/ship/nats.py",
+        "if not is_ours or (last.run",
+        "if (last.run",
+        "test_two_shippers_that_send_other_lines_with_the_same_id_are_found",
+        "tests/server/test_ship_nats.py tests/server/test_ship_many.py",
+    ),
+    Mutant(
+        "shipping continues behind the lines of a copy of the log",
+        "fastlog/ship/files.py",
+        "return is_cut or found == lines",
+        "return True",
+        "test_other_lines_at_the_same_place_are_not_ours",
+        "tests/unit/test_ship_clone.py tests/server/test_ship_many.py",
+    ),
 ]

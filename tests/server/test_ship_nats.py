@@ -315,6 +315,14 @@ def test_the_second_of_two_shippers_ends(server, sink_to):
     assert server.data() == lines(4)
 
 
+def test_two_shippers_that_send_other_lines_with_the_same_id_are_found(server, sink_to):
+    one, two = sink_to(server.url), sink_to(server.url)
+    one.send(batch(0))
+    with pytest.raises(RivalError, match=r"another shipper writes to fastlog\.node"):  # as a copy of the log has it
+        two.send(batch(0)._replace(lines=LINE % 7))
+    assert server.data() == lines(1)
+
+
 def test_two_shippers_that_send_the_same_lines_are_found(server, sink_to):
     one, two = sink_to(server.url), sink_to(server.url)
     one.send(batch(0))
