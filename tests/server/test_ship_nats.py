@@ -16,7 +16,7 @@ from fastlog.ship.nats_stream import captures
 from fastlog.ship.sink import Batch, RefusedError, RivalError, TooLargeError, UnavailableError, WentBackError
 from tests.helpers.certificates import make_certificates, needs_openssl
 from tests.helpers.nats import NODE, STREAM, NatsCluster, NatsServer, needs_nats, publish, settings
-from tests.helpers.nats_accounts import Accounts
+from tests.helpers.nats_accounts import Accounts, needs_nkeys
 from tests.helpers.running import eventually
 from tests.helpers.tcp_proxy import TcpProxy, is_ack
 
@@ -420,6 +420,7 @@ def test_a_token(tmp_path, closing, sink_to):
     assert server.data() == lines(1)
 
 
+@needs_nkeys
 def test_a_credentials_file(tmp_path, closing, sink_to):
     accounts = Accounts()
     server = closing(NatsServer(tmp_path / "nats", accounts.config))
@@ -433,6 +434,7 @@ def test_a_credentials_file(tmp_path, closing, sink_to):
             sink_to(server.url, **more)
 
 
+@needs_nkeys
 def test_a_credentials_file_with_a_broken_key(tmp_path, closing, sink_to):
     accounts = Accounts()
     server = closing(NatsServer(tmp_path / "nats", accounts.config))
