@@ -1,6 +1,7 @@
 """Prints the lines of a stream that `fastlog ship` fills, and waits for more: python3 read.py [URL [STREAM]]"""
 
 import asyncio
+import contextlib
 import sys
 
 import nats
@@ -25,4 +26,5 @@ async def main() -> None:
             await message.ack()
 
 
-asyncio.run(main())
+with contextlib.suppress(KeyboardInterrupt):
+    asyncio.run(main())

@@ -25,7 +25,6 @@ from fastlog.ship.files import NO_ATTRIBUTES, Listing, LogFiles
 from fastlog.ship.nats_address import NatsServer, nats_address
 from fastlog.ship.note import lock_path
 from fastlog.ship.refused import RefusedFile
-from fastlog.ship.shipper import lag_after
 from fastlog.ship.sink import UnavailableError
 
 LATE_SEC = 60.0  # of lag: a shipper that keeps up is less than a second behind
@@ -88,15 +87,20 @@ def check_shipper(server: Examined) -> Finding:
 
 def _check_unknown_log(live: Path, listing: Listing) -> Finding:
     if listing.unread:
-        return Finding("ship", "unknown", f"cannot read {listing.unread[0]}", "sudo fastlog doctor")
+        return Finding("ship", "unknown", f"cannot read {_unread(listing)}", "sudo fastlog doctor")
     if live.exists():
         text = f"{live} has no identity (the attribute user.fastlog): no server of this version has written it"
         return Finding("ship", "problem", text, "restart the server: fastlog serve gives it one")
     return Finding("ship", "ok", f"there is no {live} yet")
 
 
+def _unread(listing: Listing) -> str:
+    path, reason = next(iter(listing.unread.items()))
+    return f"{path}: {reason}"
+
+
 def _check_note(server: Examined, live: Path, listing: Listing, note: Shipped, start: str) -> Finding:
-    lag = lag_after(note.position, listing)
+    lag = listing.lag(note.position)
     pid = _shipper_of(live)
     written = shipped_path(live).stat().st_mtime
     where = f"segment {note.segment} of {listing.newest}"
@@ -214,7 +218,7 @@ def _moves(live: Path, before: Shipped) -> bool:
     while monotonic() < until:
         sleep(LOOK_AGAIN_SEC)
         note = read_shipped(live)
-        if note is None or note.position != before.position or not lag_after(note.position, LogFiles(live).now()):
+        if note is None or note.position != before.position or not LogFiles(live).now().lag(note.position):
             return True
     return False
 
