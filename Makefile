@@ -180,6 +180,9 @@ bench-start: $(VENV)/dev  ## measure the start on 1 GB of log that a crash left;
 bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENCH="--limits 1000" sets flags
 	$(BIN)/python -m benchmarks.bench_floods $(BENCH)
 
+bench-ship: $(VENV)/dev  ## measure `fastlog ship`, speed and beside a load; BENCH="long away --minutes 10" chooses
+	$(BIN)/python -m benchmarks.bench_ship $(BENCH)
+
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
@@ -209,4 +212,4 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
         docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill model client-model mutants \
-        bench bench-peers senders bench-start bench-floods performance
+        bench bench-peers senders bench-start bench-floods bench-ship performance

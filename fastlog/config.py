@@ -474,8 +474,9 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def flags(self) -> list[str]:
         """Its variable's name as a flag, after the short form where there is one."""
-        short = {"server_host": ["--host"], "server_port": ["--port"], "ship_to": ["--to"], "ship_node": ["--node"]}
-        return [*short.get(self.field, []), f"--{self.field.replace('_', '-')}"]
+        names = ("server_host", "server_port", "ship_to", "ship_node", "ship_credentials", "ship_ca")
+        short = [f"--{self.field.partition('_')[2]}"] if self.field in names else []
+        return [*short, f"--{self.field.replace('_', '-')}"]
 
     def as_text(self, value: Any) -> str:
         """The value as it is written in a variable."""

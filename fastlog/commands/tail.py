@@ -1,7 +1,9 @@
 """`fastlog tail`: shows the entries of the log file and its archives, and with `-f` the new ones as they come."""
 
 import argparse
+import contextlib
 import re
+import resource
 import select
 import sys
 from collections.abc import Callable
@@ -51,6 +53,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     )
     count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
     path = Path(settings.log_dir) / settings.log_filename
+    _allow_many_files()
     files = open_log(path)
     if not files:
         if not options.follow:
@@ -70,6 +73,13 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     except BrokenPipeError:  # the reader has seen enough
         discard_output()
         return 0
+
+
+def _allow_many_files() -> None:
+    """Each file is open while it is read, and there may be a thousand archives: shells allow 1,024 descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _count(text: str | None, default: int | None) -> int | None:

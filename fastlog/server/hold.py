@@ -33,9 +33,7 @@ class Hold:
 
     def __init__(self, storage: Storage, live: Path, backups: int, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
-        self.held_bytes = 0  # of the archives held at the last look
-        self.held_files = 0
-        self.found: list[Archive] = []  # at the last look, the oldest first; empty where nobody ships
+        self.held_bytes = 0
         self.note: Shipped | None = None  # None: there is none, or none that can be read
         self.note_failure: str | None = None  # why it cannot be read
         self.archives = Archives(live)
@@ -43,6 +41,10 @@ class Hold:
         self._live = live
         self._backups = backups
         self._counter = LineCounter()
+        self._held: list[Archive] = []  # the oldest first
+        self._found: list[Archive] = []  # other files of the log, where somebody ships
+        self._is_old = False  # there was a rotation since these were found
+        self._have_moved = False  # held archives have other names than those known
         self._left_over = False  # archives beyond LOG_BACKUPS are there that could not be deleted yet
         self._give_up_at = 0.0  # on the clock of time.monotonic: when the end stops to wait for the count
         self._said: set[str] = set()  # what was said, and still holds
@@ -51,6 +53,16 @@ class Hold:
     def is_shipped(self) -> bool:
         """Whether somebody ships, by the last look."""
         return self.note is not None or self.note_failure is not None
+
+    @property
+    def held_files(self) -> int:
+        return len(self._held)
+
+    def files(self) -> list[Archive]:
+        """The log's files but for the live one, the oldest first, where somebody ships."""
+        if self._is_old:
+            self.tidy()
+        return sorted([*self._found, *self._held])
 
     @property
     def problem(self) -> str:
@@ -87,39 +99,53 @@ class Hold:
             return
         archive = self.archives.at(path)
         if archive is not None and self._is_unshipped(archive):
-            self._storage.rename(path, self._path(self._free_number()))
+            number = self._free_number()
+            self._storage.rename(path, self._path(number))
+            self._hold(archive._replace(number=number, path=str(self._path(number))))
 
     def holds(self, path: Path) -> bool:
         """Whether `tidy` decides about this archive beyond LOG_BACKUPS."""
         self._read_note()
         return self.is_shipped and self.archives.at(path) is not None
 
+    def rotated(self) -> None:
+        """After a rotation: deletes of the held archives what is over the limit."""
+        self._is_old = True
+        if self._have_moved:
+            self.tidy()
+        else:
+            self._keep_limit()
+
     def tidy(self) -> None:
-        """Deletes of the archives beyond LOG_BACKUPS those that are shipped, and what is over the limit."""
+        """Deletes of the archives beyond LOG_BACKUPS those that are shipped, and what is over the limit. To be called
+        from time to time."""
         self._read_note()
-        self._counter.resume()
-        if not (self.is_shipped or self.held_files or self._left_over):
-            self.found.clear()
+        if not (self.is_shipped or self._held or self._left_over):
+            self._found = []
             return
         try:
-            self.found = self.archives.find()
+            found = self.archives.find()
         except OSError as error:
             self._say_once("look", f"cannot list {self._live.parent}: {error.strerror}; no held archive is deleted")
             return
         self._said.discard("look")
-        held: list[Archive] = []
-        kept: list[Archive] = []
-        self._left_over = False
-        for archive in self.found:
+        self._left_over = self._have_moved = False
+        self._found, self._held, self.held_bytes = [], [], 0
+        for archive in found:
             if archive.number <= self._backups:
-                kept.append(archive)
+                self._found.append(archive)
             elif self.is_shipped and self._is_unshipped(archive):
-                held.append(archive)
+                self._hold(archive)
             elif not self._delete(archive, archive.size):
                 self._left_over = True
-                kept.append(archive)
-        self._keep_limit(held)
-        self.found = sorted(kept + held)
+        self._is_old = False
+        self._keep_limit()
+        if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
+            self._said.discard("lost")
+
+    def count(self) -> None:
+        """Has the lines of deleted files counted. To be called from time to time."""
+        self._counter.resume()
 
     def finish(self) -> None:
         """At the end of the server: waits for the count, for a while. May be called again."""
@@ -127,23 +153,29 @@ class Hold:
         self._give_up_at = self._give_up_at or now + END_COUNT_SEC
         self._counter.finish(max(self._give_up_at - now, 0.0))
 
-    def _keep_limit(self, held: list[Archive]) -> None:
-        """Deletes of the held archives what is over the limit, and takes it from the list."""
-        self.held_bytes, self.held_files = sum(archive.size for archive in held), len(held)
-        while self.held_bytes > self.limit_bytes or self.held_files > HELD_MAX:
-            self._read_note()  # `ship` may have come to another file
-            archive = self._next_to_go(held)
-            if not self._delete(archive, self._unshipped_from(archive)):
-                break
-            held.remove(archive)
-            self.held_bytes -= archive.size
-            self.held_files -= 1
-        if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
-            self._said.discard("lost")
+    def _hold(self, archive: Archive) -> None:
+        self._held.append(archive)
+        self.held_bytes += archive.size
 
-    def _next_to_go(self, held: list[Archive]) -> Archive:
-        is_in_work = self.note is not None and self.note.log == held[0].identity.log and self._is_unshipped(held[0])
-        return held[min(IN_WORK, len(held) - 1) if is_in_work and self.limit_bytes else 0]
+    def _keep_limit(self) -> None:
+        stuck = 0  # archives that cannot be deleted: those behind them are
+        while (self.held_bytes > self.limit_bytes or self.held_files > HELD_MAX) and self._counter.has_room:
+            self._read_note()  # `ship` may have come to another file
+            place = self._next_to_go() + stuck
+            if place >= len(self._held):
+                break
+            archive = self._held[place]
+            if self._delete(archive, self._unshipped_from(archive)):
+                del self._held[place]
+                self.held_bytes -= archive.size
+            else:
+                stuck += 1
+
+    def _next_to_go(self) -> int:
+        """The place of the held archive that is deleted first."""
+        oldest = self._held[0]
+        is_in_work = self.note is not None and self.note.log == oldest.identity.log and self._is_unshipped(oldest)
+        return min(IN_WORK, len(self._held) - 1) if is_in_work and self.limit_bytes else 0
 
     def _unshipped_from(self, archive: Archive) -> int:
         return archive.unshipped_from(self.note.position if self.note else None)
@@ -167,6 +199,10 @@ class Hold:
 
     def _free_number(self) -> int:
         """The number below that of the newest held archive. Raises OSError."""
+        if self._held and not self._have_moved:
+            number = self._held[-1].number - 1
+            if number > self._backups and not os.path.lexists(self._path(number)):
+                return number
         least = self._backups + 1
         numbers = self.archives.numbers(self._backups)
         if not numbers:
@@ -174,6 +210,7 @@ class Hold:
         if numbers[0] > least:
             return numbers[0] - 1
         room = len(numbers)
+        self._have_moved = True
         for place in reversed(range(len(numbers))):
             number = max(numbers[place], least + room + place)
             if number != numbers[place]:

@@ -39,12 +39,13 @@ class LineCounter:
         return sum(part.end - part.start for part in self._waiting)
 
     def add(self, fd: int, start: int, end: int) -> None:
-        """Counts the lines of the file in between, and closes it. `start == end`: only closes it."""
+        """Counts the lines of the file in between soon, and closes it. `start == end`: only closes it."""
         self._waiting.append(Part(fd, start, end))
-        self.resume()
+        if len(self._waiting) > WAITING_MAX // 2:  # a thread for each file would cost a rotation a millisecond
+            self.resume()
 
     def resume(self) -> None:
-        """Has a thread count what waits. If the system has no thread left, this is to be called again later."""
+        """Has a thread count what waits. To be called from time to time."""
         if self._waiting and (self._thread is None or not self._thread.is_alive()):
             self._thread = threading.Thread(target=self._count_all, name="lines", daemon=True)
             with contextlib.suppress(RuntimeError):

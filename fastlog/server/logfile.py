@@ -66,6 +66,7 @@ class Names:
         """Removes what is held no longer."""
         if self._hold:
             self._hold.tidy()
+            self._hold.count()
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -83,7 +84,8 @@ class Names:
         if archives:
             self._rename_live(archives[0])
         self._storage.rename(self.next, self.live)
-        self.tidy()
+        if self._hold:
+            self._hold.rotated()
 
     def set_aside(self) -> None:
         """The live file becomes `.distrusted.<n>`, and the next file the live one. Raises OSError."""
@@ -255,6 +257,8 @@ class LogFile:
 
     def tidy(self) -> None:
         """Removes archives that were held and are shipped by now. To be called from time to time."""
+        if self._storage.directories_under_sync:  # on some file systems a look at names would wait for that
+            return
         with self._removing():
             self._names.tidy()
 

@@ -49,7 +49,7 @@ class ShipLag:
             return None
         note = hold.note
         position = note.position if note and note.log == live.log else None
-        files = [*hold.found, Archive(live, 0, str(self._log.path), 0, self._log.size, time.time())]
+        files = [*hold.files(), Archive(live, 0, str(self._log.path), 0, self._log.size, time.time())]
         rests = [(file, file.unshipped_from(position)) for file in files]
         lag_bytes = sum(file.size - start for file, start in rests)
         oldest = next((place for place, (file, start) in enumerate(rests) if start < file.size), None)

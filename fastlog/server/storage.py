@@ -37,6 +37,7 @@ class Storage:
 
     give_up_at = math.inf  # on the clock of time.monotonic: from then on `finish` waits no longer, if it can help it
     no_name_syncs: str | None = None  # why new names are as durable as the file system makes them by itself
+    directories_under_sync = 0
     no_locks: str | None = None  # why another process that writes the same file is not noticed
 
     def __init__(self) -> None:
@@ -217,6 +218,7 @@ class AsyncStorage(Storage):
         parts = [(fd, self._take_attributes(fd), tag << 1) for fd in files]
         if directory is not None:
             parts.append((directory, True, tag << 1 | 1))
+            self.directories_under_sync += 1
         self._under_way[tag] = (len(parts), None, done)
         self._waiting.extend(parts)
         self._submit()
@@ -257,6 +259,7 @@ class AsyncStorage(Storage):
     def _note_ended(self, ended: list[tuple[int, int]]) -> None:
         for part, number in ended:
             tag, is_directory = part >> 1, part & 1
+            self.directories_under_sync -= is_directory
             left, error, done = self._under_way.pop(tag)
             failure = OSError(number, os.strerror(number)) if number else None
             if failure and not (is_directory and self._lacks_name_syncs(failure)):

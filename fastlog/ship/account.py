@@ -4,6 +4,7 @@ it is over."""
 from time import monotonic
 
 from fastlog.errors import say
+from fastlog.segments import Position
 
 REMIND_SEC = 30.0  # while something hinders: time between two messages that say how far behind the shipper is
 
@@ -17,12 +18,19 @@ class Account:
         self.refused = 0  # lines that the engine refused for good, or that are longer than any of an entry
         self.missing_segments = 0  # files that were gone before they were shipped
         self.left_out_lines = 0  # in files: not durable, or not readable, or without an end
+        self.shows_rate = False  # of a service it would mean nothing
         self._begun = monotonic()
 
-    def missing(self, first: int, last: int) -> None:
-        self.missing_segments += last - first + 1
-        which = f"segment {first} is" if first == last else f"segments {first} to {last} are"
-        say(f"{which} missing: what was not shipped of that is lost")
+    def missing(self, place: Position, found: int) -> None:
+        """There is no file between this place and the segment that was found."""
+        first, last = place.segment, found - 1
+        if place.offset:  # deleted because it was shipped, or too early: that cannot be seen any more
+            say(f"segment {first} was deleted after {place.offset:,} bytes of it were shipped; had it more, it is lost")
+            first += 1
+        if first <= last:
+            self.missing_segments += last - first + 1
+            which = f"segment {first} is" if first == last else f"segments {first} to {last} are"
+            say(f"{which} missing: deleted before anything of that was shipped")
 
     def left_out(self, what: str, size: int, lines: int) -> None:
         self.left_out_lines += lines
@@ -30,7 +38,7 @@ class Account:
 
     def summary(self) -> str:
         seconds = monotonic() - self._begun
-        rate = f", {self.lines / seconds:,.0f} lines/s" if self.lines and seconds > 0 else ""
+        rate = f", {self.lines / seconds:,.0f} lines/s" if self.shows_rate and self.lines and seconds > 0 else ""
         parts = [f"shipped {self.lines:,} lines, {self.bytes:,} bytes, in {seconds:.1f} s{rate}"]
         parts += [f"refused {self.refused:,} lines"] if self.refused else []
         parts += [f"left out {self.left_out_lines:,} lines"] if self.left_out_lines else []

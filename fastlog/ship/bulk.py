@@ -137,6 +137,10 @@ class BulkSink:
     def max_bytes(self) -> int:
         return BATCH_MAX_BYTES
 
+    @property
+    def last_lines(self) -> bytes:
+        return b""
+
     def check(self) -> None:
         """Only a look at every document would say whether the engine has it."""
 

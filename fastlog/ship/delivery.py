@@ -31,6 +31,10 @@ class Delivery:
         """Most bytes of a batch, and so of a line."""
         return self._sink.max_bytes
 
+    @property
+    def last_lines(self) -> bytes:
+        return self._sink.last_lines
+
     def resume(self) -> Position | None:
         return self._until_available(self._sink.resume)
 

@@ -48,7 +48,7 @@ class Listing(NamedTuple):
     """
 
     log: str | None
-    segments: dict[int, Path]
+    segments: dict[int, str]
     sizes: dict[int, int]
     unread: dict[Path, str]
     is_nameless: bool
@@ -60,7 +60,7 @@ class Listing(NamedTuple):
     def has_another(self, file: "SegmentFile") -> bool:
         """Whether another file has the identity of this one now."""
         path = self.segments.get(file.identity.segment) if self.log == file.identity.log else None
-        return path is not None and not file.is_at(path)
+        return path is not None and not file.is_at(Path(path))
 
     def end(self) -> Position:
         """Where the newest file ends."""
@@ -83,12 +83,12 @@ class Listing(NamedTuple):
 
 
 class _Found(NamedTuple):
-    rank: tuple[int, int, str]  # of its name: the lowest is preferred where two files have one identity
+    is_live: bool
+    modified_ns: int
     identity: Identity
     inode: tuple[int, int]
-    modified_ns: int
     size: int
-    path: Path
+    path: str
 
 
 class LogFiles:
@@ -97,14 +97,14 @@ class LogFiles:
     def __init__(self, live: Path) -> None:
         self.live = live
         self._names = DurableNames()
-        self._copies: dict[Path, float] = {}  # when each was first seen; infinite: it was said
+        self._copies: dict[str, float] = {}  # when each was first seen; infinite: it was said
 
     def now(self) -> Listing:
         """The files that the log has now. Raises OSError if the directory cannot be read, also where files have no
         attributes."""
-        before = self._walk()
+        before = self.look()
         for _ in range(LISTINGS_MAX):
-            listing = self._walk()
+            listing = self.look()
             if listing.log == before.log and listing.segments == before.segments:
                 return listing
             before = _merged(before, listing)
@@ -126,58 +126,66 @@ class LogFiles:
             raise RefusedError(f"cannot read {path}: {why}; the log's files are for its group alone")
         return listing
 
-    def open(self, identity: Identity) -> "SegmentFile | None":
-        """The file with this identity; None if the log does not have it now. Raises OSError."""
+    def has_before(self, position: Position, lines: bytes) -> bool:
+        """Whether these lines end at the position. In a copy of the log they do not, once both have been written: their
+        positions are the same then, and their lines are not. True as well if the file is gone or was cut."""
+        with contextlib.suppress(OSError, CutError):
+            file = self.open(Identity(position.log, position.segment))
+            if file:
+                try:
+                    found = file.read(len(lines), max(position.offset - len(lines), 0))
+                    is_cut = file.size() < position.offset
+                    file.check()
+                    return is_cut or found == lines
+                finally:
+                    file.close()
+        return True
+
+    def open(self, identity: Identity, listing: Listing | None = None) -> "SegmentFile | None":
+        """The file with this identity; None if the log does not have it now. `listing`: where it is looked for first.
+        Raises OSError."""
         for _ in range(LISTINGS_MAX):
-            listing = self.now()
+            listing = listing or self.now()
             path = listing.segments.get(identity.segment) if listing.log == identity.log else None
             if path is None:
                 return None
             try:
-                file = SegmentFile(path, identity)
+                file = SegmentFile(Path(path), identity)
             except (FileNotFoundError, CutError):  # a rotation has renamed it meanwhile
+                listing = None
                 continue
             file.names, file.newest = self._names, listing.newest
             return file
         raise OSError(errno.EAGAIN, "its files are renamed all the time")
 
-    def _walk(self) -> Listing:
+    def look(self) -> Listing:
+        """The same by one walk over the names. A file may be missing that was renamed meanwhile."""
+        live, directory = str(self.live), str(self.live.parent)
         found: list[_Found] = []
         unread: dict[Path, str] = {}
         try:
-            names = os.listdir(self.live.parent)
+            names = os.listdir(directory)
         except FileNotFoundError:
             names = []
         for name in names:
-            rank = self._rank(name)
-            if rank is not None:
-                self._look_at(self.live.parent / name, rank, found, unread)
-        is_nameless = self.live.name in names and self.live not in unread and all(each.rank[0] for each in found)
+            if is_of_log(self.live.name, name) and not name.endswith(COMPRESSED):
+                self._look_at(os.path.join(directory, name), name == self.live.name, found, unread)
+        is_nameless = self.live.name in names and self.live not in unread and not any(each.is_live for each in found)
         # The live file says which log is written. While a rotation renames it, there is none for a moment.
-        newest = max(found, key=lambda each: (each.rank[0] == 0, each.modified_ns), default=None)
-        if newest is None:
-            return Listing(None, {}, {}, unread, is_nameless)
-        log = newest.identity.log
+        log = max(found)[2].log if found else None
         segments: dict[int, _Found] = {}
-        for each in sorted(found):
+        for each in found:
             if each.identity.log == log:
-                first = segments.setdefault(each.identity.segment, each)
-                if first.inode != each.inode:
-                    self._say_copy(each, first)
+                other = segments.setdefault(each.identity.segment, each)
+                if other.inode != each.inode:
+                    first, copy = sorted((other, each), key=lambda file: _rank(file.path, live))
+                    segments[each.identity.segment] = first
+                    self._say_copy(copy, first)
         order = sorted(segments)
         paths, sizes = {n: segments[n].path for n in order}, {n: segments[n].size for n in order}
         return Listing(log, paths, sizes, unread, is_nameless)
 
-    def _rank(self, name: str) -> tuple[int, int, str] | None:
-        """How well a name fits a file of the log; None if it does not."""
-        if name == self.live.name:
-            return 0, 0, name
-        if not is_of_log(self.live.name, name) or name.endswith(COMPRESSED):
-            return None
-        archive = ARCHIVE.fullmatch(name.removeprefix(self.live.name))
-        return (1, int(archive[1] or 0), name) if archive else (2, 0, name)
-
-    def _look_at(self, path: Path, rank: tuple[int, int, str], found: list[_Found], unread: dict[Path, str]) -> None:
+    def _look_at(self, path: str, is_live: bool, found: list[_Found], unread: dict[Path, str]) -> None:
         try:
             state = os.stat(path)
             if not stat.S_ISREG(state.st_mode):
@@ -188,10 +196,11 @@ class LogFiles:
         except OSError as error:
             if error.errno in NO_ATTRIBUTES:
                 raise
-            unread[path] = error.strerror or str(error)
+            unread[Path(path)] = error.strerror or str(error)
             return
         if identity is not None:
-            found.append(_Found(rank, identity, (state.st_dev, state.st_ino), state.st_mtime_ns, state.st_size, path))
+            inode = state.st_dev, state.st_ino
+            found.append(_Found(is_live, state.st_mtime_ns, identity, inode, state.st_size, path))
 
     def _say_copy(self, copy: _Found, original: _Found) -> None:
         if copy.path not in self._copies and len(self._copies) >= COPIES_MAX:
@@ -199,6 +208,14 @@ class LogFiles:
         if monotonic() >= self._copies.setdefault(copy.path, monotonic()) + COPY_SAID_SEC:
             self._copies[copy.path] = math.inf
             say(f"{copy.path} has the identity of {original.path}: it is taken for a copy, and not shipped")
+
+
+def _rank(path: str, live: str) -> tuple[int, int, str]:
+    """How well a path fits a file of the log: the lowest is preferred where two files have one identity."""
+    if path == live:
+        return 0, 0, path
+    archive = ARCHIVE.fullmatch(path.removeprefix(live))
+    return (1, int(archive[1] or 0), path) if archive else (2, 0, path)
 
 
 def _merged(before: Listing, now: Listing) -> Listing:

@@ -48,6 +48,7 @@ class NatsSink:
         self._run = os.urandom(8).hex()  # tells our messages from those of another shipper
         self._sequence = 0  # of the last message of the subject, as far as we know; 0: there is none
         self._position: Position | None = None  # where its lines end
+        self._last_lines = b""
         self._newcomer = True  # nothing was acknowledged yet: a message of the run before may still arrive
         self._looked = 0  # the connection on which we have looked at the last message
         self._gone = 0  # how often in a row there was no stream
@@ -61,6 +62,10 @@ class NatsSink:
             limit = min(limit, self._message_max_bytes)
         return max(1, limit - HEADERS_MAX_BYTES - len(self._node) - len(self._stream.name))
 
+    @property
+    def last_lines(self) -> bytes:
+        return self._last_lines
+
     def resume(self) -> Position | None:
         try:
             self._look_at_config()
@@ -70,6 +75,7 @@ class NatsSink:
         self._looked = self._link.connections
         self._sequence = last.sequence if last else 0
         self._position = self._position_of(last) if last else None
+        self._last_lines = last.lines if last else b""
         return self._position
 
     def send(self, batch: Batch) -> int:
@@ -153,7 +159,9 @@ class NatsSink:
         except api.StreamError as error:
             raise self._failure(error.error) from error
         if last is not None and last.position == batch.last:
-            if last.run != self._run and not self._newcomer:
+            size = min(len(last.lines), len(batch.lines))
+            is_ours = last.lines[-size:] == batch.lines[-size:]  # a copy of the log may have other lines there
+            if not is_ours or (last.run != self._run and not self._newcomer):
                 raise self._rival(last)
             return last.sequence
         self._changed(last, batch.first)
@@ -173,7 +181,7 @@ class NatsSink:
             if not self._newcomer or (ours is not None and position.log != ours.log):
                 raise self._rival(last)
             self._newcomer = False
-        self._sequence, self._position = last.sequence, position
+        self._sequence, self._position, self._last_lines = last.sequence, position, last.lines
         if position != ours:
             raise WentBackError(position)
 

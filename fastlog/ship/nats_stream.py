@@ -103,6 +103,7 @@ class Ack(msgspec.Struct, frozen=True):
 class _Stored(msgspec.Struct, frozen=True):
     seq: int
     hdrs: str = ""  # base64
+    data: str = ""  # the same
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -116,6 +117,7 @@ class Last(NamedTuple):
     sequence: int
     position: Position | None  # None: it is not of `fastlog ship`
     run: str
+    lines: bytes
 
 
 class StreamError(Exception):
@@ -163,6 +165,7 @@ class Stream:
             found.message.seq,
             position_from(headers.get(POSITION_HEADER, "")),
             headers.get(RUN_HEADER, ""),
+            base64.b64decode(found.message.data),
         )
 
     def _ask(self, what: str, payload: bytes) -> Answer:

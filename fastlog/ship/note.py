@@ -22,7 +22,10 @@ NOTE_EVERY_SEC = 1.0  # at most so often: each time costs two syncs
 PROBLEM_MAX_CHARACTERS = 500  # the server reads no longer notes than 4096 bytes
 NOTE_MODE = 0o644  # the server may run as another user; there is nothing to hide in it
 LOCK_MODE = 0o644  # to lock a file, one needs to read it
+FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
+
+WHY = "`fastlog ship` keeps its place beside the log, so its user needs to write in {}, and to own the files it writes"
 
 
 class Note:
@@ -30,6 +33,7 @@ class Note:
 
     def __init__(self, live: Path) -> None:
         self.failure: str | None = None
+        self.is_forbidden = False  # it cannot be written, and trying again does not help
         self._live = live
         self._next = live.with_name(f".fastlog-{live.name}.shipped")
         self._written: Shipped | None = None
@@ -62,6 +66,7 @@ class Note:
             self._replace(msgspec.json.encode(self._wanted) + b"\n", durable)
         except OSError as error:
             self.failure = f"cannot write {shipped_path(self._live)}: {error.strerror}"
+            self.is_forbidden = error.errno in FORBIDDEN
         else:
             self.failure = None
             self._written, self._is_durable = self._wanted, durable
@@ -91,10 +96,7 @@ class Lock:
         try:
             self._fd = _open_or_make(path)
         except OSError as error:
-            raise RefusedError(
-                f"cannot write {path}: {error.strerror}; `fastlog ship` keeps its place beside the log, so its user "
-                f"needs to write in {live.parent}"
-            ) from error
+            raise RefusedError(f"cannot write {path}: {error.strerror}; {WHY.format(live.parent)}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,7 +8,7 @@ START_ANEW = "`--from-start` ships all files anew"
 
 
 def first_position(listing: Listing) -> Position:
-    """The beginning of the oldest file."""
+    """The beginning of the oldest file. There is a log."""
     return Position(listing.log or "", listing.oldest, 0)
 
 

@@ -6,6 +6,7 @@ engine by its sink.
 
 import contextlib
 import errno
+import os
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -14,7 +15,7 @@ from fastlog.segments import Identity, Position, Shipped, position_from, read_sh
 from fastlog.ship.account import Account, Problems
 from fastlog.ship.delivery import Delivery
 from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
-from fastlog.ship.note import Lock, Note
+from fastlog.ship.note import WHY, Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, place_for
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
@@ -23,8 +24,13 @@ from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeErr
 POLL_SEC = 0.1  # between two looks at a log that is shipped: the lag of a line; and syncs are no closer together
 READ_PATIENCE_SEC = 60.0  # until a file that cannot be read is given up: one on another machine may be away for a while
 NAMELESS_START_SEC = 3.0  # until a start is refused for it: a server that starts gives its files identities first
+CUT_SEEN_SEC = 3.0  # until a file is another's for being too short: the server looks every second whether it was cut
 NAMELESS_SEC = 10.0  # the same, until it is said: the server looks every second whether the live file is another one
 
+OTHER_LINES = (
+    "the engine has other lines before {} than this log: a copy of it is shipped elsewhere. Name this node otherwise "
+    f"(--node), or {START_ANEW}"
+)
 NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of this version gives it one"
 
 
@@ -70,32 +76,52 @@ class Shipper:
         """What hinders at present; empty: nothing does."""
         return self._problems.text
 
-    def begin(self) -> bool:
-        """Finds the log, and where to go on; waits for the engine. False: there is no log yet. Raises RivalError
-        if another shipper has it."""
+    def begin(self) -> Listing | None:
+        """Finds the log, and where to go on; waits for the engine. Returns the files that there were, and None if there
+        is no log yet. Raises RivalError if another shipper has it."""
         listing = self._files.now_or_refuse()
         if listing.log is None:
-            return False
+            return None
         self._lock = self._lock or Lock(self._files.live)
         note = read_note(self._files.live)
         self.acknowledged = position_from(note.acknowledged) if note else None
         self._at = note.position if note else first_position(listing)
         self._tell()  # from now on the server keeps what is not shipped
+        if self._note.failure and self._note.is_forbidden:
+            raise RefusedError(f"{self._note.failure}; {WHY.format(self._files.live.parent)}")
         engine = self._delivery.resume()
-        place = place_for(engine, note, listing, self._engine_remembers, self._from_start)
+        place = self._place(engine, note)
+        if engine and not self._files.has_before(engine, self._delivery.last_lines):
+            if not self._from_start:
+                raise RivalError(OTHER_LINES.format(engine))
+            place = first_position(self._files.now_or_refuse())
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
                 say(f"the engine lost what it had acknowledged, up to {self.acknowledged}: going back to {engine}")
             self.acknowledged = engine
         self._go_to(place)
         self._tell()
-        return True
+        return listing
+
+    def _place(self, engine: Position | None, note: Shipped | None) -> Position:
+        """Where to go on. Raises RivalError."""
+        sure_at = monotonic() + CUT_SEEN_SEC
+        while True:
+            listing = self._files.now_or_refuse()
+            try:
+                if listing.log is not None:  # otherwise it was removed while the engine was away
+                    return place_for(engine, note, listing, self._engine_remembers, self._from_start)
+            except RivalError:
+                if engine is None or engine[:2] != listing.end()[:2] or monotonic() >= sure_at:
+                    raise
+            sleep(POLL_SEC)  # the live file was cut, perhaps, and the server has not seen it yet
 
     def run(self, *, once: bool) -> None:
         """Ships until an exception ends it, or, if `once`, until all that was there is shipped."""
+        self.account.shows_rate = once
         refuse_at = monotonic() + NAMELESS_START_SEC
-        while not self.begin():
-            if self._files.live.exists():
+        while not (listing := self.begin()):
+            if os.path.exists(self._files.live):
                 if monotonic() >= refuse_at:
                     raise RefusedError(NAMELESS.format(self._files.live))
             elif once:
@@ -106,7 +132,7 @@ class Shipper:
                 refuse_at = monotonic() + NAMELESS_START_SEC
             sleep(POLL_SEC)
         self._problems.end("log", f"{self._files.live} is there")
-        target = self._files.now().end() if once else None
+        target = listing.end() if once else None
         while True:
             next_at = monotonic() + POLL_SEC
             worked = self.turn()
@@ -159,11 +185,13 @@ class Shipper:
             return self._open_next()
         if not self._watch.has_changed(reader.file):
             return False
-        file, is_complete = reader.file, False
+        file, is_complete, listing = reader.file, False, None
         try:
             file.check()
             if not file.is_at(self._files.live):
-                listing = self._files.now()
+                listing = self._files.look()
+                if listing.log != file.identity.log:
+                    listing = self._files.now()
                 if listing.has_another(file):  # a repair has replaced it
                     self._go_to(reader.position)
                     return True
@@ -182,6 +210,7 @@ class Shipper:
             is_complete = self._has_successor(file.identity, listing)
         if is_complete:
             self._leave(reader)
+            self._open_next(listing)
         return is_complete
 
     def _has_successor(self, identity: Identity, listing: Listing) -> bool:
@@ -240,9 +269,11 @@ class Shipper:
         identity = reader.file.identity
         self._go_to(Position(identity.log, identity.segment + 1, 0))
 
-    def _open_next(self) -> bool:
-        """Opens the file where shipping goes on. Returns whether that is done."""
-        at, listing = self._at, self._files.now()
+    def _open_next(self, listing: Listing | None = None) -> bool:
+        """Opens the file where shipping goes on. Returns whether that is done. `listing`: one that has it, perhaps."""
+        at = self._at
+        if listing is None or listing.log != at.log or at.segment not in listing.segments:
+            listing = self._files.now()
         if listing.log is None:
             return False
         if listing.log != at.log:
@@ -255,11 +286,11 @@ class Shipper:
             for path, why in listing.unread.items():  # it may be the one that is looked for
                 raise OSError(errno.EACCES, f"{why} (segment {segment} is looked for)", str(path))
             segment = listing.after(segment) or segment
-        file = self._files.open(Identity(at.log, segment))
+        file = self._files.open(Identity(at.log, segment), listing)
         if file is None:
             return True
         if segment != at.segment:
-            self.account.missing(at.segment, segment - 1)
+            self.account.missing(at, segment)
             at = self._at = Position(at.log, segment, 0)
         reader = Reader(file, at.offset, self._refused)
         skipped = reader.to_next_line()
@@ -273,6 +304,8 @@ class Shipper:
             raise RivalError(f"the engine has lost all lines of this node; {START_ANEW}")
         if position is None or position < self.position:
             say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
+        if position and not self._files.has_before(position, self._delivery.last_lines):
+            raise RivalError(OTHER_LINES.format(position))
         self.acknowledged = position
         self._go_to(position or first_position(self._files.now()))
 

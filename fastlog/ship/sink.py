@@ -56,6 +56,10 @@ class Sink(Protocol):
     def max_bytes(self) -> int:
         """Most bytes of lines that a batch may have at present; a longer line is refused for good. Since `resume`."""
 
+    @property
+    def last_lines(self) -> bytes:
+        """Lines that the engine has right before where `resume` or WentBackError said; empty: it does not say."""
+
     def resume(self) -> Position | None:
         """Where the engine's last line ends. None: it has none, or it does not know."""
 

@@ -294,6 +294,21 @@ def test_a_damaged_archive_is_shown_as_far_as_it_goes_and_reported(archived, tmp
     assert len(shown) > 3_000
 
 
+def test_more_archives_than_a_shell_allows_descriptors_are_shown(tmp_path):
+    for number in range(1, 101):
+        (tmp_path / f"server.log.{number}").write_bytes(b'{"level":"INFO","message":"%d"}\n' % number)
+    (tmp_path / "server.log").write_bytes(b"")
+    command = " ".join([*FASTLOG, "tail", "--log-dir", ".", "--json", "-n", "all"])
+    done = subprocess.run(
+        ["sh", "-c", f"ulimit -Sn 50; exec {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        env=BASE_ENVIRONMENT,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == 100
+
+
 def test_archives_that_cannot_be_read_are_named(archived, tmp_path):
     for name in ("server.log.11.zst", "server.log-20260101.xz", "server.log.2.bak", "server.logs.1.zst"):
         (tmp_path / name).write_bytes(b"whatever")

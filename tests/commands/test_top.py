@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fastlog.segments import identity_of
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import FASTLOG, TOKEN, eventually, run_fastlog
+from tests.helpers.shipping import write_note
 from tests.helpers.terminal import Terminal, needs_terminal, plain
 
 RED = re.compile(r"\x1b\[(?:[0-9]+;)*(?:31|91|41)[;m]")
@@ -37,6 +39,25 @@ def test_the_figures_are_shown_once(start, tmp_path):
     ):  # fmt: skip
         assert figure in shown, done.stdout
     assert "\x1b" not in done.stdout
+
+
+def test_shipping_is_shown_where_somebody_ships(start, tmp_path):
+    server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="1", SHIP_HOLD_MB="0.003", FLUSH_COUNT="1")
+    server.send([INFO] * 10)
+    assert "shipp" not in once(tmp_path, server).stdout
+    write_note(tmp_path / "server.log", 1, problem="the engine\x1b[2J is away")
+    eventually(
+        lambda: " ".join(once(tmp_path, server).stdout.split()),
+        lambda shown: re.search(r"shipping 310 B to ship, the oldest \d+ s old; the engine\S+ is away", shown),
+    )
+    server.send([INFO] * 1_000)
+    done = eventually(lambda: once(tmp_path, server), lambda done: "deleted before they were shipped" in done.stdout)
+    assert "\x1b" not in done.stdout
+    segment = identity_of(tmp_path / "server.log").segment
+    write_note(tmp_path / "server.log", segment + 1)
+    eventually(
+        lambda: " ".join(once(tmp_path, server).stdout.split()), lambda shown: "shipping all is shipped" in shown
+    )
 
 
 def test_a_missing_server_is_reported(tmp_path):

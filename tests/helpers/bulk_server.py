@@ -18,17 +18,32 @@ from urllib.parse import parse_qs, urlsplit
 
 # What may go wrong with a request. Those in `LOSSES` are taken, but the client does not hear of it.
 LOSSES = ("lost", "reset", "half")
-FAULTS = (*LOSSES, "cut", "busy", "some busy", "down", "page", "hang up", "chunked", "packed", "bytes", "continue")
+FAULTS = (
+    *LOSSES, "cut", "early", "busy", "some busy", "down", "page", "hang up", "chunked", "packed", "bytes",
+    "continue",
+)  # fmt: skip
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)")  # strict_date_optional_time, in part
 
 Refusal = tuple[int, str, str]  # the status, the type and the reason of an item's error
+
+
+def _error(kind: str, reason: str) -> bytes:
+    return json.dumps({"error": {"type": kind, "reason": reason}, "status": 0}).encode()
+
+
+# Answers to a request of which nothing is taken.
+REFUSALS = {
+    "busy": (429, _error("circuit_breaking_exception", "[parent] Data too large")),
+    "down": (503, _error("cluster_block_exception", "no master")),
+    "page": (502, b"<html><h1>502 Bad Gateway</h1></html>"),
+}
 
 
 class BulkServer:
     """Listens on a free port of this machine until `close`.
 
     `faults`: for each request what goes wrong with it, "" if nothing does, or bytes: the whole answer, after which the
-    connection is closed; "never" for none. `refuses`: what the index thinks of a document. `max_bytes`: of a request, unpacked.
+    connection is closed; "never" for none, "drip" for one without an end. `refuses`: what the index thinks of a document. `max_bytes`: of a request, unpacked.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
@@ -43,6 +58,8 @@ class BulkServer:
         self.headers: list[dict[str, str]] = []
         self.outcomes: Counter[int] = Counter()  # of items, by their status
         self.connections = 0
+        self.dripping = threading.Event()  # set: no more of it
+        self.is_late = threading.Event()  # set: the other answer of a "late" one follows, which nobody asked for
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.owner = self
@@ -80,6 +97,7 @@ class BulkServer:
         return _id, 201, None
 
     def close(self) -> None:
+        self.dripping.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
@@ -158,6 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(size // 2)
             self._hang_up()
             return
+        if fault == "early":
+            self._answer(413, b"")
+            self._hang_up()
+            return
         data = self.rfile.read(size)
         if self.headers["Content-Encoding"] == "gzip":
             data = gzip.decompress(data)
@@ -173,12 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "never":
             self.rfile.read(1)  # until the client goes away
             self.close_connection = True
-        elif fault == "busy":
-            self._answer(429, _error("circuit_breaking_exception", "[parent] Data too large"))
-        elif fault == "down":
-            self._answer(503, _error("cluster_block_exception", "no master"))
-        elif fault == "page":
-            self._answer(502, b"<html><h1>502 Bad Gateway</h1></html>", kind="text/html")
+        elif fault == "drip":
+            self._drip()
+        elif fault in REFUSALS:
+            self._answer(*REFUSALS[fault])
         else:
             self._bulk(data, fault)
 
@@ -201,7 +221,7 @@ class _Handler(BaseHTTPRequestHandler):
                 del item["create"]["_index"], item["create"]["_id"]
         self._answer(200, json.dumps(answer, separators=(",", ":")).encode(), fault)
 
-    def _answer(self, status: int, body: bytes, fault: str = "", kind: str = "application/json") -> None:
+    def _answer(self, status: int, body: bytes, fault: str = "") -> None:
         if fault in ("lost", "reset"):
             self._hang_up(fault == "reset")
             return
@@ -209,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response_only(100)
             self.end_headers()
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", "text/html" if body.startswith(b"<") else "application/json")
         if fault == "packed":
             body = gzip.compress(body)
             self.send_header("Content-Encoding", "gzip")
@@ -231,15 +251,24 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(body)
         self.wfile.flush()
-        if fault in ("half", "hang up"):
+        if fault == "late":
+            self.server.owner.is_late.wait(30)
+            self.send_response_only(408)
+            self.end_headers()
+        if fault in ("half", "hang up", "late"):
             self._hang_up()
+
+    def _drip(self) -> None:
+        """Sends a header that never ends, a byte at a time, until the client goes away."""
+        self.send_response_only(200)
+        with contextlib.suppress(OSError):
+            while not self.server.owner.dripping.wait(0.01):
+                self.wfile.write(b"x")
+                self.wfile.flush()
+        self.close_connection = True
 
     def _hang_up(self, abruptly: bool = False) -> None:
         self.wfile.flush()
         if abruptly:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
-
-
-def _error(kind: str, reason: str) -> bytes:
-    return json.dumps({"error": {"type": kind, "reason": reason}, "status": 0}).encode()

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastlog.segments import shipped_path
+from fastlog.segments import identity_of, read_shipped, shipped_path
 from tests.helpers.resending import ResendingClient
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, Server, until
 from tests.helpers.ship_oracle import KeptFiles
@@ -101,6 +101,17 @@ class Collector:
             return shipped_path(self.logs / "server.log").exists()
 
         until(is_there, "the shipper's note")
+
+    def wait_until_shipped(self) -> None:
+        """Until the shipper's note says that all is shipped. The server has ended."""
+
+        def is_shipped() -> bool:
+            self.shipper.check_alive()
+            live = self.logs / "server.log"
+            note = read_shipped(live)
+            return note is not None and note.position == (*identity_of(live), live.stat().st_size)
+
+        until(is_shipped, "the note that all is shipped")
 
     def kill_server(self) -> None:
         self.server.process.kill()

@@ -152,16 +152,20 @@ class RecordingStorage(PatientStorage):
         numbers = tuple(map(self._file, files))
         # what the sync covers is what was written before it began
         covered = len(self.operations)
+        with_attributes = tuple(self._file(fd) for fd in files if self._take_attributes(fd))
 
         def ended(error):
             if error is None:
+                self.note("attributes synced", covered, with_attributes)
                 self.note("synced", covered, numbers, directory is not None)
             done(error)
 
         super().sync(files, directory, ended)
 
     def sync_now(self, files, directory=None):
+        with_attributes = tuple(self._file(fd) for fd in files if self._take_attributes(fd))
         super().sync_now(files, directory)
+        self.note("attributes synced", len(self.operations), with_attributes)
         self.note("synced", len(self.operations), tuple(map(self._file, files)), directory is not None)
 
     def _file(self, fd: int) -> int:

@@ -276,6 +276,7 @@ class Run:
                 self.oracle.killed()
         if any("cannot repair" in message for message in self.rig.messages):
             self.oracle.damaged = True
+            self.identities.is_strict = False
         self.oracle.check_files()
         self.identities.check(self.server.log)
 

@@ -16,7 +16,9 @@ from tests.helpers.model_names import NAME, Names, is_of_log
 
 class Identities:
     def __init__(self, directory: Path, names: Names) -> None:
-        self.is_strict = True  # False: an attribute could not be set, so a file may have kept its number wrongly
+        # False: an attribute could not be set, so a file may have kept its number wrongly; or a start could not repair
+        # a file, so damage may have been shipped that a later one takes out.
+        self.is_strict = True
         self._directory = directory
         self._names = names
         self._shipped: dict[Identity, bytes] = {}
@@ -57,7 +59,7 @@ class Identities:
         """What is on the disk for sure under this number may have been shipped."""
         if file.attributes.get(ATTRIBUTE) != str(identity) or file not in self._names.certain():
             return
-        content = bytes(file.base)
+        content = bytes(file.base[: file.base.rfind(b"\n") + 1])
         if not (self._directory / name).read_bytes().startswith(content):
             return  # a write-back failed, or a repair is not on the disk yet: nobody reads that
         if len(content) > len(self._shipped.get(identity, b"")):

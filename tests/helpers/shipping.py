@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
-from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position
+import msgspec
+
+from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position, Shipped, identity_of, shipped_path
 from fastlog.ship.files import LogFiles
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper
@@ -25,6 +27,14 @@ def set_identity(path: Path, segment: int, *, log: str = LOG) -> None:
     os.setxattr(path, ATTRIBUTE, str(Identity(log, segment)).encode())
 
 
+def write_note(live: Path, segment: int, offset: int = 0, *, log: str | None = None, problem: str = "") -> None:
+    """As `ship` does; `log`: another one than that of the live file."""
+    note = Shipped(log or identity_of(live).log, segment, offset, problem)
+    next_note = live.with_name("next")
+    next_note.write_bytes(msgspec.json.encode(note))
+    next_note.rename(shipped_path(live))
+
+
 class Recorder:
     """A sink. `batches`: those that it acknowledged. `answers`: exceptions that it raises before, one for each call;
     None: it takes the batch."""
@@ -36,6 +46,7 @@ class Recorder:
         self.position = position
         self.is_closed = False
         self.max_bytes = 1_000_000
+        self.last_lines = b""
 
     def resume(self) -> Position | None:
         self._answer()

@@ -29,6 +29,7 @@ class TcpProxy:
         self._messages = 0
         self._flows = threading.Event()  # what comes from the server is passed on
         self._flows.set()
+        self._stalled: list[threading.Event] = []  # what `_flows` was for connections that get nothing any more
         self._refuses = False
         self._closed = False
         self._sockets: list[socket.socket] = []
@@ -45,6 +46,13 @@ class TcpProxy:
     def release(self) -> None:
         self._flows.set()
 
+    def stall(self) -> None:
+        """The connections of now get nothing from the server any more until they are cut, and new ones do."""
+        stalled, self._flows = self._flows, threading.Event()
+        stalled.clear()
+        self._flows.set()
+        self._stalled.append(stalled)
+
     def cut(self) -> None:
         """Ends all connections, as the loss of a host would, with what is under way. New ones are taken."""
         with self._lock:
@@ -52,7 +60,8 @@ class TcpProxy:
                 with contextlib.suppress(OSError):
                     end.shutdown(socket.SHUT_RDWR)
             self._sockets.clear()
-        self._flows.set()
+        for flows in (self._flows, *self._stalled):
+            flows.set()
 
     def refuse(self, refuses: bool = True) -> None:
         """New connections end at once."""
@@ -93,19 +102,31 @@ class TcpProxy:
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             ended = threading.Barrier(2)
-            self._start(self._pass_on, client, server, ended, None)
-            self._start(self._pass_on, server, client, ended, _Messages() if self.loses else None)
+            self._start(self._pass_on, client, server, ended, lambda data: data)
+            self._start(self._pass_on, server, client, ended, self._answers(self._flows))
+
+    def _answers(self, flows: threading.Event) -> Callable[[bytes], bytes]:
+        """What becomes of that which comes from the server of one connection."""
+        messages = _Messages()
+
+        def let_through(data: bytes) -> bytes:
+            if self.loses:
+                data = b"".join(part for part in messages.of(data) if not self._is_lost(part))
+            flows.wait()
+            return data
+
+        return let_through
 
     def _pass_on(
-        self, source: socket.socket, target: socket.socket, ended: threading.Barrier, messages: "_Messages | None"
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        ended: threading.Barrier,
+        let_through: Callable[[bytes], bytes],
     ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(READ_BYTES):
-                if messages is not None:
-                    data = b"".join(part for part in messages.of(data) if not self._is_lost(part))
-                if messages is not None or source.getpeername()[1] == self.server_port:
-                    self._flows.wait()
-                target.sendall(data)
+                target.sendall(let_through(data))
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

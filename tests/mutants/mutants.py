@@ -63,6 +63,18 @@ MUTANTS = [
         "storage.py",
         "tests/unit/test_storage.py tests/server/test_faulty_disk.py",
         (
+            "a sync leaves out attributes",
+            "is_needed = fd in self._unsynced_attributes",
+            "is_needed = False",
+            "test_the_next_sync_of_a_file_covers_an_attribute_that_was_set",
+        ),
+        (
+            "every later sync of a file covers attributes, too",
+            "        self._unsynced_attributes.discard(fd)\n        return is_needed",
+            "        return is_needed",
+            "test_the_next_sync_of_a_file_covers_an_attribute_that_was_set",
+        ),
+        (
             "only the error of the last part counts",
             "left, error, done = self._under_way.pop(tag)\n",
             "left, _, done = self._under_way.pop(tag)\n            error = None\n",
@@ -424,8 +436,132 @@ MUTANTS = [
         ),
     ),
     *_of(
+        "identities.py",
+        "tests/unit/test_identity.py tests/unit/test_crash.py tests/server/test_identities.py",
+        (
+            "a number is given twice",
+            "Identity(self._log, self._highest + 1)",
+            "Identity(self._log, max(self._highest, 1))",
+            "test_each_rotation_makes_the_next_one",
+        ),
+        (
+            "the numbers of archives do not count",
+            "for identity in (live.identity, *others.values()) if self._is_own(identity)",
+            "for identity in (live.identity,) if self._is_own(identity)",
+            "test_a_live_file_without_a_number_gets_the_next_one_after_its_archives",
+        ),
+        (
+            "the number of the note does not count",
+            "segments.append(note.segment)",
+            "pass",
+            "test_numbers_are_higher_than_that_of_the_note",
+        ),
+        (
+            "the note of another log counts",
+            "if note and note.log == self._log:",
+            "if note:",
+            "test_the_note_of_another_log_does_not_count",
+        ),
+        (
+            "an older live file grows",
+            "may_grow = live.identity.segment == self._highest",
+            "may_grow = True",
+            "test_an_older_file_in_the_live_ones_place_gets_no_more_lines",
+        ),
+        (
+            "a file that was cut while no server ran keeps its number",
+            "elif self._was_cut(live, others, note):",
+            "elif False:",
+            "test_a_file_that_was_cut_while_no_server_ran_has_the_next_number",
+        ),
+        (
+            "a number that a killed server set need not be durable",
+            "            self._confirm(live, live.identity)\n",
+            "            pass\n",
+            "test_a_number_that_a_killed_server_set_is_durable_before_an_ack",
+        ),
+        (
+            "a file whose number could not be set leaves no room for it",
+            "            self._highest += 1  # which stays its own\n",
+            "            pass\n",
+            "test_attributes_that_work_again_are_set_again",
+        ),
+        (
+            "a copy of a file that was cut gets no number",
+            "self._number_copy(live, live.identity)",
+            "pass",
+            "test_files_that_logrotate_copies_and_cuts_are_shipped_once",
+        ),
+        (
+            "any archive is taken for a copy of a file that was cut",
+            "<= COPY_NS:",
+            "<= 10**18:",
+            "test_an_archive_that_is_older_than_the_cut_is_not_taken_for_a_copy",
+        ),
+        (
+            "a file of another log keeps its number",
+            "return identity is not None and identity.log == self._log",
+            "return identity is not None",
+            "test_a_file_of_another_log_in_the_live_ones_place_gets_the_next_number",
+        ),
+        (
+            "a copy of the live file may grow in its place",
+            "file.identity.segment > self._highest",
+            "file.identity.segment >= self._highest",
+            "test_an_archive_or_a_copy_put_in_the_live_ones_place_keeps_its_number_and_gets_no_more_lines",
+        ),
+        (
+            "an archive that lost its number gets another one's",
+            "newer > 1 and newer - 1 not in used",
+            "newer > 1",
+            "test_an_archive_that_lost_its_number_gets_the_one_that_is_missing",
+        ),
+        (
+            "numbers begin with the newest archive",
+            "waiting.append(found)",
+            "waiting.insert(0, found)",
+            "test_the_first_start_numbers_what_there_is_from_the_oldest_on",
+        ),
+    ),
+    *_of(
         "logfile.py",
         f"{CORE} tests/unit/test_other_programs.py",
+        (
+            "a file has its identity only when it is the live one",
+            "        self.identities.give(fresh)\n        try:",
+            "        try:",
+            "test_each_rotation_makes_the_next_one",
+        ),
+        (
+            "a new file after a failure has no identity",
+            "        self.identities.give(fresh)\n        for chunk in lines:",
+            "        for chunk in lines:",
+            "test_a_file_has_its_identity_before_it_has_the_live_name",
+        ),
+        (
+            "a cut file is appended to before it has another number",
+            "may_grow = not self._live.was_cut() or self.identities.give_anew(self._live)",
+            "may_grow = True",
+            "test_a_cut_file_has_the_next_number_before_anything_is_appended",
+        ),
+        (
+            "of a file set aside all counts as durable",
+            "DURABLE_ATTRIBUTE, str(self._live.durable_size))",
+            "DURABLE_ATTRIBUTE, str(self._live.size))",
+            "test_a_file_set_aside_says_how_much_of_it_is_durable",
+        ),
+        (
+            "lines that came during a sync count as durable",
+            "sizes = [file.size for file in covered]",
+            "sizes = [10**18 for file in covered]",
+            "test_lines_that_came_during_a_sync_are_not_durable",
+        ),
+        (
+            "a failed file that a crash left in the live one's place grows",
+            "            elif (durable_size := _durable_size_of(self._live.fd)) is not None:",
+            "            elif (durable_size := None) is not None:",
+            "test_a_start_sets_aside_what_a_crash_kept_from_it",
+        ),
         (
             "rotated files are closed unsynced",
             "        if self._needs_sync:\n",
@@ -536,8 +672,8 @@ MUTANTS = [
         ),
         (
             "archives beyond the limit stay",
-            "self._names.remove_surplus()\n",
-            "pass\n",
+            "self._names.remove_surplus()  #",
+            "pass  #",
             "test_archives_that_a_lower_limit_leaves_over_are_removed",
         ),
         (
@@ -786,6 +922,18 @@ MUTANTS = [
     *_of(
         "repair.py",
         "tests/unit/test_repair.py tests/unit/test_crash.py",
+        (
+            "a repaired file loses its identity",
+            "                self._carry_attributes(fd)\n",
+            "",
+            "test_a_repaired_file_is_the_same_one",
+        ),
+        (
+            "the identity of a repaired file need not be durable before it has its name",
+            "                self._carry_attributes(fd)\n                self._storage.sync_now([fd])\n",
+            "                self._storage.sync_now([fd])\n                self._carry_attributes(fd)\n",
+            "test_no_power_cut_during_a_repair_takes_away_an_identity",
+        ),
         (
             "a repaired file is not synced before the rename",
             "                self._storage.sync_now([fd])\n            finally:\n                self._storage.close(fd)\n            self._storage.rename",
@@ -1551,5 +1699,21 @@ MUTANTS = [
         "",
         "test_killed_at_random_moments_every_line_is_in_the_stream_once",
         "tests/server/test_ship_kill.py tests/server/test_ship_nats.py",
+    ),
+    Mutant(
+        "other lines with the id of ours are taken for ours",
+        "fastlog/ship/nats.py",
+        "if not is_ours or (last.run",
+        "if (last.run",
+        "test_two_shippers_that_send_other_lines_with_the_same_id_are_found",
+        "tests/server/test_ship_nats.py tests/server/test_ship_many.py",
+    ),
+    Mutant(
+        "shipping continues behind the lines of a copy of the log",
+        "fastlog/ship/files.py",
+        "return is_cut or found == lines",
+        "return True",
+        "test_other_lines_at_the_same_place_are_not_ours",
+        "tests/unit/test_ship_clone.py tests/server/test_ship_many.py",
     ),
 ]

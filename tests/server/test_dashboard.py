@@ -28,6 +28,7 @@ from fastlog.server.prometheus import exposition
 from fastlog.stats import Stats, figures
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import FASTLOG, PATIENCE_SEC, TOKEN, eventually, get, run_fastlog
+from tests.helpers.shipping import write_note
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,7 +108,10 @@ def test_metrics_show_every_figure_that_has_one(start):
         client.send(ERROR_7)
         client.recv(100)
     server.send([b"bad"])
-    stats = eventually(server.stats, lambda stats: stats["acks"]["sent"] and stats["rejected"]["syntax"])
+    write_note(server.directory / "server.log", 2)  # all of segment 1 is shipped
+    stats = eventually(
+        server.stats, lambda stats: stats["acks"]["sent"] and stats["rejected"]["syntax"] and stats["ship"]
+    )
     metrics = samples(get(server.dashboard_port, "/metrics").text)
     shown = {figure.key: figure.metric for figure in figures() if figure.metric}
     (listener,) = stats["listeners"]

@@ -179,3 +179,16 @@ def test_syncs_stop_blocking_when_the_system_has_asynchronous_ones_again(tmp_pat
         client.send(error(1))
         assert client.recv(100) == ACK_FOR_1
     assert server.stop() == 0
+
+
+def test_on_a_file_system_without_attributes_the_server_runs_and_says_so_once(faulty_disk, start):
+    server = start(MAX_LOG_SIZE_MB="0.001")
+    with server.client() as client:
+        client.send(b"\n".join(error(sequence, "x" * 300) for sequence in range(1, 9)))  # fills three files
+        assert sorted(acks(client, 8)) == list(range(1, 9))
+    health = json.loads(get(server.dashboard_port, "/health").text)
+    assert (health["status"], health.get("warnings", [])) == ("ok", [])
+    assert server.stop() == 0
+    said = [message for message in server.messages if "identity" in message]
+    log = f"{faulty_disk.directory}/server.log"
+    assert said == [f"fastlog: {log} gets no identity: Operation not supported; `fastlog ship` cannot ship it"]

@@ -1,6 +1,5 @@
 """What the server keeps for `fastlog ship` beyond LOG_BACKUPS, and what it says of it."""
 
-import json
 import re
 import signal
 import subprocess
@@ -10,7 +9,9 @@ import pytest
 from fastlog.segments import identity_of, shipped_path
 from tests.helpers.nats import NODE, STREAM, NatsServer, needs_nats
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, get, run_fastlog, until
+from tests.helpers.shipping import write_note
 
+LIVE = "server.log"
 FILE = {"MAX_LOG_SIZE_MB": "0.001", "FLUSH_COUNT": "1"}  # about 16 lines in each
 
 
@@ -19,15 +20,6 @@ def lines(first, count):
         b'{"level":"INFO","message":"number %06d","sequence":%d}' % (number, number)
         for number in range(first, first + count)
     ]
-
-
-def write_note(directory, segment, offset=0, problem=""):
-    """As `ship` does; returns what it says."""
-    live = directory / "server.log"
-    note = {"log": identity_of(live).log, "segment": segment, "offset": offset, "problem": problem}
-    (directory / "next").write_text(json.dumps(note))
-    (directory / "next").rename(shipped_path(live))
-    return note
 
 
 def stored(server, count):
@@ -49,7 +41,7 @@ def metrics(server):
 
 def test_with_the_engine_away_nothing_is_deleted(start, tmp_path):
     server = start(LOG_BACKUPS="1", **FILE)
-    write_note(tmp_path, 1)
+    write_note(tmp_path / LIVE, 1)
     sent = lines(0, 1_000)
     server.send(sent)
     stats = stored(server, 1_000)
@@ -62,7 +54,7 @@ def test_with_the_engine_away_nothing_is_deleted(start, tmp_path):
     done = run_fastlog("tail", "--log-dir", ".", "-n", "all", "--json", cwd=tmp_path)
     assert (done.stdout.encode().splitlines(), done.stderr) == (sent, "")
     newest = segments(tmp_path)[-1]
-    write_note(tmp_path, newest)
+    write_note(tmp_path / LIVE, newest)
     until(lambda: len(log_files(tmp_path)) == 2, "the end of the hold")
     assert segments(tmp_path) == [newest - 1, newest]
     assert eventually(server.stats, lambda stats: stats["ship"]["segment"] == newest)["health"]["status"] == "ok"
@@ -73,7 +65,7 @@ def test_beyond_the_hold_the_count_is_what_is_missing(start, tmp_path):
     server = start(LOG_BACKUPS="1", SHIP_HOLD_MB="0.01", **FILE)
     assert server.stats()["ship"] is None
     assert "fastlog_ship_lag_bytes" not in metrics(server)
-    write_note(tmp_path, 1, problem="the engine is away")
+    write_note(tmp_path / LIVE, 1, problem="the engine is away")
     server.send(lines(0, 140))
     stats = eventually(server.stats, lambda stats: stats["health"].get("reasons"))
     assert re.fullmatch(
@@ -91,7 +83,7 @@ def test_beyond_the_hold_the_count_is_what_is_missing(start, tmp_path):
     assert stats["losses"]["seconds_since"]["unshipped"] < 600
     assert f"{missing} lines were deleted before they were shipped: SHIP_HOLD_MB was full" in stats["health"]["reasons"]
     assert stats["ship"]["lag_bytes"] == sum(path.stat().st_size for path in tmp_path.glob("server.log*")) - len(
-        shipped_path(tmp_path / "server.log").read_bytes()
+        shipped_path(tmp_path / LIVE).read_bytes()
     )
     found = metrics(server)
     assert found["fastlog_unshipped_lost_lines_total"] == missing
@@ -104,10 +96,10 @@ def test_beyond_the_hold_the_count_is_what_is_missing(start, tmp_path):
 
 def test_when_the_note_is_removed_the_hold_ends(start, tmp_path):
     server = start(LOG_BACKUPS="2", SHIP_HOLD_MB="0.02", **FILE)
-    write_note(tmp_path, 1)
+    write_note(tmp_path / LIVE, 1)
     server.send(lines(0, 300))
     eventually(server.stats, lambda stats: stats["health"]["status"] == "degraded")
-    shipped_path(tmp_path / "server.log").unlink()
+    shipped_path(tmp_path / LIVE).unlink()
     stats = eventually(server.stats, lambda stats: stats["health"]["status"] == "ok")
     assert stats["ship"] is None
     assert stats["losses"]["unshipped"] == 0
@@ -117,12 +109,12 @@ def test_when_the_note_is_removed_the_hold_ends(start, tmp_path):
 
 def test_the_lag_follows_the_note(start, tmp_path):
     server = start(**FILE)
-    write_note(tmp_path, 1)
+    write_note(tmp_path / LIVE, 1)
     [line] = lines(0, 1)
     server.send([line])
     stats = eventually(server.stats, lambda stats: stats["ship"] and stats["ship"]["lag_seconds"] > 1.5)
     assert stats["ship"]["lag_bytes"] == len(line) + 1
-    write_note(tmp_path, 1, len(line) + 1)
+    write_note(tmp_path / LIVE, 1, len(line) + 1)
     stats = eventually(server.stats, lambda stats: stats["ship"]["lag_bytes"] == 0)
     assert stats["ship"] == {"lag_bytes": 0, "lag_seconds": 0.0, "segment": 1, "problem": ""}
     assert server.stop() == 0

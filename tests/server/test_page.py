@@ -11,8 +11,10 @@ import shutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from fastlog.segments import identity_of, shipped_path
 from tests.helpers.entries import INFO
 from tests.helpers.running import PATIENCE_SEC, Server, eventually
+from tests.helpers.shipping import write_note
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(
@@ -152,6 +154,29 @@ def older(route) -> None:
     ages = stats["losses"]["seconds_since"]
     stats["losses"]["seconds_since"] = {name: age and age + 7_200 for name, age in ages.items()}
     route.fulfill(json=stats)
+
+
+def test_shipping_is_shown_where_somebody_ships(start, tmp_path, open_page):
+    server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="1", SHIP_HOLD_MB="0.003", FLUSH_COUNT="1")
+    page = open_page(server)
+    server.send([INFO] * 10)
+    shows(page, "#total", "10")
+    for hidden in ("#loss-unshipped", "#ship-lag", "#ship-problem"):
+        expect(page.locator(hidden)).to_be_hidden()
+    write_note(tmp_path / "server.log", 1, problem="the <b>engine</b> is away")
+    expect(page.locator("#ship-problem")).to_have_text("the <b>engine</b> is away")
+    expect(page.locator("#ship-lag")).to_have_text(re.compile(r"^310\sB, \d+ s old$"))
+    shows(page, "#loss-unshipped", "0")
+    server.send([INFO] * 1_000)
+    page.wait_for_selector("#loss-unshipped.lost")
+    lost = eventually(server.stats, lambda stats: stats["losses"]["unshipped"] > 800)["losses"]["unshipped"]
+    shows(page, "#loss-unshipped", str(lost))
+    segment = identity_of(tmp_path / "server.log").segment
+    write_note(tmp_path / "server.log", segment, (tmp_path / "server.log").stat().st_size)
+    expect(page.locator("#ship-lag")).to_have_text("nothing")
+    expect(page.locator("#ship-problem")).to_have_text("working")
+    shipped_path(tmp_path / "server.log").unlink()
+    expect(page.locator("#ship-problem")).to_have_text("nobody ships")
 
 
 def test_latencies_before_the_first_ack_are_none_yet(start, open_page):

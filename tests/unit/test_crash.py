@@ -117,6 +117,7 @@ class Disk:
         self.sure: dict[int, int] = {}  # file: changes by operations before this one are durable
         self.acked: set[int] = set()
         self.attributes: dict[int, list[tuple[int, str, str]]] = {}  # file: (operation, name, value)
+        self.sure_attributes: dict[int, int] = {}  # file: attributes by operations before this one are durable
         self._name_operations: list[int] = []
         for name, (number, content) in (found or {}).items():
             self.names.append(("create", name, number))
@@ -144,6 +145,10 @@ class Disk:
         elif kind == "attribute":
             number, *attribute = rest
             self.attributes.setdefault(number, []).append((at, *attribute))
+        elif kind == "attributes synced":
+            covered, numbers = rest
+            for number in numbers:
+                self.sure_attributes[number] = max(self.sure_attributes.get(number, 0), covered)
         elif kind == "synced":
             covered, numbers, with_names = rest
             for number in numbers:
@@ -175,7 +180,9 @@ class Disk:
     def states_of_attributes(self):
         """Every {name: (file, {attribute: value})} that may be found; each that no sync covered may be missing."""
         is_open = {
-            (number, at): at >= self.sure.get(number, 0) for number, each in self.attributes.items() for at, *_ in each
+            (number, at): at >= self.sure_attributes.get(number, 0)
+            for number, each in self.attributes.items()
+            for at, *_ in each
         }
         choices = [(True, False) if may_miss else (True,) for may_miss in is_open.values()]
         for fates in itertools.product(*choices):
@@ -300,7 +307,11 @@ def check_identities(operations: list[tuple], directory: Path, backups: int) -> 
         now = {number for name, number in disk.directory(len(disk.names)).items() if is_of_log("server.log", name)}
         for number in now:
             attributes = disk.attributes.get(number, [])
-            sure = [value for when, name, value in attributes if name == ATTRIBUTE and when < disk.sure.get(number, 0)]
+            sure = [
+                value
+                for when, name, value in attributes
+                if name == ATTRIBUTE and when < disk.sure_attributes.get(number, 0)
+            ]
             assert all(owners.setdefault(value, number) == number for value in sure)
         for state in disk.states_of_attributes():
             key = tuple((name, number, *sorted(values.items())) for name, (number, values) in sorted(state.items()))
@@ -347,13 +358,18 @@ def test_after_every_power_cut_each_file_has_an_identity_of_its_own(tmp_path, me
     assert check_identities(operations, memory_directory, backups) > 50
 
 
-def record_a_cut(directory: Path) -> list[tuple]:
+def record_a_cut(directory: Path, *, is_killed: bool) -> list[tuple]:
+    """Another program cuts the file. `is_killed`: the server ends before the sync after that, and starts again."""
     storage = RecordingStorage()
     harness = Harness(directory, storage)
     harness.send(error(1))
     storage.finish()
     os.truncate(harness.log.path, 0)
     storage.note("truncate", storage.number(harness.log.path.stat().st_ino), 0)
+    if is_killed:
+        harness.send(info(1))
+        harness.kill()
+        harness = Harness(directory, storage)
     harness.send(error(2))
     storage.finish()
     for n in harness.read_acks():
@@ -370,14 +386,18 @@ def check_cut(operations: list[tuple]) -> None:
     assert disk.acked == {2}
     for state in disk.states_of_attributes():
         [(number, values)] = state.values()
-        assert disk.content(number) == stored(error(2))
+        assert disk.content(number).endswith(stored(error(2)))
         assert values[ATTRIBUTE].endswith(":2"), "a number stands for other content than before"
 
 
+def test_a_number_that_a_killed_server_set_is_durable_before_an_ack(tmp_path):
+    check_cut(record_a_cut(tmp_path, is_killed=True))
+
+
 def test_a_number_is_not_given_back_to_a_file_that_was_cut(tmp_path):
-    operations = record_a_cut(tmp_path)
+    operations = record_a_cut(tmp_path, is_killed=False)
     check_cut(operations)
-    last = max(at for at, operation in enumerate(operations) if operation[0] == "synced")
+    last = max(at for at, (kind, *_) in enumerate(operations) if kind == "attributes synced" and operations[at][2])
     with pytest.raises(AssertionError):
         check_cut([*operations[:last], *operations[last + 1 :]])
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import json
 import os
 import re
 
@@ -13,6 +12,7 @@ from fastlog.server import hold, line_counter
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.running import until
+from tests.helpers.shipping import write_note
 
 OTHER_LOG = "f" * 12
 LINE = b"line %04d\n"
@@ -61,12 +61,9 @@ class Log:
 
         until(is_settled, "an end of deleting")
 
-    def ship(self, segment, line=0, log=None, problem=""):
+    def ship(self, segment, line=0, log=None):
         """Writes the note as `ship` does: that many lines of the segment, and all before it, are shipped."""
-        next_note = self.directory / "next"
-        note = {"log": log or self.file.identity.log, "segment": segment, "offset": line * SIZE, "problem": problem}
-        next_note.write_text(json.dumps(note) + "\n")
-        next_note.rename(shipped_path(self.path))
+        write_note(self.path, segment, line * SIZE, log=log)
 
     def archives(self):
         """The archives' paths, the newest first."""
@@ -384,3 +381,36 @@ def test_a_removal_that_fails_is_said_once_and_tried_again(log, monkeypatch, cap
     log.file.tidy()
     assert log.segments() == [7, 1]
     assert log.lost() == 5 * PER_FILE
+
+
+def test_one_that_cannot_be_removed_does_not_keep_the_others(log, monkeypatch):
+    log.start(hold_files=4)
+    log.ship(1)
+    log.write_files(6)
+    unlink, stuck = log._storage.unlink, identity_of(log.archives()[-3])
+
+    def fail(path):
+        if path.suffix != ".new" and identity_of(path) == stuck:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path)
+
+    monkeypatch.setattr(log._storage, "unlink", fail)
+    log.write_files(10)
+    assert log.segments() == [15, 14, 3, 2, 1]
+    assert log.lost() == log.written - len(log.lines())
+
+
+def test_a_name_that_another_program_has_taken_is_not_overwritten(log):
+    log.start()
+    log.ship(1)
+    log.write_files(4)
+    taken = log.directory / f"server.log.{int(log.archives()[1].suffix[1:]) - 1}"
+    if taken.exists():  # the newest archive has it
+        log.write_files(1)
+        taken = log.directory / f"server.log.{int(log.archives()[1].suffix[1:]) - 1}"
+    taken.write_bytes(b"a stranger's\n")
+    log.write_files(20)
+    assert len([path for path in log.archives() if path.read_bytes() == b"a stranger's\n"]) == 1
+    assert len(log.archives()) == len(set(log.archives()))
+    content = b"".join(path.read_bytes() for path in [*log.archives(), log.path])
+    assert all(LINE % number in content for number in range(1, log.written + 1))

@@ -339,8 +339,10 @@ def test_a_new_file_of_another_program_has_the_next_number(tmp_path, start):
 def test_an_archive_or_a_copy_put_in_the_live_ones_place_keeps_its_number_and_gets_no_more_lines(
     tmp_path, start, said, is_copy
 ):
-    log = start(limit=5)
-    write(log, 2 * LINE)
+    log = start()
+    write(log)
+    log.rotate()
+    write(log)
     other = tmp_path / "other"
     if is_copy:
         subprocess.run(["cp", "-a", log.path, other], check=True)
@@ -379,6 +381,18 @@ def test_a_file_set_aside_says_how_much_of_it_is_durable(tmp_path):
     assert durable_size_of(aside) == len(error(1)) + 1
     assert numbers(tmp_path) == {"": 2, ".distrusted.1": 1}
     assert durable_size_of(tmp_path / "server.log") is None
+
+
+def test_lines_that_came_during_a_sync_are_not_durable(tmp_path):
+    harness = Harness(tmp_path, PatientStorage())
+    harness.send(error(1))
+    harness.send(info(2))
+    harness.storage.end_one()
+    harness.storage.write_failure = EIO
+    harness.send(info(3))
+    harness.storage.finish()
+    harness.close()
+    assert durable_size_of(tmp_path / "server.log.distrusted.1") == len(error(1)) + 1
 
 
 def test_what_a_start_has_synced_is_durable(tmp_path):

@@ -330,13 +330,32 @@ def test_an_engine_may_say_when_to_come_again(engine, sink, monkeypatch):
     assert len(engine.requests) == 2
 
 
-def test_an_answer_that_comes_too_slowly_is_given_up(engine, sink, monkeypatch):
+@pytest.mark.parametrize("fault", ["never", "drip"])
+def test_an_answer_that_comes_too_slowly_is_given_up(engine, sink, monkeypatch, fault):
     monkeypatch.setattr(http_link, "ANSWER_SEC", 0.1)
-    engine.faults = repeat("never")
+    engine.faults = repeat(fault)
     with pytest.raises(UnavailableError, match="does not answer in time"):
         sink.send(batch_of(entry(0)))
     engine.faults = repeat("")
     assert send(sink, batch_of(entry(0)))[0] == 0
+
+
+def test_an_answer_that_nobody_asked_for_is_not_that_to_the_next_request(engine, sink):
+    """A proxy may say why it closes an idle connection."""
+    engine.plan(["late"])
+    send(sink, batch_of(entry(0)))
+    engine.is_late.set()
+    assert select.select([sink._link._connection.sock], [], [], 30)[0]
+    assert send(sink, batch_of(entry(1), at=500)) == (0, [])
+    assert engine.connections == 2
+
+
+def test_an_answer_before_the_end_of_the_request_is_read(engine, sink):
+    engine.plan(["early"])
+    lines = [entry(n, text=os.urandom(100_000).hex()) for n in range(5)]
+    assert send(sink, batch_of(*lines)) == (0, [])
+    assert len(engine.documents) == 5
+    assert len(engine.requests) == 4, "the request was halved"
 
 
 def test_a_query_is_used_as_it_is(engine, open_sink):

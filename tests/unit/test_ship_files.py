@@ -22,7 +22,7 @@ def live(tmp_path):
 
 
 def names(listing):
-    return {segment: path.name for segment, path in listing.segments.items()}
+    return {segment: os.path.basename(path) for segment, path in listing.segments.items()}
 
 
 def test_files_are_in_the_order_of_their_segments_whatever_they_are_called(live):

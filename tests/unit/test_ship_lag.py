@@ -26,7 +26,7 @@ class Log:
         ]
         self.hold = SimpleNamespace(
             is_shipped=True,
-            found=archives,
+            files=lambda: archives,
             note=None,
             problem="",
         )
@@ -34,7 +34,7 @@ class Log:
         self.lag = ShipLag(self)
 
     def rotate(self):
-        self.hold.found.append(Archive(self.identity, 1, "", 0, self.size, time.time()))
+        self.hold.files().append(Archive(self.identity, 1, "", 0, self.size, time.time()))
         self.identity = Identity(LOG, self.identity.segment + 1)
         self.size = 0
 

@@ -1,7 +1,5 @@
 """Where shipping goes on, by what the engine has, the note beside the log, and the files."""
 
-from pathlib import Path
-
 import pytest
 
 from fastlog.segments import Position, Shipped
@@ -10,7 +8,7 @@ from fastlog.ship.place import place_for
 from fastlog.ship.sink import RivalError
 
 LOG, OLD_LOG = "0123456789ab", "ba9876543210"
-PATHS = {3: Path("server.log.2"), 4: Path("server.log.1"), 6: Path("server.log")}
+PATHS = {3: "server.log.2", 4: "server.log.1", 6: "server.log"}
 FILES = Listing(LOG, PATHS, {3: 300, 4: 400, 6: 600}, {}, False)
 START = Position(LOG, 3, 0)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastlog.segments import DURABLE_ATTRIBUTE, Position, Shipped, read_shipped, shipped_path
-from fastlog.ship import delivery, shipper
+from fastlog.ship import account, delivery, shipper
 from fastlog.ship import files as ship_files
 from fastlog.ship.sink import RefusedError, RivalError, TooLargeError, UnavailableError, WentBackError
 from tests.helpers.shipping import LOG, Recorder, kill, make_segment, set_identity, ship_all, shipper_of
@@ -222,8 +222,12 @@ def test_a_file_that_was_deleted_before_it_was_shipped_is_missing(live, capfd):
     os.replace(make_segment(live.with_name("server.log.new"), 2, lines(20, 30)), live)
     made = ship_all(live, sink)
     assert sink.text == lines(0, 10) + lines(20, 30)
+    assert not made.account.missing_segments
+    assert "segment 1 was deleted after 150 bytes of it were shipped" in capfd.readouterr().err
+    os.replace(make_segment(live.with_name("server.log.new"), 4, lines(40, 50)), live)
+    made = ship_all(live, sink)
     assert made.account.missing_segments == 1
-    assert "segment 1 is missing" in capfd.readouterr().err
+    assert "segment 3 is missing" in capfd.readouterr().err
 
 
 def test_a_gap_waits_for_a_file_that_cannot_be_read(live, begin, monkeypatch):
@@ -545,6 +549,16 @@ def test_the_note_is_there_before_the_engine_is(live):
     assert sink.seen == Shipped(*at(3))
 
 
+def test_while_the_engine_is_away_the_lag_is_told(live, monkeypatch, capfd):
+    monkeypatch.setattr(account, "REMIND_SEC", 0)
+    make_segment(live.with_name("server.log.1"), 1, lines(0, 10))
+    make_segment(live, 2, lines(10, 20))
+    sink = Recorder()
+    sink.answers = [None, None, UnavailableError("it is away")]
+    ship_all(live, sink)
+    assert "150 bytes of the log wait: it is away" in capfd.readouterr().err
+
+
 def test_an_engine_that_went_back_gets_the_lines_again(live, capfd):
     make_segment(live, 1, lines(0, 100))
     sink = Recorder()
@@ -563,8 +577,10 @@ def test_an_engine_that_went_back_to_files_that_are_gone_continues_with_the_olde
     sink.answers = [WentBackError(at(3, 2))]
     catch_up(made)
     assert sink.text == lines(0, 10) + lines(0, 20)
-    assert made.account.missing_segments == 2
-    assert "segments 3 to 4 are missing" in capfd.readouterr().err
+    assert made.account.missing_segments == 1
+    said = capfd.readouterr().err
+    assert "segment 3 was deleted after 30 bytes" in said
+    assert "segment 4 is missing" in said
 
 
 def test_an_engine_that_has_more_than_it_told_is_believed(live, begin, capfd):
@@ -676,6 +692,16 @@ def test_a_note_that_cannot_be_written_is_tried_again(live, begin, monkeypatch):
     made.turn()
     assert not made.problem
     assert read_shipped(live) == Shipped(*at(1, 10), acknowledged=str(at(1, 10)))
+
+
+def test_a_note_that_may_not_be_written_is_refused_at_the_start(live, monkeypatch):
+    make_segment(live, 1, lines(0, 10))
+    sink = Recorder()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", lambda old, new: (_ for _ in ()).throw(OSError(1, "Operation not permitted")))
+        with pytest.raises(RefusedError, match=r"Operation not permitted; .* its user needs to write in"):
+            ship_all(live, sink)
+    assert not sink.batches
 
 
 def test_the_note_is_written_once_a_second_at_most(live, begin, monkeypatch):
