@@ -1722,4 +1722,20 @@ MUTANTS = [
         "test_other_lines_at_the_same_place_are_not_ours",
         "tests/unit/test_ship_clone.py tests/server/test_ship_many.py",
     ),
+    Mutant(
+        "what is shipped need not be durable",
+        "fastlog/ship/files.py",
+        "            os.fsync(self.fd)\n",
+        "            pass\n",
+        "test_no_power_cut_takes_what_was_shipped",
+        "tests/unit/test_ship_crash.py tests/unit/test_ship_files.py",
+    ),
+    Mutant(
+        "the name of what is shipped need not be durable",
+        "fastlog/ship/files.py",
+        "        sync_directory(file.path.parent)\n",
+        "",
+        "test_no_power_cut_takes_what_was_shipped",
+        "tests/unit/test_ship_crash.py tests/unit/test_ship_files.py",
+    ),
 ]
