@@ -8,9 +8,9 @@ A file that has lost its number gets it back if that can be told: files are numb
 is missing between its neighbours is its own. The copy that another program made before it cut the live file
 (logrotate's `copytruncate`) gets the number that the live file had, since it has what the live file had.
 
-Nothing here syncs. A number that a power cut takes away has not been used, since `fastlog ship` syncs a file, and notes
-its number beside the log, before it ships any of it. Where there are no attributes, files have no identities, and the
-server runs all the same.
+Nothing here syncs. A number that a power cut takes away has not been used, since `fastlog ship` syncs a file before it
+ships any of it, and the number of a file that was shipped and deleted is in its note. Where there are no attributes,
+files have no identities, and the server runs all the same.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ class LinesFile:
 
     def __init__(self, storage: Storage, path: Path, *, empty: bool = False) -> None:
         self.size = 0  # bytes that it has, as far as this process knows
-        self.durable_size = 0  # bytes that the last good sync covered
+        self.durable_size = 0 if empty else None  # bytes that the last good sync covered; None: not known
         self.identity: Identity | None = None  # None: it has none, or nobody has looked yet
         self.is_rotated_out = False  # a rotation removed it, as LOG_BACKUPS asks for
         self._storage = storage
@@ -82,7 +82,8 @@ class LinesFile:
         if not is_whole:
             size += self._storage.write(self.fd, memoryview(b"\n"))
         self.size = size
-        self.durable_size = min(self.durable_size, size)
+        if self.durable_size is not None:
+            self.durable_size = min(self.durable_size, size)
 
     def is_at(self, path: Path) -> bool:
         """Whether the file has this name now."""

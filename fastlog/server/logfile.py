@@ -210,6 +210,10 @@ class LogFile:
                 for file, size in zip(covered, sizes, strict=True):
                     file.durable_size = min(size, file.size)
                 self._is_copy = False
+            else:
+                for file in covered:
+                    if file.durable_size is not None:  # at the start, what comes of this file is not known
+                        self._note_durable_size(file)
             self.lost_lines = not all(file.is_rotated_out or file.is_whole() for file in covered)
             for file in covered:
                 if file is not self._live and file not in self._rotated_unsynced:
@@ -278,6 +282,7 @@ class LogFile:
         When `done(None)` is called, it is the live file, durable with its name. The old one is set aside next to the
         archives, since it may hold acknowledged lines: `<name>.distrusted.<n>`.
         """
+        self._note_durable_size(self._live)  # before anybody else reads it
         try:
             self._enter_directory()
             fresh = LinesFile(self._storage, self._names.next, empty=True)
@@ -299,7 +304,9 @@ class LogFile:
             if error is None and self._is_copy:
                 self._storage.rename(self._names.next, self.path)
             elif error is None:
-                self._note_durable_size()
+                unnoted = self._note_durable_size(self._live)
+                if unnoted and self.identity:
+                    say(f"cannot note what of {self.path} is durable: {unnoted.strerror}; no more of it is shipped")
                 self._names.set_aside()
         except OSError as failure:
             error = failure
@@ -377,13 +384,13 @@ class LogFile:
         if errors[0]:
             say(f"cannot set {self.path} aside, which has failed: {errors[0].strerror}")
 
-    def _note_durable_size(self) -> None:
-        """Of the live file, which has failed: how much of it can be trusted."""
+    def _note_durable_size(self, file: LinesFile) -> OSError | None:
+        """Of a file that has failed: how much of it can be trusted. Returns why that cannot be noted, if so."""
         try:
-            self._storage.set_attribute(self._live.fd, DURABLE_ATTRIBUTE, str(self._live.durable_size))
+            self._storage.set_attribute(file.fd, DURABLE_ATTRIBUTE, str(file.durable_size or 0))
         except OSError as error:
-            if self._live.identity:
-                say(f"cannot note what of {self.path} is durable: {error.strerror}; `fastlog ship` ships no more of it")
+            return error
+        return None
 
     def newest(self, most_bytes: int) -> Iterator[memoryview]:
         """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from fastlog.segments import ATTRIBUTE, Identity, Shipped, identity_of, position_from, shipped_path
+from fastlog.segments import ATTRIBUTE, Identity, Shipped, durable_size_of, identity_of, position_from, shipped_path
 from fastlog.server.logfile import LogFile
 from tests.helpers.model_file import File
 from tests.helpers.model_names import NAME, Names, is_of_log
@@ -59,7 +59,8 @@ class Identities:
         """What is on the disk for sure under this number may have been shipped."""
         if file.attributes.get(ATTRIBUTE) != str(identity) or file not in self._names.certain():
             return
-        content = bytes(file.base[: file.base.rfind(b"\n") + 1])
+        content = bytes(file.base[: durable_size_of(self._directory / name)])
+        content = content[: content.rfind(b"\n") + 1]
         if not (self._directory / name).read_bytes().startswith(content):
             return  # a write-back failed, or a repair is not on the disk yet: nobody reads that
         if len(content) > len(self._shipped.get(identity, b"")):

@@ -546,8 +546,8 @@ MUTANTS = [
         ),
         (
             "of a file set aside all counts as durable",
-            "DURABLE_ATTRIBUTE, str(self._live.durable_size))",
-            "DURABLE_ATTRIBUTE, str(self._live.size))",
+            "DURABLE_ATTRIBUTE, str(file.durable_size or 0))",
+            "DURABLE_ATTRIBUTE, str(file.size))",
             "test_a_file_set_aside_says_how_much_of_it_is_durable",
         ),
         (
@@ -555,6 +555,12 @@ MUTANTS = [
             "sizes = [file.size for file in covered]",
             "sizes = [10**18 for file in covered]",
             "test_lines_that_came_during_a_sync_are_not_durable",
+        ),
+        (
+            "files that a failed sync covered are trusted until they are set aside",
+            "                        self._note_durable_size(file)\n",
+            "                        pass\n",
+            "test_files_that_a_failed_sync_covered_say_at_once_what_is_durable",
         ),
         (
             "a failed file that a crash left in the live one's place grows",
@@ -660,8 +666,8 @@ MUTANTS = [
         ),
         (
             "a new file that failed is replaced though its entries are acknowledged",
-            "                self._is_copy = False\n            self.lost",
-            "                pass\n            self.lost",
+            "                self._is_copy = False\n            else:",
+            "                pass\n            else:",
             "test_a_new_file_whose_entries_are_acknowledged_is_kept_when_it_fails",
         ),
         (

@@ -23,6 +23,7 @@ from fastlog.server import found_files, repair
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, Harness, RecordingStorage, error, info
+from tests.helpers.shipping import write_note
 
 TORN = 7  # bytes of a torn write that are there
 
@@ -289,6 +290,20 @@ def test_no_power_cut_loses_what_was_acknowledged_or_leaves_half_a_line(tmp_path
     assert check_every_state(operations, sent, memory_directory) > 1_000
 
 
+def test_no_power_cut_loses_what_is_held_until_it_is_shipped(tmp_path, memory_directory):
+    storage = RecordingStorage()
+    harness = Harness(tmp_path, storage, limit=120, backups=1, hold_bytes=10**9)
+    write_note(harness.log.path, 1)  # nothing is shipped
+    storage.before_each = lambda: storage.operations.extend(("ack", n) for n in harness.read_acks())
+    for number in range(1, 20, 2):
+        harness.send(error(number), info(number + 1))
+        storage.end_one()
+    storage.before_each = lambda: None
+    harness.close()
+    assert len(list(tmp_path.glob("server.log.[0-9]*"))) > 2
+    assert check_every_state(storage.operations, harness.sent, memory_directory) > 100
+
+
 @pytest.mark.parametrize("part", ["files", "first file", "last file", "directory"])
 def test_every_part_of_a_sync_is_needed(tmp_path, memory_directory, part):
     """Without that part of each sync, some state loses an acknowledged entry, and the check above finds it."""
@@ -330,9 +345,7 @@ def check_start_of(disk: Disk, state: dict, directory: Path, backups: int, owner
             if attribute == DURABLE_ATTRIBUTE:
                 assert int(value) <= disk.sure_bytes(number), f"not durable, {where}"
         files[(directory / name).stat().st_ino] = number
-    if (
-        backups == 0 and owners
-    ):  # a file that was shipped may be gone: `fastlog ship` notes a segment before it ships any
+    if backups == 0 and owners:  # what is deleted was shipped, so the note has its number
         log, _, segment = max(owners, key=lambda identity: int(identity.split(":")[1])).partition(":")
         note = msgspec.json.encode(Shipped(log, int(segment), 0))
         (directory / "server.log.shipped").write_bytes(note)

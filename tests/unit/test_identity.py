@@ -383,6 +383,49 @@ def test_a_file_set_aside_says_how_much_of_it_is_durable(tmp_path):
     assert durable_size_of(tmp_path / "server.log") is None
 
 
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_files_that_a_failed_sync_covered_say_at_once_what_is_durable(tmp_path, is_killed):
+    """`fastlog ship` may open them before another file has taken the live one's place, or the server is killed."""
+
+    class NoNewFiles(PatientStorage):
+        def create(self, path):
+            if is_killed and self.is_failing:
+                raise EIO
+            return super().create(path)
+
+        is_failing = False
+
+    harness = Harness(tmp_path, NoNewFiles(), limit=2 * len(error(1)) + 2)
+    size = len(error(1)) + 1
+    harness.send(error(1))
+    harness.storage.finish()
+    harness.send(error(2), error(3))  # over a rotation
+    harness.storage.is_failing = True
+    harness.storage.end_one(EIO)
+    assert numbers(tmp_path) == {"": 2, ".1": 1}
+    assert durable_size_of(tmp_path / "server.log.1") == size
+    assert durable_size_of(tmp_path / "server.log") == 0
+    if is_killed:
+        harness.kill()
+        harness = Harness(tmp_path, PatientStorage())
+    harness.storage.finish()
+    harness.close()
+    assert numbers(tmp_path) == {"": 3, ".1": 1, ".distrusted.1": 2}
+    assert durable_size_of(tmp_path / "server.log.distrusted.1") == 0
+    assert durable_size_of(tmp_path / "server.log") is None
+
+
+def test_a_start_whose_sync_fails_says_nothing_of_what_it_found(tmp_path, start):
+    class Failing(Storage):
+        def sync(self, files, directory, done):
+            done(EIO)
+
+    write(start())
+    with pytest.raises(OSError, match="Input"):
+        start(storage=Failing())
+    assert durable_size_of(tmp_path / "server.log") is None
+
+
 def test_lines_that_came_during_a_sync_are_not_durable(tmp_path):
     harness = Harness(tmp_path, PatientStorage())
     harness.send(error(1))
