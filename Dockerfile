@@ -1,4 +1,4 @@
-# One stage compiles fastlog, with the client that `fastlog ship` needs for NATS (0.9 MB); the image that runs it has no
+# One stage compiles fastlog, with the client that `fastlog ship` needs for NATS (7 MB); the image that runs it has no
 # compiler. BASE may be any image of Debian with Python 3.11 or newer, its headers, venv and pip.
 ARG BASE=python:3.13-slim
 

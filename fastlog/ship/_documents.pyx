@@ -8,11 +8,15 @@ from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, strlen
 
-from fastlog._parse cimport BAD_LEVEL, Piece, begin, hex4, next_piece
+from fastlog._parse cimport ACCEPTED, BAD_LEVEL, Piece, begin, hex4, next_piece
 
 from fastlog._parse import REASON_NAMES
 from fastlog.entry import EMPTY
 from fastlog.ship.documents import YEAR_MAX, YEAR_MIN, RESERVED, Documents
+
+cdef extern from "logs/_find.h" nogil:
+    # Where `needle` begins first in [p, end), or NULL.
+    const uint8_t *fl_find(const uint8_t *p, const uint8_t *end, const uint8_t *needle, size_t size, uint8_t fold)
 
 cdef enum:
     # The longest is 2026-11-26T08:30:00.123456789+01:00.
@@ -327,6 +331,17 @@ cdef inline uint8_t *write_number(uint64_t number, uint8_t *to) noexcept nogil:
             return put(to, &digits[at], OFFSET_MAX_BYTES - at)
 
 
+cdef inline bint is_plain(const uint8_t *p, const uint8_t *end, const Piece *piece) noexcept nogil:
+    """Whether the scanner has seen all that matters of an entry: of the keys that do, it has only `timestamp`."""
+    return (
+        piece.reason == ACCEPTED
+        and not piece.has_stamp_key
+        and memchr(p, c'@', end - p) == NULL
+        and memchr(p, c'\\', end - p) == NULL
+        and fl_find(p, end, b'"_', 2, 0) == NULL
+    )
+
+
 cdef object unfit(const uint8_t *p, const uint8_t *end, Piece *piece, Found *found):
     """Why the line is not one JSON object; None: it is, and `found` is what it has."""
     begin(piece, False)
@@ -334,7 +349,15 @@ cdef object unfit(const uint8_t *p, const uint8_t *end, Piece *piece, Found *fou
         return EMPTY
     if 0 <= <int>piece.reason < <int>BAD_LEVEL:
         return REASON_NAMES[<int>piece.reason]
-    walk(piece.start, end, found)
+    if is_plain(p, end, piece):
+        found.times[<int>OWN].start = found.times[<int>RECEIVED].start = NULL
+        found.times[<int>SENT].start = piece.timestamp
+        if piece.timestamp != NULL:
+            found.times[<int>SENT].end = <const uint8_t *>memchr(piece.timestamp, c'"', end - piece.timestamp)
+        found.has_own = found.has_reserved = found.is_empty = False
+        found.end = piece.end
+    else:
+        walk(piece.start, end, found)
     return None if skip_space(found.end, end) == end else "syntax"
 
 

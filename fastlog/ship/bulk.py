@@ -144,6 +144,13 @@ class BulkSink:
     def check(self) -> None:
         """Only a look at every document would say whether the engine has it."""
 
+    @property
+    def sequence(self) -> int:
+        return 0
+
+    def has_expired(self, sequence: int) -> bool:
+        return False
+
     def resume(self) -> Position | None:
         """The note beside the log says where to go on."""
         return None

@@ -5,6 +5,7 @@ whatever is lost, repeated or late. Where the stream refuses a message for that 
 """
 
 import os
+from time import monotonic
 
 from fastlog.config import Settings
 from fastlog.errors import say
@@ -31,7 +32,7 @@ except ImportError as error:
 SUBJECT_PREFIX = "fastlog."
 HEADERS_MAX_BYTES = 400  # of a message, besides the names of the node and the stream
 ROUNDS_MAX = 3  # how often a message is sent in one go, each time for another reason
-GONE_MAX = 2  # how often in a row the stream may be missing: a server that starts has not found all of its own yet
+GONE_SEC = 5  # that the stream may be missing: servers that start have not found all of their streams yet
 
 
 class NatsSink:
@@ -51,7 +52,7 @@ class NatsSink:
         self._last_lines = b""
         self._newcomer = True  # nothing was acknowledged yet: a message of the run before may still arrive
         self._looked = 0  # the connection on which we have looked at the last message
-        self._gone = 0  # how often in a row there was no stream
+        self._gone_since = 0.0  # by the monotonic clock: there is no stream; 0: there is one
         self._message_max_bytes = -1  # what the stream takes in a message; -1: no limit
 
     @property
@@ -66,6 +67,10 @@ class NatsSink:
     def last_lines(self) -> bytes:
         return self._last_lines
 
+    @property
+    def sequence(self) -> int:
+        return self._sequence
+
     def resume(self) -> Position | None:
         try:
             self._look_at_config()
@@ -77,6 +82,13 @@ class NatsSink:
         self._position = self._position_of(last) if last else None
         self._last_lines = last.lines if last else b""
         return self._position
+
+    def has_expired(self, sequence: int) -> bool:
+        try:
+            info = self._stream.info()
+        except api.StreamError as error:
+            raise self._failure(error.error) from error
+        return info.config.is_limited and info.state.first_seq > sequence
 
     def send(self, batch: Batch) -> int:
         self._link.connect()
@@ -149,7 +161,7 @@ class NatsSink:
         self._position = batch.last
         self._looked = self._link.connections
         self._newcomer = False
-        self._gone = 0
+        self._gone_since = 0.0
         return 0
 
     def _sequence_of(self, batch: Batch) -> int:
@@ -189,11 +201,7 @@ class NatsSink:
         """The stream has no message of our subject any more. If its limits have deleted it, nothing was lost."""
         lost = self._sequence
         self._sequence = 0
-        try:
-            info = self._stream.info()
-        except api.StreamError as error:
-            raise self._failure(error.error) from error
-        if not (info.config.is_limited and info.state.first_seq > lost):
+        if not self.has_expired(lost):
             raise WentBackError(None)
         say(f"the limits of the stream {self._stream.name} have deleted the last message of {self._subject}")
 
@@ -232,8 +240,8 @@ class NatsSink:
             kind = TooLargeError if self.max_bytes < before else UnavailableError
             return kind(self._say(error))
         if error.err_code == api.NO_STREAM:
-            self._gone += 1
-            if self._gone >= GONE_MAX:
+            self._gone_since = self._gone_since or monotonic()
+            if monotonic() - self._gone_since >= GONE_SEC:
                 return RivalError(f"the stream {stream} was deleted; --create --from-start ships all files anew")
         return UnavailableError(self._say(error))
 

@@ -27,9 +27,10 @@ from fastlog.ship.sink import RefusedError, UnavailableError
 
 CONNECT_SEC = 2  # for each step of connecting to one server: a host that is there answers much faster
 CONNECT_ALL_SEC = 10  # for all steps with one server: name, TCP, TLS, greeting
-ANSWER_SEC = 5  # for an answer: a cluster elects a leader in less
+ANSWER_SEC = 5  # for an answer, which takes milliseconds; a server of a cluster that has no leader gives none
 CLOSE_SEC = 1  # for the end of a connection, which a dead host would hold up
 PING_SEC = 20  # between pings: middleboxes forget connections that are silent for longer
+PAYLOAD_MAX_BYTES = 1 << 20  # of a message, the server's own default, until it tells
 DISCOVERED_MAX = 100  # servers that a cluster may tell us of: more than any has
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Link:
         self._requests = 0
         self.connections = 0  # made until now
         self.server = "NATS"  # that of the newest one, in words
+        self.max_payload = PAYLOAD_MAX_BYTES  # what it takes in a message, headers included
         self._loop = asyncio.new_event_loop()
         self._loop.set_default_executor(_DaemonThreads())
         self._thread = threading.Thread(target=self._run, name="fastlog-nats", daemon=True)
@@ -63,11 +65,6 @@ class Link:
     @property
     def connected(self) -> bool:
         return self._client is not None and self._client.is_connected
-
-    @property
-    def max_payload(self) -> int:
-        """Bytes that the server takes in one message, headers included."""
-        return self._client.max_payload if self._client else 0
 
     @property
     def clustered(self) -> bool:
@@ -135,6 +132,7 @@ class Link:
             else:
                 self._discovered = self._servers_of_cluster(server)
                 self.server = f"nats-server {self._client.version} at {server}"
+                self.max_payload = self._client.max_payload
                 self.connections += 1
                 return self._client
         # What an administrator has to mend is worth more words than a server that is away.
@@ -163,23 +161,7 @@ class Link:
 
         try:
             async with asyncio.timeout(CONNECT_ALL_SEC):
-                await client.connect(
-                    [f"nats://{server}"],
-                    name=self._name,
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=CONNECT_SEC,
-                    ping_interval=PING_SEC,
-                    tls=self._tls,
-                    tls_hostname=server.tls_name or server.host,
-                    user=server.user if server.password is not None else None,
-                    password=server.password,
-                    token=server.user if server.password is None else None,
-                    user_credentials=self._address.credentials or None,
-                    error_cb=failed,
-                    disconnected_cb=ended,
-                )
+                await client.connect(**self._options(server), error_cb=failed, disconnected_cb=ended)
                 self._inbox = client.new_inbox()
                 await client.subscribe(f"{self._inbox}.*", cb=self._answered)
         except errors.NoServersError as error:
@@ -188,6 +170,24 @@ class Link:
             await _end(client)
             raise
         return client
+
+    def _options(self, server: NatsServer) -> dict[str, Any]:
+        """For nats-py: one server, tried at once, and not again by itself."""
+        return {
+            "servers": [f"nats://{server}"],
+            "name": self._name,
+            "allow_reconnect": False,
+            "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0,
+            "connect_timeout": CONNECT_SEC,
+            "ping_interval": PING_SEC,
+            "tls": self._tls,
+            "tls_hostname": server.tls_name or server.host,
+            "user": server.user if server.password is not None else None,
+            "password": server.password,
+            "token": server.user if server.password is None else None,
+            "user_credentials": self._address.credentials or None,
+        }
 
     def _fail(self, error: Exception | str) -> None:
         """Fails the request that is under way, if there is one."""

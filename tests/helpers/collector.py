@@ -47,8 +47,8 @@ class Shipper:
         self.process.terminate()
         return self.wait()
 
-    def wait(self) -> int:
-        return self.process.wait(PATIENCE_SEC)
+    def wait(self, patience_sec: float = PATIENCE_SEC) -> int:
+        return self.process.wait(patience_sec)
 
     def close(self) -> None:
         self.process.kill()
@@ -132,14 +132,14 @@ class Collector:
         self.server.close()
         self.files.look()
 
-    def ship_the_rest(self) -> None:
+    def ship_the_rest(self, patience_sec: float = PATIENCE_SEC) -> None:
         """The shipper ends, and another one ships what is left."""
         self.shipper.check_alive()
         code = self.shipper.stop()
         assert code in (0, -signal.SIGTERM), self.shipper.messages  # the signal ends one that has only begun to start
         rest = self._ship("--once")
         try:
-            assert rest.wait() == 0, rest.messages
+            assert rest.wait(patience_sec) == 0, rest.messages
         finally:
             rest.close()
 

@@ -109,9 +109,10 @@ def test_lines_arrive_while_they_are_written_and_the_end_is_noted(tmp_path, star
     until(lambda: len(engine.documents) == 1, "the first line")
     server.send([line(2)])
     until(lambda: len(engine.documents) == 2, "the second line")
+    live = tmp_path / "server.log"
+    until(lambda: read_shipped(live).offset == os.stat(live).st_size, "the note of both")
     code, said = shipper.end()
     assert code == 0, said
-    assert read_shipped(tmp_path / "server.log").offset == os.stat(tmp_path / "server.log").st_size
     assert ship("--once").wait()[0] == 0
     assert engine.outcomes == {201: 2}, "nothing is sent again"
 

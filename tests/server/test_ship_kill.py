@@ -14,6 +14,7 @@ import pytest
 
 from tests.helpers.collector import NODE, Collector
 from tests.helpers.nats import STREAM, NatsServer, needs_nats
+from tests.helpers.running import PATIENCE_SEC
 from tests.helpers.ship_oracle import check_exactly_once, parts_of
 from tests.helpers.tcp_proxy import TcpProxy, is_ack
 
@@ -82,7 +83,7 @@ def test_killed_at_random_moments_every_line_is_in_the_stream_once(tmp_path, clo
             collector.start_shipper()
     collector.send(rng.randrange(100, 400))
     collector.settle()
-    collector.ship_the_rest()
+    collector.ship_the_rest(PATIENCE_SEC + ROUNDS)  # late ACKs add up
 
     files = collector.files.contents()
     assert len(files) > 3, "it has not rotated"

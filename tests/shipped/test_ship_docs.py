@@ -65,7 +65,7 @@ class Shell:
 @pytest.fixture
 def shell(tmp_path, closing):
     """With what the first block installs."""
-    made = tmp_path / "fastlog" / "bin"
+    made = tmp_path / "shipping" / "venv" / "bin"
     made.mkdir(parents=True)
     programs = {str(Path(program).parent) for program in (sys.executable, PROGRAM)}
     (made / "activate").write_text(f"PATH={':'.join(programs)}:$PATH\n")

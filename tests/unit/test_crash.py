@@ -23,6 +23,7 @@ from fastlog.server import found_files, repair
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.disk import EIO, Harness, RecordingStorage, error, info
+from tests.helpers.shipping import write_note
 
 TORN = 7  # bytes of a torn write that are there
 
@@ -287,6 +288,20 @@ def test_no_power_cut_loses_what_was_acknowledged_or_leaves_half_a_line(tmp_path
     assert kinds.count("ack") == len({entry for entry in sent if b"ERROR" in entry})
     assert kinds.count("rename") > 10
     assert check_every_state(operations, sent, memory_directory) > 1_000
+
+
+def test_no_power_cut_loses_what_is_held_until_it_is_shipped(tmp_path, memory_directory):
+    storage = RecordingStorage()
+    harness = Harness(tmp_path, storage, limit=120, backups=1, hold_bytes=10**9)
+    write_note(harness.log.path, 1)  # nothing is shipped
+    storage.before_each = lambda: storage.operations.extend(("ack", n) for n in harness.read_acks())
+    for number in range(1, 20, 2):
+        harness.send(error(number), info(number + 1))
+        storage.end_one()
+    storage.before_each = lambda: None
+    harness.close()
+    assert len(list(tmp_path.glob("server.log.[0-9]*"))) > 2
+    assert check_every_state(storage.operations, harness.sent, memory_directory) > 100
 
 
 @pytest.mark.parametrize("part", ["files", "first file", "last file", "directory"])
