@@ -24,6 +24,7 @@ from fastlog.ship.shipper import Shipper
 from fastlog.ship.sink import Batch, RefusedError
 from tests.helpers.disk import EIO, RecordingStorage, error
 from tests.helpers.ship_oracle import Part, compare, places
+from tests.helpers.shipping import Recorder
 from tests.unit import test_crash
 from tests.unit.test_crash import Disk, InstantStorage, record
 
@@ -33,34 +34,20 @@ CONTINUED = 12  # from one state of so many, a server and a shipper continue
 NEW_LINE = b'{"level":"INFO","message":"after the power cut"}\n'
 
 
-class Engine:
-    """Acknowledges what it is sent. `on_batch` is called for each batch."""
+class Engine(Recorder):
+    """Acknowledges what it is sent. `on_part` is called for each batch."""
 
-    def __init__(self, shipped: list[Part], on_batch: Callable[[Part], None]) -> None:
+    def __init__(self, shipped: list[Part], on_part: Callable[[Part], None]) -> None:
+        super().__init__(Position(*shipped[-1].identity, shipped[-1].end) if shipped else None)
         self.shipped = shipped
-        self._on_batch = on_batch
-
-    def resume(self) -> Position | None:
-        return Position(*self.shipped[-1].identity, self.shipped[-1].end) if self.shipped else None
+        self._on_part = on_part
 
     def send(self, batch: Batch) -> int:
         first = batch.first
         part = Part(Identity(first.log, first.segment), first.offset, batch.last.offset, batch.lines)
         self.shipped.append(part)
-        self._on_batch(part)
-        return 0
-
-    max_bytes = 1 << 30
-    last_lines = b""
-
-    def check(self) -> None:
-        pass
-
-    def report(self) -> list[tuple[str, str]]:
-        return []
-
-    def close(self) -> None:
-        pass
+        self._on_part(part)
+        return super().send(batch)
 
 
 class RecordedOs:
