@@ -106,10 +106,10 @@ def test_an_error_in_a_turn_loses_nothing_and_ends_nothing(start, where, error):
         for number in range(200): client.send("ERROR", str(number))
         assert client.flush(20), client.stats()
         stats = client.stats()
-        assert failed == [1, 1]
-        assert "by chance" in stats.problem, stats
+        assert failed and "by chance" in stats.problem, stats
         client.send("ERROR", "later")
         assert client.flush(20)
+        assert failed == [1, 1]  # a wait that is idle fails when "later" ends it
         stats = client.stats()
         assert (stats.queued, stats.queued_bytes, stats.unacknowledged, stats.dropped) == (0, 0, 0, {{}}), stats
         """
