@@ -23,7 +23,7 @@ FIXED = {"SERVER_HOST", "SERVER_PORT", "LOG_DIR", "LOG_FILENAME"} | {
 
 
 def names(setting: Setting) -> list[str]:
-    """The variables that set it: commands other than `serve` read only the prefixed one."""
+    """The variables that set it: commands other than `serve` and `ship` read only the prefixed one."""
     prefixed = PREFIX + setting.variable
     return [prefixed] if setting.group == "clients" else [setting.variable, prefixed]
 

@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
     given = vars(options)
     if "check" in given:
         options.check(options)
-    sources = [_flags(options), Source("environment", os.environ, plain_names=False)]
+    sources = [_flags(options), Source("environment", os.environ, plain_names=given.get("plain_names", False))]
     if "server" in given:
         sources.insert(1, _choose_server(options))
     if given.get("env_file"):

@@ -255,8 +255,9 @@ def _add_ship(commands: Commands) -> None:
     add("--from-start", action="store_true", help="ship all files anew where the engine has lost its place in them")
     _add_flags(parser, *SHIP_USES)
     _add_env_file(parser)
-    # It sends the log away, so it is not content with another one than it was told.
-    parser.set_defaults(module="fastlog.commands.ship", uses=SHIP_USES, finds_log=False)
+    # It runs as a service beside the server, and takes the same variables. It sends the log away, so it is not content
+    # with another one than it was told.
+    parser.set_defaults(module="fastlog.commands.ship", uses=SHIP_USES, plain_names=True, finds_log=False)
 
 
 def _add_top(commands: Commands) -> None:

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from fastlog.flags import make_parser
-from tests.helpers.running import BASE_ENVIRONMENT, run_fastlog
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, run_fastlog
 
 COMMANDS = ["serve", "send", "loadtest", "tail", "ship", "top", "doctor"]
 
@@ -81,4 +81,15 @@ def test_tail_finds_the_log_of_the_system_and_ship_sends_none_away_that_it_was_n
     assert (done.returncode, done.stderr.partition("\n")[0]) == (
         0,
         "fastlog: there is no logs/server.log: nothing to ship",
+    )
+
+
+def test_ship_takes_the_variables_of_the_server(tmp_path):
+    environment = BASE_ENVIRONMENT | {"SHIP_TO": "http://127.0.0.1:9/logs", "SHIP_NODE": "n", "LOG_DIR": "mine"}
+    done = subprocess.run(
+        [*FASTLOG, "ship", "--once"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.partition("\n")[0]) == (
+        0,
+        "fastlog: there is no mine/server.log: nothing to ship",
     )
