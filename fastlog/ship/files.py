@@ -168,7 +168,7 @@ class LogFiles:
         except FileNotFoundError:
             names = []
         for name in names:
-            if is_of_log(self.live.name, name) and not name.endswith(COMPRESSED):
+            if is_of_log(self.live.name, name) and (name == self.live.name or not name.endswith(COMPRESSED)):
                 self._look_at(os.path.join(directory, name), name == self.live.name, found, unread)
         is_nameless = self.live.name in names and self.live not in unread and not any(each.is_live for each in found)
         # The live file says which log is written. While a rotation renames it, there is none for a moment.
@@ -178,7 +178,7 @@ class LogFiles:
             if each.identity.log == log:
                 other = segments.setdefault(each.identity.segment, each)
                 if other.inode != each.inode:
-                    first, copy = sorted((other, each), key=lambda file: _rank(file.path, live))
+                    first, copy = sorted((other, each), key=lambda file: _rank(file, live))
                     segments[each.identity.segment] = first
                     self._say_copy(copy, first)
         order = sorted(segments)
@@ -210,12 +210,13 @@ class LogFiles:
             say(f"{copy.path} has the identity of {original.path}: it is taken for a copy, and not shipped")
 
 
-def _rank(path: str, live: str) -> tuple[int, int, str]:
-    """How well a path fits a file of the log: the lowest is preferred where two files have one identity."""
-    if path == live:
-        return 0, 0, path
-    archive = ARCHIVE.fullmatch(path.removeprefix(live))
-    return (1, int(archive[1] or 0), path) if archive else (2, 0, path)
+def _rank(file: _Found, live: str) -> tuple[int, int, int, str]:
+    """Which file is preferred where two have one identity: the lowest. Of archives it is the larger one, since a copy
+    was made before the file had all of its lines."""
+    if file.path == live:
+        return 0, 0, 0, file.path
+    archive = ARCHIVE.fullmatch(file.path.removeprefix(live))
+    return (1, -file.size, int(archive[1] or 0), file.path) if archive else (2, -file.size, 0, file.path)
 
 
 def _merged(before: Listing, now: Listing) -> Listing:
