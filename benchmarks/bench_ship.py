@@ -189,8 +189,8 @@ def p99(latencies_ms: list[float]) -> float:
 
 
 @contextlib.contextmanager
-def collecting(directory: Path) -> Iterator[Collector]:
-    server = Collector(directory)
+def collecting(directory: Path, *flags: str) -> Iterator[Collector]:
+    server = Collector(directory, *flags)
     try:
         yield server
     finally:
@@ -274,11 +274,13 @@ def long(options: argparse.Namespace) -> list[Row]:
 def away(options: argparse.Namespace) -> list[Row]:
     minutes_sec = options.minutes * 60
     seconds = BEFORE_SEC + minutes_sec + AFTER_SEC
+    is_held = options.hold_mb is None  # all of it
+    flags = ["--log-backups", "1"] if is_held else ["--log-backups", "1", "--ship-hold-mb", str(options.hold_mb)]
     with contextlib.ExitStack() as stack:
         directory = stack.enter_context(directory_in(options.directory))
         log = directory / "log"
         log.mkdir()
-        server = stack.enter_context(collecting(log))
+        server = stack.enter_context(collecting(log, *flags))
         engine = stack.enter_context(nats_server(directory / "nats"))
         watch = Watch(log / "server.log", engine.url, STREAM)
         stack.callback(watch.close)
@@ -292,13 +294,16 @@ def away(options: argparse.Namespace) -> list[Row]:
             back = time.time()
             after, _ = honest(server.port, AFTER_SEC)
         stats = server.settled()
-        watch.wait_for(stats["stored"], REST_SEC)
+        watch.wait_for(stats["stored"] - stats["losses"]["unshipped"], REST_SEC)
         shipper.stop()
         caught_up = watch.caught_up(back, CAUGHT_UP_SEC)
     sent = int(AWAY_RATE * seconds) + len(before) + len(meanwhile) + len(after)
+    unshipped = stats["losses"]["unshipped"]
+    run = Run(sent, stats["stored"], stats["losses"]["kernel_drops"], 0, 0, watch if is_held else None, shipper.peak_mb)
     return [
-        *Run(sent, stats["stored"], stats["losses"]["kernel_drops"], 0, 0, watch, shipper.peak_mb).rows,
-        equal("lines deleted before they were shipped", stats["losses"]["unshipped"], 0),
+        *run.rows,
+        equal("lines missing in the stream", stats["stored"] - watch.lines, unshipped),
+        *([equal("lines deleted before they were shipped", unshipped, 0)] if is_held else []),
         row("waited for the engine", f"{waiting / 1e6:,.0f} MB"),
         row("caught up, after the engine was back", "never" if caught_up is None else f"{caught_up:.1f} s"),
         row("ACK, 99th of a hundred, before", f"{p99(before):.2f} ms"),
@@ -323,6 +328,7 @@ def main() -> int:
     add("--lines", type=int, default=1_000_000, help="of speed; default: 1000000")
     add("--seconds", type=float, default=15.0, help="of load of beside; default: 15")
     add("--minutes", type=float, default=10.0, help="of load of long, and without an engine of away; default: 10")
+    add("--hold-mb", type=float, help="SHIP_HOLD_MB of away: what is deleted beyond it must be counted to the line")
     add("--directory", type=Path, help="where logs and streams are to be; the system's place for temporary files")
     options = parser.parse_args()
     collectors.build()

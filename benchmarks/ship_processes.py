@@ -91,10 +91,10 @@ def lay_out(directory: Path, lines: int) -> list[Path]:
 class Collector:
     """`fastlog serve` in a directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *more: str) -> None:
         command = [sys.executable, "-m", "fastlog", "serve", "--host", "127.0.0.1", "--port", "0", "--no-env-file"]
         self.process = subprocess.Popen(
-            [*command, "--log-dir", str(directory), "--dashboard-port", "0"],
+            [*command, "--log-dir", str(directory), "--dashboard-port", "0", *more],
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

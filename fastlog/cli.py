@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
     if is_client and not settings.server_port:
         name, source = origins["SERVER_PORT"]
         raise ConfigError(f"{name}='0' ({source}): no server listens on port 0; --port names another")
-    if "LOG_DIR" in uses:
+    if "LOG_DIR" in uses and given.get("finds_log", True):
         settings = _find_log(settings, origins)
     return int(import_module(options.module).run(options, settings))
 

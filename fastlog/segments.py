@@ -56,6 +56,7 @@ class Shipped(msgspec.Struct, frozen=True):
     # The position where the engine's newest line ends. What is between it and the position above is not to be shipped:
     # the rest of a file that is done with. Empty: the engine has acknowledged nothing yet.
     acknowledged: str = ""
+    sequence: int = 0  # of the engine's message that ends there; 0: it has no such numbers
 
     @property
     def position(self) -> Position:

@@ -11,7 +11,7 @@ from fastlog.early import ENDING_SIGNALS, IGNORED_SIGNALS
 from fastlog.errors import ConfigError, FastlogError, messages, say
 from fastlog.ship.engine import engine_remembers, make_sink
 from fastlog.ship.files import LogFiles
-from fastlog.ship.place import place_for
+from fastlog.ship.place import newest_line, place_for
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper, read_note
 from fastlog.ship.sink import UnavailableError
@@ -89,7 +89,7 @@ def _check(options: argparse.Namespace, settings: Settings, live: Path) -> int:
         rows += [("shipped up to", str(note.position))] if note else []
         rows += [("problem", note.problem)] if note and note.problem else []
         _print(rows)
-        engine = sink.resume()
+        engine = newest_line(sink, note)
         _print(sink.report())
         if listing.log:
             place = place_for(engine, note, listing, engine_remembers(settings), options.from_start)

@@ -7,7 +7,8 @@ Held archives have the numbers above LOG_BACKUPS, in the order of their age like
 hundreds of files, so there are free numbers between: they make room for as many files as there are, whenever there is
 none left. Beyond the limit the oldest go, and the lines of these that were not shipped are counted. `ship` may have
 the first file open that it has not finished, and the engine may have more of it than the note says; and it may just go
-to the next one. These two go last: then what is counted is what is missing.
+to the next one. These two go last: then what is counted is what is missing. On a full disk held archives go, too,
+since new entries would be lost instead.
 """
 
 import contextlib
@@ -143,6 +144,13 @@ class Hold:
         if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
             self._said.discard("lost")
 
+    def give_way(self) -> None:
+        """On a full disk: deletes one held archive, since new entries would be lost instead. What an earlier call has
+        deleted takes room until it is counted, so that is waited for."""
+        self._counter.resume()
+        if self._held and not self._counter.bytes_left:
+            self._drop(self._next_to_go(), "the disk is full")
+
     def count(self) -> None:
         """Has the lines of deleted files counted. To be called from time to time."""
         self._counter.resume()
@@ -164,12 +172,18 @@ class Hold:
             place = self._next_to_go() + stuck
             if place >= len(self._held):
                 break
-            archive = self._held[place]
-            if self._delete(archive, self._unshipped_from(archive)):
-                del self._held[place]
-                self.held_bytes -= archive.size
-            else:
+            if not self._drop(place, "more than SHIP_HOLD_MB waits to be shipped"):
                 stuck += 1
+
+    def _drop(self, place: int, why: str) -> bool:
+        """Deletes a held archive that is not shipped. Returns whether it is gone."""
+        archive = self._held[place]
+        start = self._unshipped_from(archive)
+        if not self._delete(archive, start, why):
+            return False
+        del self._held[place]
+        self.held_bytes -= archive.size
+        return True
 
     def _next_to_go(self) -> int:
         """The place of the held archive that is deleted first."""
@@ -217,8 +231,8 @@ class Hold:
                 self._storage.rename(self._path(numbers[place]), self._path(number))
         return least + room - 1
 
-    def _delete(self, archive: Archive, start: int) -> bool:
-        """Deletes an archive; its lines from `start` on are lost. Returns whether it is gone."""
+    def _delete(self, archive: Archive, start: int, why: str = "") -> bool:
+        """Deletes an archive; its lines from `start` on are lost, and `why` is said. Returns whether it is gone."""
         if not self._counter.has_room:
             return False
         with contextlib.ExitStack() as failed:
@@ -237,9 +251,9 @@ class Hold:
                 return False
             failed.pop_all()
         self._said.discard("delete")
-        if start < archive.size:
-            what = f"{archive.size - start} bytes that were not shipped"
-            self._say_once("lost", f"more than SHIP_HOLD_MB waits to be shipped: deleted {archive.path} with {what}")
+        if why:
+            lost = f"{archive.size - start} bytes that were not shipped"
+            self._say_once("lost", f"{why}: deleted {archive.path} with {lost}")
         self._counter.add(fd, start, archive.size)
         return True
 

@@ -266,6 +266,12 @@ class LogFile:
         with self._removing():
             self._names.tidy()
 
+    def make_space(self) -> None:
+        """The disk is full: removes an archive that is only there because it is not shipped."""
+        if self.hold:
+            with self._removing():
+                self.hold.give_way()
+
     @contextlib.contextmanager
     def _removing(self) -> Iterator[None]:
         """Notes which files lose their names as the settings ask for: nobody may take that for another program's."""

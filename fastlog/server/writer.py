@@ -20,7 +20,8 @@ from fastlog.server.meters import RecentEntries
 RETRY_SEC = 1.0  # time between two attempts to write to a disk that refused
 LOOK_SEC = 1.0  # time between two looks whether the file is still there: so long may entries go to one that is not
 ROTATED_WAIT_MAX = 8  # rotated files that wait for a sync: with so many one begins, before there is no room for more
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+NO_ROOM = {*DISK_FULL, errno.EFBIG}  # nothing is wrong with the file: it can be tried again
 
 
 class State(Enum):
@@ -241,6 +242,8 @@ class Writer:
         if not self.failure:
             say(f"cannot write {self._log.path}: {error.strerror}; trying again every {RETRY_SEC:g} s")
         self.failure = error.strerror or str(error)
+        if error.errno in DISK_FULL:
+            self._log.make_space()
         if is_gone or error.errno in NO_ROOM:
             self._state = State.REFUSED
             return

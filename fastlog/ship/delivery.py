@@ -35,8 +35,15 @@ class Delivery:
     def last_lines(self) -> bytes:
         return self._sink.last_lines
 
+    @property
+    def sequence(self) -> int:
+        return self._sink.sequence
+
     def resume(self) -> Position | None:
         return self._until_available(self._sink.resume)
+
+    def has_expired(self, sequence: int) -> bool:
+        return self._until_available(lambda: self._sink.has_expired(sequence))
 
     def send(self, batch: Batch) -> int:
         """Raises TooLargeError, and what `Sink.send` does but for UnavailableError."""

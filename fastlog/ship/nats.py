@@ -67,6 +67,10 @@ class NatsSink:
     def last_lines(self) -> bytes:
         return self._last_lines
 
+    @property
+    def sequence(self) -> int:
+        return self._sequence
+
     def resume(self) -> Position | None:
         try:
             self._look_at_config()
@@ -78,6 +82,13 @@ class NatsSink:
         self._position = self._position_of(last) if last else None
         self._last_lines = last.lines if last else b""
         return self._position
+
+    def has_expired(self, sequence: int) -> bool:
+        try:
+            info = self._stream.info()
+        except api.StreamError as error:
+            raise self._failure(error.error) from error
+        return info.config.is_limited and info.state.first_seq > sequence
 
     def send(self, batch: Batch) -> int:
         self._link.connect()
@@ -190,11 +201,7 @@ class NatsSink:
         """The stream has no message of our subject any more. If its limits have deleted it, nothing was lost."""
         lost = self._sequence
         self._sequence = 0
-        try:
-            info = self._stream.info()
-        except api.StreamError as error:
-            raise self._failure(error.error) from error
-        if not (info.config.is_limited and info.state.first_seq > lost):
+        if not self.has_expired(lost):
             raise WentBackError(None)
         say(f"the limits of the stream {self._stream.name} have deleted the last message of {self._subject}")
 

@@ -52,9 +52,7 @@ def _warnings(config: Config, hold_bytes: int) -> list[str]:
     if config.num_replicas == 1:
         found.append("one replica: what its server loses is shipped again only from files still here")
     if config.is_limited:
-        found.append(
-            "its limits may delete the last message of a quiet node; a shipper that starts then asks for --from-start"
-        )
+        found.append("its limits may delete all messages of a quiet node, whose shipper then goes by its note alone")
     if 0 <= config.max_bytes < hold_bytes:
         found.append(
             f"it keeps {config.max_bytes:,} bytes, fewer than SHIP_HOLD_MB ({hold_bytes:,}) may bring after an outage"

@@ -41,12 +41,12 @@ class Note:
         self._wanted: Shipped | None = None
         self._next_at = -math.inf
 
-    def tell(self, position: Position, acknowledged: Position | None, problem: str) -> None:
+    def tell(self, position: Position, acknowledged: Position | None, sequence: int, problem: str) -> None:
         """All before `position` is done with. Written at once if the problem is new, and when `keep_up` is called; and
         at once if the file is, so that the server never deletes the one that is shipped before others that wait."""
         text = str(acknowledged or "")
         problem = problem[:PROBLEM_MAX_CHARACTERS].encode("ascii", "replace").decode()
-        self._wanted = Shipped(*position, problem=problem, acknowledged=text)
+        self._wanted = Shipped(*position, problem=problem, acknowledged=text, sequence=sequence)
         if self.failure is None:
             if self._written is None or self._written.problem != problem:
                 self._next_at = min(self._next_at, monotonic())

@@ -1,8 +1,10 @@
 """Where to go on: by what the engine has, by the note beside the log, and by the files that are there."""
 
+from fastlog.errors import say
 from fastlog.segments import Position, Shipped, position_from
+from fastlog.ship.delivery import Delivery
 from fastlog.ship.files import Listing
-from fastlog.ship.sink import RivalError
+from fastlog.ship.sink import RivalError, Sink
 
 START_ANEW = "`--from-start` ships all files anew"
 
@@ -10,6 +12,15 @@ START_ANEW = "`--from-start` ships all files anew"
 def first_position(listing: Listing) -> Position:
     """The beginning of the oldest file. There is a log."""
     return Position(listing.log or "", listing.oldest, 0)
+
+
+def newest_line(engine: Sink | Delivery, note: Shipped | None) -> Position | None:
+    """Where the engine's newest line ends, or did until its limits deleted it. None: it has none, or does not tell."""
+    position = engine.resume()
+    if position is None and note and note.sequence and engine.has_expired(note.sequence):
+        say("the limits of the engine have deleted all lines of this node: shipping continues where it was")
+        position = position_from(note.acknowledged)
+    return position
 
 
 def place_for(

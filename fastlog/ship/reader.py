@@ -2,7 +2,12 @@
 
 A pass takes the size, syncs the file, and then hands out what that size covers, up to its last line feed. What is
 written meanwhile is for the next pass. Nothing is done for a single line.
+
+Stored lines hold no zero bytes. Where there is one, a power cut has left it in place of lost lines, and the server has
+not repaired the file yet. So nothing is shipped from there on: a repair may move what follows.
 """
+
+import errno
 
 from fastlog.limits import LINE_MAX_BYTES
 from fastlog.segments import Position
@@ -11,6 +16,7 @@ from fastlog.ship.refused import RefusedFile
 from fastlog.ship.sink import Batch
 
 BLOCK_BYTES = 1 << 18  # read at once where nothing is shipped: to count lines, or to find the end of garbage
+DAMAGE = "{} holds zeros in place of lost lines: `fastlog serve` repairs it when it starts"
 LONGEST_BYTES = LINE_MAX_BYTES + 1  # the server writes no longer lines; with the line feed
 
 
@@ -51,10 +57,10 @@ class Reader:
         """
         longest = min(LONGEST_BYTES, line_max_bytes)
         while self.offset < self.synced:
-            lines = self.file.read(min(batch_bytes, line_max_bytes, self.synced - self.offset), self.offset)
+            lines = self._read(min(batch_bytes, line_max_bytes, self.synced - self.offset))
             end = lines.rfind(b"\n") + 1
             if not end and len(lines) < longest:
-                lines = self.file.read(min(longest, self.synced - self.offset), self.offset)
+                lines = self._read(min(longest, self.synced - self.offset))
                 end = lines.find(b"\n") + 1
             if not end:
                 if len(lines) < longest or not self._pass_over(lines):  # its end is not durable yet
@@ -66,6 +72,16 @@ class Reader:
             first = self.position
             return Batch(lines, first, first._replace(offset=first.offset + end), lines.count(b"\n"))
         return None
+
+    def _read(self, size: int) -> bytes:
+        """From the offset on, up to damage. Raises OSError, also if the next line is damaged."""
+        lines = self.file.read(size, self.offset)
+        if b"\0" not in lines:
+            return lines
+        whole = lines.rfind(b"\n", 0, lines.find(b"\0")) + 1
+        if not whole:
+            raise OSError(errno.EUCLEAN, DAMAGE.format(self.file.path))
+        return lines[:whole]
 
     def rest(self) -> tuple[int, int]:
         """What the file has behind the offset: bytes, and lines; the last may be unfinished. Raises OSError."""

@@ -16,7 +16,7 @@ from fastlog.ship.account import Account, Problems
 from fastlog.ship.delivery import Delivery
 from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
 from fastlog.ship.note import WHY, Lock, Note
-from fastlog.ship.place import START_ANEW, first_position, place_for
+from fastlog.ship.place import START_ANEW, first_position, newest_line, place_for
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeError, WentBackError
@@ -49,6 +49,7 @@ class Shipper:
     ) -> None:
         self.account = Account()
         self.acknowledged: Position | None = None  # where the engine's newest line ends
+        self._sequence = 0  # the engine's number of the message that ends there
         self._files = files
         self._refused = refused
         self._batch_bytes = batch_bytes
@@ -84,12 +85,12 @@ class Shipper:
             return None
         self._lock = self._lock or Lock(self._files.live)
         note = read_note(self._files.live)
-        self.acknowledged = position_from(note.acknowledged) if note else None
+        self.acknowledged, self._sequence = (position_from(note.acknowledged), note.sequence) if note else (None, 0)
         self._at = note.position if note else first_position(listing)
         self._tell()  # from now on the server keeps what is not shipped
         if self._note.failure and self._note.is_forbidden:
             raise RefusedError(f"{self._note.failure}; {WHY.format(self._files.live.parent)}")
-        engine = self._delivery.resume()
+        engine = newest_line(self._delivery, note)
         place = self._place(engine, note)
         if engine and not self._files.has_before(engine, self._delivery.last_lines):
             if not self._from_start:
@@ -98,7 +99,7 @@ class Shipper:
         if self._engine_remembers:
             if self.acknowledged and engine and engine.log == self.acknowledged.log and engine < self.acknowledged:
                 say(f"the engine lost what it had acknowledged, up to {self.acknowledged}: going back to {engine}")
-            self.acknowledged = engine
+            self.acknowledged, self._sequence = engine, self._delivery.sequence or self._sequence
         self._go_to(place)
         self._tell()
         return listing
@@ -250,7 +251,7 @@ class Shipper:
     def _send(self, reader: Reader, batch: Batch) -> None:
         refused = self._delivery.send(batch)
         reader.offset = batch.last.offset  # before the next line, so that the note is never behind the engine
-        self.acknowledged = batch.last
+        self.acknowledged, self._sequence = batch.last, self._delivery.sequence
         self.account.lines += batch.line_count - refused
         self.account.refused += refused
         self.account.bytes += len(batch.lines)
@@ -306,7 +307,7 @@ class Shipper:
             say(f"the engine lost what it had acknowledged, after {position or 'the beginning'}: it is shipped again")
         if position and not self._files.has_before(position, self._delivery.last_lines):
             raise RivalError(OTHER_LINES.format(position))
-        self.acknowledged = position
+        self.acknowledged, self._sequence = position, self._delivery.sequence
         self._go_to(position or first_position(self._files.now()))
 
     def _go_to(self, place: Position) -> None:
@@ -321,7 +322,7 @@ class Shipper:
         if self._problems.is_reminder_due():
             with contextlib.suppress(OSError):
                 say(f"{self._files.now().lag(self.position):,} bytes of the log wait: {self.problem}")
-        self._note.tell(self.position, self.acknowledged, self._problems.text_without("note"))
+        self._note.tell(self.position, self.acknowledged, self._sequence, self._problems.text_without("note"))
         if at_end:
             self._note.keep_up(now=True)
         if self._note.failure:

@@ -60,8 +60,15 @@ class Sink(Protocol):
     def last_lines(self) -> bytes:
         """Lines that the engine has right before where `resume` or WentBackError said; empty: it does not say."""
 
+    @property
+    def sequence(self) -> int:
+        """The engine's number of our last message, for the note; 0: it has none."""
+
     def resume(self) -> Position | None:
         """Where the engine's last line ends. None: it has none, or it does not know."""
+
+    def has_expired(self, sequence: int) -> bool:
+        """Whether the engine has deleted our last message by itself, as its limits want it. `sequence`: its number."""
 
     def send(self, batch: Batch) -> int:
         """Returns when all of the batch is acknowledged: how many of its lines the engine has refused for good.

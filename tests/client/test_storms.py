@@ -38,7 +38,7 @@ def test_a_level_that_the_server_does_not_acknowledge_is_noticed_said_and_not_re
     assert "does not acknowledge WARNING" in stats.problem
     assert "PRIORITY_LEVELS" in stats.problem
     assert stats.acknowledged == 200
-    assert stats.sent_unacknowledged > 1500
+    assert stats.sent_unacknowledged > 500  # the sooner the server can read, the more
     assert stats.sent_unacknowledged + stats.unacknowledged == 2000
     eventually(lambda: received(server), lambda number: number >= 2200)
     assert received(server) < 2200 * 1.3

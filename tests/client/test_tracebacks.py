@@ -75,9 +75,9 @@ def test_exceptions_of_usual_size_look_as_python_prints_them(make):
 def text_of_large(error: BaseException) -> str:
     """Its text; the limit is generous, since the machine may be busy."""
     entry: dict = {}
-    start = time.perf_counter()
+    start = time.thread_time()
     add_exception(entry, (type(error), error, error.__traceback__))
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
     assert len(entry["traceback"]) < 100_000
     return entry["traceback"]
 

@@ -486,9 +486,10 @@ def test_a_name_that_becomes_that_of_a_known_field_makes_no_second_one(outbox):
 
 
 def timed(call) -> float:
-    start = time.perf_counter()
+    """Seconds of processor time, which other programs do not make longer."""
+    start = time.thread_time()
     call()
-    return time.perf_counter() - start
+    return time.thread_time() - start
 
 
 class Spoken:

@@ -47,10 +47,15 @@ class Recorder:
         self.is_closed = False
         self.max_bytes = 1_000_000
         self.last_lines = b""
+        self.sequence = 0
+        self.is_expired = False
 
     def resume(self) -> Position | None:
         self._answer()
         return self.position
+
+    def has_expired(self, sequence: int) -> bool:
+        return self.is_expired
 
     def send(self, batch: Batch) -> int:
         self._answer()

@@ -856,14 +856,14 @@ MUTANTS = [
         ),
         (
             "a file that is too large is a broken one",
-            "{errno.ENOSPC, errno.EDQUOT, errno.EFBIG}",
-            "{errno.ENOSPC, errno.EDQUOT}",
+            "NO_ROOM = {*DISK_FULL, errno.EFBIG}",
+            "NO_ROOM = {*DISK_FULL}",
             "test_a_disk_without_room_costs_no_file_its_trust",
         ),
         (
             "a quota that is used up makes a broken file",
-            "{errno.ENOSPC, errno.EDQUOT, errno.EFBIG}",
-            "{errno.ENOSPC, errno.EFBIG}",
+            "DISK_FULL = {errno.ENOSPC, errno.EDQUOT}",
+            "DISK_FULL = {errno.ENOSPC}",
             "test_a_disk_without_room_costs_no_file_its_trust",
         ),
         (
@@ -1721,5 +1721,21 @@ MUTANTS = [
         "return True",
         "test_other_lines_at_the_same_place_are_not_ours",
         "tests/unit/test_ship_clone.py tests/server/test_ship_many.py",
+    ),
+    Mutant(
+        "what is shipped need not be durable",
+        "fastlog/ship/files.py",
+        "            os.fsync(self.fd)\n",
+        "            pass\n",
+        "test_no_power_cut_takes_what_was_shipped",
+        "tests/unit/test_ship_crash.py tests/unit/test_ship_files.py",
+    ),
+    Mutant(
+        "the name of what is shipped need not be durable",
+        "fastlog/ship/files.py",
+        "        sync_directory(file.path.parent)\n",
+        "",
+        "test_no_power_cut_takes_what_was_shipped",
+        "tests/unit/test_ship_crash.py tests/unit/test_ship_files.py",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from tests.helpers.entries import entries
 from tests.helpers.running import Server, eventually, get
+from tests.helpers.shipping import write_note
 from tests.helpers.small_disk import SIZE, only_root
 
 pytestmark = only_root
@@ -30,10 +31,27 @@ def test_a_full_disk_is_filled_reported_and_recovered_from_with_every_entry_in_t
         ballast.unlink()
         assert client.recv(100) == b'{"ack":true,"sequence":1}'
     eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 200)
-    stats = server.stats()
-    assert stats["buffered"] == 0
+    stats = eventually(server.stats, lambda stats: not stats["buffered"])
     assert stats["total_received"] == stats["stored"] + stats["losses"]["disk"]
     server.stop()
     kept = server.log().splitlines()
     assert error in kept
     assert set(kept) <= {*ordinary, error}
+
+
+def test_archives_that_wait_to_be_shipped_give_way_on_a_full_disk(small_disk, closing):
+    """Entries that come are stored, and what is deleted for them is counted to the line."""
+    server = closing(Server(small_disk, FLUSH_COUNT="10", MAX_LOG_SIZE_MB="0.5", LOG_BACKUPS="1"))
+    write_note(small_disk / "server.log", 1)
+    sent = 0
+    for _ in range(20):  # more than one and a half times what fits
+        server.send(entries(1_000, size=1_500))
+        sent += 1_000
+        eventually(server.stats, lambda stats: stats["stored"] == sent and not stats["buffered"])  # noqa: B023
+    stats = eventually(
+        server.stats, lambda stats: stats["losses"]["unshipped"] + server.whole_log().count(b"\n") == sent
+    )
+    assert stats["losses"]["unshipped"] > 0
+    assert stats["losses"]["disk"] == 0
+    server.stop()
+    assert any("the disk is full: deleted" in message for message in server.messages), server.messages

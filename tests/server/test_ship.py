@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from fastlog.segments import read_shipped, shipped_path
-from tests.helpers.nats import NODE, STREAM, NatsServer, free_port, needs_nats
+from tests.helpers.nats import NODE, STREAM, NatsServer, free_port, needs_nats, publish
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, run_fastlog, until
 from tests.helpers.shipping import make_segment
 
@@ -108,6 +108,25 @@ def run_ship(live, url, *flags):
     return run_fastlog(
         "ship", "--to", f"{url}/{STREAM}", "--node", NODE, "--log-dir", str(live.parent), *flags, cwd=live.parent
     )
+
+
+def test_limits_that_delete_all_of_a_node_while_it_is_off_do_no_harm(start, tmp_path, stream, ship):
+    """A machine may be off for longer than the stream keeps messages."""
+    stream.edit_stream(max_msgs=2)
+    server = start()
+    sent = entries(0, 100)
+    server.send(sent)
+    server.stop()
+    shipper = ship(stream.url)
+    shipper.wait_for_end_of_log()
+    assert shipper.end() == 0
+    for _ in range(2):
+        publish(stream.url, "fastlog.other", b"{}\n")
+    more = entries(100, 150)
+    shipper.live.write_bytes(as_lines(sent + more))
+    done = run_ship(shipper.live, stream.url, "--once")
+    assert (done.returncode, "the limits of the engine have deleted all lines of this node" in done.stderr) == (0, True)
+    assert stream.data() == as_lines(more)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

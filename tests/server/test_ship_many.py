@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
+from nats.js.errors import ServiceUnavailableError
 
 from fastlog.ship.sink import EXIT_RIVAL
 from tests.helpers.collector import Collector
 from tests.helpers.nats import STREAM, NatsCluster, NatsServer, needs_nats
-from tests.helpers.running import until
+from tests.helpers.running import eventually, until
 from tests.helpers.ship_oracle import check_exactly_once, parts_of
 
 COLLECTORS = 8
@@ -39,8 +40,20 @@ def start(collector):
     collector.start_shipper()
 
 
+def messages_of(nats):
+    """Those in the stream. A server of a cluster that has just come back does not answer at once."""
+
+    def read():
+        try:
+            return nats.messages()
+        except ServiceUnavailableError:
+            return None
+
+    return eventually(read, lambda messages: messages is not None)
+
+
 def check_stream(nats, collectors):
-    messages = nats.messages()
+    messages = messages_of(nats)
     for node, collector in collectors.items():
         own = [message for message in messages if message.subject == f"fastlog.{node}"]
         check_exactly_once(parts_of(own, node), collector.files.contents())

@@ -1,13 +1,15 @@
 """The command line itself: its help, and what it says about wrong usage."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
 from fastlog.flags import make_parser
-from tests.helpers.running import run_fastlog
+from tests.helpers.running import BASE_ENVIRONMENT, run_fastlog
 
-COMMANDS = ["serve", "send", "loadtest", "tail", "top", "doctor"]
+COMMANDS = ["serve", "send", "loadtest", "tail", "ship", "top", "doctor"]
 
 
 def test_without_a_command_the_help_is_shown_as_an_error(tmp_path):
@@ -54,3 +56,29 @@ def test_wrong_usage_is_explained(arguments, message, tmp_path):
     done = run_fastlog(*arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
+
+
+def test_tail_finds_the_log_of_the_system_and_ship_sends_none_away_that_it_was_not_told(tmp_path):
+    system = tmp_path / "system"
+    system.mkdir()
+    (system / "server.log").write_bytes(b'{"level":"INFO","message":"of the system"}\n')
+    program = (
+        f"import sys; from fastlog import cli; cli.SYSTEM_LOG_DIR = {str(system)!r}; sys.exit(cli.main(sys.argv[1:]))"
+    )
+
+    def run(*words):
+        return subprocess.run(
+            [sys.executable, "-c", program, *words],
+            cwd=tmp_path,
+            env=BASE_ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert "of the system" in run("tail").stdout
+    done = run("ship", "--once", "--to", "http://127.0.0.1:9/logs", "--node", "n")
+    assert (done.returncode, done.stderr.partition("\n")[0]) == (
+        0,
+        "fastlog: there is no logs/server.log: nothing to ship",
+    )

@@ -2,7 +2,7 @@
 
 import gzip
 import zlib
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -81,9 +81,9 @@ def test_a_message_is_as_long_as_a_line_may_be(compress):
 
 def test_a_bomb_is_refused_at_once():
     data = bomb()
-    began = perf_counter()
+    began = thread_time()
     assert _unpack.unpack(data) is None
-    assert perf_counter() - began < REFUSAL_SEC_MAX
+    assert thread_time() - began < REFUSAL_SEC_MAX
 
 
 def test_so_many_blocks_and_no_more():
@@ -95,9 +95,9 @@ def test_blocks_without_end_are_refused_at_once():
     data = many_blocks(4_500)
     assert len(data) > 60_000
     assert zlib.decompress(data) == b""
-    began = perf_counter()
+    began = thread_time()
     assert _unpack.unpack(data) is None
-    assert perf_counter() - began < REFUSAL_SEC_MAX
+    assert thread_time() - began < REFUSAL_SEC_MAX
 
 
 def test_a_compressor_makes_so_many_blocks_only_if_it_has_no_memory():

@@ -32,7 +32,7 @@ def test_a_note_is_whole_synced_and_readable_by_the_server(live, monkeypatch):
 
         monkeypatch.setattr(os, name, step)
     before = os.umask(0o077)
-    Note(live).tell(PLACE, None, "")
+    Note(live).tell(PLACE, None, 0, "")
     os.umask(before)
     assert steps == ["fsync", "rename", "fsync"]
     assert read_shipped(live) == Shipped(*PLACE)
@@ -42,16 +42,16 @@ def test_a_note_is_whole_synced_and_readable_by_the_server(live, monkeypatch):
 
 def test_a_problem_is_written_at_once_and_a_position_once_a_second(live):
     note = Note(live)
-    note.tell(PLACE, None, "")
-    note.tell(PLACE._replace(offset=20), PLACE, "")
+    note.tell(PLACE, None, 0, "")
+    note.tell(PLACE._replace(offset=20), PLACE, 0, "")
     assert read_shipped(live) == Shipped(*PLACE)
-    note.tell(PLACE._replace(offset=20), PLACE, "it is away")
+    note.tell(PLACE._replace(offset=20), PLACE, 0, "it is away")
     assert read_shipped(live) == Shipped(LOG, 3, 20, "it is away", str(PLACE))
-    note.tell(PLACE._replace(offset=30), PLACE, "it is away")
+    note.tell(PLACE._replace(offset=30), PLACE, 0, "it is away")
     assert read_shipped(live).offset == 20
-    note.tell(PLACE._replace(offset=30), PLACE, "")
+    note.tell(PLACE._replace(offset=30), PLACE, 0, "")
     assert read_shipped(live) == Shipped(LOG, 3, 30, "", str(PLACE))
-    note.tell(PLACE._replace(offset=40), PLACE, "")
+    note.tell(PLACE._replace(offset=40), PLACE, 0, "")
     note.keep_up()
     assert read_shipped(live).offset == 30
     note.keep_up(now=True)
@@ -59,14 +59,14 @@ def test_a_problem_is_written_at_once_and_a_position_once_a_second(live):
 
 
 def test_a_problem_of_any_length_fits_in_a_note(live):
-    Note(live).tell(PLACE, PLACE, "Ü\n" * 5000)
+    Note(live).tell(PLACE, PLACE, 0, "Ü\n" * 5000)
     assert read_shipped(live).position == PLACE
     assert shipped_path(live).stat().st_size < 4096
 
 
 def test_what_a_killed_run_left_is_no_hindrance(live):
     live.with_name(".fastlog-server.log.shipped").symlink_to("/nowhere/else")
-    Note(live).tell(PLACE, None, "")
+    Note(live).tell(PLACE, None, 0, "")
     assert read_shipped(live) == Shipped(*PLACE)
 
 

@@ -72,3 +72,31 @@ def test_a_live_file_may_be_called_like_a_compressed_one(tmp_path):
     sink = Recorder()
     ship_all(live, sink)
     assert sink.text == b"one\ntwo\n"
+
+
+def test_nothing_is_shipped_from_damage_on_until_the_server_has_repaired_it(live, begin, capfd):
+    """After a power cut, a shipper may be there before the server."""
+    make_segment(live, 1, b"one\n" + bytes(300_000) + b"two\nthree\n")
+    sink = Recorder()
+    made = begin(live, sink)
+    catch_up(made)
+    assert sink.text == b"one\n"
+    assert "server.log holds zeros in place of lost lines" in capfd.readouterr().err
+    rotate(live, 2, b"four\n")
+    catch_up(made)
+    assert sink.text == b"one\n"
+    make_segment(live.with_name("server.log.repaired"), 1, b"one\ntwo\nthree\n").rename(f"{live}.1")
+    catch_up(made)
+    assert sink.text == b"one\ntwo\nthree\nfour\n"
+    assert not made.problem
+
+
+def test_damage_in_the_midst_of_a_batch_leaves_the_lines_before_it(live, begin):
+    make_segment(live, 1, b"one\ntwo\nthr\0\0\nfour\n")
+    sink = Recorder()
+    made = begin(live, sink)
+    catch_up(made)
+    assert sink.text == b"one\ntwo\n"
+    live.write_bytes(b"one\ntwo\n     \nfour\n")
+    catch_up(made)
+    assert sink.text == b"one\ntwo\n     \nfour\n"
