@@ -20,6 +20,10 @@ DAMAGE = "{} holds zeros in place of lost lines: `fastlog serve` repairs it when
 LONGEST_BYTES = LINE_MAX_BYTES + 1  # the server writes no longer lines; with the line feed
 
 
+class DamageError(OSError):
+    """The next line is damaged, until the server repairs the file."""
+
+
 class Reader:
     """Reads from an offset at which a line begins."""
 
@@ -74,13 +78,13 @@ class Reader:
         return None
 
     def _read(self, size: int) -> bytes:
-        """From the offset on, up to damage. Raises OSError, also if the next line is damaged."""
+        """From the offset on, up to damage. Raises OSError, and DamageError if the next line is damaged."""
         lines = self.file.read(size, self.offset)
         if b"\0" not in lines:
             return lines
         whole = lines.rfind(b"\n", 0, lines.find(b"\0")) + 1
         if not whole:
-            raise OSError(errno.EUCLEAN, DAMAGE.format(self.file.path))
+            raise DamageError(errno.EUCLEAN, DAMAGE.format(self.file.path))
         return lines[:whole]
 
     def rest(self) -> tuple[int, int]:

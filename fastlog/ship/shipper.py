@@ -17,7 +17,7 @@ from fastlog.ship.delivery import Delivery
 from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
 from fastlog.ship.note import WHY, Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, newest_line, place_for
-from fastlog.ship.reader import Reader
+from fastlog.ship.reader import DamageError, Reader
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeError, WentBackError
 
@@ -235,6 +235,8 @@ class Shipper:
             while batch := reader.next(min(self._batch_bytes, self._delivery.max_bytes), self._delivery.max_bytes):
                 with contextlib.suppress(TooLargeError):  # it is cut, since `max_bytes` has become smaller
                     self._send(reader, batch)
+        except DamageError:  # however long the server is away: once repaired, the same file takes new lines
+            raise
         except OSError as error:
             self._unread_since = self._unread_since or monotonic()
             if not isinstance(error, SyncError) and monotonic() < self._unread_since + READ_PATIENCE_SEC:

@@ -1,10 +1,12 @@
 """Files of the log that are not as the server left them: copies, damage by a power cut, and odd names."""
 
+import os
 import shutil
 from types import SimpleNamespace
 
 import pytest
 
+from fastlog.ship import shipper
 from tests.helpers.shipping import Recorder, make_segment, ship_all, shipper_of
 
 
@@ -100,3 +102,17 @@ def test_damage_in_the_midst_of_a_batch_leaves_the_lines_before_it(live, begin):
     live.write_bytes(b"one\ntwo\n     \nfour\n")
     catch_up(made)
     assert sink.text == b"one\ntwo\n     \nfour\n"
+
+
+def test_a_file_is_not_given_up_for_damage_however_late_the_server_repairs_it(live, begin, monkeypatch):
+    monkeypatch.setattr(shipper, "READ_PATIENCE_SEC", 0.0)
+    make_segment(live, 1, b"one\n\0\0\0")
+    sink = Recorder()
+    made = begin(live, sink)
+    for _ in range(3):
+        made.turn()
+    os.truncate(live, len(b"one\n"))
+    append(live, b"two\n")
+    catch_up(made)
+    assert sink.text == b"one\ntwo\n"
+    assert not made.problem
