@@ -26,10 +26,11 @@ class EndedError(BaseException):
 
 
 class _Ending:
-    """The first ending signal raises EndedError in the main thread; others are ignored from then on."""
+    """An ending signal raises EndedError in the main thread. So does each that follows, until the end has begun, since
+    Python drops an exception that comes while it destroys an object."""
 
     def __init__(self) -> None:
-        self._came = False
+        self.has_begun = False
         for number in IGNORED_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         ending = [*ENDING_SIGNALS, signal.SIGINT]
@@ -39,8 +40,7 @@ class _Ending:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if not self._came:
-            self._came = True
+        if not self.has_begun:
             raise EndedError
 
 
@@ -50,13 +50,15 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     messages.never_wait()
     live = Path(settings.log_dir) / settings.log_filename
     try:
-        _Ending()
-        return _check(options, settings, live) if options.check_only else _ship(options, settings, live)
+        ending = _Ending()
+        if options.check_only:
+            return _check(options, settings, live, ending)
+        return _ship(options, settings, live, ending)
     except EndedError:
         return 0
 
 
-def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
+def _ship(options: argparse.Namespace, settings: Settings, live: Path, ending: _Ending) -> int:
     refused = _refused_file(settings, live)
     sink = make_sink(settings, refused, create=options.create)
     shipper = Shipper(
@@ -73,12 +75,13 @@ def _ship(options: argparse.Namespace, settings: Settings, live: Path) -> int:
         shipper.give_up(str(error))
         raise
     finally:
+        ending.has_begun = True
         shipper.finish()
         sink.close()
     return EXIT_HINDERED if shipper.problem else 0
 
 
-def _check(options: argparse.Namespace, settings: Settings, live: Path) -> int:
+def _check(options: argparse.Namespace, settings: Settings, live: Path, ending: _Ending) -> int:
     """Prints where the log and the engine are, and ships nothing."""
     sink = make_sink(settings, _refused_file(settings, live))
     try:
@@ -98,6 +101,7 @@ def _check(options: argparse.Namespace, settings: Settings, live: Path) -> int:
         say(str(error))
         return EXIT_HINDERED
     finally:
+        ending.has_begun = True
         sink.close()
     return 0
 

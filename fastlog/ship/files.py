@@ -82,6 +82,9 @@ class Listing(NamedTuple):
         return next(iter(self.segments))
 
 
+NOTHING = Listing(None, {}, {}, {}, False)
+
+
 class _Found(NamedTuple):
     is_live: bool
     modified_ns: int
@@ -298,7 +301,7 @@ class SegmentFile:
         if identity_of(self.fd) != self.identity:
             raise CutError
 
-    def is_at(self, path: Path) -> bool:
+    def is_at(self, path: str | Path) -> bool:
         """Whether the file has this name now."""
         try:
             state = os.stat(path)

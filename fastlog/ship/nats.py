@@ -236,7 +236,10 @@ class NatsSink:
             return RefusedError(f"the stream {stream} is sealed")
         if error.err_code == api.MESSAGE_TOO_LARGE:
             before = self.max_bytes
-            self._look_at_config()
+            try:
+                self._look_at_config()
+            except api.StreamError as worse:
+                return self._failure(worse.error)
             kind = TooLargeError if self.max_bytes < before else UnavailableError
             return kind(self._say(error))
         if error.err_code == api.NO_STREAM:

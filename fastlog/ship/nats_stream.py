@@ -60,6 +60,7 @@ class Config(msgspec.Struct, frozen=True):
     sealed: bool = False
     mirror: dict[str, object] | None = None
     subject_transform: dict[str, object] | None = None
+    subject_delete_marker_ttl: int = 0  # ns
 
     @property
     def is_limited(self) -> bool:
@@ -209,22 +210,17 @@ def _covers(pattern: list[str], tokens: list[str]) -> bool:
 
 def objection(config: Config, name: str, subject: str) -> str:
     """Why lines cannot be shipped exactly once into such a stream; empty: they can."""
-    if config.mirror is not None:
-        return f"the stream {name} is a mirror of another one; ship to that"
-    if config.sealed:
-        return f"the stream {name} is sealed"
-    if config.no_ack:
-        return f"the stream {name} acknowledges nothing (no_ack)"
-    if config.retention != "limits":
-        return f"the stream {name} deletes what was consumed (retention {config.retention}); it must have limits"
-    if config.subject_transform is not None:
-        return f"the stream {name} changes subjects (subject_transform)"
-    if not captures(config.subjects, subject):
-        return (
-            f"the stream {name} does not take the subject {subject}; to add it: "
-            f"nats stream edit {name} --subjects '{','.join([*config.subjects, SUBJECTS])}'"
-        )
-    return ""
+    add = f"nats stream edit {name} --subjects '{','.join([*config.subjects, SUBJECTS])}'"
+    found = {
+        "is a mirror of another one; ship to that": config.mirror is not None,
+        "is sealed": config.sealed,
+        "acknowledges nothing (no_ack)": config.no_ack,
+        f"deletes what was consumed (retention {config.retention}); it must have limits": config.retention != "limits",
+        "changes subjects (subject_transform)": config.subject_transform is not None,
+        "leaves markers for what it deletes (subject_delete_marker_ttl)": config.subject_delete_marker_ttl > 0,
+        f"does not take the subject {subject}; to add it: {add}": not captures(config.subjects, subject),
+    }
+    return next((f"the stream {name} {text}" for text, applies in found.items() if applies), "")
 
 
 def refusal(error: StreamError, name: str) -> RefusedError | None:

@@ -14,7 +14,7 @@ from fastlog.errors import say
 from fastlog.segments import Identity, Position, Shipped, position_from, read_shipped, shipped_path
 from fastlog.ship.account import Account, Problems
 from fastlog.ship.delivery import Delivery
-from fastlog.ship.files import CutError, Listing, LogFiles, SyncError, Watch
+from fastlog.ship.files import NOTHING, CutError, Listing, LogFiles, SegmentFile, SyncError, Watch
 from fastlog.ship.note import WHY, Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, newest_line, place_for
 from fastlog.ship.reader import DamageError, Reader
@@ -51,6 +51,7 @@ class Shipper:
         self.acknowledged: Position | None = None  # where the engine's newest line ends
         self._sequence = 0  # the engine's number of the message that ends there
         self._files = files
+        self._listing = NOTHING  # the last one
         self._refused = refused
         self._batch_bytes = batch_bytes
         self._engine_remembers = engine_remembers
@@ -190,9 +191,7 @@ class Shipper:
         try:
             file.check()
             if not file.is_at(self._files.live):
-                listing = self._files.look()
-                if listing.log != file.identity.log:
-                    listing = self._files.now()
+                listing = self._listing_with(file)
                 if listing.has_another(file):  # a repair has replaced it
                     self._go_to(reader.position)
                     return True
@@ -213,6 +212,18 @@ class Shipper:
             self._leave(reader)
             self._open_next(listing)
         return is_complete
+
+    def _listing_with(self, file: SegmentFile) -> Listing:
+        """A listing for a file that is not the live one any more. The last one, if it shows that the file is complete,
+        and the file has its name still: a look at all files for each of a thousand archives would take a while."""
+        listing = self._listing
+        path = listing.segments.get(file.identity.segment) if listing.log == file.identity.log else None
+        if path is None or listing.after(file.identity.segment) is None or not file.is_at(path):
+            listing = self._files.look()
+            if listing.log != file.identity.log:
+                listing = self._files.now()
+            self._listing = listing
+        return listing
 
     def _has_successor(self, identity: Identity, listing: Listing) -> bool:
         """Whether the server has gone on to another file than this one. Raises OSError if that cannot be seen."""
@@ -276,7 +287,7 @@ class Shipper:
         """Opens the file where shipping goes on. Returns whether that is done. `listing`: one that has it, perhaps."""
         at = self._at
         if listing is None or listing.log != at.log or at.segment not in listing.segments:
-            listing = self._files.now()
+            listing = self._listing = self._files.now()
         if listing.log is None:
             return False
         if listing.log != at.log:

@@ -565,6 +565,10 @@ def test_a_stream_that_is_not_there_is_refused_or_made(tmp_path, closing, sink_t
         ({"retention": "workqueue"}, "deletes what was consumed"),
         ({"retention": "interest"}, "deletes what was consumed"),
         ({"no_ack": True}, "acknowledges nothing"),
+        (
+            {"subject_delete_marker_ttl": 10**9, "allow_msg_ttl": True, "max_age": 10**12},
+            "leaves markers for what it deletes",
+        ),
     ],
 )
 def test_a_stream_that_cannot_hold_each_line_once_is_refused(tmp_path, closing, sink_to, config, why):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from fastlog.ship import shipper
+from fastlog.ship.files import LogFiles
 from tests.helpers.shipping import Recorder, make_segment, ship_all, shipper_of
 
 
@@ -116,3 +117,18 @@ def test_a_file_is_not_given_up_for_damage_however_late_the_server_repairs_it(li
     catch_up(made)
     assert sink.text == b"one\ntwo\n"
     assert not made.problem
+
+
+def test_many_archives_are_not_looked_at_again_for_each_of_them(live, begin, monkeypatch):
+    for segment in range(1, 200):
+        make_segment(live.with_name(f"server.log.{200 - segment}"), segment, b"%d\n" % segment)
+    make_segment(live, 200, b"200\n")
+    sink = Recorder()
+    made = begin(live, sink)
+    looks = []
+    look = LogFiles.look
+    monkeypatch.setattr(LogFiles, "look", lambda self: (looks.append(1), look(self))[1])
+    while made.turn():
+        pass
+    assert sink.text == b"".join(b"%d\n" % number for number in range(1, 201))
+    assert len(looks) < 10
