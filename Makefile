@@ -47,7 +47,7 @@ run: build  ## start the server in the background; print its addresses and its l
 	mkdir -p $(RUN); rm -f $(RUN)/messages; : > $(RUN)/messages; \
 	setsid $(BIN)/fastlog serve < /dev/null >> $(RUN)/messages 2>&1 & pid=$$!; echo $$pid > $(RUN)/pid; \
 	while ! grep -q '^fastlog: ready ' $(RUN)/messages; do \
-	  grep -qs . /proc/$$pid/cmdline || { cat $(RUN)/messages; exit 1; }; \
+	  case $$(cat /proc/$$pid/stat 2> /dev/null) in '' | *') Z '*) cat $(RUN)/messages; exit 1;; esac; \
 	  sleep 0.05; \
 	done; \
 	grep -v '^fastlog: ready ' $(RUN)/messages
