@@ -15,6 +15,7 @@ import msgspec
 
 ATTRIBUTE = "user.fastlog"  # <log>:<segment>
 DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")  # what names of compressed copies end in
 SHIPPED_ENDING = ".shipped"  # what follows the live file's name in that of the note of `ship`
 SHIPPED_MAX_BYTES = 4096  # of that note: far more than it needs
 # Files beside the log that are not part of it, by what their names end in. A `.new` file may never become live.
@@ -92,13 +93,18 @@ def is_of_log(live: str, name: str) -> bool:
     return name == live or (name.startswith((f"{live}.", f"{live}-")) and not name.endswith(NOT_OF_LOG))
 
 
+def is_shipped_from(live: str, name: str) -> bool:
+    """The same, but for the names of compressed copies, which nobody ships; they may have kept the identity."""
+    return is_of_log(live, name) and (name == live or not name.endswith(COMPRESSED))
+
+
 def shipped_path(live: Path) -> Path:
     """Where the note of `ship` is, beside the live file."""
     return live.with_name(live.name + SHIPPED_ENDING)
 
 
 def read_shipped(live: Path) -> Shipped | None:
-    """The note of `ship` about a log; None if there is none. Raises OSError, and ValueError if it is none of ours."""
+    """The note of `ship` about a log; None if there is none. Raises OSError, and ValueError if it is not a note."""
     try:
         # A FIFO that took the file's place would otherwise wait for a writer.
         fd = os.open(shipped_path(live), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -96,7 +96,7 @@ def _check(options: argparse.Namespace, settings: Settings, live: Path, ending: 
         _print(sink.report())
         if listing.log:
             place = place_for(engine, note, listing, engine_remembers(settings), options.from_start)
-            _print([("goes on at", str(place)), ("lag", f"{listing.lag(place):,} bytes")])
+            _print([("continues at", str(place)), ("lag", f"{listing.lag(place):,} bytes")])
     except (UnavailableError, OSError) as error:
         say(str(error))
         return EXIT_HINDERED

@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_of_log
+from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_shipped_from
 
 ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")  # longer numbers are dates: other programs name archives so
 
@@ -52,7 +52,7 @@ class Archives:
         with os.scandir(self._path.parent) as entries:
             for entry in entries:
                 name = entry.name
-                if name == begin or not is_of_log(begin, name):
+                if name == begin or not is_shipped_from(begin, name):
                     continue
                 archive = known.get(name)
                 if archive is None or archive.inode != entry.inode():
@@ -102,5 +102,6 @@ def _archive(path: str, number: int) -> Archive | None:
     return Archive(identity, number, path, state.st_ino, size, state.st_mtime)
 
 
-def _rank(archive: Archive) -> tuple[bool, int]:
-    return archive.number == 0, archive.number
+def _rank(archive: Archive) -> tuple[bool, int, int]:
+    """Which file counts where two have one identity: the lowest. A copy was made before the file had all its lines."""
+    return archive.number == 0, -archive.size, archive.number

@@ -3,7 +3,7 @@
 - `files.py`: the files of the log, by their identity
 - `reader.py`: batches of the whole lines that a sync has made durable
 - `shipper.py`: the loop: passes, what is sent again, gaps, the step to the next file
-- `place.py`: where to go on
+- `place.py`: where to continue
 - `delivery.py`: asks the engine until it answers
 - `account.py`: what is counted and said
 - `note.py`: how far the log is shipped, for the server; the lock

@@ -156,7 +156,7 @@ class BulkSink:
         return False
 
     def resume(self) -> Position | None:
-        """The note beside the log says where to go on."""
+        """The note beside the log says where to continue."""
         return None
 
     def send(self, batch: Batch) -> int:

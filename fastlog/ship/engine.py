@@ -24,7 +24,7 @@ def make_sink(settings: Settings, refused: RefusedFile, *, create: bool = False)
 
 
 def engine_remembers(settings: Settings) -> bool:
-    """Whether the engine says where to go on. Otherwise the note beside the log does."""
+    """Whether the engine says where to continue. Otherwise the note beside the log does."""
     return settings.ship_to.partition("://")[0].lower() in ("nats", "tls")
 
 

@@ -15,10 +15,9 @@ from time import monotonic
 from typing import NamedTuple
 
 from fastlog.errors import say
-from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_of_log
+from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_shipped_from
 from fastlog.ship.sink import RefusedError
 
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")  # these may have taken the identity along
 ARCHIVE = re.compile(r"\.([1-9][0-9]{0,4})|-[0-9]{8}(?:[-_T]?[0-9]{1,10})?")
 LISTINGS_MAX = 20  # until two in a row are the same: files move to other names while the names are read
 LOOK_ANYWAY_SEC = 1.0  # the time of a directory does not show a change within the same tick of the kernel's clock
@@ -171,7 +170,7 @@ class LogFiles:
         except FileNotFoundError:
             names = []
         for name in names:
-            if is_of_log(self.live.name, name) and (name == self.live.name or not name.endswith(COMPRESSED)):
+            if is_shipped_from(self.live.name, name):
                 self._look_at(os.path.join(directory, name), name == self.live.name, found, unread)
         is_nameless = self.live.name in names and self.live not in unread and not any(each.is_live for each in found)
         # The live file says which log is written. While a rotation renames it, there is none for a moment.

@@ -1,4 +1,4 @@
-"""Where to go on: by what the engine has, by the note beside the log, and by the files that are there."""
+"""Where to continue: by what the engine has, by the note beside the log, and by the files that are there."""
 
 from fastlog.errors import say
 from fastlog.segments import Position, Shipped, position_from
@@ -26,7 +26,7 @@ def newest_line(engine: Sink | Delivery, note: Shipped | None) -> Position | Non
 def place_for(
     engine: Position | None, note: Shipped | None, listing: Listing, engine_remembers: bool, from_start: bool
 ) -> Position:  # fmt: skip
-    """Where to go on. `engine`: where its newest line ends, None if it has none. Raises RivalError."""
+    """Where to continue. `engine`: where its newest line ends, None if it has none. Raises RivalError."""
     if engine_remembers:
         return place_by_engine(engine, note, listing, from_start=from_start)
     return place_by_note(note, listing, from_start=from_start)

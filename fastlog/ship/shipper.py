@@ -35,7 +35,7 @@ NAMELESS = "{} has no identity (the attribute user.fastlog): `fastlog serve` of 
 
 
 class Shipper:
-    """`engine_remembers`: the sink's `resume` says where to go on; otherwise the note beside the log does."""
+    """`engine_remembers`: the sink's `resume` says where to continue; otherwise the note beside the log does."""
 
     def __init__(
         self,
@@ -79,8 +79,8 @@ class Shipper:
         return self._problems.text
 
     def begin(self) -> Listing | None:
-        """Finds the log, and where to go on; waits for the engine. Returns the files that there were, and None if there
-        is no log yet. Raises RivalError if another shipper has it."""
+        """Finds the log, and where to continue; waits for the engine. Returns the files that there were. None:
+        there is no log yet. Raises RivalError if another shipper has it."""
         listing = self._files.now_or_refuse()
         if listing.log is None:
             return None
@@ -106,7 +106,7 @@ class Shipper:
         return listing
 
     def _place(self, engine: Position | None, note: Shipped | None) -> Position:
-        """Where to go on. Raises RivalError."""
+        """Where to continue. Raises RivalError."""
         sure_at = monotonic() + CUT_SEEN_SEC
         while True:
             listing = self._files.now_or_refuse()
@@ -284,7 +284,7 @@ class Shipper:
         self._go_to(Position(identity.log, identity.segment + 1, 0))
 
     def _open_next(self, listing: Listing | None = None) -> bool:
-        """Opens the file where shipping goes on. Returns whether that is done. `listing`: one that has it, perhaps."""
+        """Opens the file that comes next. Returns whether that is done. `listing`: one that has it, perhaps."""
         at = self._at
         if listing is None or listing.log != at.log or at.segment not in listing.segments:
             listing = self._listing = self._files.now()
@@ -328,7 +328,7 @@ class Shipper:
         self._stopped = self._is_cut = False
         self._unread_since = 0.0
         if reader:
-            self._problems.end("file", "shipping goes on with the next file")
+            self._problems.end("file", "shipping continues with the next file")
             reader.file.close()
 
     def _tell(self, *, at_end: bool = False) -> None:

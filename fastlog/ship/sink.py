@@ -27,7 +27,7 @@ class TooLargeError(UnavailableError):
 
 
 class WentBackError(Exception):
-    """The engine's last line does not end where the batch begins: shipping goes on at `position`.
+    """The engine's last line does not end where the batch begins: shipping continues at `position`.
 
     Behind the batch: the engine lost what it had acknowledged. Ahead of it: it has more than it had told.
     """

@@ -229,7 +229,7 @@ def test_check_says_where_both_are_and_changes_nothing(tmp_path, stream):
     end = f"0123456789ab:1:{live.stat().st_size}"
     after = run_ship(live, stream.url, "--check").stdout
     assert f"shipped up to:           {end}\n" in after
-    assert f"goes on at:              {end}\n" in after
+    assert f"continues at:            {end}\n" in after
     assert "lag:                     0 bytes" in after
 
 

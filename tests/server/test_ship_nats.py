@@ -47,7 +47,7 @@ def server(tmp_path, closing):
 
 @pytest.fixture
 def sink_to(closing):
-    """Makes a sink, and asks it where to go on."""
+    """Makes a sink, and asks it where to continue."""
 
     def make(url: str, create: bool = False, **more) -> NatsSink:
         sink = closing(NatsSink(settings(f"{url}/{STREAM}", **more), NODE, create))

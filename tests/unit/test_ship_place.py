@@ -1,4 +1,4 @@
-"""Where shipping goes on, by what the engine has, the note beside the log, and the files."""
+"""Where shipping continues, by what the engine has, the note beside the log, and the files."""
 
 import pytest
 
