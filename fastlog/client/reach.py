@@ -126,7 +126,7 @@ class Reach:
             self._end_step(now)
         if now < self._verdict_at:
             return False
-        self._verdict_at = math.inf
+        # The try lasts until its outcome is known: other threads look at both meanwhile.
         if self.is_local or not self._has_refused:
             return self._come_up()
         self._unrefused += self._is_spaced

@@ -5,10 +5,11 @@ import itertools
 import math
 import os
 import socket
+import sys
 
 import pytest
 
-from fastlog.client import lookup
+from fastlog.client import lookup, reach
 from fastlog.client.lookup import FAILED_FIRST_SEC
 from fastlog.client.options import checked_options
 from fastlog.client.peer import Event, Peer
@@ -147,6 +148,30 @@ def test_nothing_listens_only_while_no_try_is_under_way(is_local):
     assert not peer.only_refusals
     refuse(peer, TRY_FIRST_SEC)
     assert peer.only_refusals
+
+
+def test_nothing_seems_to_listen_at_no_moment_of_the_judgement_of_a_try():
+    """Another thread closes the client at any of these moments. The entry has arrived, and its ACK is under way."""
+    peer = connected(is_local=True)
+    for _ in range(2):
+        refuse(peer, 0.0)
+    peer.begin_try(peer.reach.try_at)
+    assert peer.send(b"first", 1, TRY_FIRST_SEC)
+    seen = []
+
+    def look(frame, event, _):
+        if frame.f_code.co_filename == reach.__file__ and frame.f_code.co_name != "is_trying":
+            seen.append(peer.only_refusals)
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        assert peer.settle(TRY_FIRST_SEC) is Event.CAME_UP
+    finally:
+        sys.settrace(before)
+    assert len(seen) > 5
+    assert not any(seen)
 
 
 def test_a_retransmission_that_is_refused_is_not_sent_again_for_that():
