@@ -250,8 +250,9 @@ def test_a_full_queue_drops_entries_by_lane_and_counts_them_by_level(client, nob
         full.send("CRITICAL", "m")
     stats = full.stats()
     assert "CRITICAL" not in stats.dropped
-    # A datagram may have left before it was known that nobody listens; one under way is in neither figure.
-    assert 900 - sum(stats.dropped.values()) - stats.sent in (100, 99)
+    # Datagrams may have left before it was known that nobody listens.
+    assert sum(stats.dropped.values()) + stats.sent_once + stats.queued == 960
+    assert stats.queued <= 100 + 60
     assert set(stats.dropped) == {"INFO", "DEBUG", "OTHER"}
     full.send("ERROR", "x" * 60_000)
     bounded = client(nobody, queue_bytes=100_000)
