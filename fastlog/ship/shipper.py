@@ -187,7 +187,7 @@ class Shipper:
             return self._open_next()
         if not self._watch.has_changed(reader.file):
             return False
-        file, is_complete, listing = reader.file, False, None
+        file, is_complete = reader.file, False
         try:
             file.check()
             if not file.is_at(self._files.live):
@@ -200,7 +200,7 @@ class Shipper:
             if not self._stopped or (is_complete and not self._is_cut and file.durable_size() is not None):
                 self._pass(reader)
         except CutError:
-            listing = self._files.now()
+            listing = self._listing = self._files.now()
             if listing.has_another(file):  # a copy, which was made before it was cut
                 self._go_to(reader.position)
                 return True
@@ -210,7 +210,7 @@ class Shipper:
             is_complete = self._has_successor(file.identity, listing)
         if is_complete:
             self._leave(reader)
-            self._open_next(listing)
+            self._open_next()
         return is_complete
 
     def _listing_with(self, file: SegmentFile) -> Listing:
@@ -283,10 +283,10 @@ class Shipper:
         identity = reader.file.identity
         self._go_to(Position(identity.log, identity.segment + 1, 0))
 
-    def _open_next(self, listing: Listing | None = None) -> bool:
-        """Opens the file that comes next. Returns whether that is done. `listing`: one that has it, perhaps."""
-        at = self._at
-        if listing is None or listing.log != at.log or at.segment not in listing.segments:
+    def _open_next(self) -> bool:
+        """Opens the file that comes next. Returns whether that is done."""
+        at, listing = self._at, self._listing
+        if listing.log != at.log or at.segment not in listing.segments:
             listing = self._listing = self._files.now()
         if listing.log is None:
             return False
@@ -301,7 +301,8 @@ class Shipper:
                 raise OSError(errno.EACCES, f"{why} (segment {segment} is looked for)", str(path))
             segment = listing.after(segment) or segment
         file = self._files.open(Identity(at.log, segment), listing)
-        if file is None:
+        if file is None:  # the listing is too old
+            self._listing = NOTHING
             return True
         if segment != at.segment:
             self.account.missing(at, segment)
