@@ -1,8 +1,7 @@
 """Where the values of the settings come from: flags, the environment, an env file.
 
 Other programs have variables called SERVER_PORT or LOG_DIR, too. So every variable may be written with FASTLOG_ in
-front, which wins over the plain name. Commands other than `serve` and
-`ship` read no plain name from the environment.
+front, which wins over the plain name. Commands other than `serve` and `ship` read no plain name from the environment.
 """
 
 from collections.abc import Collection, Mapping, Sequence
