@@ -7,11 +7,12 @@ attribute: the log that it belongs to, and its number there, its segment. The se
 import errno
 import os
 import re
-import stat
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+
+from fastlog.file_systems import is_file, open_to_read
 
 ATTRIBUTE = "user.fastlog"  # <log>:<segment>
 DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
@@ -106,12 +107,11 @@ def shipped_path(live: Path) -> Path:
 def read_shipped(live: Path) -> Shipped | None:
     """The note of `ship` about a log; None if there is none. Raises OSError, and ValueError if it is not a note."""
     try:
-        # A FIFO that took the file's place would otherwise wait for a writer.
-        fd = os.open(shipped_path(live), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = open_to_read(shipped_path(live))
     except FileNotFoundError:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        if not is_file(fd):
             raise ValueError("it is not a file")
         text = os.read(fd, SHIPPED_MAX_BYTES)
     finally:

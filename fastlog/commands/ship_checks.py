@@ -87,16 +87,11 @@ def check_shipper(server: Examined) -> Finding:
 
 def _check_unknown_log(live: Path, listing: Listing) -> Finding:
     if listing.unread:
-        return Finding("ship", "unknown", f"cannot read {_unread(listing)}", "sudo fastlog doctor")
+        return Finding("ship", "unknown", f"cannot read {listing.first_unread()}", "sudo fastlog doctor")
     if live.exists():
         text = f"{live} has no identity (the attribute user.fastlog): no server of this version has written it"
         return Finding("ship", "problem", text, "restart the server: fastlog serve gives it one")
     return Finding("ship", "ok", f"there is no {live} yet")
-
-
-def _unread(listing: Listing) -> str:
-    path, reason = next(iter(listing.unread.items()))
-    return f"{path}: {reason}"
 
 
 def _check_note(server: Examined, live: Path, listing: Listing, note: Shipped, start: str) -> Finding:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastlog.errors import say
+from fastlog.file_systems import is_file, open_to_read
 from fastlog.server.storage import Storage
 
 # What follows the live file's name: an archive's number, or its date (logrotate's `dateext`), or the number of a file
@@ -59,10 +60,9 @@ def find(live: Path, report: Callable[[str], None] = lambda text: None) -> list[
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[int]:
     """The file, to be read once from the beginning to the end. Raises OSError."""
-    # A FIFO that took the file's place would otherwise wait for a writer.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = open_to_read(path)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        if not is_file(fd):
             raise OSError(errno.EINVAL, "it is not a file")
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield fd

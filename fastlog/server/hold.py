@@ -13,11 +13,11 @@ since new entries would be lost instead.
 
 import contextlib
 import os
-import stat
 from pathlib import Path
 from time import monotonic
 
 from fastlog.errors import say
+from fastlog.file_systems import is_file, open_to_read
 from fastlog.segments import Shipped, identity_of, read_shipped, shipped_path
 from fastlog.server.archives import Archive, Archives
 from fastlog.server.line_counter import LineCounter
@@ -95,7 +95,7 @@ class Hold:
     def make_room(self, path: Path) -> None:
         """Before a rotation overwrites this file: moves it to a number above LOG_BACKUPS, if it is not shipped. Raises
         OSError."""
-        self._read_note()
+        self.look()
         if not self.is_shipped:
             return
         archive = self.archives.at(path)
@@ -105,8 +105,7 @@ class Hold:
             self._hold(archive._replace(number=number, path=str(self._path(number))))
 
     def holds(self, path: Path) -> bool:
-        """Whether `tidy` decides about this archive beyond LOG_BACKUPS."""
-        self._read_note()
+        """Whether `tidy` decides about this archive beyond LOG_BACKUPS, by the last look."""
         return self.is_shipped and self.archives.at(path) is not None
 
     def rotated(self) -> None:
@@ -120,7 +119,7 @@ class Hold:
     def tidy(self) -> None:
         """Deletes of the archives beyond LOG_BACKUPS those that are shipped, and what is over the limit. To be called
         from time to time."""
-        self._read_note()
+        self.look()
         if not (self.is_shipped or self._held or self._left_over):
             self._found = []
             return
@@ -141,7 +140,7 @@ class Hold:
                 self._left_over = True
         self._is_old = False
         self._keep_limit()
-        if 2 * self.held_bytes < self.limit_bytes and 2 * self.held_files < HELD_MAX:
+        if self.limit_bytes and self.alarm is None:
             self._said.discard("lost")
 
     def give_way(self) -> None:
@@ -168,7 +167,7 @@ class Hold:
     def _keep_limit(self) -> None:
         stuck = 0  # archives that cannot be deleted: those behind them are
         while (self.held_bytes > self.limit_bytes or self.held_files > HELD_MAX) and self._counter.has_room:
-            self._read_note()  # `ship` may have come to another file
+            self.look()  # `ship` may have come to another file
             place = self._next_to_go() + stuck
             if place >= len(self._held):
                 break
@@ -197,7 +196,8 @@ class Hold:
     def _is_unshipped(self, archive: Archive) -> bool:
         return self._unshipped_from(archive) < archive.size
 
-    def _read_note(self) -> None:
+    def look(self) -> None:
+        """Reads the note: whether somebody ships, and how far that is."""
         path = shipped_path(self._live)
         failure = None
         try:
@@ -237,10 +237,9 @@ class Hold:
             return False
         with contextlib.ExitStack() as failed:
             try:
-                fd = os.open(archive.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+                fd = open_to_read(archive.path)
                 failed.callback(os.close, fd)
-                state = os.fstat(fd)
-                if not stat.S_ISREG(state.st_mode) or identity_of(fd) != archive.identity:
+                if not is_file(fd) or identity_of(fd) != archive.identity:
                     return False  # another program has put another one there
                 self._storage.unlink(Path(archive.path))
             except FileNotFoundError:

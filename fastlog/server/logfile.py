@@ -47,6 +47,8 @@ class Names:
         """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
         removed stay."""
         limit, removed = len(self._archives), 0
+        if self._hold:
+            self._hold.look()
         for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
             number = path.name.removeprefix(f"{self.live.name}.")
             if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():

@@ -16,12 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
+from fastlog.file_systems import NO_DIRECTORY_SYNC, NO_LOCKS
 from fastlog.server._aio import MAX_UNDER_WAY, Aio
 
 FILE_MODE = 0o640  # log lines can hold personal data: not everybody may read them
-# What a sync of a directory, or a lock, fails with where the file system has no such thing.
-NOT_SUPPORTED = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 LOOK_SEC = 0.1  # while it waits with a limit: time between two looks whether the limit has been moved
 
@@ -167,7 +165,7 @@ class Storage:
 
     def _lacks_name_syncs(self, error: OSError) -> bool:
         """A sync of a directory failed: whether that is because the file system has no such sync, which is no error."""
-        if error.errno not in NOT_SUPPORTED:
+        if error.errno not in NO_DIRECTORY_SYNC:
             return False
         self.no_name_syncs = error.strerror
         return True

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from fastlog.errors import say
+from fastlog.file_systems import NO_DIRECTORY_SYNC, is_file, open_to_read
 from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_shipped_from
 from fastlog.ship.sink import RefusedError
 
@@ -25,9 +26,6 @@ LOOK_ANYWAY_SEC = 1.0  # the time of a directory does not show a change within t
 # the live file gets a new one.
 COPY_SAID_SEC = 5.0
 COPIES_MAX = 100  # names of copies that are remembered, so that each is said once
-# What the sync of a directory fails with where the file system has no such sync.
-NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
-
 NO_ATTRIBUTES = {errno.EOPNOTSUPP, errno.ENOSYS}  # what a look at attributes fails with where there are none
 
 
@@ -71,6 +69,11 @@ class Listing(NamedTuple):
             return sum(self.sizes.values())
         begun = max(self.sizes.get(position.segment, 0) - position.offset, 0)
         return begun + sum(size for segment, size in self.sizes.items() if segment > position.segment)
+
+    def first_unread(self) -> str:
+        """The path of one that cannot be asked, and why."""
+        path, why = next(iter(self.unread.items()))
+        return f"{path}: {why}"
 
     @property
     def newest(self) -> int:
@@ -124,8 +127,7 @@ class LogFiles:
                 ) from error
             raise RefusedError(f"cannot read {self.live.parent}: {error.strerror}") from error
         if listing.log is None and listing.unread:
-            path, why = next(iter(listing.unread.items()))
-            raise RefusedError(f"cannot read {path}: {why}; the log's files are for its group alone")
+            raise RefusedError(f"cannot read {listing.first_unread()}; the log's files are for its group alone")
         return listing
 
     def has_before(self, position: Position, lines: bytes) -> bool:
@@ -278,16 +280,15 @@ class SegmentFile:
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path  # the one that it had when it was opened
         self.identity = identity
-        # A FIFO that took the file's place would otherwise wait for a writer.
-        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        self.fd = open_to_read(path)
         try:
-            state = os.fstat(self.fd)
-            if not stat.S_ISREG(state.st_mode):
+            if not is_file(self.fd):
                 raise OSError(errno.EINVAL, "it is not a file")  # noqa: TRY301  # closes the descriptor, too
             self.check()
         except BaseException:
             self.close()
             raise
+        state = os.fstat(self.fd)
         self.inode = state.st_dev, state.st_ino
         self.names = DurableNames()
         self.newest = identity.segment  # of the files that had their names when this one was opened

@@ -1,14 +1,15 @@
 """What SHIP_TO, SHIP_CREDENTIALS and SHIP_CA say about NATS: its servers, who we are there, and the stream."""
 
-import os
 import re
 import ssl
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from fastlog.addresses import join_host_port
 from fastlog.config import Settings
 from fastlog.errors import ConfigError
+from fastlog.file_systems import open_to_read
 
 NATS_PORT = 4222
 STREAM_NAME_MAX_BYTES = 255  # the server's own limit
@@ -30,7 +31,7 @@ class NatsServer(NamedTuple):
     tls_name: str | None = None
 
     def __str__(self) -> str:
-        return f"{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
 
 class NatsAddress(NamedTuple):
@@ -53,8 +54,7 @@ class NatsAddress(NamedTuple):
         if not self.credentials:
             return
         try:
-            fd = os.open(self.credentials, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO does not hold us up
-            with open(fd, "rb") as file:
+            with open(open_to_read(self.credentials), "rb") as file:
                 text = file.read(CREDENTIALS_MAX_BYTES)
         except OSError as error:
             raise ConfigError(f"SHIP_CREDENTIALS={self.credentials} cannot be read: {error.strerror}") from error

@@ -14,6 +14,7 @@ from time import monotonic
 
 import msgspec
 
+from fastlog.file_systems import NO_LOCKS
 from fastlog.segments import Position, Shipped, shipped_path
 from fastlog.ship.files import sync_directory
 from fastlog.ship.sink import RefusedError, RivalError
@@ -23,7 +24,6 @@ PROBLEM_MAX_CHARACTERS = 500  # the server reads no longer notes than 4096 bytes
 NOTE_MODE = 0o644  # the server may run as another user; there is nothing to hide in it
 LOCK_MODE = 0o644  # to lock a file, one needs to read it
 FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
 
 WHY = "`fastlog ship` keeps its place beside the log, so its user needs to write in {}, and to own the files it writes"
 

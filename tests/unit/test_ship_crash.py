@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fastlog import file_systems
 from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position, is_of_log, position_from
 from fastlog.server.logfile import LogFile
 from fastlog.ship import files as ship_files
@@ -227,7 +228,9 @@ def record_shipped(directory: Path, monkeypatch, every: int, *, anew: bool, with
 
     storage.look = look
     with monkeypatch.context() as patched:
-        patched.setattr(ship_files, "os", RecordedOs(storage, without))
+        recorded = RecordedOs(storage, without)
+        for module in (ship_files, file_systems):
+            patched.setattr(module, "os", recorded)
         record(directory, storage=storage)
         kill(shipper)
     return storage.operations
