@@ -23,6 +23,7 @@ Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 RATE_MAX = 10_000_000  # of RATE_LIMIT: more than any machine receives
+MB = 1_000_000  # bytes, wherever a setting is in MB
 HIDDEN = "(hidden)"  # shown in place of a secret
 NO_LEVELS = "NONE"  # PRIORITY_LEVELS without any level; an empty value would mean the default
 OFF = "off"  # DASHBOARD_PORT without a dashboard

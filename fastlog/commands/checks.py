@@ -28,7 +28,7 @@ from fastlog.commands.directories import (
     used_bytes,
     user_name,
 )
-from fastlog.config import Settings, in_force, is_loopback
+from fastlog.config import MB, Settings, in_force, is_loopback
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.listener import receive_buffer
 from fastlog.server.storage import Storage, best_storage
@@ -36,7 +36,6 @@ from fastlog.server.unix_listener import QUEUE_ROOMY
 from fastlog.stats import ListenerStats, Stats
 from fastlog.stats_client import RefusedError, StrangerError, UnreachableError
 
-MB = 1_000_000
 GRANTED_MAX = (1 << 31) // 2 - 1  # bytes of SO_RCVBUF: the kernel keeps twice the number in an int
 FULL_BYTES = MB  # a disk with less free space counts as full
 SYNCS = 5  # are timed; the median counts

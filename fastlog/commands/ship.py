@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 from types import FrameType
 
-from fastlog.config import Settings
+from fastlog.config import MB, Settings
 from fastlog.early import ENDING_SIGNALS, IGNORED_SIGNALS
 from fastlog.errors import ConfigError, FastlogError, messages, say
 from fastlog.ship.engine import engine_remembers, make_sink
@@ -16,7 +16,6 @@ from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper, read_note
 from fastlog.ship.sink import UnavailableError
 
-BYTES_PER_MB = 1_000_000
 COLUMN_CHARACTERS = 24  # of the names that `--check` prints
 EXIT_HINDERED = 1  # `--once` or `--check`, while something hinders the shipper
 
@@ -107,7 +106,7 @@ def _check(options: argparse.Namespace, settings: Settings, live: Path, ending: 
 
 
 def _refused_file(settings: Settings, live: Path) -> RefusedFile:
-    return RefusedFile(live.parent, int(settings.rejects_max_mb * BYTES_PER_MB))
+    return RefusedFile(live.parent, int(settings.rejects_max_mb * MB))
 
 
 def _print(rows: list[tuple[str, str]]) -> None:

@@ -15,9 +15,9 @@ from time import monotonic, sleep, time
 
 import msgspec
 
-from fastlog.commands.checks import MB, Examined, Finding
+from fastlog.commands.checks import Examined, Finding
 from fastlog.commands.directories import file_system, nearest, used_bytes
-from fastlog.config import Settings
+from fastlog.config import MB, Settings
 from fastlog.errors import FastlogError
 from fastlog.segments import Shipped, read_shipped, shipped_path
 from fastlog.ship.engine import engine_remembers, make_sink

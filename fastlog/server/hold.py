@@ -16,6 +16,7 @@ import os
 from pathlib import Path
 from time import monotonic
 
+from fastlog.config import MB
 from fastlog.errors import say
 from fastlog.file_systems import is_file, open_to_read
 from fastlog.segments import Shipped, identity_of, read_shipped, shipped_path
@@ -23,7 +24,6 @@ from fastlog.server.archives import Archive, Archives
 from fastlog.server.line_counter import LineCounter
 from fastlog.server.storage import Storage
 
-MB = 1_000_000
 HELD_MAX = 1000  # files: to look at them takes a rotation half a millisecond
 IN_WORK = 2  # archives that `ship` may have open, or open before it says so
 END_COUNT_SEC = 2.0  # how long the end waits for the count of lines that were deleted: 1 GB from a disk that works

@@ -7,7 +7,7 @@ the dashboard or signals.
 import math
 from time import monotonic
 
-from fastlog.config import Settings, in_force, networks, rate_and_burst
+from fastlog.config import MB, Settings, in_force, networks, rate_and_burst
 from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, NO_SOCKET, Intake
 from fastlog.server._rate_limit import RateLimit
 from fastlog.server._socket import Admission
@@ -22,7 +22,6 @@ from fastlog.server.throttle import Throttle
 from fastlog.server.unix_listener import UnixListener
 from fastlog.server.writer import Writer
 
-MB = 1_000_000
 TURN_SEC = 0.005  # then a turn takes no new burst, so that deadlines hold under a flood
 RECEIVE_AGAIN_SEC = 0.1  # the rest after errors in a row: the loop must not spin, and nobody notices so little
 CHUNKS_SLACK_SEC = 0.01  # after their time messages in chunks are given up, so that a few that are close go together

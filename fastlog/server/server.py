@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastlog.config import Settings
+from fastlog.config import MB, Settings
 from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
 from fastlog.server.ending import Ending, attempt
@@ -18,7 +18,7 @@ from fastlog.server.linesfile import NotAFileError
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
-from fastlog.server.pipeline import MB, Pipeline
+from fastlog.server.pipeline import Pipeline
 from fastlog.server.service_manager import ServiceManager
 from fastlog.server.snapshot import Reporter
 from fastlog.server.storage import AsyncStorage, SyncsUnderWayError

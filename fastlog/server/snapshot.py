@@ -176,7 +176,8 @@ class Reporter:
 
     def _shipping_reasons(self, now: float) -> list[str]:
         hold = self._log.hold
-        reasons = [hold.alarm] if hold and hold.alarm else []
+        alarm = hold.alarm if hold else None
+        reasons = [alarm] if alarm else []
         since_lost = self._losses["unshipped"].seconds_since(now)
         if hold and since_lost is not None and since_lost < UNSHIPPED_ALARM_SEC:
             reasons.append(f"{hold.unshipped_lines} lines were deleted before they were shipped: SHIP_HOLD_MB was full")

@@ -7,7 +7,7 @@ whatever is lost, repeated or late. Where the stream refuses a message for that 
 import os
 from time import monotonic
 
-from fastlog.config import Settings
+from fastlog.config import MB, Settings
 from fastlog.errors import say
 from fastlog.segments import Position
 from fastlog.ship.nats_address import nats_address
@@ -43,7 +43,7 @@ class NatsSink:
         self._node = node
         self._subject = SUBJECT_PREFIX + node
         self._create = create
-        self._hold_bytes = int(settings.ship_hold_mb * 1e6)
+        self._hold_bytes = int(settings.ship_hold_mb * MB)
         self._link = Link(address, f"fastlog ship {node}")
         self._stream = api.Stream(self._link, address.stream)
         self._run = os.urandom(8).hex()  # tells our messages from those of another shipper
