@@ -27,6 +27,21 @@ def set_identity(path: Path, segment: int, *, log: str = LOG) -> None:
     os.setxattr(path, ATTRIBUTE, str(Identity(log, segment)).encode())
 
 
+def append(path: Path, content: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(content)
+
+
+def rotate(live: Path, segment: int, content: bytes = b"") -> None:
+    """The live file becomes the newest archive, as a rotation of the server does."""
+    next_file = make_segment(live.with_name("server.log.new"), segment, content)
+    for number in range(5, 0, -1):
+        if live.with_name(f"server.log.{number}").exists():
+            os.rename(f"{live}.{number}", f"{live}.{number + 1}")
+    os.rename(live, f"{live}.1")
+    os.rename(next_file, live)
+
+
 def write_note(live: Path, segment: int, offset: int = 0, *, log: str | None = None, problem: str = "") -> None:
     """As `ship` does; `log`: another one than that of the live file."""
     note = Shipped(log or identity_of(live).log, segment, offset, problem)
@@ -85,6 +100,14 @@ class Recorder:
 
 def shipper_of(live: Path, sink: Recorder, **options) -> Shipper:
     return Shipper(LogFiles(live), sink, RefusedFile(live.parent, 1_000_000), **{"batch_bytes": 1 << 18, **options})
+
+
+def catch_up(made: Shipper) -> None:
+    """As many turns as have something to do."""
+    turns = 0
+    while made.turn():
+        turns += 1
+        assert turns < 100
 
 
 def kill(shipper: Shipper) -> None:

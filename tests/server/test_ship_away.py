@@ -3,7 +3,7 @@
 import pytest
 
 from tests.helpers.collector import NODE, Collector
-from tests.helpers.nats import STREAM, NatsServer, needs_nats
+from tests.helpers.nats import STREAM, needs_nats
 from tests.helpers.running import eventually
 from tests.helpers.ship_oracle import check_exactly_once, compare, lines_in, parts_of
 
@@ -11,13 +11,6 @@ LINES = 1_500
 SERVER = {"FLUSH_COUNT": "50", "MAX_LOG_SIZE_MB": "0.02", "LOG_BACKUPS": "1", "DASHBOARD_PORT": "0"}
 
 pytestmark = needs_nats
-
-
-@pytest.fixture
-def nats(tmp_path, closing):
-    nats = closing(NatsServer(tmp_path / "nats"))
-    nats.make_stream()
-    return nats
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from nats.js.errors import ServiceUnavailableError
 
 from fastlog.ship.sink import EXIT_RIVAL
 from tests.helpers.collector import Collector
-from tests.helpers.nats import STREAM, NatsCluster, NatsServer, needs_nats
+from tests.helpers.nats import STREAM, NatsCluster, needs_nats
 from tests.helpers.running import eventually, until
 from tests.helpers.ship_oracle import check_exactly_once, parts_of
 
@@ -79,13 +79,6 @@ def test_eight_collectors_ship_each_line_once_while_a_replica_is_away(tmp_path, 
     for collector in collectors.values():
         collector.wait_until_shipped()
     check_stream(cluster, collectors)
-
-
-@pytest.fixture
-def nats(tmp_path, closing):
-    nats = closing(NatsServer(tmp_path / "nats"))
-    nats.make_stream()
-    return nats
 
 
 @pytest.fixture

@@ -39,10 +39,8 @@ def lines(count: int) -> bytes:
 
 
 @pytest.fixture
-def server(tmp_path, closing):
-    server = closing(NatsServer(tmp_path / "nats"))
-    server.make_stream()
-    return server
+def server(nats):
+    return nats
 
 
 @pytest.fixture

@@ -15,12 +15,6 @@ from tests.helpers.shipping import LOG, make_segment, set_identity
 OTHER_LOG = "ba9876543210"
 
 
-@pytest.fixture
-def live(tmp_path):
-    (tmp_path / "log").mkdir()
-    return tmp_path / "log" / "server.log"
-
-
 def names(listing):
     return {segment: os.path.basename(path) for segment, path in listing.segments.items()}
 

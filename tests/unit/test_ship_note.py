@@ -16,11 +16,6 @@ from tests.helpers.shipping import LOG
 PLACE = Position(LOG, 3, 17)
 
 
-@pytest.fixture
-def live(tmp_path):
-    return tmp_path / "server.log"
-
-
 def test_a_note_is_whole_synced_and_readable_by_the_server(live, monkeypatch):
     steps = []
     for name in ("fsync", "rename"):

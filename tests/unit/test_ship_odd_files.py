@@ -2,52 +2,12 @@
 
 import os
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
 from fastlog.ship import shipper
 from fastlog.ship.files import LogFiles
-from tests.helpers.shipping import Recorder, make_segment, ship_all, shipper_of
-
-
-@pytest.fixture
-def live(tmp_path):
-    (tmp_path / "log").mkdir()
-    return tmp_path / "log" / "server.log"
-
-
-@pytest.fixture
-def begin(closing):
-    """Makes shippers that have found their place."""
-
-    def begin(live, sink, **options):
-        made = shipper_of(live, sink, **options)
-        assert made.begin()
-        closing(SimpleNamespace(close=made.finish))
-        return made
-
-    return begin
-
-
-def catch_up(made):
-    """As many turns as have something to do."""
-    turns = 0
-    while made.turn():
-        turns += 1
-        assert turns < 100
-
-
-def append(path, content):
-    with path.open("ab") as file:
-        file.write(content)
-
-
-def rotate(live, segment, content=b""):
-    """The live file becomes the archive `.1`, as in a rotation of the server."""
-    next_file = make_segment(live.with_name("server.log.new"), segment, content)
-    live.rename(f"{live}.1")
-    next_file.rename(live)
+from tests.helpers.shipping import Recorder, append, catch_up, make_segment, rotate, ship_all
 
 
 @pytest.mark.parametrize("name", ["server.log-20261127", "server.log.7", "server.log.bak", "server.log-old"])

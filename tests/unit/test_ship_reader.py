@@ -11,14 +11,9 @@ from fastlog.ship import reader as ship_reader
 from fastlog.ship.files import CutError, LogFiles, SyncError
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
-from tests.helpers.shipping import LOG, make_segment, set_identity
+from tests.helpers.shipping import LOG, append, make_segment, set_identity
 
 MUCH = 1 << 30
-
-
-@pytest.fixture
-def live(tmp_path):
-    return tmp_path / "server.log"
 
 
 @pytest.fixture
@@ -45,11 +40,6 @@ def take(reader, batch_bytes=1 << 18, line_max_bytes=MUCH):
 
 def texts(batches):
     return [batch.lines for batch in batches]
-
-
-def append(live, content):
-    with live.open("ab") as file:
-        file.write(content)
 
 
 def test_a_pass_ships_what_it_has_synced_and_nothing_that_came_later(live, reader_of, monkeypatch):

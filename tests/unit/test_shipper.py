@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +9,18 @@ from fastlog.segments import DURABLE_ATTRIBUTE, Position, Shipped, read_shipped,
 from fastlog.ship import account, delivery, shipper
 from fastlog.ship import files as ship_files
 from fastlog.ship.sink import RefusedError, RivalError, TooLargeError, UnavailableError, WentBackError
-from tests.helpers.shipping import LOG, Recorder, kill, make_segment, set_identity, ship_all, shipper_of
+from tests.helpers.shipping import (
+    LOG,
+    Recorder,
+    append,
+    catch_up,
+    kill,
+    make_segment,
+    rotate,
+    set_identity,
+    ship_all,
+    shipper_of,
+)
 
 LINE_BYTES = len(b'{"number":000}\n')
 
@@ -22,54 +32,12 @@ def patience(monkeypatch):
     monkeypatch.setattr(shipper, "POLL_SEC", 0.001)
 
 
-@pytest.fixture
-def live(tmp_path):
-    (tmp_path / "log").mkdir()
-    return tmp_path / "log" / "server.log"
-
-
-@pytest.fixture
-def begin(closing):
-    """Makes shippers that have found their place."""
-
-    def begin(live, sink, **options):
-        made = shipper_of(live, sink, **options)
-        assert made.begin()
-        closing(SimpleNamespace(close=made.finish))
-        return made
-
-    return begin
-
-
 def lines(first, last):
     return b"".join(b'{"number":%03d}\n' % number for number in range(first, last))
 
 
 def at(segment, line=0, log=LOG):
     return Position(log, segment, line * LINE_BYTES)
-
-
-def append(path, content):
-    with path.open("ab") as file:
-        file.write(content)
-
-
-def catch_up(made):
-    """As many turns as have something to do."""
-    turns = 0
-    while made.turn():
-        turns += 1
-        assert turns < 100
-
-
-def rotate(live, segment, content=b""):
-    """The live file becomes the newest archive, as a rotation of the server does."""
-    next_file = make_segment(live.with_name("server.log.new"), segment, content)
-    for number in range(5, 0, -1):
-        if live.with_name(f"server.log.{number}").exists():
-            os.rename(f"{live}.{number}", f"{live}.{number + 1}")
-    os.rename(live, f"{live}.1")
-    os.rename(next_file, live)
 
 
 # Order, batches and the end

@@ -1,0 +1,24 @@
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def live(tmp_path):
+    """The path of a log, in a directory of its own."""
+    (tmp_path / "log").mkdir()
+    return tmp_path / "log" / "server.log"
+
+
+@pytest.fixture
+def begin(closing):
+    """Makes shippers that have found their place."""
+    from tests.helpers.shipping import shipper_of  # most tests here need nothing of the shipper
+
+    def begin(live, sink, **options):
+        made = shipper_of(live, sink, **options)
+        assert made.begin()
+        closing(SimpleNamespace(close=made.finish))
+        return made
+
+    return begin
