@@ -24,7 +24,7 @@ from fastlog.ship.sink import Batch, UnavailableError
 try:
     from isal import isal_zlib as zlib  # the same as zlib, and takes a fifth of the time
 except ImportError:
-    import zlib  # type: ignore[no-redef, unused-ignore]
+    import zlib  # type: ignore[no-redef, unused-ignore]  # only where isal is installed
 
 BATCH_MAX_BYTES = 1 << 20  # a line has a quarter at most; engines take a hundred times as much
 LINES_MAX = 5_000  # in a request, so that the answer, which tells of each of them, stays short

@@ -172,7 +172,20 @@ class RecordingStorage(PatientStorage):
         return self.number(os.fstat(fd).st_ino)
 
 
-class FailingStorage(PatientStorage):
+class CheckedNames(Storage):
+    """Calls `_check` before each change of a name, which raises OSError if that is to fail."""
+
+    def rename(self, old, new):
+        self._check()
+        super().rename(old, new)
+
+    def unlink(self, path):
+        if path.exists():
+            self._check()
+        super().unlink(path)
+
+
+class FailingStorage(CheckedNames, PatientStorage):
     """`fails` returns, for the number of an operation, the errno with which it fails, or 0. A disk takes half of the
     write that fills it, and then nothing."""
 
@@ -208,15 +221,6 @@ class FailingStorage(PatientStorage):
     def set_attribute(self, fd, name, value):
         self._check()
         super().set_attribute(fd, name, value)
-
-    def rename(self, old, new):
-        self._check()
-        super().rename(old, new)
-
-    def unlink(self, path):
-        if path.exists():
-            self._check()
-        super().unlink(path)
 
     def sync(self, files, directory, done):
         number = self._step()

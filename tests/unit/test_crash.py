@@ -163,11 +163,20 @@ class Disk:
 
     def states(self):
         """Every {name: content} that may be found after a power cut now."""
+        for contents, names in self.contents_and_names():
+            yield {name: contents.get(number, b"") for name, number in names.items()}
+
+    def is_open(self, number: int, at: int) -> bool:
+        """Whether the change of a file by this operation may be missing."""
+        return at >= self.sure.get(number, 0)
+
+    def contents_and_names(self):
+        """Every {file: content} with every {name: file} that may be found."""
         open_changes = [
             (number, place, data)
             for number, changes in self.changes.items()
             for place, (at, data, _) in enumerate(changes)
-            if at >= self.sure.get(number, 0)
+            if self.is_open(number, at)
         ]
         choices = [
             ("there", "missing") if data is None else ("there", "missing", "torn") for _, _, data in open_changes
@@ -176,7 +185,7 @@ class Disk:
             fate = {(number, place): how for (number, place, _), how in zip(open_changes, fates, strict=True)}
             contents = {number: self._content(number, fate) for number in self.changes}
             for count in range(self.names_sure, len(self.names) + 1):
-                yield {name: contents.get(number, b"") for name, number in self.directory(count).items()}
+                yield contents, self.directory(count)
 
     def states_of_attributes(self):
         """Every {name: (file, {attribute: value})} that may be found; each that no sync covered may be missing."""

@@ -11,6 +11,7 @@ from fastlog.segments import identity_of, shipped_path
 from fastlog.server import hold, line_counter
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from tests.helpers.disk import CheckedNames
 from tests.helpers.running import until
 from tests.helpers.shipping import write_note
 
@@ -315,7 +316,7 @@ def test_the_end_waits_for_the_count(log):
     assert log.hold.unshipped_lines == log.written - len(log.lines())
 
 
-class FailingStorage(Storage):
+class FailingNames(CheckedNames):
     """Fails with every rename or unlink from a number on, so many times."""
 
     def __init__(self):
@@ -327,15 +328,6 @@ class FailingStorage(Storage):
         if self.first <= self.count < self.first + self.times:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    def rename(self, old, new):
-        self._check()
-        super().rename(old, new)
-
-    def unlink(self, path):
-        if path.exists():
-            self._check()
-        super().unlink(path)
-
 
 @pytest.mark.parametrize("times", [1, 2, 5])
 @pytest.mark.parametrize("backups", [0, 1, 3])
@@ -343,7 +335,7 @@ def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, backups, time
     for first in range(1, 40):
         directory = tmp_path / str(first)
         directory.mkdir()
-        storage = FailingStorage()
+        storage = FailingNames()
         log = closing(Log(directory, storage)).start(backups=backups, hold_files=3)
         log.ship(1)
         storage.first, storage.times, storage.count = first, times, 0

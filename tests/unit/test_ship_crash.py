@@ -129,24 +129,12 @@ class WholeDisk(Disk):
 
     def states(self):
         """Every {name: (content, attributes)} that may be found after a power cut now."""
-        open_changes = [
-            (number, place, data)
-            for number, changes in self.changes.items()
-            for place, (at, data, _) in enumerate(changes)
-            if at >= self.sure.get(number, 0) or (number, at) in self._lost
-        ]
-        choices = [
-            ("there", "missing") if data is None else ("there", "missing", "torn") for _, _, data in open_changes
-        ]
-        for fates in itertools.product(*choices):
-            fate = {(number, place): how for (number, place, _), how in zip(open_changes, fates, strict=True)}
-            contents = {number: self._content(number, fate) for number in self.changes}
-            for count in range(self.names_sure, len(self.names) + 1):
-                names = self.directory(count)
-                for attributes in self._attribute_states(list(names.values())):
-                    yield {
-                        name: (contents.get(number, b""), attributes.get(number, ())) for name, number in names.items()
-                    }
+        for contents, names in self.contents_and_names():
+            for attributes in self._attribute_states(list(names.values())):
+                yield {name: (contents.get(number, b""), attributes.get(number, ())) for name, number in names.items()}
+
+    def is_open(self, number, at):
+        return super().is_open(number, at) or (number, at) in self._lost
 
     def _attribute_states(self, numbers: list[int]):
         """Every {file: attributes}. They are set one after the other, so the later ones may be missing."""
