@@ -15,7 +15,6 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import unquote
 
 import nats
@@ -25,6 +24,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from fastlog.config import Settings
 from tests.helpers.running import PATIENCE_SEC, eventually
+from tests.helpers.ship_oracle import Stored
 
 BINARY = Path(sys.executable).with_name("nats-server")
 PROGRAM = str(BINARY) if BINARY.exists() else shutil.which("nats-server")
@@ -48,13 +48,6 @@ def free_port() -> int:
             with contextlib.suppress(OSError):
                 probe.bind(("127.0.0.1", port))
                 return port
-
-
-class Stored(NamedTuple):
-    sequence: int
-    subject: str
-    headers: dict[str, str]
-    data: bytes
 
 
 class NatsServer:

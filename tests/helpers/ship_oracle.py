@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastlog.segments import Identity, identity_of, position_from
-from tests.helpers.nats import Stored
 
 MESSAGE_ID = re.compile(r"(.+)/([0-9a-f]{12})/([0-9]+)/([0-9]+)-([0-9]+)")
 UNFINISHED = re.compile(r".*\.(new|torn|repaired|shipped)$")  # names beside the log's that are not files of it
+
+
+class Stored(NamedTuple):
+    """A message that NATS has stored."""
+
+    sequence: int
+    subject: str
+    headers: dict[str, str]
+    data: bytes
 
 
 class Part(NamedTuple):

@@ -510,7 +510,7 @@ def test_a_proxy_of_the_environment_is_used(tls_engine, engine, open_sink, monke
         proxy.join()
         monkeypatch.undo()
         assert len(server.documents) == 2
-        first = f"CONNECT 127.0.0.1:{server.port} HTTP/1.0" if scheme == "https" else f"POST {server.url}/logs/_bulk"
+        first = f"CONNECT 127.0.0.1:{server.port} HTTP/1." if scheme == "https" else f"POST {server.url}/logs/_bulk"
         assert proxy.head.startswith(first.encode())
         assert b"Proxy-Authorization: Basic dXNlcjpwQHNz\r\n" in proxy.head
         assert all("Proxy-Authorization" not in headers for headers in tls_engine.headers)
