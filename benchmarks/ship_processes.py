@@ -137,8 +137,7 @@ class Shipper:
 
     def __init__(self, directory: Path, to: str, *more: str) -> None:
         command = [sys.executable, "-m", "fastlog", "ship", "--to", to, "--log-dir", str(directory), "--node", NODE]
-        # Until the process has ended.
-        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed once it was read
+        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed when the process has ended
         self.process = subprocess.Popen(
             [*command, "--env-file", os.devnull, *more],
             stdin=subprocess.DEVNULL,

@@ -47,7 +47,7 @@ def test_archives_that_wait_to_be_shipped_give_way_on_a_full_disk(small_disk, cl
     for _ in range(20):  # more than one and a half times what fits
         server.send(entries(1_000, size=1_500))
         sent += 1_000
-        eventually(server.stats, lambda stats: stats["stored"] == sent and not stats["buffered"])  # noqa: B023  # called at once
+        eventually(server.stats, lambda stats, sent=sent: stats["stored"] == sent and not stats["buffered"])
     stats = eventually(
         server.stats, lambda stats: stats["losses"]["unshipped"] + server.whole_log().count(b"\n") == sent
     )
