@@ -15,6 +15,7 @@ import msgspec
 from fastlog.entry import LEVELS
 from fastlog.errors import ConfigError
 from fastlog.logs._select import NEEDLES_MAX, Selector
+from fastlog.times import time_of
 
 Look = Callable[[bytes | bytearray], bool]
 Needle = tuple[bytes, bytes, bool, bytes]  # as _select.Selector takes it
@@ -162,15 +163,6 @@ def parse_since(text: str, now: datetime) -> datetime:
         raise ConfigError(
             f"--since {text}: must be a duration like 90s, 10m, 2h, 1d or 1w, or a time like 2026-11-24T07:00:00Z"
         ) from None
-
-
-def time_of(text: str) -> datetime | None:
-    """The time of a timestamp, which is in UTC unless it has a zone; None if it is not a time."""
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:

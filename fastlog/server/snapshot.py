@@ -23,6 +23,7 @@ from fastlog.server.pipeline import Pipeline
 from fastlog.server.ship_lag import ShipLag
 from fastlog.stats import (
     AckStats,
+    ArchiveStats,
     ChunkStats,
     Disk,
     Health,
@@ -131,6 +132,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
+            archives=ArchiveStats(0, 0, 0, 0, 0, 0, None),
             ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),

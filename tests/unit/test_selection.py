@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from fastlog.commands.levels import parse_level
 from fastlog.entry import decode, level_of
 from fastlog.errors import ConfigError
-from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since, time_of
+from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since
+from fastlog.times import time_of
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 SINCE = datetime(2026, 11, 24, 7, 0, 0, 500_000, tzinfo=UTC)
