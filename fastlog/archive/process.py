@@ -1,8 +1,9 @@
 """The process that compresses one archive: `python -m fastlog.archive.process SOURCE TARGET PARENT`.
 
-Its arguments are two descriptors, TARGET's open for reading as well, and the pid of its parent. It takes what the machine has left over: processor, disk and memory. It reads SOURCE, writes TARGET, and knows no names;
-those are the server's. It exits with 0 when TARGET is durable and has all that SOURCE has. Otherwise it prints one line
-that says why, and exits with 1. It ends with its parent.
+Its arguments are two descriptors, TARGET's open for reading as well, and the pid of its parent. It takes what the
+machine has left over: processor, disk and memory. It reads SOURCE, writes TARGET, and knows no names; those are the
+server's. It exits with 0 when TARGET is durable and has all that SOURCE has. Otherwise it prints one line that says
+why, and exits with 1. It ends with its parent.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` without the enumerations, which take memory
