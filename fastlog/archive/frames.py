@@ -5,7 +5,6 @@ import os
 from fastlog.archive import zstd
 from fastlog.archive.index import DamagedError, Frame, RarePart
 
-
 RARE_MAX_BYTES = 1 << 20  # of a part's lines: the writer takes far fewer, and one line more
 
 

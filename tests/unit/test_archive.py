@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from fastlog.archive import writer, zstd
 from fastlog.archive.frames import read_frame, read_rare
-from fastlog.archive.index import FRAME_BYTES, RARE_MAGIC, RARE_SHARE, SUMMARY_MAGIC, DamagedError, read_index
+from fastlog.archive.index import (
+    FRAME_BYTES,
+    RARE_MAGIC,
+    RARE_SHARE,
+    SUMMARY_MAGIC,
+    DamagedError,
+    read_index,
+    read_text_size,
+)
 from fastlog.archive.summary import facts_of, may_have, summarize
 from fastlog.entry import LEVELS
 from tests.helpers.archives import compressed, index_of, unpacked
@@ -263,12 +271,18 @@ def test_a_file_that_is_changed_meanwhile_is_not_compressed(tmp_path, text, monk
         compressed(path)
 
 
+def test_the_size_of_the_text_is_read_without_the_summary(archive, text):
+    with open(archive(text), "rb") as file:
+        assert read_text_size(file.fileno()) == len(text)
+
+
 def test_an_archive_without_a_seek_table_has_no_index(tmp_path):
     for content in (b"", b"x" * 8, zstd.compress(b"lines\n" * 100)):
         path = tmp_path / "server.log.1.zst"
         path.write_bytes(content)
         with open(path, "rb") as file:
             assert read_index(file.fileno()) is None
+            assert read_text_size(file.fileno()) is None
 
 
 def test_a_frame_that_unpacks_to_more_than_it_says_is_damaged(tmp_path):
