@@ -8,7 +8,7 @@ import contextlib
 import errno
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -400,10 +400,10 @@ class LogFile:
             return error
         return None
 
-    def newest(self, most_bytes: int) -> Iterator[memoryview]:
-        """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
-        the next."""
-        return newest_lines(self._storage, self.path, most_bytes)
+    def newest(self, most_bytes: int, levels: Collection[str]) -> Iterator[memoryview]:
+        """Whole durable lines of about the newest `most_bytes` of the log, the oldest file first: all of these levels,
+        and others as well. Each view is good until the next."""
+        return newest_lines(self._storage, self.path, most_bytes, levels)
 
     def close(self) -> None:
         for file in {*self._under_sync, *self._rotated_unsynced, self._live}:
