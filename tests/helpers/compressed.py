@@ -1,5 +1,6 @@
 """Archives that are compressed as the server's process does it."""
 
+import os
 from pathlib import Path
 
 from fastlog.archive import zstd
@@ -23,3 +24,15 @@ def text_of(path: Path) -> bytes:
     """The lines of a file of the log, in whatever form."""
     content = path.read_bytes()
     return zstd.decompress(content) if path.suffix == COMPRESSED_ENDING else content
+
+
+def compressed_size(text: bytes) -> int:
+    """Bytes of the file that this becomes."""
+    source, target = os.memfd_create("source"), os.memfd_create("target")
+    try:
+        os.write(source, text)
+        compress(source, target)
+        return os.fstat(target).st_size
+    finally:
+        os.close(source)
+        os.close(target)
