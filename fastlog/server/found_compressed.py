@@ -44,8 +44,9 @@ def newest_frames(fd: int, most_bytes: int, levels: Collection[str] | None) -> I
         raise failure
 
 
-def end_of_stream(fd: int, most_bytes: int, *, is_gzip: bool) -> bytes:
-    """The newest whole lines of a file of another program, about `most_bytes`. Raises OSError, and DamagedError."""
+def end_of_stream(fd: int, most_bytes: int, *, is_gzip: bool) -> tuple[int, bytes]:
+    """How many bytes were read of the end of a file of another program, `most_bytes` if it has so many, and its whole
+    lines in them. Raises OSError, and DamagedError."""
     if os.fstat(fd).st_size > STREAM_MAX_BYTES:
         raise OSError(errno.EFBIG, "it is too large to be unpacked at the start")
     blocks: deque[bytes] = deque()
@@ -63,4 +64,4 @@ def end_of_stream(fd: int, most_bytes: int, *, is_gzip: bool) -> bytes:
     except (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError) as error:
         raise DamagedError(str(error)) from error
     lines = b"".join(blocks)
-    return lines[lines.find(b"\n") + 1 :] if kept < unpacked else lines
+    return kept, lines[lines.find(b"\n") + 1 :] if kept < unpacked else lines

@@ -134,8 +134,8 @@ def _newest_of(
         size = None if is_gzip else read_text_size(fd)
         if size is None:
             storage.sync_now([fd])
-            lines = end_of_stream(fd, most_bytes, is_gzip=is_gzip)
-            return len(lines), partial(iter, [memoryview(lines)])
+            size, lines = end_of_stream(fd, most_bytes, is_gzip=is_gzip)
+            return size, partial(iter, [memoryview(lines)])
     return size, partial(_archived_lines, storage, found, most_bytes, levels)
 
 
