@@ -15,6 +15,7 @@ from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
+from fastlog.server.budget import Budget
 from fastlog.server.commit import Commit
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
@@ -132,7 +133,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
-            archives=ArchiveStats(0, 0, 0, 0, 0, 0, None),
+            archives=_archives(self._log.budget),
             ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
@@ -282,6 +283,18 @@ def _disk(log: LogFile, space: "Space", failure: str | None, rejects_not_noted: 
         total_bytes=total,
         torn_bytes=log.torn,
         rejects_not_noted=rejects_not_noted,
+    )
+
+
+def _archives(budget: Budget) -> ArchiveStats:
+    return ArchiveStats(
+        files=budget.files,
+        bytes=budget.bytes,
+        deleted_files=budget.deleted_files,
+        deleted_bytes=budget.deleted_bytes,
+        compressed_files=0,
+        waiting_files=0,
+        failure=None,
     )
 
 
