@@ -11,7 +11,7 @@ from fastlog.segments import COMPRESSED_ENDING
 def compress_archive(plain: Path, *, keep: bool = False) -> Path:
     """`<archive>.zst` takes the archive's place, or stands beside it with `keep`: the time and attributes go along."""
     compressed = plain.with_name(plain.name + COMPRESSED_ENDING)
-    with open(plain, "rb") as source, open(compressed, "w+b") as target:
+    with open(plain, "rb") as source, open(compressed, "wb") as target:
         compress(source.fileno(), target.fileno())
         for name in os.listxattr(source.fileno()):
             if name.startswith("user.fastlog"):
