@@ -7,7 +7,7 @@ covered survives a power cut, the file's name included. It knows nothing of entr
 import contextlib
 import errno
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
