@@ -1724,7 +1724,7 @@ MUTANTS = [
     ),
     Mutant(
         "what is shipped need not be durable",
-        "fastlog/ship/files.py",
+        "fastlog/ship/segment_file.py",
         "            os.fsync(self.fd)\n",
         "            pass\n",
         "test_no_power_cut_takes_what_was_shipped",
@@ -1732,7 +1732,7 @@ MUTANTS = [
     ),
     Mutant(
         "the name of what is shipped need not be durable",
-        "fastlog/ship/files.py",
+        "fastlog/ship/segment_file.py",
         "        sync_directory(file.path.parent)\n",
         "",
         "test_no_power_cut_takes_what_was_shipped",
