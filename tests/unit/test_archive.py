@@ -32,7 +32,7 @@ def archive(tmp_path):
     ]
     text = b"".join(line + b"\n" for line in lines)
     (tmp_path / "server.log.1").write_bytes(text)
-    with open(tmp_path / "server.log.1", "rb") as source, open(tmp_path / "server.log.1.zst", "wb") as target:
+    with open(tmp_path / "server.log.1", "rb") as source, open(tmp_path / "server.log.1.zst", "w+b") as target:
         compress(source.fileno(), target.fileno())
     return tmp_path / "server.log.1.zst", text
 
