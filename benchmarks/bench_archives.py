@@ -232,7 +232,7 @@ def compress_once(directory: Path, command: Sequence[str]) -> Compressed:
         return Compressed(seconds, cpu_sec, peak_kib * 1024 / 1e6, os.fstat(target.fileno()).st_size)
 
 
-def compressing(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
+def compressing(options: argparse.Namespace) -> list[Row]:
     ours: list[Compressed] = []
     bare: list[Compressed] = []
     with directory_in(options.directory) as directory:
@@ -306,7 +306,7 @@ def lines_of(log: Path) -> int:
     return int(text.stdout)
 
 
-def beside(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
+def beside(options: argparse.Namespace) -> list[Row]:
     without: list[Beside] = []
     with_it: list[Beside] = []
     for _ in range(options.rounds):
@@ -328,19 +328,18 @@ def beside(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
     ]
 
 
-MEASUREMENTS: dict[str, Callable[[Corpus, argparse.Namespace], list[Row]]] = {
+SEARCHES: dict[str, Callable[[Corpus, argparse.Namespace], list[Row]]] = {
     "window": window,
     "level": level,
     "word": word,
-    "compressing": compressing,
-    "beside": beside,
 }
+OTHERS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {"compressing": compressing, "beside": beside}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("measurements", nargs="*", help=f"out of {', '.join(MEASUREMENTS)}; default: all")
+    add("measurements", nargs="*", help=f"out of {', '.join([*SEARCHES, *OTHERS])}; default: all")
     add("--rounds", type=int, default=3, help="the figures are medians; default: 3")
     add("--gb", type=float, default=10 * SHARE, help="of the log's text; default: 10, times FASTLOG_BENCH_SHARE")
     add("--seconds", type=float, default=15 * SHARE, help="of load of beside; default: 15, scaled in the same way")
@@ -349,20 +348,25 @@ def main() -> int:
     add("--keep", type=Path, help="a directory in which the log is made, and stays for the next time")
     add("--any", action="store_true", help="exit with 0 also where a figure is not what is asked for")
     options = parser.parse_args()
-    if unknown := set(options.measurements) - set(MEASUREMENTS):
+    chosen = options.measurements or [*SEARCHES, *OTHERS]
+    if unknown := set(chosen) - {*SEARCHES, *OTHERS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     collectors.build()
+    rows: list[Row] = []
     with directory_in(options.directory) as directory:
-        corpus = the_log(options.keep or directory, int(options.gb * GB))
-        rows = [
-            row("log, as text", f"{corpus.text_bytes / GB:.2f} GB"),
-            row("its archives", f"{corpus.stored_bytes / GB:.3f} GB"),
-        ]
-        for name in options.measurements or MEASUREMENTS:
-            rows += [[f"{name}: {what}", *rest] for what, *rest in MEASUREMENTS[name](corpus, options)]
+        if searches := [name for name in SEARCHES if name in chosen]:
+            corpus = the_log(options.keep or directory, int(options.gb * GB))
+            rows.append(row("log, as text", f"{corpus.text_bytes / GB:.2f} GB"))
+            rows.append(row("its archives", f"{corpus.stored_bytes / GB:.3f} GB"))
+            rows += [named(name, each) for name in searches for each in SEARCHES[name](corpus, options)]
+    rows += [named(name, each) for name in OTHERS if name in chosen for each in OTHERS[name](options)]
     print(f"Load of the machine: {os.getloadavg()[0]:.1f}\n")
     print(markdown(["what", "measured", "asked for", "met"], rows), end="")
     return 1 if any(each[-1] == "NO" for each in rows) and not options.any else 0
+
+
+def named(measurement: str, each: Row) -> Row:
+    return [f"{measurement}: {each[0]}", *each[1:]]
 
 
 def the_log(directory: Path, size: int) -> Corpus:
