@@ -9,7 +9,12 @@ from fastlog.segments import identity_of
 from tests.helpers.running import eventually, until
 
 LIVE = "server.log"
-FILE = {"LOG_COMPRESS": "zstd", "MAX_LOG_SIZE_MB": "0.01", "FLUSH_COUNT": "1", "LOG_BACKUPS": "50"}  # about 160 lines in each
+FILE = {
+    "LOG_COMPRESS": "zstd",
+    "MAX_LOG_SIZE_MB": "0.01",
+    "FLUSH_COUNT": "1",
+    "LOG_BACKUPS": "50",
+}  # about 160 lines in each
 
 
 def lines(first, count):
@@ -40,7 +45,9 @@ def text_of(directory):
 
 
 def settled(server):
-    return eventually(server.stats, lambda stats: stats["archives"]["waiting_files"] == 0 and stats["disk"]["rotations"])
+    return eventually(
+        server.stats, lambda stats: stats["archives"]["waiting_files"] == 0 and stats["disk"]["rotations"]
+    )
 
 
 def test_archives_are_compressed(start, tmp_path):
