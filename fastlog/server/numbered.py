@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from fastlog.archive.index import DamagedError, read_index
 from fastlog.file_systems import open_to_read
-from fastlog.segments import Identity, identity_of
+from fastlog.segments import COMPRESSED_ENDING, Identity, identity_of
 from fastlog.server.archives import ARCHIVE_NUMBER
 
-PLAIN, COMPRESSED = "", ".zst"  # what follows the number
+PLAIN, COMPRESSED = "", COMPRESSED_ENDING  # what follows the number
 
 _NAME = re.compile(f"({ARCHIVE_NUMBER.pattern})({re.escape(COMPRESSED)})?")
 
