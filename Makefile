@@ -172,7 +172,7 @@ bench: $(VENV)/dev  ## measure how fast each part is
 	@mkdir -p build
 	$(BIN)/pytest benchmarks/parts -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
 	@$(BIN)/python -m benchmarks.bench_table build/bench.json | tee build/bench.md
-	$(BIN)/python -m benchmarks.bench_archives --any > build/bench-archives.md
+	$(BIN)/python -m benchmarks.bench_archives --any --json build/bench-archives.json > build/bench-archives.md
 	@cat build/bench-archives.md
 
 bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" sets flags
@@ -191,7 +191,7 @@ bench-ship: $(VENV)/dev  ## measure `fastlog ship`, speed and beside a load; BEN
 bench-archives: $(VENV)/dev  ## measure 10 GB in compressed archives; BENCH="level --gb 1 --keep DIRECTORY" chooses
 	$(BIN)/python -m benchmarks.bench_archives $(BENCH)
 
-performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
+performance: bench  ## measure everything in docs/performance.md and write it again; about a quarter of an hour
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.measure

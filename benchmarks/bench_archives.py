@@ -9,6 +9,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks import archive_corpus
+from benchmarks import archive_corpus, machine
 from benchmarks.archive_corpus import Corpus
 from benchmarks.bench_floods import honest
 from benchmarks.bench_ship import Row, at_most, collecting, directory_in, equal, p99, row, show
@@ -131,11 +132,12 @@ def whole(outputs: list[Output]) -> float:
     return median(each.whole_sec for each in outputs)
 
 
-def same(what: str, outputs: dict[str, list[Output]]) -> Row:
-    """Whether all have found the same lines in the same order."""
-    digests = {each.digest for got in outputs.values() for each in got}
-    lines = {each.lines for got in outputs.values() for each in got}
-    return row(f"lines found, {what}", ", ".join(f"{each:,}" for each in sorted(lines)), "the same", len(digests) == 1)
+def same(outputs: dict[str, list[Output]]) -> Row:
+    """All must have found the same lines in the same order: the speed of a wrong answer is nothing."""
+    found = {name: {each.lines for each in got} for name, got in outputs.items()}
+    if len({each.digest for got in outputs.values() for each in got}) != 1:
+        raise SystemExit(f"not all have found the same lines: {found}")
+    return row("lines found", count(found.popitem()[1].pop()))
 
 
 def times(what: str, slow: float, fast: float, limit: float) -> Row:
@@ -149,7 +151,7 @@ def level(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
         grep=lambda: grep(corpus, LEVEL),
     )
     return [
-        same("--level ERROR and grep", got),
+        same(got),
         row("--level ERROR over all", f"{whole(got['tail']):.3f} s"),
         row("zstdcat and grep", f"{whole(got['grep']):.2f} s"),
         times("faster than zstdcat and grep", whole(got["grep"]), whole(got["tail"]), LEVEL_TIMES),
@@ -174,7 +176,7 @@ def word(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
             slow["lnav"] = lambda: lnav(directory, part, ticket)
         on_part = in_turn(1, **slow)
     return [
-        same("--grep and grep", got),
+        same(got),
         row("--grep of a rare word over all", f"{whole(got['tail']):.2f} s"),
         row("zstdcat and grep", f"{whole(got['grep']):.2f} s"),
         times("faster than zstdcat and grep", whole(got["grep"]), whole(got["tail"]), WORD_TIMES),
@@ -190,10 +192,12 @@ def window(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
     since = min(corpus.minutes * 2 // 3, corpus.minutes - WINDOW_MINUTES) - 0.5
     between = [f"{archive_corpus.time_of(at):%Y-%m-%dT%H:%M:%SZ}" for at in (since, since + WINDOW_MINUTES)]
     flags = ["--since", between[0], "--until", between[1]]
-    got = in_turn(options.rounds, json=lambda: tail(corpus, *flags, "--json"), text=lambda: tail(corpus, *flags))
+    got = in_turn(options.rounds, stored=lambda: tail(corpus, *flags, "--json"), text=lambda: tail(corpus, *flags))
     lines = {each.lines for outputs in got.values() for each in outputs}
-    rows = [row("lines of ten minutes", ", ".join(f"{each:,}" for each in sorted(lines)))]
-    for name, what in (("json", "as stored"), ("text", "as text")):
+    if lines != {WINDOW_MINUTES * archive_corpus.LINES}:
+        raise SystemExit(f"the window has not {WINDOW_MINUTES * archive_corpus.LINES} lines, but {lines}")
+    rows = [row("lines of ten minutes", count(*lines))]
+    for name, what in (("stored", "as stored"), ("text", "as text")):
         first = median(each.first_sec for each in got[name])
         rows.append(at_most(f"{what}, first line", first, FIRST_SEC, "s"))
         rows.append(at_most(f"{what}, all lines", whole(got[name]), WHOLE_SEC, "s"))
@@ -346,6 +350,7 @@ def main() -> int:
     add("--archive-mb", type=float, default=ARCHIVE_MB * SHARE, help="of beside; default: 100, scaled likewise")
     add("--directory", type=Path, help="where the log is to be; the system's place for temporary files")
     add("--keep", type=Path, help="a directory in which the log is made, and stays for the next time")
+    add("--json", type=Path, help="a file for the figures, of which `make performance` makes a page")
     add("--any", action="store_true", help="exit with 0 also where a figure is not what is asked for")
     options = parser.parse_args()
     chosen = options.measurements or [*SEARCHES, *OTHERS]
@@ -360,9 +365,17 @@ def main() -> int:
             rows.append(row("its archives", f"{corpus.stored_bytes / GB:.3f} GB"))
             rows += [named(name, each) for name in searches for each in SEARCHES[name](corpus, options)]
     rows += [named(name, each) for name in OTHERS if name in chosen for each in OTHERS[name](options)]
-    print(f"Load of the machine: {os.getloadavg()[0]:.1f}\n")
-    print(markdown(["what", "measured", "asked for", "met"], rows), end="")
+    load = os.getloadavg()[0]
+    print(f"Load of the machine: {load:.1f}\n")
+    print(table(rows), end="")
+    if options.json:
+        facts = machine.facts(options.directory, [])
+        options.json.write_text(json.dumps({"machine": facts, "load": round(load, 1), "rows": rows}))
     return 1 if any(each[-1] == "NO" for each in rows) and not options.any else 0
+
+
+def table(rows: Sequence[Row]) -> str:
+    return markdown(["what", "measured", "asked for", "met"], rows)
 
 
 def named(measurement: str, each: Row) -> Row:
