@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> int:
     source, target, parent = map(int, arguments)
     try:
         stay_in_background(parent)
+        # While both have a name, the original is in force, after a power cut as well. So all of it is durable before.
+        os.fsync(source)
         compress(source, target)
         carry_over(source, target)
         os.fsync(target)
