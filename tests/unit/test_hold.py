@@ -491,11 +491,11 @@ def test_both_forms_move_together(log):
 
 @pytest.mark.parametrize("compresses", [False])
 def test_both_forms_go_together_and_their_lines_are_counted_once(log):
-    log.start(hold_files=2)
+    log.start()
     log.ship(1, line=1)
-    for _ in range(9):
-        log.write_files(1)
-        keep_both_forms(log)
+    log.write_files(9)
+    keep_both_forms(log)
+    log.hold.limit_bytes = 2 * PER_FILE * SIZE
     log.settle()
     assert len(log.archives()) == 1 + 2 * 2
     plain = [path for path in log.archives() if path.suffix != ".zst"]
