@@ -22,7 +22,10 @@ from fastlog.archive.index import (
 from fastlog.archive.summary import Summary, summarize
 
 LEVEL = 1
-OPTIONS: dict[int, int] = {zstd.CompressionParameter.compression_level: LEVEL, zstd.CompressionParameter.checksum_flag: 1}
+OPTIONS: dict[int, int] = {
+    zstd.CompressionParameter.compression_level: LEVEL,
+    zstd.CompressionParameter.checksum_flag: 1,
+}
 RARE_PART_BYTES = 1 << 18
 
 
