@@ -169,6 +169,8 @@ bench: $(VENV)/dev  ## measure how fast each part is
 	@mkdir -p build
 	$(BIN)/pytest benchmarks/parts -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
 	@$(BIN)/python -m benchmarks.bench_table build/bench.json | tee build/bench.md
+	$(BIN)/python -m benchmarks.bench_archives --any > build/bench-archives.md
+	@cat build/bench-archives.md
 
 bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" sets flags
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
@@ -182,6 +184,9 @@ bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENC
 
 bench-ship: $(VENV)/dev  ## measure `fastlog ship`, speed and beside a load; BENCH="long away --minutes 10" chooses
 	$(BIN)/python -m benchmarks.bench_ship $(BENCH)
+
+bench-archives: $(VENV)/dev  ## measure 10 GB in compressed archives; BENCH="level --gb 1 --keep DIRECTORY" chooses
+	$(BIN)/python -m benchmarks.bench_archives $(BENCH)
 
 performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
@@ -212,4 +217,4 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
         docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill model client-model mutants \
-        bench bench-peers senders bench-start bench-floods bench-ship performance
+        bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
     commands = parser.add_subparsers(prog="fastlog", metavar="COMMAND", title="commands")
-    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_ship, _add_top, _add_doctor):
+    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_count, _add_ship, _add_top, _add_doctor):
         add(commands)
     _add_help(commands, parser)
     parser.set_defaults(module=None, show_help=lambda options: _show_help(parser, 2))
@@ -215,6 +215,44 @@ def _add_tail(commands: Commands) -> None:
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
     parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES)
+
+
+def _add_count(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "count",
+        "count the entries of the log file",
+        "Count the entries of the log file and its archives, all together or by level, app, host or minute.\n"
+        "In a terminal a histogram is drawn; otherwise columns are printed, the count last. Of compressed\n"
+        "archives only those parts are unpacked whose summaries do not say it.",
+        "fastlog count --by level\n"
+        "fastlog count --by minute --level ERROR --since 1d\n"
+        "fastlog count --by host --since 1h --top 5\n"
+        "fastlog count --by app --json | jq '.counts[] | [.app, .count]'",
+        "An entry is counted if it meets every condition. `-` stands for entries that have no app, no host or\n"
+        "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
+        '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
+        '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.',
+    )
+    add = parser.add_argument
+    add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")
+    add(
+        "--top",
+        type=arguments.top,
+        metavar="N",
+        help="with --by: only the N values of most entries, and the others together (20 apps or hosts in a terminal; "
+        "otherwise all)",
+    )
+    _add_conditions(parser)
+    add("--json", action="store_true", help="print one JSON object")
+    _add_flags(parser, *LOG_USES)
+    _add_env_file(parser)
+    parser.set_defaults(module="fastlog.commands.count", uses=LOG_USES, check=_check_count, error=parser.error)
+
+
+def _check_count(options: argparse.Namespace) -> None:
+    if options.top is not None and options.by is None:
+        options.error("--top needs --by")
 
 
 def _add_conditions(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,9 @@ from fastlog.file_systems import is_file, open_to_read
 
 ATTRIBUTE = "user.fastlog"  # <log>:<segment>
 DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
-COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip")  # what names of compressed copies end in
+COMPRESSED_ENDING = ".zst"  # what the name of an archive ends in that the server has compressed
+# What names of copies end in that other programs have compressed. Some end in `.zst`, and have no identity.
+FOREIGN_ENDINGS = (".gz", ".bz2", ".xz", ".lz4", ".Z", ".zip")
 SHIPPED_ENDING = ".shipped"  # what follows the live file's name in that of the note of `ship`
 SHIPPED_MAX_BYTES = 4096  # of that note: far more than it needs
 # Files beside the log that are not part of it, by what their names end in. A `.new` file may never become live.
@@ -38,7 +40,8 @@ class Identity(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a line begins or the newest one ends. `offset`: bytes from the beginning of the file."""
+    """Where a line begins or the newest one ends. `offset`: bytes from the beginning of the file, and of its text where
+    it is compressed."""
 
     log: str
     segment: int
@@ -95,8 +98,19 @@ def is_of_log(live: str, name: str) -> bool:
 
 
 def is_shipped_from(live: str, name: str) -> bool:
-    """The same, but for the names of compressed copies, which nobody ships; they may have kept the identity."""
-    return is_of_log(live, name) and (name == live or not name.endswith(COMPRESSED))
+    """The same, but for the names of copies that other programs have compressed: nobody ships them, and they may have
+    kept the identity."""
+    return is_of_log(live, name) and (name == live or not name.endswith(FOREIGN_ENDINGS))
+
+
+def is_compressed(live: str, name: str) -> bool:
+    """Whether a file of this name is compressed, if it is one of the log. Positions in it are those in its text."""
+    return name != live and name.endswith(COMPRESSED_ENDING)
+
+
+def plain_name(live: str, name: str) -> str:
+    """The name that an archive has or had before it was compressed. For a moment there are both, with one identity."""
+    return name.removesuffix(COMPRESSED_ENDING) if is_compressed(live, name) else name
 
 
 def shipped_path(live: Path) -> Path:

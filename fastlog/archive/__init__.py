@@ -3,6 +3,7 @@
 - `summary.py`: what the lines of one frame have in common, so that a reader can skip them
 - `writer.py`: writes an archive
 - `index.py`: the layout of the file; reads where its frames are, without unpacking any
+- `process.py`, `_background.pyx`: the process that compresses one; what it asks of Linux
 - `frames.py`: unpacks frames
 - `zstd.py`: the library
 """

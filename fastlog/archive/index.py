@@ -97,8 +97,6 @@ def read_index(fd: int) -> Index | None:
         return None
     stored, sizes, table_at = table
     end = sum(stored)
-    if end > table_at:
-        raise DamagedError("its seek table has more than the file")
     contents, rare_at = _read_contents(fd, end, table_at)
     if contents is not None and len(contents.frames) != len(sizes):
         raise DamagedError("its summary has not as many frames as its seek table")
@@ -110,6 +108,13 @@ def read_index(fd: int) -> Index | None:
         level: [msgspec.structs.replace(part, at=part.at + rare_at) for part in parts] for level, parts in rare.items()
     }
     return Index(frames, placed)
+
+
+def read_text_size(fd: int) -> int | None:
+    """Bytes of the log's text in an open archive, by its seek table alone; None if it is not in the seekable format.
+    Raises OSError, and DamagedError."""
+    table = _read_seek_table(fd, os.fstat(fd).st_size)
+    return None if table is None else sum(table[1])
 
 
 def _read_seek_table(fd: int, size: int) -> tuple[Sequence[int], Sequence[int], int] | None:
@@ -130,7 +135,10 @@ def _read_seek_table(fd: int, size: int) -> tuple[Sequence[int], Sequence[int], 
         raise DamagedError("its seek table does not begin where its end says")
     entries = table[HEADER.size : HEADER.size + count * width]
     numbers = struct.unpack(f"<{count * width // 4}I", entries)
-    return numbers[:: width // 4], numbers[1 :: width // 4], at
+    stored, sizes = numbers[:: width // 4], numbers[1 :: width // 4]
+    if sum(stored) > at:
+        raise DamagedError("its seek table has more than the file")
+    return stored, sizes, at
 
 
 def _read_contents(fd: int, at: int, end: int) -> tuple[Contents | None, int]:

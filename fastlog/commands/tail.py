@@ -7,12 +7,11 @@ import resource
 import select
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
-from fastlog.commands.levels import parse_level
+from fastlog.commands.conditions import selection_from
 from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
 from fastlog.config import Settings
 from fastlog.entry import level_of
@@ -22,7 +21,7 @@ from fastlog.logs.log_reader import Follower, Reader
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import end_of_lines
 from fastlog.logs.selected import beginning_of_last, selected, without_old
-from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_window
+from fastlog.logs.selection import Selection, fields_of
 
 DEFAULT_COUNT = 10  # entries, as many as tail(1) shows
 POLL_MS = 100  # between two looks at a followed log: short for a person, and a ten-thousandth of a processor
@@ -44,17 +43,9 @@ Show = Callable[[bytes | bytearray, Runs], None]
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for; returns the exit code."""
-    window = parse_window(options.since, options.until, options.clock_slack, datetime.now(UTC))
     if options.follow and options.until:
         raise ConfigError("--until: does not go with --follow, which shows what is to come")
-    selection = Selection(
-        level=parse_level(options.level) if options.level else None,
-        app=options.app,
-        host=options.host,
-        window=window,
-        pattern=parse_pattern(options.grep) if options.grep else None,
-        entries_only=options.json,
-    )
+    selection = selection_from(options, entries_only=options.json)
     count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
     path = Path(settings.log_dir) / settings.log_filename
     _allow_many_files()
@@ -67,7 +58,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         say(f"cannot read {', '.join(unread)}: of compressed archives only .zst and .gz are read")
     while len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
         files.pop().close()  # it is new, and the server may still write to the file before it
-    files = without_old(files, window)
+    files = without_old(files, selection.conditions.window)
     try:
         return _show(files, path, selection, count, options)
     except BrokenPipeError:  # the reader has seen enough

@@ -8,8 +8,9 @@ import subprocess
 import msgspec
 import pytest
 
+from fastlog.archive import zstd
 from fastlog.archive.frames import read_frame, read_rare
-from fastlog.archive.index import FRAME_BYTES, read_index
+from fastlog.archive.index import FRAME_BYTES, read_index, read_text_size
 from fastlog.archive.writer import compress
 
 
@@ -32,7 +33,7 @@ def archive(tmp_path):
     ]
     text = b"".join(line + b"\n" for line in lines)
     (tmp_path / "server.log.1").write_bytes(text)
-    with open(tmp_path / "server.log.1", "rb") as source, open(tmp_path / "server.log.1.zst", "wb") as target:
+    with open(tmp_path / "server.log.1", "rb") as source, open(tmp_path / "server.log.1.zst", "w+b") as target:
         compress(source.fileno(), target.fileno())
     return tmp_path / "server.log.1.zst", text
 
@@ -57,3 +58,12 @@ def test_frames_have_the_lines(archive):
 def test_zstd_reads_it(archive):
     path, text = archive
     assert subprocess.run(["zstdcat", path], capture_output=True, check=True).stdout == text
+
+
+def test_the_size_of_the_text_is_read_without_the_summary(archive, tmp_path):
+    path, text = archive
+    with open(path, "rb") as file:
+        assert read_text_size(file.fileno()) == len(text)
+    (tmp_path / "foreign").write_bytes(zstd.compress(text))
+    with open(tmp_path / "foreign", "rb") as file:
+        assert read_text_size(file.fileno()) is None

@@ -44,7 +44,7 @@ def test_what_is_not_of_the_log_is_left_alone(live):
         ("server.log.new", "server.log.torn", "server.log.repaired", "server.log.shipped"), 6
     ):
         make_segment(live.with_name(name), number)
-    for number, name in enumerate(("server.log.1.gz", "server.log-20261126.zst", "other.log", "server.log2"), 20):
+    for number, name in enumerate(("server.log.1.gz", "server.log-20261126.xz", "other.log", "server.log2"), 20):
         make_segment(live.with_name(name), number)
     make_segment(live.with_name("server.log.7"), 4, log=OTHER_LOG)
     live.with_name("server.log.8").write_bytes(b"without an identity\n")

@@ -1,0 +1,152 @@
+"""What the summary of a frame says of wanted entries, and what the lines say, is what decoding every line would say."""
+
+import json
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastlog.archive.summary import NAMES_MAX, names_of, summarize
+from fastlog.entry import LEVELS, level_of
+from fastlog.logs.counting import BY, MINUTE_USEC, TOTAL, Conditions, by_summary
+from fastlog.times import microseconds, time_of
+
+SINCE, UNTIL = (microseconds(time_of(f"2026-11-24T{time}Z")) for time in ("07:00:30", "07:02:00"))
+TIMES = [f"2026-11-24T07:{minute:02}:{second}Z" for minute in range(4) for second in ("00", "30", "30.5")]
+NAMES = ["shop", "bank", "-", "", "k\\u00f6ln", "\\u001b[2J"]
+
+
+def entry(level="INFO", **fields: str) -> bytes:
+    """A line; the values are written as they are."""
+    more = "".join(f',"{key}":"{value}"' for key, value in fields.items())
+    return f'{{"level":"{level}","message":"m"{more}}}\n'.encode()
+
+
+entries = st.builds(
+    lambda level, fields: entry(level, **fields),
+    st.sampled_from(["INFO", "info", "err", "ERROR", "audit", "W\\u0041RN"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "app": st.sampled_from(NAMES),
+            "host": st.sampled_from(NAMES),
+            "timestamp": st.sampled_from([*TIMES, "yesterday", "", "2026-11-24T08:01:00+01:00"]),
+            "received": st.sampled_from([*TIMES, "7"]),
+        },
+    ),
+)
+frames = st.one_of(
+    st.lists(
+        st.sampled_from([b"no entry\n", b"\n", entry(), *([entry(app="shop", timestamp=TIMES[4])] * 3)]), max_size=8
+    ),
+    st.lists(entries, max_size=2),
+    st.lists(entries, max_size=8),
+).map(b"".join)
+conditions_of_tests = st.builds(
+    Conditions,
+    levels=st.none() | st.sets(st.sampled_from(LEVELS), min_size=1).map(frozenset),
+    app=st.none() | st.sampled_from(["shop", "-", "", "köln", "other"]),
+    host=st.none() | st.sampled_from(["shop", "bank"]),
+    since=st.none() | st.just(SINCE),
+    until=st.none() | st.just(UNTIL),
+    slack=st.sampled_from([0, 45_000_000]),
+)
+
+
+def is_entry(line: bytes) -> bool:
+    return line.startswith(b"{")
+
+
+def values_of(line: bytes) -> dict[str, object]:
+    fields = json.loads(line)
+    received = time_of(fields["received"]) if isinstance(fields.get("received"), str) else None
+    time = received or time_of(fields.get("timestamp", ""))
+    return {
+        TOTAL: "",
+        "level": level_of(fields["level"]),
+        "app": fields.get("app"),
+        "host": fields.get("host"),
+        "minute": time and microseconds(time) // MINUTE_USEC,
+        "time": time and microseconds(time),
+        "slack": received is None,
+    }
+
+
+def is_wanted(values, conditions) -> bool:
+    if conditions.levels is not None and values["level"] not in conditions.levels:
+        return False
+    if any(getattr(conditions, name) not in (None, values[name]) for name in ("app", "host")):
+        return False
+    slack = conditions.slack if values["slack"] else 0
+    time = values["time"]
+    return time is None or (
+        (conditions.since is None or time >= conditions.since - slack)
+        and (conditions.until is None or time < conditions.until + slack)
+    )
+
+
+def counted(lines: bytes, conditions: Conditions, by: str) -> Counter:
+    found = [values_of(line) for line in lines.split(b"\n") if is_entry(line)]
+    return Counter(values[by] for values in found if is_wanted(values, conditions))
+
+
+def with_filters(summary):
+    """As of a frame with more names than are listed."""
+    others = {f"other-{number}": 1 for number in range(NAMES_MAX + 1)}
+    return msgspec.structs.replace(
+        summary, apps=names_of({**summary.apps, **others}), hosts=names_of({**summary.hosts, **others})
+    )
+
+
+@given(lines=frames, conditions=conditions_of_tests, by=st.sampled_from([TOTAL, *BY]))
+@settings(max_examples=1_000, deadline=None)
+def test_a_summary_says_what_the_lines_say_or_nothing(lines, conditions, by):
+    said = by_summary(summarize(lines), conditions, by)
+    assert said is None or said == counted(lines, conditions, by)
+    said = by_summary(with_filters(summarize(lines)), conditions, by)
+    assert said is None or said == counted(lines, conditions, by)
+
+
+MIXED = b"".join(
+    [entry("ERROR", app="shop", host="a", timestamp=TIMES[3]), entry(app="bank", host="a", timestamp=TIMES[4])]
+)
+ALL_APPS = {"shop": 1, "bank": 1}
+MINUTE = microseconds(time_of(TIMES[3])) // MINUTE_USEC
+
+
+@pytest.mark.parametrize(
+    ("conditions", "by", "spread"),
+    [
+        ({}, TOTAL, {"": 2}),
+        ({}, "level", {"ERROR": 1, "INFO": 1}),
+        ({}, "app", ALL_APPS),
+        ({}, "host", {"a": 2}),
+        ({}, "minute", {MINUTE: 2}),
+        ({"app": "shop"}, TOTAL, {"": 1}),
+        ({"app": "shop"}, "app", {"shop": 1}),
+        ({"app": "shop"}, "minute", {MINUTE: 1}),
+        ({"app": "shop", "host": "a"}, "host", {"a": 1}),
+        ({"app": "shop", "host": "b"}, "level", {}),
+        ({"app": "shop", "host": "b", "has_pattern": True}, "level", {}),
+        ({"levels": frozenset(["ERROR"])}, "minute", {MINUTE: 1}),
+        ({"levels": frozenset(["ERROR"])}, "host", {"a": 1}),
+        ({"levels": frozenset(["ERROR", "INFO"])}, "app", ALL_APPS),
+        ({"since": SINCE, "until": UNTIL}, "app", ALL_APPS),
+        ({"since": UNTIL}, "app", {}),
+        ({"since": UNTIL, "slack": 60_000_000}, "app", ALL_APPS),
+        ({"levels": frozenset(["ERROR"])}, "app", None),
+        ({"app": "shop"}, "level", None),
+        ({"since": SINCE + 31_000_000}, TOTAL, None),
+        ({"has_pattern": True}, TOTAL, None),
+    ],
+)
+def test_a_summary_suffices_where_one_property_divides_the_entries(conditions, by, spread):
+    assert by_summary(summarize(MIXED), Conditions(**conditions), by) == spread
+
+
+def test_entries_without_a_time_are_wanted_whatever_the_window():
+    lines = entry(timestamp=TIMES[0]) * 2 + entry() * 3
+    assert by_summary(summarize(lines), Conditions(since=SINCE), "minute") == {None: 3}
+    assert by_summary(summarize(lines), Conditions(since=SINCE), "level") == {"INFO": 3}
