@@ -1,12 +1,12 @@
 """Writes an archive: compresses a file of the log into another one. The memory for this does not grow with the file."""
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from msgspec import json, structs
 
-from fastlog._parse import scan
 from fastlog.archive import zstd
+from fastlog.archive._summary import Lines
 from fastlog.archive.index import (
     FOOTER,
     FRAME_BYTES,
@@ -20,10 +20,11 @@ from fastlog.archive.index import (
     DamagedError,
     RarePart,
 )
-from fastlog.archive.summary import summarize
+from fastlog.archive.summary import facts_of, summary_of
 from fastlog.entry import LEVELS
 
 LEVEL = 1
+LINE_FEED = 10
 RARE_PART_BYTES = 1 << 18  # of the lines of a rare level that are compressed together
 RARE_MAX_BYTES = 1 << 22  # of such lines, compressed: they are in memory until the end
 
@@ -37,13 +38,13 @@ def compress(source: int, target: int) -> None:
     read back. Nothing is synced. Raises OSError, DamagedError and ChangedError."""
     before = os.fstat(source)
     writer = _Writer(target, before.st_size)
-    text = memoryview(bytearray(min(FRAME_BYTES, before.st_size)))
+    buffer = bytearray(min(FRAME_BYTES, before.st_size))
+    view = memoryview(buffer)
     at = 0
     while at < before.st_size:
-        size = _read(source, text[: before.st_size - at], at)
-        room = text[:size]
-        whole = bytes(room).rfind(b"\n") + 1  # none: a line that is too long to be an entry is cut anywhere
-        writer.add(bytes(room[: whole or size]))
+        size = _read(source, view[: before.st_size - at], at)
+        whole = buffer.rfind(b"\n", 0, size) + 1  # none: a line that is too long to be an entry is cut anywhere
+        writer.add(view[: whole or size])
         at += whole or size
     writer.end()
     after = os.fstat(source)
@@ -59,6 +60,7 @@ class _Writer:
         self._compressor = zstd.ZstdCompressor(
             options={zstd.CompressionParameter.compression_level: LEVEL, zstd.CompressionParameter.checksum_flag: 1}
         )
+        self._lines = Lines(facts_of)
         self._rare = _RareLines(int(size * RARE_SHARE), self._pack)
         self._written = 0  # bytes of the file
         self._at = 0  # bytes of the text
@@ -67,26 +69,20 @@ class _Writer:
         self._table = bytearray()
         self._summaries = bytearray()
 
-    def add(self, text: bytes) -> None:
-        """The text of the next frame."""
+    def add(self, text: memoryview) -> None:
+        """The text of the next frame, which is not empty."""
         stored = self._pack(text)
         self._write(stored)
         if self._unpacked(self._written - len(stored), len(stored), len(text)) != text:
             raise DamagedError("what was written is not what was read")
         self._table += HEADER.pack(len(stored), len(text))
-        summary = summarize(text)
-        if self._frames:
-            self._summaries += b","
-        self._summaries += json.encode(summary)
-        place = self._at
-        for line in text.split(b"\n")[:-1]:
-            level = scan(line)[0][1]
-            if level:
-                self._rare.add(level, place, line)
-            place += len(line) + 1
+        for level, start, end in self._lines.look(text, self._is_inside, self._rare.wanted):
+            self._rare.add(LEVELS[level], self._at + start, text[start:end])
+        summary = summary_of(self._lines, self._is_inside, len(stored))
+        self._summaries += (b"," if self._frames else b"") + json.encode(summary)
         self._frames += 1
         self._at += len(text)
-        self._is_inside = not text.endswith(b"\n")
+        self._is_inside = text[-1] != LINE_FEED
 
     def end(self) -> None:
         """Writes what comes behind the frames."""
@@ -109,7 +105,7 @@ class _Writer:
         self._write(self._table)
         self._write(footer)
 
-    def _pack(self, text: bytes | bytearray) -> bytes:
+    def _pack(self, text: memoryview | bytearray) -> bytes:
         return self._compressor.compress(text, mode=self._compressor.FLUSH_FRAME)
 
     def _unpacked(self, at: int, stored: int, size: int) -> bytes:
@@ -132,11 +128,11 @@ class _RareLines:
         self._levels = {level: _RareLevel() for level in LEVELS}
 
     @property
-    def levels(self) -> Collection[str]:
-        """Those that may be rare."""
-        return self._levels.keys()
+    def wanted(self) -> int:
+        """A bit for each level that may be rare, in the order of LEVELS."""
+        return sum(1 << LEVELS.index(level) for level in self._levels)
 
-    def add(self, level: str, at: int, line: bytes) -> None:
+    def add(self, level: str, at: int, line: memoryview) -> None:
         """A line without its line feed, which begins at that place of the text."""
         lines = self._levels.get(level)
         if lines is None:
@@ -171,7 +167,7 @@ class _RareLevel:
         self.parts: list[RarePart] = []
         self._lines = self._first = self._last = 0
 
-    def add(self, at: int, line: bytes) -> None:
+    def add(self, at: int, line: memoryview) -> None:
         if not self._lines:
             self._first = at
         self._last = at
