@@ -51,9 +51,10 @@ def _count(path: Path, selection: Selection, by: str) -> Counts:
         raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
     for file in files:
         for block, start, end in Reader(file).read(None if file.is_compressed else file.size):
-            runs = selection.runs(block, start, end)
-            counts.add(of_lines(block, runs, by))
-            others += block.count(b"\n", start, end) - sum(block.count(b"\n", *run) for run in runs)
+            runs = [(start, end)] if selection.is_all else selection.runs(block, start, end)
+            spread, others_here = of_lines(block, runs, by)
+            counts.add(spread)
+            others += others_here
         file.close()
     if others and selection.is_all:
         say(f"{others:,} lines are not entries, and are not counted")
