@@ -19,10 +19,7 @@ from fastlog.limits import LINE_MAX_BYTES
 from fastlog.times import microseconds, time_of
 
 NAMES_MAX = 512  # apps, or hosts, of a frame that are listed with their counts; of more there is a filter
-# Of the names of a frame in its summary, in bytes: a share of the compressed frame, since a summary must cost little
-# beside it. In a frame of a few hundred bytes names are as small as the rest of the summary.
-NAMES_SHARE = 1 / 32
-NAMES_LEAST_BYTES = 512
+NAMES_MAX_BYTES = 8192  # of them in a summary, in JSON, where nothing else limits them
 FILTER_BITS = 10  # of a filter for each name, if there is room: one in a hundred absent names seems to be there
 FILTER_HASHES_MAX = 7  # bits that each name sets: the best number for that size
 
@@ -95,14 +92,14 @@ def _time(value: msgspec.Raw) -> int | None:
     return None if time is None else microseconds(time)
 
 
-def summarize(text: bytes, begins_inside: bool = False, stored: int = 0) -> Summary:
-    """The summary of a frame, in readable code; archives are written with `summary_of`, which must say the same."""
+def summarize(text: bytes, begins_inside: bool = False, room: int = NAMES_MAX_BYTES) -> Summary:
+    """The summary of a frame, in readable code; archives are written with `summary_of`, which must say the same. The
+    names take `room` bytes of it at most: the apps up to half, the hosts the rest."""
     lines = text.split(b"\n")[:-1]
     entries = [facts for line in lines[begins_inside:] if (facts := facts_of(line))]
     received = [facts.received for facts in entries if facts.received is not None]
     timestamp = [facts.timestamp for facts in entries if facts.timestamp is not None]
-    room = _names_room(stored)
-    apps = _names_in(Counter(facts.app for facts in entries if facts.app is not None), room // 2)
+    apps = names_of(Counter(facts.app for facts in entries if facts.app is not None), room // 2)
     hosts = Counter(facts.host for facts in entries if facts.host is not None)
     return Summary(
         lines=len(lines),
@@ -112,13 +109,12 @@ def summarize(text: bytes, begins_inside: bool = False, stored: int = 0) -> Summ
         timestamp=(min(timestamp), max(timestamp)) if timestamp else None,
         untimed=len(entries) - len(received) - len(timestamp),
         apps=apps,
-        hosts=_names_in(hosts, room - _size_of(apps)),
+        hosts=names_of(hosts, room - _size_of(apps)),
     )
 
 
-def summary_of(lines: Lines, begins_inside: bool, stored: int) -> Summary:
-    """The summary of the frame that was looked at last. `stored`: its compressed size in bytes."""
-    room = _names_room(stored)
+def summary_of(lines: Lines, begins_inside: bool, room: int) -> Summary:
+    """The summary of the frame that was looked at last."""
     apps = _names_of(lines, APPS, room // 2)
     hosts = _names_of(lines, HOSTS, room - _size_of(apps))
     times = lines.received, lines.timestamp
@@ -129,7 +125,9 @@ def _names_of(lines: Lines, kind: int, room: int) -> Names:
     return _names(lines.count(kind), partial(lines.names, kind), partial(lines.mark, kind), room)
 
 
-def _names_in(counts: dict[str, int], room: int) -> Names:
+def names_of(counts: dict[str, int], room: int = NAMES_MAX_BYTES) -> Names:
+    """These names as a summary has them."""
+
     def mark(bits: bytearray, hashes: int) -> None:
         for name in counts:
             for bit in bits_of(name.encode(), hashes, len(bits) * 8):
@@ -148,12 +146,6 @@ def _names(
     bits, hashes = bytearray(size), max(1, min(FILTER_HASHES_MAX, round(size * 8 / count * math.log(2))))
     mark(bits, hashes)
     return f"{hashes}:{base64.b64encode(bits).decode()}"
-
-
-def _names_room(stored: int) -> int:
-    """Bytes for the names of a frame of this compressed size. The apps have up to half of them, and the hosts the
-    rest."""
-    return max(NAMES_LEAST_BYTES, int(stored * NAMES_SHARE))
 
 
 def _size_of(names: Names) -> int:

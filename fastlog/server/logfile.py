@@ -6,19 +6,29 @@ covered survives a power cut, the file's name included. It knows nothing of entr
 
 import contextlib
 import errno
-import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from fastlog.errors import say
 from fastlog.segments import DURABLE_ATTRIBUTE, Identity, durable_size_of
-from fastlog.server.archives import ARCHIVE_NUMBER
 from fastlog.server.found_files import newest_lines
 from fastlog.server.hold import Hold
 from fastlog.server.identities import Identities
 from fastlog.server.linesfile import LinesFile
+from fastlog.server.numbered import (
+    COMPRESSED,
+    PLAIN,
+    Form,
+    Forms,
+    forms_of,
+    is_leftover,
+    newest_plain,
+    numbered,
+    path_of,
+)
 from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
 
@@ -29,30 +39,77 @@ DISTRUSTED_MAX = 100  # files set aside after failures: a disk that fails again 
 
 class Names:
     """The names in the directory: the live file, the next one (`.new`), archives from `.1`, the newest, to
-    `.<backups>`, and files set aside (`.distrusted.<n>`). What `hold` keeps has higher numbers."""
+    `.<backups>`, each with `.zst` behind it when it is compressed, and files set aside (`.distrusted.<n>`). What `hold`
+    keeps has higher numbers.
+
+    A compressed archive is written as `compressing`. It is `unsure` from when it has its own name until that is
+    durable, and the plain archive is gone.
+    """
 
     def __init__(self, storage: Storage, live: Path, backups: int, hold: Hold | None) -> None:
         self.live = live
         self.next = Path(f"{live}.new")
+        self.compressing = Path(f"{live}{COMPRESSED}.new")
+        self.unsure: Path | None = None
         self._hold = hold
         self._storage = storage
-        self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
+        self._backups = backups
+        self._said: set[int] = set()  # inodes of files that were said to be in the way
 
     @property
     def has_archives(self) -> bool:
         """Whether a rotation keeps the live file."""
-        return len(self._archives) > 0
+        return self._backups > 0
+
+    def clean_up(self) -> None:
+        """Removes what a crash has left of compressing: of each archive the plain file is in force then."""
+        self._remove(self.compressing)
+        for forms in self._archives().values():
+            if is_leftover(forms):
+                self._remove(forms[COMPRESSED].path)
+
+    def to_compress(self) -> list[Form]:
+        """The archives that are to be compressed, the newest first. Raises OSError."""
+        archives = numbered(self.live)
+        for forms in archives.values():
+            if len(forms) > 1:
+                self._see_to(forms)
+        return list(newest_plain(archives))
+
+    def create_compressed(self) -> int:
+        """A descriptor of an empty file. Raises OSError."""
+        return self._storage.create(self.compressing)
+
+    def name_compressed(self, plain: Path) -> None:
+        """The new file becomes the compressed form of this archive. Raises OSError."""
+        path = Path(f"{plain}{COMPRESSED}")
+        if os.path.lexists(path):
+            raise OSError(errno.EEXIST, f"{path} is there already")
+        self._storage.rename(self.compressing, path)
+        self.unsure = path
+
+    def drop_compressed(self) -> None:
+        """Removes the new file: the plain archive stays."""
+        path, self.unsure = self.unsure or self.compressing, None
+        self._remove(path)
+
+    def replace_plain(self, plain: Path) -> None:
+        """The compressed form, which is durable, is in force from now on. Raises OSError."""
+        self._storage.unlink(plain)
+        self.unsure = None
 
     def remove_surplus(self) -> None:
         """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
         removed stay."""
-        limit, removed = len(self._archives), 0
+        limit, removed = self._backups, 0
         if self._hold:
             self._hold.look()
-        for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
-            number = path.name.removeprefix(f"{self.live.name}.")
-            if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():
-                if self._hold and self._hold.holds(path):
+        for number, forms in self._archives().items():
+            if number <= limit:
+                continue
+            for form in forms.values():
+                path = form.path
+                if not path.is_file() or (self._hold and self._hold.holds(path)):
                     continue
                 try:
                     self._storage.unlink(path)
@@ -76,15 +133,19 @@ class Names:
         Only the files that have to make room are moved, so a rotation that failed half-way can be tried again, and
         costs no archive.
         """
-        archives = self._archives
-        last = len(archives) - 1
-        free = next((index for index in range(last) if not archives[index].exists()), last)
-        if free == last and self._hold:
-            self._hold.make_room(archives[last] if archives else self.live)
-        for index in range(free, 0, -1):
-            self._storage.rename(archives[index - 1], archives[index])
-        if archives:
-            self._rename_live(archives[0])
+        if self.unsure:  # an archive with two names would have two numbers between two steps
+            self._storage.rename(self.unsure, self.compressing)
+            self.unsure = None
+        row = self._row()
+        if not row and self._hold:
+            self._hold.make_room(self.live)
+        elif row:
+            self._make_free(row)
+        for (_, forms), (higher, _) in reversed(list(pairwise(row))):
+            for ending, form in forms.items():
+                self._storage.rename(form.path, path_of(self.live, higher, ending))
+        if row:
+            self._rename_live(path_of(self.live, row[0][0], PLAIN))
         self._storage.rename(self.next, self.live)
         if self._hold:
             self._hold.rotated()
@@ -101,9 +162,66 @@ class Names:
         self._rename_live(aside)
         self._storage.rename(self.next, self.live)
 
+    def _row(self) -> list[tuple[int, Forms]]:
+        """The archives that move up by one number, from the first one to that which is free, or else the last one of
+        all. A directory that has such a name stays, and its number is passed over. Raises OSError."""
+        row = []
+        archives: dict[int, Forms] | None = None
+        with contextlib.suppress(PermissionError):  # who may not list a directory may still look for names
+            archives = numbered(self.live)
+        for number in range(1, self._backups + 1):
+            forms = forms_of(self.live, number) if archives is None else archives.get(number, {})
+            if any(form.is_directory for form in forms.values()):
+                continue
+            row.append((number, forms))
+            if not forms:
+                break
+        if self._backups and not row:
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        return row
+
+    def _make_free(self, row: list[tuple[int, Forms]]) -> None:
+        """The last archive of the row goes, if there is one. Raises OSError."""
+        _, oldest = row[-1]
+        for form in oldest.values():
+            if self._hold:
+                self._hold.make_room(form.path)
+        coming = row[-2][1] if len(row) > 1 else {PLAIN}
+        for ending in oldest.keys() - coming:  # the others are overwritten
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.unlink(oldest[ending].path)
+
     def _rename_live(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another program took it away
             self._storage.rename(self.live, path)
+
+    def _archives(self) -> dict[int, Forms]:
+        try:
+            return numbered(self.live)
+        except OSError:  # the start says that it cannot be listed
+            return {}
+
+    def _see_to(self, forms: Forms) -> None:
+        """Of an archive that has both names, and is not being compressed: removes what is left over."""
+        other = forms[COMPRESSED]
+        if other.path == self.unsure or other.inode in self._said:
+            return
+        if is_leftover(forms):
+            self._remove(other.path)
+        else:
+            self._said.add(other.inode)
+            say(f"{forms[PLAIN].path} is not compressed: {other.path} is there already, and was not made of it")
+
+    def _remove(self, path: Path) -> None:
+        try:
+            inode = os.lstat(path).st_ino
+            self._storage.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if inode not in self._said:
+                self._said.add(inode)
+                say(f"cannot remove {path}, which compressing has left: {error.strerror}")
 
 
 class LogFile:
@@ -126,6 +244,7 @@ class LogFile:
         self.hold = None if hold_bytes is None else Hold(storage, self.path, backups, hold_bytes)
         self._names = Names(storage, self.path, backups, self.hold)
         self.identities = Identities(storage, self.path)
+        self.give_up_compressing: Callable[[], bool] = lambda: False  # whether it gives room on the disk
         self._rotate_at = limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
         self._under_sync: list[LinesFile] = []  # the files that the sync under way covers
@@ -141,6 +260,7 @@ class LogFile:
             raise
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
+            self._names.clean_up()
             # Bytes of unfinished lines, which were removed.
             self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
             if not self._live.is_at(self.path):  # a repaired file took its place
@@ -166,6 +286,10 @@ class LogFile:
     def identity(self) -> Identity | None:
         """That of the live file."""
         return self._live.identity
+
+    @property
+    def names(self) -> Names:
+        return self._names
 
     @property
     def rotated_unsynced(self) -> int:
@@ -224,6 +348,22 @@ class LogFile:
 
         self._storage.sync([file.fd for file in covered], self._directory_fd if new_name else None, ended)
 
+    def sync_names(self, done: Done) -> None:
+        """Makes the present names of archives durable; then calls `done`."""
+        self._storage.sync([], self._directory_fd, done)
+
+    @property
+    def names_are_under_sync(self) -> bool:
+        """Whether a look at names, or a change of them, may wait for the disk. On some file systems it does."""
+        return self._storage.directories_under_sync > 0
+
+    def is_in_use(self, file: os.stat_result) -> bool:
+        """Whether the file is written to, or has lines that a sync has to make durable."""
+        return any(
+            os.path.samestat(os.fstat(each.fd), file)
+            for each in (*self._under_sync, *self._rotated_unsynced, self._live)
+        )
+
     def need_no_sync(self) -> None:
         """What was appended for a sync so far is written anew elsewhere: no sync has to cover it."""
         for file in self._rotated_unsynced:
@@ -253,7 +393,7 @@ class LogFile:
         fresh = LinesFile(self._storage, self._names.next, empty=True)
         self.identities.give(fresh)
         try:
-            with self._removing():
+            with self.removing():
                 self._names.rotate()
         except OSError:
             fresh.close()
@@ -263,19 +403,20 @@ class LogFile:
 
     def tidy(self) -> None:
         """Removes archives that were held and are shipped by now. To be called from time to time."""
-        if self._storage.directories_under_sync:  # on some file systems a look at names would wait for that
+        if self.names_are_under_sync:
             return
-        with self._removing():
+        with self.removing():
             self._names.tidy()
 
     def make_space(self) -> None:
-        """The disk is full: removes an archive that is only there because it is not shipped."""
-        if self.hold:
-            with self._removing():
+        """The disk is full: gives up an archive that is being compressed, or else removes one that is only there
+        because it is not shipped."""
+        if not self.give_up_compressing() and self.hold:
+            with self.removing():
                 self.hold.give_way()
 
     @contextlib.contextmanager
-    def _removing(self) -> Iterator[None]:
+    def removing(self) -> Iterator[None]:
         """Notes which files lose their names as the settings ask for: nobody may take that for another program's."""
         waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
         try:
@@ -400,10 +541,10 @@ class LogFile:
             return error
         return None
 
-    def newest(self, most_bytes: int) -> Iterator[memoryview]:
-        """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
-        the next."""
-        return newest_lines(self._storage, self.path, most_bytes)
+    def newest(self, most_bytes: int, levels: Collection[str]) -> Iterator[memoryview]:
+        """Whole durable lines of about the newest `most_bytes` of the log, the oldest file first: all of these levels,
+        and others as well. Each view is good until the next."""
+        return newest_lines(self._storage, self.path, most_bytes, levels)
 
     def close(self) -> None:
         for file in {*self._under_sync, *self._rotated_unsynced, self._live}:

@@ -16,6 +16,7 @@ from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.commit import Commit
+from fastlog.server.compression import Compression
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
@@ -73,6 +74,7 @@ class Reporter:
         self._log = pipeline.log
         self._ship_lag = ShipLag(pipeline.log)
         self._rejects = pipeline.rejects
+        self._compression = pipeline.compression
         self._drops = pipeline.drops
         self._throttle = pipeline.throttle
         self.sync_mode = sync_mode
@@ -132,7 +134,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
-            archives=ArchiveStats(0, 0, 0, 0, 0, 0, None),
+            archives=_archives(self._compression),
             ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
@@ -167,6 +169,8 @@ class Reporter:
             warnings.append(f"the log is not shipped: {self._log.hold.problem}")
         if self._log.hold and self._log.hold.is_shipped and self._log.identities.failure:
             warnings.append(f"the log cannot be shipped: it gets no identity: {self._log.identities.failure}")
+        if self._compression and self._compression.failure:
+            warnings.append(f"archives are not compressed: {self._compression.failure}")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listeners.is_small:
@@ -233,6 +237,18 @@ class Reporter:
         ranked = (*ledger.top(SENDERS_SHOWN, now_ms), *ledger.worst(SENDERS_SHOWN, now_ms))
         chosen = {sender[0]: sender for sender in ranked}
         return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
+
+
+def _archives(compression: Compression | None) -> ArchiveStats:
+    return ArchiveStats(
+        files=0,
+        bytes=0,
+        deleted_files=0,
+        deleted_bytes=0,
+        compressed_files=compression.compressed_files if compression else 0,
+        waiting_files=compression.waiting_files if compression else 0,
+        failure=compression.failure if compression else None,
+    )
 
 
 def _chunks(chunks: Chunks) -> ChunkStats:
