@@ -19,6 +19,7 @@ from fastlog.limits import LINE_MAX_BYTES
 from fastlog.times import microseconds, time_of
 
 NAMES_MAX = 512  # apps, or hosts, of a frame that are listed with their counts; of more there is a filter
+NAMES_MAX_BYTES = 8192  # of them in a summary, in JSON, where nothing else limits them
 FILTER_BITS = 10  # of a filter for each name, if there is room: one in a hundred absent names seems to be there
 FILTER_HASHES_MAX = 7  # bits that each name sets: the best number for that size
 
@@ -91,14 +92,14 @@ def _time(value: msgspec.Raw) -> int | None:
     return None if time is None else microseconds(time)
 
 
-def summarize(text: bytes, begins_inside: bool, room: int) -> Summary:
+def summarize(text: bytes, begins_inside: bool = False, room: int = NAMES_MAX_BYTES) -> Summary:
     """The summary of a frame, in readable code; archives are written with `summary_of`, which must say the same. The
     names take `room` bytes of it at most: the apps up to half, the hosts the rest."""
     lines = text.split(b"\n")[:-1]
     entries = [facts for line in lines[begins_inside:] if (facts := facts_of(line))]
     received = [facts.received for facts in entries if facts.received is not None]
     timestamp = [facts.timestamp for facts in entries if facts.timestamp is not None]
-    apps = _names_in(Counter(facts.app for facts in entries if facts.app is not None), room // 2)
+    apps = names_of(Counter(facts.app for facts in entries if facts.app is not None), room // 2)
     hosts = Counter(facts.host for facts in entries if facts.host is not None)
     return Summary(
         lines=len(lines),
@@ -108,7 +109,7 @@ def summarize(text: bytes, begins_inside: bool, room: int) -> Summary:
         timestamp=(min(timestamp), max(timestamp)) if timestamp else None,
         untimed=len(entries) - len(received) - len(timestamp),
         apps=apps,
-        hosts=_names_in(hosts, room - _size_of(apps)),
+        hosts=names_of(hosts, room - _size_of(apps)),
     )
 
 
@@ -124,7 +125,9 @@ def _names_of(lines: Lines, kind: int, room: int) -> Names:
     return _names(lines.count(kind), partial(lines.names, kind), partial(lines.mark, kind), room)
 
 
-def _names_in(counts: dict[str, int], room: int) -> Names:
+def names_of(counts: dict[str, int], room: int = NAMES_MAX_BYTES) -> Names:
+    """These names as a summary has them."""
+
     def mark(bits: bytearray, hashes: int) -> None:
         for name in counts:
             for bit in bits_of(name.encode(), hashes, len(bits) * 8):

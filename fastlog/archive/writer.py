@@ -34,7 +34,7 @@ RARE_PART_BYTES = 1 << 17  # of the lines of a rare level that are compressed to
 # it; and names in summaries. Those of a frame also take no more than a share of the compressed frame, and may always
 # take as much as the rest of a summary.
 RARE_MAX_BYTES = 1 << 21
-NAMES_MAX_BYTES = 1 << 22
+NAMES_ALL_BYTES = 1 << 22
 NAMES_SHARE = 1 / 32
 NAMES_LEAST_BYTES = 512
 CHECKED_BYTES = 1 << 17  # that are unpacked at once to be compared: they stay in the processor's cache
@@ -72,7 +72,7 @@ class _Writer:
         self._compressor = _Compressor()
         self._lines = Lines(facts_of)
         self._rare = _RareLines(int(size * RARE_SHARE), self._compressor)
-        self._names_most = NAMES_MAX_BYTES // (size // FRAME_BYTES + 1)  # bytes of a frame's names
+        self._names_most = NAMES_ALL_BYTES // (size // FRAME_BYTES + 1)  # bytes of a frame's names
         self._written = 0  # bytes of the file
         self._at = 0  # bytes of the text
         self._is_inside = False  # whether the next frame begins inside a line

@@ -22,7 +22,8 @@
   process that does it; archives by their number, in either form
 - `hold.py`, `archives.py`, `line_counter.py`: which archives stay because they are not shipped yet; the log's files;
   the lines of those that were deleted all the same
-- `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
+- `found_files.py`, `found_compressed.py`: what a start finds; the newest lines of archives that are compressed
+- `repair.py`, `torn.py`: its repair after a crash, and what that takes away
 - `identities.py`: which file of the log is which, for `fastlog ship`
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 

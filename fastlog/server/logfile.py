@@ -7,7 +7,7 @@ covered survives a power cut, the file's name included. It knows nothing of entr
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -543,10 +543,10 @@ class LogFile:
             return error
         return None
 
-    def newest(self, most_bytes: int) -> Iterator[memoryview]:
-        """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
-        the next."""
-        return newest_lines(self._storage, self.path, most_bytes)
+    def newest(self, most_bytes: int, levels: Collection[str]) -> Iterator[memoryview]:
+        """Whole durable lines of about the newest `most_bytes` of the log, the oldest file first: all of these levels,
+        and others as well. Each view is good until the next."""
+        return newest_lines(self._storage, self.path, most_bytes, levels)
 
     def close(self) -> None:
         for file in {*self._under_sync, *self._rotated_unsynced, self._live}:

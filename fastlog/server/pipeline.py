@@ -59,7 +59,7 @@ class Pipeline:
         for number, listener in enumerate(listeners.each):
             if isinstance(listener, UnixListener):
                 self.intake.is_unix(number, listener.hurries)
-        for lines in log.newest(REMEMBERED_BYTES):
+        for lines in log.newest(REMEMBERED_BYTES, settings.priority_levels):
             self.intake.remember(lines)
         commit = Commit(self.intake, listeners.fds, settings.acks_wait_for_disk, pace or SyncPace())
         self.drops = Drops(listeners.drops)
