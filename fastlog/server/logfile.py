@@ -64,8 +64,10 @@ class Names:
         return self._backups > 0
 
     def clean_up(self) -> None:
-        """Removes what a crash has left of compressing: of each archive the plain file is in force then."""
-        self._remove(self.compressing)
+        """Removes what a crash has left of a rotation, which is empty or was written elsewhere as well, and what it has
+        left of compressing: of each archive the plain file is in force then."""
+        for path in (self.next, self.compressing):
+            self._remove(path)
         for forms in self._archives().values():
             if is_leftover(forms):
                 self._remove(forms[COMPRESSED].path)
@@ -234,7 +236,7 @@ class Names:
         except OSError as error:
             if inode not in self._said:
                 self._said.add(inode)
-                say(f"cannot remove {path}, which compressing has left: {error.strerror}")
+                say(f"cannot remove {path}, which a crash has left: {error.strerror}")
 
 
 class LogFile:
