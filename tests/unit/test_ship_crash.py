@@ -19,6 +19,7 @@ from fastlog import file_systems
 from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position, is_of_log, position_from
 from fastlog.server.logfile import LogFile
 from fastlog.ship import files as ship_files
+from fastlog.ship import segment_file
 from fastlog.ship.files import LogFiles
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper
@@ -217,7 +218,7 @@ def record_shipped(directory: Path, monkeypatch, every: int, *, anew: bool, with
     storage.look = look
     with monkeypatch.context() as patched:
         recorded = RecordedOs(storage, without)
-        for module in (ship_files, file_systems):
+        for module in (segment_file, file_systems):
             patched.setattr(module, "os", recorded)
         record(directory, storage=storage)
         kill(shipper)
