@@ -7,5 +7,5 @@
 - `selection.py`, `_select.pyx`: which entries are wanted; a first look, at bytes alone
 - `in_threads.py`, `selected.py`: the parts in threads, in order; the wanted lines of all files
 - `log_reader.py`: the lines of a log that grows, whole and each once, across rotations
-- `counting.py`: how many there are of each level, app, host or minute
+- `counting.py`, `_count.pyx`: how many there are of each level, app, host or minute
 """

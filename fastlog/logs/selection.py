@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fastlog.archive.summary import text_of
 from fastlog.entry import LEVELS
 from fastlog.errors import ConfigError
 from fastlog.logs._select import NEEDLES_MAX, Selector
@@ -39,16 +40,17 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
+# A key may occur twice, and only the last value is certainly a string: so the values are taken as they were written.
 class _App(msgspec.Struct, gc=False):
-    app: str | None = None
+    app: msgspec.Raw = msgspec.Raw()
 
 
 class _Host(msgspec.Struct, gc=False):
-    host: str | None = None
+    host: msgspec.Raw = msgspec.Raw()
 
 
 class _Message(msgspec.Struct, gc=False):
-    message: str = ""
+    message: msgspec.Raw = msgspec.Raw()
 
 
 def fields_of(line: bytes | bytearray | str) -> list[Field]:
@@ -132,10 +134,10 @@ def _second_looks(conditions: Conditions) -> list[Look]:
     looks: list[Look] = []
     if app is not None:
         decode_app = msgspec.json.Decoder(_App).decode
-        looks.append(lambda line: decode_app(line).app == app)
+        looks.append(lambda line: text_of(decode_app(line).app) == app)
     if host is not None:
         decode_host = msgspec.json.Decoder(_Host).decode
-        looks.append(lambda line: decode_host(line).host == host)
+        looks.append(lambda line: text_of(decode_host(line).host) == host)
     if window is not None:
 
         def is_in_window(line: bytes | bytearray) -> bool:
@@ -148,7 +150,7 @@ def _second_looks(conditions: Conditions) -> list[Look]:
         search = pattern.search
 
         def matches(line: bytes | bytearray) -> bool:
-            if search(decode_message(line).message):
+            if search(text_of(decode_message(line).message) or ""):
                 return True
             return any(search(f"{key}={text}") for key, text in fields_of(line) if key != "message")
 
