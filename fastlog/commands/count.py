@@ -41,6 +41,7 @@ def _count(path: Path, selection: Selection, by: str) -> Counts:
     files = open_log(path)
     if not files:
         raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
+
     def look(_: object, lines: Lines) -> tuple[Spread, int]:
         block, start, end = lines
         return of_lines(block, [(start, end)] if selection.is_all else selection.runs(block, start, end), by)
