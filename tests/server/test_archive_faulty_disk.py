@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from tests.helpers.archives import in_force, whole_text
+from tests.helpers.in_force import in_force, whole_text
 from tests.helpers.running import PATIENCE_SEC, Server, eventually, until
 
 NEW, PLAIN, COMPRESSED = "server.log.zst.new", "server.log.1", "server.log.1.zst"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.helpers.archives import in_force, whole_text
+from tests.helpers.in_force import in_force, whole_text
 from tests.helpers.running import Server, eventually, get, until
 from tests.helpers.small_disk import SIZE, only_root
 

@@ -17,7 +17,7 @@ from time import monotonic, sleep
 import pytest
 
 from fastlog.segments import identity_of
-from tests.helpers.archives import in_force, whole_text
+from tests.helpers.in_force import in_force, whole_text
 from tests.helpers.randomness import Random
 from tests.helpers.resending import ResendingClient
 from tests.helpers.running import PATIENCE_SEC, Server, eventually, until
