@@ -6,7 +6,7 @@ import time
 
 from fastlog.segments import shipped_path
 from tests.helpers.entries import entries
-from tests.helpers.running import eventually, get
+from tests.helpers.running import eventually, get, run_fastlog
 from tests.helpers.shipping import write_note
 from tests.helpers.small_disk import only_root
 
@@ -138,3 +138,13 @@ def test_health_warns_of_a_disk_that_is_full_before_the_budget(start, small_disk
     [warning] = warnings(server)
     assert "before LOG_BACKUPS=10 archives of up to 1.0 MB are there" in warning
     server.stop()
+
+
+def test_top_shows_the_archives_in_one_line(start, tmp_path):
+    server = start(**{**FILE, "LOG_BACKUPS": "2"})
+    server.send(entries(1_000))
+    archives = settled(server, tmp_path, 1_000)["archives"]
+    done = run_fastlog("top", "--once", "--url", f"http://127.0.0.1:{server.dashboard_port}", cwd=tmp_path)
+    [line] = [line for line in done.stdout.splitlines() if "archives" in line]
+    assert re.fullmatch(rf" *archives +2, [0-9.]+ kB; {archives['deleted_files']} deleted, .* kB *", line)
+    assert server.stop() == 0
