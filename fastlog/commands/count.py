@@ -2,18 +2,18 @@
 
 import argparse
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from fastlog.commands.conditions import selection_from
 from fastlog.commands.count_table import Table, as_json, as_text, make_table
-from fastlog.commands.levels import parse_level
 from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import discard_output, say
-from fastlog.logs.counting import TOTAL, VALUES_MAX, Counts, of_lines
+from fastlog.logs.counting import TOTAL, VALUES_MAX, Counts, Spread, of_lines
+from fastlog.logs.in_threads import looked_at
 from fastlog.logs.log_files import ReadError, open_log
-from fastlog.logs.log_reader import Reader
-from fastlog.logs.selection import Selection, parse_pattern, parse_since
+from fastlog.logs.parts import Lines, parts
+from fastlog.logs.selection import Selection
 
 TOP_IN_TERMINAL = 20  # apps or hosts, unless --top says another number: with the rest they fit on a screen
 
@@ -21,15 +21,7 @@ TOP_IN_TERMINAL = 20  # apps or hosts, unless --top says another number: with th
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for; returns the exit code."""
     by = options.by or TOTAL
-    since = parse_since(options.since, datetime.now(UTC)) if options.since else None
-    selection = Selection(
-        level=parse_level(options.level) if options.level else None,
-        app=options.app,
-        host=options.host,
-        since=since,
-        pattern=parse_pattern(options.grep) if options.grep else None,
-        entries_only=True,
-    )
+    selection = selection_from(options, entries_only=True)
     counts = _count(Path(settings.log_dir) / settings.log_filename, selection, by)
     if counts.beyond:
         say(f"there are more than {VALUES_MAX:,} different ones, or very long ones: the last ones count as others")
@@ -49,11 +41,15 @@ def _count(path: Path, selection: Selection, by: str) -> Counts:
     files = open_log(path)
     if not files:
         raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
+
+    def look(_: object, lines: Lines) -> tuple[Spread, int]:
+        block, start, end = lines
+        return of_lines(block, [(start, end)] if selection.is_all else selection.runs(block, start, end), by)
+
     for file in files:
-        for block, start, end in Reader(file).read(None if file.is_compressed else file.size):
-            runs = selection.runs(block, start, end)
-            counts.add(of_lines(block, runs, by))
-            others += block.count(b"\n", start, end) - sum(block.count(b"\n", *run) for run in runs)
+        for spread, others_here in looked_at(parts(file, selection.conditions), look):
+            counts.add(spread)
+            others += others_here
         file.close()
     if others and selection.is_all:
         say(f"{others:,} lines are not entries, and are not counted")

@@ -64,8 +64,10 @@ class Names:
         return self._backups > 0
 
     def clean_up(self) -> None:
-        """Removes what a crash has left of compressing: of each archive the plain file is in force then."""
-        self._remove(self.compressing)
+        """Removes what a crash has left of a rotation, which is empty or was written elsewhere as well, and what it has
+        left of compressing: of each archive the plain file is in force then."""
+        for path in (self.next, self.compressing):
+            self._remove(path)
         for forms in self._archives().values():
             if is_leftover(forms):
                 self._remove(forms[COMPRESSED].path)
@@ -135,9 +137,7 @@ class Names:
         Only the files that have to make room are moved, so a rotation that failed half-way can be tried again, and
         costs no archive.
         """
-        if self.unsure:  # an archive with two names would have two numbers between two steps
-            self._storage.rename(self.unsure, self.compressing)
-            self.unsure = None
+        self._take_name_back()
         row = self._row()
         if not row and self._hold:
             self._hold.make_room(self.live)
@@ -167,6 +167,13 @@ class Names:
         self._rename_live(aside)
         self._storage.rename(self.next, self.live)
         self.budget.changed()
+
+    def _take_name_back(self) -> None:
+        """An archive that has two names would have two numbers between two steps of a rotation. Raises OSError."""
+        if self.unsure:
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.rename(self.unsure, self.compressing)
+            self.unsure = None
 
     def _row(self) -> list[tuple[int, Forms]]:
         """The archives that move up by one number, from the first one to that which is free, or else the last one of
@@ -234,7 +241,7 @@ class Names:
         except OSError as error:
             if inode not in self._said:
                 self._said.add(inode)
-                say(f"cannot remove {path}, which compressing has left: {error.strerror}")
+                say(f"cannot remove {path}, which a crash has left: {error.strerror}")
 
 
 class LogFile:

@@ -41,11 +41,7 @@ def collector(tmp_path, closing, rng, nats):
 def wait_for_compression(collector: Collector) -> None:
     """Until all archives are compressed."""
     collector.client.settle()
-    collector.files.look()
-    until(
-        lambda: all(path.suffix == ".zst" for path in collector.logs.glob("server.log.[0-9]*")),
-        "the compression of all archives",
-    )
+    collector.wait_for_compression(LINES)
 
 
 def wait_until_shipped(collector: Collector) -> None:
