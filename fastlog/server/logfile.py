@@ -137,9 +137,7 @@ class Names:
         Only the files that have to make room are moved, so a rotation that failed half-way can be tried again, and
         costs no archive.
         """
-        if self.unsure:  # an archive with two names would have two numbers between two steps
-            self._storage.rename(self.unsure, self.compressing)
-            self.unsure = None
+        self._take_name_back()
         row = self._row()
         if not row and self._hold:
             self._hold.make_room(self.live)
@@ -169,6 +167,13 @@ class Names:
         self._rename_live(aside)
         self._storage.rename(self.next, self.live)
         self.budget.changed()
+
+    def _take_name_back(self) -> None:
+        """An archive that has two names would have two numbers between two steps of a rotation. Raises OSError."""
+        if self.unsure:
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.rename(self.unsure, self.compressing)
+            self.unsure = None
 
     def _row(self) -> list[tuple[int, Forms]]:
         """The archives that move up by one number, from the first one to that which is free, or else the last one of
