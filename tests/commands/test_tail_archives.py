@@ -13,7 +13,9 @@ from fastlog.archive.writer import compress
 from fastlog.commands.conditions import selection_from
 from fastlog.flags import make_parser
 from fastlog.logs.log_files import open_log
+from fastlog.logs.log_reader import Follower
 from fastlog.logs.selected import beginning_of_last, selected
+from fastlog.segments import ATTRIBUTE
 from tests.helpers.running import run_fastlog
 
 BEGIN = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
@@ -212,3 +214,90 @@ def test_lines_of_a_rare_level_are_found_where_their_copies_are_damaged(tmp_path
     errors = [line.decode() for line in texts[1] if b'"ERROR"' in line or b'"FATAL"' in line]
     done = run_fastlog("tail", "--log-dir", ".", "--json", "--level", "ERROR", cwd=tmp_path)
     assert (done.stdout.splitlines(), done.stderr) == (errors, "")
+
+
+class Log:
+    """A log that is written, rotated and compressed step by step, and what follows it."""
+
+    def __init__(self, directory, has_identities: bool) -> None:
+        self.path = directory / "server.log"
+        self.segment = 0
+        self.written: list[bytes] = []
+        self.has_identities = has_identities
+        self.begin()
+        self.follower = Follower(self.path, None)
+        self.seen = b""
+
+    def begin(self) -> None:
+        self.segment += 1
+        self.path.write_bytes(b"")
+        if self.has_identities:
+            os.setxattr(self.path, ATTRIBUTE, f"0123456789ab:{self.segment}".encode())
+
+    def write(self) -> None:
+        line = b"%d\n" % len(self.written)
+        self.written.append(line)
+        with self.path.open("ab") as file:
+            file.write(line)
+
+    def rotate(self) -> None:
+        for number in range(self.segment, 0, -1):
+            for suffix in ("", ".zst", ".gz"):
+                old = self.path.with_name(f"server.log.{number}{suffix}")
+                if old.exists():
+                    old.rename(self.path.with_name(f"server.log.{number + 1}{suffix}"))
+        self.path.rename(self.path.with_name("server.log.1"))
+        self.begin()
+
+    def begin_to_compress(self, number: int, how: str) -> None:
+        """Both forms exist then."""
+        path = self.path.with_name(f"server.log.{number}")
+        if how == "gzip":
+            subprocess.run(["gzip", "-k", str(path)], check=True)
+        elif how == "zstd":
+            subprocess.run(["zstd", "-q", str(path)], check=True)
+        else:
+            with path.open("rb") as source, open(f"{path}.zst", "w+b") as target:
+                compress(source.fileno(), target.fileno())
+            status = path.stat()
+            os.utime(f"{path}.zst", ns=(status.st_atime_ns, status.st_mtime_ns))
+            if self.has_identities:
+                os.setxattr(f"{path}.zst", ATTRIBUTE, os.getxattr(path, ATTRIBUTE))
+
+    def end_to_compress(self, number: int) -> None:
+        self.path.with_name(f"server.log.{number}").unlink()
+
+    def follow(self) -> None:
+        self.seen += b"".join(bytes(block[start:end]) for block, start, end in self.follower.new())
+
+
+@pytest.mark.parametrize("how", ["ours", "zstd", "gzip"])
+@pytest.mark.parametrize("has_identities", [True, False])
+def test_no_line_is_followed_twice_or_missed_while_archives_are_compressed(tmp_path, how, has_identities):
+    """Looks come between any two steps, or many steps after the last one."""
+    rng = random.Random(2)
+    log = Log(tmp_path, has_identities)
+
+    def look() -> None:
+        if rng.random() < 0.4:
+            log.follow()
+
+    for _ in range(30):
+        for _ in range(rng.randrange(1, 4)):
+            log.write()
+            look()
+        log.rotate()
+        look()
+        log.write()  # logrotate and the server compress while the new file grows
+        look()
+        log.begin_to_compress(1, how)
+        look()
+        log.end_to_compress(1)
+        look()
+    log.follow()
+    log.follower.close()
+    assert log.seen == b"".join(log.written)
+    files = open_log(log.path)
+    assert b"".join(piece for file in files for piece in file.pieces()) == log.seen
+    for file in files:
+        file.close()
