@@ -16,6 +16,7 @@ from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colour
 from fastlog.config import Settings
 from fastlog.entry import level_of
 from fastlog.errors import ConfigError, discard_output, say
+from fastlog.logs.hidden import Hidden
 from fastlog.logs.log_files import ReadError, open_log, unread_archives
 from fastlog.logs.log_reader import Follower, Reader
 from fastlog.logs.open_file import OpenFile
@@ -92,9 +93,12 @@ def _show(
     if options.follow:
         follower = Follower(path, _reader_of_what_comes(files[-1]) if files else None)
     beginning = (0, 0) if count is None else beginning_of_last(files, selection, count)
-    for block, runs in selected(files, selection, *beginning):
+    hidden = Hidden(selection) if selection.conditions.window else None
+    for block, runs in selected(files, selection, *beginning, hidden):
         show(block, runs)
     sys.stdout.buffer.flush()
+    if hidden and (report := hidden.report()):
+        say(report)
     return _follow(follower, selection, show) if follower else 0
 
 

@@ -81,6 +81,7 @@ class Selection:
         entries_only: bool = False,
     ) -> None:
         self.is_all = all(condition is None for condition in (level, app, host, window, pattern))
+        self._level = level
         numbers = [] if self.is_all and not entries_only else _from(level)
         self.conditions = Conditions(frozenset(LEVELS[n] for n in numbers) or None, app, host, window, pattern)
         needles = [_needles_of_name(b"app", app), _needles_of_name(b"host", host), _needles_of(pattern)]
@@ -90,6 +91,11 @@ class Selection:
         self._looks = _second_looks(self.conditions)
         # A line that the first look is certain about needs no second one, unless a condition has no needle.
         self._trusts = len(groups) == sum(condition is not None for condition in (app, host, pattern))
+
+    def at_any_time(self) -> "Selection":
+        """The same without a window: of entries."""
+        own = self.conditions
+        return Selection(level=self._level, app=own.app, host=own.host, pattern=own.pattern, entries_only=True)
 
     def runs(self, block: bytes | bytearray, start: int, end: int) -> list[tuple[int, int]]:
         """Where the wanted lines are in block[start:end], which has whole lines; neighbours may come as one run. In any
