@@ -256,14 +256,21 @@ def _check_count(options: argparse.Namespace) -> None:
 
 
 def _add_conditions(parser: argparse.ArgumentParser) -> None:
-    """Which entries are wanted."""
+    """Which entries of the log are wanted: for `tail` and `count`."""
     add = parser.add_argument
     add(
         "--since",
         metavar="TIME",
         help="entries from this time on, by `received` where it is recorded, else by `timestamp`: a duration like 90s, "
-        "10m, 2h, 1d, 1w, or a time like 2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a time "
-        "are shown, and those of a sender whose clock is more than a day ahead may be left out",
+        "10m, 2h, 1d, 1w before now, or a time like 2026-11-24T07:00:00Z or 07:00, in UTC unless it has an offset; "
+        "entries without a time are shown",
+    )
+    add("--until", metavar="TIME", help="entries before this time, as for --since")
+    add(
+        "--clock-slack",
+        metavar="D",
+        help="widen the window of --since and --until by this duration, such as 5m, for entries whose receipt was not "
+        "recorded: their senders' clocks may be wrong (0s)",
     )
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")

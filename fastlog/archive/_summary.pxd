@@ -39,8 +39,8 @@ cdef struct Facts:
 # The facts of the line in [p, end). NO: it is not an entry; UNSURE: it is one, and `facts_of` knows the rest.
 cdef Verdict look(const uint8_t *p, const uint8_t *end, Facts *facts) noexcept nogil
 
-# Counts a name once more. `key`: a random one, so that no sender can choose names that share their places. The text must
-# not change while the table is used. Returns False if there is no memory.
+# Counts a name once more. `key`: a random one, so that no sender can choose names that share their places. The text
+# must not change while the table is used. Returns False if there is no memory.
 cdef bint add_name(Table *table, const uint64_t *key, const Text *text) noexcept nogil
 
 # The names of a table, and how many entries each has.

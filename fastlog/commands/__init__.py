@@ -7,5 +7,6 @@
 - `doctor.py`, with `checks.py` and `ship_checks.py` (one function for each subject), `bound_sockets.py` and
   `directories.py`
 
-They share `levels.py` (a level on the command line) and `terminal.py` (harmless text, colours).
+They share `conditions.py` and `levels.py` (wanted entries and a level on the command line) and `terminal.py` (harmless
+text, colours).
 """

@@ -2,18 +2,15 @@
 
 import argparse
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
+from fastlog.commands.conditions import files_of, selection_from
 from fastlog.commands.count_table import Table, as_json, as_text, make_table
-from fastlog.commands.levels import parse_level
 from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import discard_output, say
-from fastlog.logs.counting import TOTAL, VALUES_MAX, Counts, of_lines
-from fastlog.logs.log_files import ReadError, open_log
-from fastlog.logs.log_reader import Reader
-from fastlog.logs.selection import Selection, parse_pattern, parse_since
+from fastlog.logs.counting import TOTAL, VALUES_MAX, Counting
+from fastlog.logs.selected import without_old
 
 TOP_IN_TERMINAL = 20  # apps or hosts, unless --top says another number: with the rest they fit on a screen
 
@@ -21,44 +18,23 @@ TOP_IN_TERMINAL = 20  # apps or hosts, unless --top says another number: with th
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for; returns the exit code."""
     by = options.by or TOTAL
-    since = parse_since(options.since, datetime.now(UTC)) if options.since else None
-    selection = Selection(
-        level=parse_level(options.level) if options.level else None,
-        app=options.app,
-        host=options.host,
-        since=since,
-        pattern=parse_pattern(options.grep) if options.grep else None,
-        entries_only=True,
-    )
-    counts = _count(Path(settings.log_dir) / settings.log_filename, selection, by)
-    if counts.beyond:
+    selection = selection_from(options, entries_only=True)
+    counting = Counting(selection, by)
+    files = files_of(Path(settings.log_dir) / settings.log_filename)
+    counting.add(without_old(files, selection.conditions.window))
+    if counting.others and selection.is_all:
+        say(f"{counting.others:,} lines are not entries, and are not counted")
+    if counting.counts.beyond:
         say(f"there are more than {VALUES_MAX:,} different ones, or very long ones: the last ones count as others")
     is_terminal = sys.stdout.isatty()
     top = options.top
     if top is None and is_terminal and not options.json and by in ("app", "host"):
         top = TOP_IN_TERMINAL
     try:
-        _print(make_table(by, counts, top), options.json, is_terminal)
+        _print(make_table(by, counting.counts, top), options.json, is_terminal)
     except BrokenPipeError:
         discard_output()
-    return 0
-
-
-def _count(path: Path, selection: Selection, by: str) -> Counts:
-    counts, others = Counts(), 0
-    files = open_log(path)
-    if not files:
-        raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
-    for file in files:
-        for block, start, end in Reader(file).read(None if file.is_compressed else file.size):
-            runs = [(start, end)] if selection.is_all else selection.runs(block, start, end)
-            spread, others_here = of_lines(block, runs, by)
-            counts.add(spread)
-            others += others_here
-        file.close()
-    if others and selection.is_all:
-        say(f"{others:,} lines are not entries, and are not counted")
-    return counts
+    return 0 if counting.is_whole else 1
 
 
 def _print(table: Table, as_one_object: bool, is_terminal: bool) -> None:

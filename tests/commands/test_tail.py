@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fastlog.limits import LINE_MAX_BYTES
-from fastlog.logs.log_reader import BLOCK_BYTES, Follower
+from fastlog.logs.log_reader import Follower
+from fastlog.logs.open_file import BLOCK_BYTES
 from tests.helpers.entries import ERROR_7, INFO, entries, lines
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, run_fastlog
 
@@ -310,13 +311,13 @@ def test_more_archives_than_a_shell_allows_descriptors_are_shown(tmp_path):
 
 
 def test_archives_that_cannot_be_read_are_named(archived, tmp_path):
-    for name in ("server.log.11.zst", "server.log-20260101.xz", "server.log.2.bak", "server.logs.1.zst"):
+    for name in ("server.log.11.lz4", "server.log-20260101.xz", "server.log.2.bak", "server.logs.1.zst"):
         (tmp_path / name).write_bytes(b"whatever")
     done = run_fastlog("tail", "--log-dir", ".", "--json", "-n", "all", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (0, archived)
     assert done.stderr == (
-        "fastlog: cannot read server.log-20260101.xz, server.log.11.zst, server.log.2.bak: "
-        "of compressed archives only .gz is read\n"
+        "fastlog: cannot read server.log-20260101.xz, server.log.11.lz4, server.log.2.bak: "
+        "of compressed archives only .zst and .gz are read\n"
     )
 
 
