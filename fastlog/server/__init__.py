@@ -20,6 +20,7 @@
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
 - `compression.py`, `compressor.py`, `numbered.py`: which archive is compressed when, and how it takes its place; the
   process that does it; archives by their number, in either form
+- `budget.py`: which archives go by their number, size or age, and what was deleted
 - `hold.py`, `archives.py`, `line_counter.py`: which archives stay because they are not shipped yet; the log's files;
   the lines of those that were deleted all the same
 - `found_files.py`, `found_compressed.py`: what a start finds; the newest lines of archives that are compressed

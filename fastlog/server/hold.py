@@ -1,18 +1,19 @@
-"""Which archives stay although LOG_BACKUPS has no place for them: those that `fastlog ship` has not shipped yet.
+"""Which archives stay although the limits have no place for them: those that `fastlog ship` has not shipped yet.
 
 `ship` leaves a note beside the log, which says how far it is. Where there is none, nobody ships, and nothing is held.
 A note that cannot be read, or that is about another log, says of no line that it was shipped.
 
-Held archives have the numbers above LOG_BACKUPS, in the order of their age like all others. A rotation must not move
-hundreds of files, so there are free numbers between: they make room for as many files as there are, whenever there is
-none left. Beyond the limit the oldest go, and the lines of these that were not shipped are counted. `ship` may have
-the first file open that it has not finished, and the engine may have more of it than the note says; and it may just go
-to the next one. These two go last: then what is counted is what is missing. On a full disk held archives go, too,
-since new entries would be lost instead.
+Archives that are held beyond LOG_BACKUPS have the numbers above it, in the order of their age like all others. A
+rotation must not move hundreds of files, so there are free numbers between: they make room for as many files as there
+are, whenever there is none left. Beyond the limit the oldest go, and the lines of these that were not shipped are
+counted. `ship` may have the first file open that it has not finished, and the engine may have more of it than the note
+says; and it may just go to the next one. These two go last: then what is counted is what is missing. On a full disk
+held archives go, too, since new entries would be lost instead.
 """
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +22,7 @@ from fastlog.errors import say
 from fastlog.file_systems import open_to_read
 from fastlog.segments import Identity, Shipped, forms, identity_of, read_shipped, shipped_path
 from fastlog.server.archives import Archive, Archives
+from fastlog.server.budget import Budget
 from fastlog.server.line_counter import LineCounter
 from fastlog.server.storage import Storage
 
@@ -30,9 +32,10 @@ END_COUNT_SEC = 2.0  # how long the end waits for the count of lines that were d
 
 
 class Hold:
-    """`limit_bytes`: of all archives beyond `backups`; 0: none is held. Nothing here raises OSError but `make_room`."""
+    """`limit_bytes`: of all archives that the budget's limits have no place for; 0: none is held. Nothing here raises
+    OSError but `make_room`."""
 
-    def __init__(self, storage: Storage, live: Path, backups: int, limit_bytes: int) -> None:
+    def __init__(self, storage: Storage, live: Path, budget: Budget, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
         self.note: Shipped | None = None  # None: there is none, or none that can be read
@@ -40,9 +43,11 @@ class Hold:
         self.archives = Archives(live)
         self._storage = storage
         self._live = live
-        self._backups = backups
+        self._budget = budget
+        self._backups = budget.limits.backups
         self._counter = LineCounter()
         self._held: list[Archive] = []  # the oldest first
+        self._surplus: set[int] = set()  # segments of archives that the limits have no place for
         self._found: list[Archive] = []  # other files of the log, where somebody ships
         self._is_old = False  # there was a rotation since these were found
         self._have_moved = False  # held archives have other names than those known
@@ -104,9 +109,17 @@ class Hold:
             self._move(path, number)
             self._hold(archive._replace(number=number))
 
-    def holds(self, path: Path) -> bool:
-        """Whether `tidy` decides about this archive beyond LOG_BACKUPS, by the last look."""
-        return self.is_shipped and self.archives.at(path) is not None
+    def take(self, surplus: Iterable[Path]) -> set[Path]:
+        """Which of these archives, that the limits have no place for, `tidy` decides about: all, if somebody ships."""
+        self.look()
+        self._surplus.clear()
+        taken = set()
+        for path in surplus if self.is_shipped else ():
+            archive = self.archives.at(path)
+            if archive:
+                self._surplus.add(archive.identity.segment)
+                taken.add(path)
+        return taken
 
     def rotated(self) -> None:
         """After a rotation: deletes of the held archives what is over the limit."""
@@ -130,7 +143,7 @@ class Hold:
         self._left_over = self._have_moved = False
         self._found, self._held, self.held_bytes = [], [], 0
         for archive in found:
-            if archive.number <= self._backups:
+            if archive.number <= self._backups and archive.identity.segment not in self._surplus:
                 self._found.append(archive)
             elif self.is_shipped and self._is_unshipped(archive):
                 self._hold(archive)
@@ -258,10 +271,11 @@ class Hold:
             except FileNotFoundError:
                 return True
             except OSError as error:
-                text = f"cannot remove {path}, an archive beyond LOG_BACKUPS={self._backups}: {error.strerror}"
+                text = f"cannot remove {path}, an archive beyond {self._budget.limits}: {error.strerror}"
                 self._say_once("delete", text)
                 return False
             failed.pop_all()
+        self._budget.note_deleted(os.fstat(fd).st_size)
         self._said.discard("delete")
         if why:
             lost = f"{archive.size - start} bytes that were not shipped"

@@ -39,7 +39,7 @@ class LineCounter:
     def bytes_left(self) -> int:
         return sum(part.end - part.start for part in self._waiting)
 
-    def add(self, fd: int, start: int, end: int, *, is_compressed: bool) -> None:
+    def add(self, fd: int, start: int, end: int, *, is_compressed: bool = False) -> None:
         """Counts the lines of the file in between soon, and closes it. `start == end`: only closes it."""
         self._waiting.append(Part(fd, start, end, is_compressed))
         if len(self._waiting) > WAITING_MAX // 2:  # a thread for each file would cost a rotation a millisecond

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fastlog.errors import say
 from fastlog.segments import DURABLE_ATTRIBUTE, Identity, durable_size_of
+from fastlog.server.budget import Budget, Limits
 from fastlog.server.found_files import newest_lines
 from fastlog.server.hold import Hold
 from fastlog.server.identities import Identities
@@ -46,14 +47,15 @@ class Names:
     durable, and the plain archive is gone.
     """
 
-    def __init__(self, storage: Storage, live: Path, backups: int, hold: Hold | None) -> None:
+    def __init__(self, storage: Storage, live: Path, budget: Budget, hold: Hold | None) -> None:
         self.live = live
         self.next = Path(f"{live}.new")
         self.compressing = Path(f"{live}{COMPRESSED}.new")
         self.unsure: Path | None = None
+        self.budget = budget
         self._hold = hold
         self._storage = storage
-        self._backups = backups
+        self._backups = budget.limits.backups
         self._said: set[int] = set()  # inodes of files that were said to be in the way
 
     @property
@@ -62,8 +64,10 @@ class Names:
         return self._backups > 0
 
     def clean_up(self) -> None:
-        """Removes what a crash has left of compressing: of each archive the plain file is in force then."""
-        self._remove(self.compressing)
+        """Removes what a crash has left of a rotation, which is empty or was written elsewhere as well, and what it has
+        left of compressing: of each archive the plain file is in force then."""
+        for path in (self.next, self.compressing):
+            self._remove(path)
         for forms in self._archives().values():
             if is_leftover(forms):
                 self._remove(forms[COMPRESSED].path)
@@ -97,35 +101,35 @@ class Names:
         """The compressed form, which is durable, is in force from now on. Raises OSError."""
         self._storage.unlink(plain)
         self.unsure = None
+        self.budget.changed()  # it takes less now
 
-    def remove_surplus(self) -> None:
-        """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
-        removed stay."""
-        limit, removed = self._backups, 0
-        if self._hold:
-            self._hold.look()
-        for number, forms in self._archives().items():
-            if number <= limit:
-                continue
-            for form in forms.values():
-                path = form.path
-                if not path.is_file() or (self._hold and self._hold.holds(path)):
-                    continue
-                try:
-                    self._storage.unlink(path)
-                except OSError as error:
-                    say(f"cannot remove {path}, an archive beyond LOG_BACKUPS={limit}: {error.strerror}")
-                else:
-                    removed += 1
+    def remove_surplus(self, live_bytes: int) -> None:
+        """At the start: removes the archives that the limits have no place for, unless they are held. Those that cannot
+        be removed stay."""
+        before = self.budget.deleted_files
+        self._keep_limits(live_bytes, at_start=True)
+        removed = self.budget.deleted_files - before
         if removed:
-            say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
-        self.tidy()
+            say(f"removed {removed} archives of {self.live} beyond {self.budget.limits}")
+        self.tidy(live_bytes)
 
-    def tidy(self) -> None:
-        """Removes what is held no longer."""
-        if self._hold:
+    def tidy(self, live_bytes: int) -> None:
+        """Removes what is held no longer, and what there is no place for any more."""
+        if self.budget.is_due(live_bytes):
+            self._keep_limits(live_bytes)
+        elif self._hold:
             self._hold.tidy()
+        if self._hold:
             self._hold.count()
+
+    def _keep_limits(self, live_bytes: int, *, at_start: bool = False) -> None:
+        surplus = self.budget.look(live_bytes, at_start=at_start)
+        taken = self._hold.take(archive.paths[0] for archive in surplus) if self._hold else set()
+        for archive in surplus:
+            if archive.paths[0] not in taken:
+                self.budget.delete(archive)
+        if self._hold:
+            self._hold.tidy()  # it decides about the others
 
     def rotate(self) -> None:
         """The live file becomes the newest archive, and the next file the live one. Raises OSError.
@@ -133,9 +137,7 @@ class Names:
         Only the files that have to make room are moved, so a rotation that failed half-way can be tried again, and
         costs no archive.
         """
-        if self.unsure:  # an archive with two names would have two numbers between two steps
-            self._storage.rename(self.unsure, self.compressing)
-            self.unsure = None
+        self._take_name_back()
         row = self._row()
         if not row and self._hold:
             self._hold.make_room(self.live)
@@ -143,11 +145,14 @@ class Names:
             self._make_free(row)
         for (_, forms), (higher, _) in reversed(list(pairwise(row))):
             for ending, form in forms.items():
-                self._storage.rename(form.path, path_of(self.live, higher, ending))
+                self._rename(form.path, path_of(self.live, higher, ending))
         if row:
             self._rename_live(path_of(self.live, row[0][0], PLAIN))
-        self._storage.rename(self.next, self.live)
-        if self._hold:
+        self._rename(self.next, self.live)
+        self.budget.changed()
+        if self.budget.limits.are_many:
+            self._keep_limits(0)
+        elif self._hold:
             self._hold.rotated()
 
     def set_aside(self) -> None:
@@ -161,6 +166,14 @@ class Names:
             return
         self._rename_live(aside)
         self._storage.rename(self.next, self.live)
+        self.budget.changed()
+
+    def _take_name_back(self) -> None:
+        """An archive that has two names would have two numbers between two steps of a rotation. Raises OSError."""
+        if self.unsure:
+            with contextlib.suppress(FileNotFoundError):
+                self._storage.rename(self.unsure, self.compressing)
+            self.unsure = None
 
     def _row(self) -> list[tuple[int, Forms]]:
         """The archives that move up by one number, from the first one to that which is free, or else the last one of
@@ -189,11 +202,18 @@ class Names:
         coming = row[-2][1] if len(row) > 1 else {PLAIN}
         for ending in oldest.keys() - coming:  # the others are overwritten
             with contextlib.suppress(FileNotFoundError):
-                self._storage.unlink(oldest[ending].path)
+                path = oldest[ending].path
+                with self.budget.losing(path):
+                    self._storage.unlink(path)
 
     def _rename_live(self, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another program took it away
-            self._storage.rename(self.live, path)
+            self._rename(self.live, path)
+
+    def _rename(self, old: Path, new: Path) -> None:
+        """An archive that this overwrites is deleted. Raises OSError."""
+        with self.budget.losing(new):
+            self._storage.rename(old, new)
 
     def _archives(self) -> dict[int, Forms]:
         try:
@@ -221,31 +241,43 @@ class Names:
         except OSError as error:
             if inode not in self._said:
                 self._said.add(inode)
-                say(f"cannot remove {path}, which compressing has left: {error.strerror}")
+                say(f"cannot remove {path}, which a crash has left: {error.strerror}")
 
 
 class LogFile:
-    """The file `directory/name`, with `backups` archives. `hold_bytes`: of archives beyond these that are kept until
-    they are shipped; None: nobody ships this file. Sizes in bytes.
+    """The file `directory/name`, with `backups` archives. `keep_bytes`: of all these files; `keep_sec`: an archive from
+    its last write on; None: there is no limit. `hold_bytes`: of archives beyond the limits that are kept until they are
+    shipped; None: nobody ships this file. Sizes in bytes.
 
     Raises BlockingIOError if another process has the file open, and other OSErrors.
     """
 
     def __init__(
-        self, storage: Storage, directory: Path, name: str, limit: int, backups: int, *, hold_bytes: int | None = None
+        self,
+        storage: Storage,
+        directory: Path,
+        name: str,
+        limit: int,
+        backups: int,
+        *,
+        keep_bytes: int | None = None,
+        keep_sec: float | None = None,
+        hold_bytes: int | None = None,
     ) -> None:
+        limits = Limits(backups, keep_bytes, keep_sec)
         self.path = directory / name
-        self.limit = limit
+        self.limit = limit if keep_bytes is None else max(min(limit, keep_bytes // 2), 1)
         self.rotations = 0
         self.error: OSError | None = None  # why the last write failed; None: it did not
         self.rotation_failure: str | None = None  # why the last rotation failed; the file grows past its limit
         self.name_failure: str | None = None  # why the file that has the log's name now cannot be opened
         self._storage = storage
-        self.hold = None if hold_bytes is None else Hold(storage, self.path, backups, hold_bytes)
-        self._names = Names(storage, self.path, backups, self.hold)
+        budget = Budget(storage, self.path, limits)
+        self.hold = None if hold_bytes is None else Hold(storage, self.path, budget, hold_bytes)
+        self._names = Names(storage, self.path, budget, self.hold)
         self.identities = Identities(storage, self.path)
         self.give_up_compressing: Callable[[], bool] = lambda: False  # whether it gives room on the disk
-        self._rotate_at = limit  # bytes; higher after a rotation that failed
+        self._rotate_at = self.limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
         self._under_sync: list[LinesFile] = []  # the files that the sync under way covers
         self.lost_lines = False  # another program had removed or cut one of them when the last sync ended
@@ -268,7 +300,7 @@ class LogFile:
                 self._live.close()
                 self._live = repaired
             may_grow = self.identities.take_stock(self._live)  # before anything is written to it
-            self._names.remove_surplus()  # which is known by the identities
+            self._names.remove_surplus(os.fstat(self._live.fd).st_size)  # which is known by the identities
             with contextlib.suppress(OSError):  # the first append tries again
                 self._live.adopt()
             if not may_grow:
@@ -290,6 +322,10 @@ class LogFile:
     @property
     def names(self) -> Names:
         return self._names
+
+    @property
+    def budget(self) -> Budget:
+        return self._names.budget
 
     @property
     def rotated_unsynced(self) -> int:
@@ -402,11 +438,12 @@ class LogFile:
         self._take(fresh)
 
     def tidy(self) -> None:
-        """Removes archives that were held and are shipped by now. To be called from time to time."""
+        """Removes archives that were held and are shipped by now, and those that became too many, too large or too old.
+        To be called from time to time."""
         if self.names_are_under_sync:
             return
         with self.removing():
-            self._names.tidy()
+            self._names.tidy(self.size)
 
     def make_space(self) -> None:
         """The disk is full: gives up an archive that is being compressed, or else removes one that is only there
@@ -551,6 +588,7 @@ class LogFile:
             file.close()
         os.close(self._directory_fd)
         self._rotated_unsynced.clear()
+        self.budget.finish()
         if self.hold:
             self.hold.finish()
 

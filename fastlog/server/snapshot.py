@@ -15,6 +15,7 @@ from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
+from fastlog.server.budget import Budget
 from fastlog.server.commit import Commit
 from fastlog.server.compression import Compression
 from fastlog.server.listeners import Listeners
@@ -134,7 +135,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
-            archives=_archives(self._compression),
+            archives=_archives(self._log.budget, self._compression),
             ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
@@ -239,18 +240,6 @@ class Reporter:
         return [SenderStats(*sender) for sender in sorted(chosen.values(), key=lambda sender: -sender[1])]
 
 
-def _archives(compression: Compression | None) -> ArchiveStats:
-    return ArchiveStats(
-        files=0,
-        bytes=0,
-        deleted_files=0,
-        deleted_bytes=0,
-        compressed_files=compression.compressed_files if compression else 0,
-        waiting_files=compression.waiting_files if compression else 0,
-        failure=compression.failure if compression else None,
-    )
-
-
 def _chunks(chunks: Chunks) -> ChunkStats:
     return ChunkStats(
         received=chunks.received,
@@ -298,6 +287,18 @@ def _disk(log: LogFile, space: "Space", failure: str | None, rejects_not_noted: 
         total_bytes=total,
         torn_bytes=log.torn,
         rejects_not_noted=rejects_not_noted,
+    )
+
+
+def _archives(budget: Budget, compression: Compression | None) -> ArchiveStats:
+    return ArchiveStats(
+        files=budget.files,
+        bytes=budget.bytes,
+        deleted_files=budget.deleted_files,
+        deleted_bytes=budget.deleted_bytes,
+        compressed_files=compression.compressed_files if compression else 0,
+        waiting_files=compression.waiting_files if compression else 0,
+        failure=compression.failure if compression else None,
     )
 
 
