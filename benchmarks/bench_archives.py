@@ -3,6 +3,7 @@
 - window: `fastlog tail` of ten minutes out of the whole log
 - level: all ERRORs of it, beside `zstdcat | grep`
 - word: a word that one line has, beside `zstdcat | grep`, `zgrep` and lnav
+- counts: `fastlog count` of all of it, by the summaries
 - compressing: the process that makes an archive, beside bare zstd on the same frames
 - beside: a server under load, with `LOG_COMPRESS=zstd` and without, in turn
 """
@@ -33,6 +34,7 @@ from fastlog.archive.index import FRAME_BYTES
 SHARE = float(os.environ.get("FASTLOG_BENCH_SHARE", "1"))  # of the log's size: a small one shows that it runs
 GB = 1_000_000_000
 READ_BYTES = 1 << 20  # at once, of what a command prints
+BEGIN_BYTES = 100  # of what it prints, that are kept
 WINDOW_MINUTES = 10
 PART_ARCHIVES = 2  # that the slow ones have
 LEVEL = '"level":"ERROR"'
@@ -66,6 +68,7 @@ os.fsync(target)
 # What is asked for.
 FIRST_SEC, WHOLE_SEC = 0.2, 1.0
 LEVEL_TIMES, WORD_TIMES = 10.0, 1.8  # faster than `zstdcat | grep`
+COUNT_SEC = 0.5
 BARE_SHARE = 60.0  # per cent of the speed of bare zstd
 MEMORY_MB = 32.0
 COST_MORE = 5.0  # per cent of the server's CPU time for each entry
@@ -76,6 +79,7 @@ class Output:
     first_sec: float  # until its first byte
     whole_sec: float
     lines: int
+    begin: bytes
     digest: bytes
 
 
@@ -83,7 +87,7 @@ def run(command: Sequence[str | Path], **more: str) -> Output:
     """`more`: of its environment. It may find nothing, as grep tells with 1."""
     hashed = hashlib.blake2b()
     block = memoryview(bytearray(READ_BYTES))
-    lines, first = 0, None
+    lines, first, begin = 0, None, b""
     began = time.perf_counter()
     with subprocess.Popen(
         list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0, env=environment() | more
@@ -91,17 +95,21 @@ def run(command: Sequence[str | Path], **more: str) -> Output:
         assert process.stdout
         while got := process.stdout.readinto(block):  # type: ignore[attr-defined]
             first = first or time.perf_counter() - began
+            begin = begin or bytes(block[: min(got, BEGIN_BYTES)])
             lines += bytes(block[:got]).count(b"\n")
             hashed.update(block[:got])
     whole = time.perf_counter() - began
     if process.returncode not in (0, 1):
         raise SystemExit(f"{command[0]} has ended with {process.returncode}")
-    return Output(first or whole, whole, lines, hashed.digest())
+    return Output(first or whole, whole, lines, begin, hashed.digest())
 
 
 def tail(corpus: Corpus, *flags: str) -> Output:
-    command = [sys.executable, "-m", "fastlog", "tail", "--env-file", os.devnull]
-    return run([*command, "--log-dir", corpus.live.parent, "-n", "all", *flags])
+    return fastlog(corpus, "tail", "-n", "all", *flags)
+
+
+def fastlog(corpus: Corpus, *words: str) -> Output:
+    return run([sys.executable, "-m", "fastlog", *words, "--env-file", os.devnull, "--log-dir", corpus.live.parent])
 
 
 def grep(corpus: Corpus, text: str) -> Output:
@@ -204,6 +212,24 @@ def window(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def counts(corpus: Corpus, options: argparse.Namespace) -> list[Row]:
+    total = b'{"total":%d' % (corpus.minutes * archive_corpus.LINES)
+    got = in_turn(
+        options.rounds,
+        all=lambda: fastlog(corpus, "count", "--json"),
+        level=lambda: fastlog(corpus, "count", "--by", "level", "--json"),
+        minute=lambda: fastlog(corpus, "count", "--by", "minute", "--json"),
+    )
+    if wrong := [each.begin for outputs in got.values() for each in outputs if not each.begin.startswith(total)]:
+        raise SystemExit(f"not {total!r}, but {wrong}")
+    return [
+        row("entries", count(corpus.minutes * archive_corpus.LINES)),
+        at_most("of all", whole(got["all"]), COUNT_SEC, "s"),
+        at_most("by level", whole(got["level"]), COUNT_SEC, "s"),
+        row("by minute", f"{whole(got['minute']):.2f} s"),
+    ]
+
+
 def gzip_copy(path: Path, target: Path) -> tuple[Path, int]:
     """Of an archive's text, as logrotate makes it; and how large that text is."""
     with open(target, "wb") as file, subprocess.Popen(["zstdcat", path], stdout=subprocess.PIPE) as text:
@@ -287,13 +313,13 @@ def under_load(options: argparse.Namespace, compress: str) -> Beside:
         limits = ["--max-log-size-mb", str(options.archive_mb), "--log-backups", "9999"]
         with collecting(log, *limits, "--log-compress", compress) as server:
             used = server.cpu_ns
-            with loaded(directory, server.port, BESIDE_RATE, options.seconds, BESIDE_ERRORS):
+            with loaded(directory, server.port, options.rate, options.seconds, BESIDE_ERRORS):
                 latencies_ms, repeated = honest(server.port, options.seconds)
             archives = server.stats()["archives"]["compressed_files"]
             stats = server.settled()
             used = server.cpu_ns - used
             server.compressed()
-        sent = int(BESIDE_RATE * options.seconds) + len(latencies_ms)
+        sent = int(options.rate * options.seconds) + len(latencies_ms)
         each = used / 1000 / stats["stored"]
         drops = stats["losses"]["kernel_drops"]
         show(
@@ -318,12 +344,13 @@ def beside(options: argparse.Namespace) -> list[Row]:
         with_it.append(under_load(options, "zstd"))
     cost, cost_with = (median(run.usec_each for run in runs) for runs in (without, with_it))
     ack, ack_with = (median(run.ack_ms for run in runs) for runs in (without, with_it))
+    archives = median(run.archives for run in with_it)
     every = without + with_it
     return [
         equal("entries stored", sum(run.stored for run in every), sum(run.sent for run in every)),
         equal("dropped by the kernel", sum(run.drops for run in every), 0),
         equal("lines in the files", sum(run.lines for run in every), sum(run.stored for run in every)),
-        row("archives compressed under load", count(median(run.archives for run in with_it))),
+        row("archives compressed under load", count(archives), "at least 1", archives >= 1),
         row("CPU of the server for an entry, without", f"{cost:.3f} µs"),
         row("CPU of the server for an entry, with it", f"{cost_with:.3f} µs"),
         at_most("more CPU with it", 100 * (cost_with / cost - 1), COST_MORE, "%"),
@@ -336,6 +363,7 @@ SEARCHES: dict[str, Callable[[Corpus, argparse.Namespace], list[Row]]] = {
     "window": window,
     "level": level,
     "word": word,
+    "counts": counts,
 }
 OTHERS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {"compressing": compressing, "beside": beside}
 
@@ -347,6 +375,7 @@ def main() -> int:
     add("--rounds", type=int, default=3, help="the figures are medians; default: 3")
     add("--gb", type=float, default=10 * SHARE, help="of the log's text; default: 10, times FASTLOG_BENCH_SHARE")
     add("--seconds", type=float, default=15 * SHARE, help="of load of beside; default: 15, scaled in the same way")
+    add("--rate", type=int, default=BESIDE_RATE, help="of beside, in entries a second; default: 200000")
     add("--archive-mb", type=float, default=ARCHIVE_MB * SHARE, help="of beside; default: 100, scaled likewise")
     add("--directory", type=Path, help="where the log is to be; the system's place for temporary files")
     add("--keep", type=Path, help="a directory in which the log is made, and stays for the next time")

@@ -318,24 +318,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _setting("files", "whether archives are compressed, by a process beside the server", "none or zstd"),
     ] = "none"
     log_keep_mb: Annotated[
-        float | None,
+        Annotated[float, msgspec.Meta(ge=0.001, le=1e9)] | None,
         _setting(
             "files",
             "the live file and its archives together, in MB of 1,000,000 bytes: beyond it the oldest archives are "
             "deleted; empty: no limit",
             "a number from 0.001 to 1000000000",
-            ge=0.001,
-            le=1e9,
+            parse=float,
         ),
     ] = None
     log_keep_days: Annotated[
-        float | None,
+        Annotated[float, msgspec.Meta(gt=0, le=36500)] | None,
         _setting(
             "files",
             "days after which an archive is deleted, from its last entry on; empty: no limit",
             "a number above 0, at most 36500",
-            gt=0,
-            le=36500,
+            parse=float,
         ),
     ] = None
     ship_hold_mb: Annotated[

@@ -25,45 +25,10 @@ cdef enum:
     # Of a table of names, at first: more names than most frames have.
     FIRST_PLACES = 256
 
-cpdef enum:
-    APPS, HOSTS
-    KIND_COUNT
-
-cdef enum Verdict:
-    NO, YES, UNSURE
-
-# A name of a frame, and how many entries have it. `text` is in the frame, or in a name that `Lines` keeps; NULL: the
-# place is free.
-cdef struct Name:
-    const uint8_t *text
-    size_t size
-    uint64_t hash
-    Py_ssize_t count
-
-# The names of one kind. `capacity` is a power of two, and more than twice `used`.
-cdef struct Table:
-    Name *places
-    size_t capacity
-    size_t used
-
 # From the first to the last time; the first is greater if there is none.
 cdef struct Range:
     int64_t first
     int64_t last
-
-# A string of a line, without its quotes. NULL: the entry has none.
-cdef struct Text:
-    const uint8_t *start
-    size_t size
-
-# What the summary takes from one entry. `time` is set if `is_timed`.
-cdef struct Facts:
-    int level
-    Text names[KIND_COUNT]
-    bint is_timed
-    bint is_received
-    int64_t time
-
 
 cdef inline Name *place_of(const Table *table, const uint8_t *text, size_t size, uint64_t hash) noexcept nogil:
     """Where the name is, or else the free place for it."""
@@ -140,7 +105,6 @@ cdef Verdict read_time(const uint8_t *start, int64_t *time) noexcept nogil:
 
 
 cdef Verdict look(const uint8_t *p, const uint8_t *end, Facts *facts) noexcept nogil:
-    """The facts of the line in [p, end). NO: it is not an entry."""
     cdef Piece piece
     cdef Verdict verdict
     if end - p > LINE_MAX_BYTES:
@@ -159,6 +123,30 @@ cdef Verdict look(const uint8_t *p, const uint8_t *end, Facts *facts) noexcept n
         verdict = read_time(piece.timestamp, &facts.time)
     facts.is_timed = verdict == YES
     return UNSURE if verdict == UNSURE else YES
+
+
+cdef bint add_name(Table *table, const uint64_t *key, const Text *text) noexcept nogil:
+    cdef uint64_t hash = fl_siphash24(key, text.start, text.size)
+    cdef Name *name
+    if 2 * table.used >= table.capacity and not grow(table):
+        return False
+    name = place_of(table, text.start, text.size, hash)
+    if name.text == NULL:
+        name[0] = Name(text.start, text.size, hash, 0)
+        table.used += 1
+    name.count += 1
+    return True
+
+
+cdef dict names_of(const Table *table):
+    cdef const Name *name
+    cdef size_t at
+    found = {}
+    for at in range(table.capacity):
+        name = &table.places[at]
+        if name.text != NULL:
+            found[name.text[:name.size].decode()] = name.count
+    return found
 
 
 cdef class Lines:
@@ -248,15 +236,7 @@ cdef class Lines:
 
     def names(self, int kind):
         """The names of this kind, and how many entries each has."""
-        cdef const Table *table = &self._tables[kind]
-        cdef const Name *name
-        cdef size_t at
-        found = {}
-        for at in range(table.capacity):
-            name = &table.places[at]
-            if name.text != NULL:
-                found[name.text[:name.size].decode()] = name.count
-        return found
+        return names_of(&self._tables[kind])
 
     def mark(self, int kind, uint8_t[::1] bits not None, unsigned int hashes):
         """Sets the bits of each name of this kind in a filter, which is not empty."""
@@ -315,20 +295,9 @@ cdef class Lines:
             extend(&self._timestamp, facts.time)
         for kind in range(<int>KIND_COUNT):
             if facts.names[kind].start != NULL:
-                self._add_name(&self._tables[kind], &facts.names[kind])
-        return 0
-
-    cdef int _add_name(self, Table *table, const Text *text) except -1 nogil:
-        cdef uint64_t hash = fl_siphash24(self._key, text.start, text.size)
-        cdef Name *name
-        if 2 * table.used >= table.capacity and not grow(table):
-            with gil:
-                raise MemoryError
-        name = place_of(table, text.start, text.size, hash)
-        if name.text == NULL:
-            name[0] = Name(text.start, text.size, hash, 0)
-            table.used += 1
-        name.count += 1
+                if not add_name(&self._tables[kind], self._key, &facts.names[kind]):
+                    with gil:
+                        raise MemoryError
         return 0
 
 

@@ -79,15 +79,16 @@ def facts_of(line: bytes) -> Facts | None:
     entry = _decode(line)
     received = _time(entry.received)
     timestamp = _time(entry.timestamp) if received is None else None
-    return Facts(level, _text(entry.app), _text(entry.host), received, timestamp)
+    return Facts(level, text_of(entry.app), text_of(entry.host), received, timestamp)
 
 
-def _text(value: msgspec.Raw) -> str | None:
+def text_of(value: msgspec.Raw) -> str | None:
+    """The text of a field as it was written; None if it is not a string, or absent."""
     return _decode_text(value) if bytes(value)[:1] == b'"' else None
 
 
 def _time(value: msgspec.Raw) -> int | None:
-    text = _text(value)
+    text = text_of(value)
     time = None if text is None else time_of(text)
     return None if time is None else microseconds(time)
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fastlog.commands.terminal import blocks_for, visible
-from fastlog.stats import ShipStats, Stats
+from fastlog.stats import ArchiveStats, ShipStats, Stats
 
 HISTORY_COLUMNS = 50  # seconds of the rate's history shown; with their scale they fit in 80 columns
 BAR_COLUMNS = 30
@@ -127,9 +127,18 @@ def _figures(stats: Stats) -> Table:
         "log file",
         f"{_bytes(disk.log_bytes)}, {share:.0f} % of its limit, {disk.rotations:,} rotations; {free} free",
     )
+    if stats.archives.files or stats.archives.deleted_files:
+        table.add_row("archives", _archives(stats.archives))
     if stats.ship is not None:
         table.add_row("shipping", _shipping(stats.ship))
     return table
+
+
+def _archives(archives: ArchiveStats) -> str:
+    """The failure to compress is a warning of the health."""
+    waiting = f"; {archives.waiting_files:,} to compress" if archives.waiting_files else ""
+    deleted = f"{archives.deleted_files:,} deleted, {_bytes(archives.deleted_bytes)}"
+    return f"{archives.files:,}, {_bytes(archives.bytes)}; {deleted}{waiting}"
 
 
 def _shipping(ship: ShipStats) -> str:

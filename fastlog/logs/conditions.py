@@ -2,12 +2,11 @@
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import msgspec
 
 from fastlog.archive.index import Index
-from fastlog.archive.summary import Summary, may_have
+from fastlog.archive.summary import Summary, may_have, text_of
 from fastlog.times import microseconds, time_of
 
 EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
@@ -15,8 +14,10 @@ NO_TIME = timedelta()
 
 
 class _Time(msgspec.Struct, gc=False):
-    timestamp: str = ""
-    received: Any = None  # the server's word is a string; a sender's own, which STAMP=never left as it was, anything
+    """As they were written: a key may occur twice, and `received` may be a sender's own word, of any type."""
+
+    timestamp: msgspec.Raw = msgspec.Raw()
+    received: msgspec.Raw = msgspec.Raw()
 
 
 _decode_time = msgspec.json.Decoder(_Time).decode
@@ -26,12 +27,13 @@ def entry_time(line: bytes | bytearray) -> tuple[datetime, bool] | None:
     """The time of an entry, and whether it is that of its receipt; None if it has none, or is not an entry."""
     try:
         times = _decode_time(line)
+        for value, is_received in ((times.received, True), (times.timestamp, False)):
+            text = text_of(value)
+            if text is not None and (time := time_of(text)):
+                return time, is_received
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    if isinstance(times.received, str) and (received := time_of(times.received)):
-        return received, True
-    stamp = time_of(times.timestamp)
-    return (stamp, False) if stamp else None
+        pass
+    return None
 
 
 class Window(msgspec.Struct, frozen=True):

@@ -49,14 +49,18 @@ class OpenFile(msgspec.Struct):
             yield piece
             offset += len(piece)
 
-    def beginning(self, size: int) -> bytes:
-        """The first bytes of the text, so many at most."""
+    def text(self, size: int, offset: int = 0) -> bytes:
+        """The text from there on, so many bytes at most."""
         found = b""
-        for piece in self.pieces():
+        for piece in self.pieces(offset):
             found += piece
             if len(found) >= size:
                 break
         return found[:size]
+
+    def beginning(self, size: int) -> bytes:
+        """The first bytes of the text, so many at most. Damage is not said."""
+        return self.text(size)
 
     def close(self) -> None:
         os.close(self.fd)
@@ -94,7 +98,7 @@ class CompressedFile(OpenFile):
     def beginning(self, size: int) -> bytes:
         was_silent, self.is_silent = self.is_silent, True
         try:
-            return OpenFile.beginning(self, size)
+            return self.text(size)
         finally:
             self.is_silent = was_silent
 
@@ -149,15 +153,14 @@ class ZstdFile(CompressedFile):
             self.say_damage("what is damaged is not shown")
             return b""
 
-    def read_rare(self, part: RarePart) -> list[tuple[int, bytes]]:
-        """Lines of a rare level, each with its place; none if they are damaged."""
+    def read_rare(self, part: RarePart) -> list[tuple[int, bytes]] | None:
+        """Lines of a rare level, each with its place; None if they are damaged."""
         from fastlog.archive.frames import read_rare
 
         try:
             return read_rare(self.fd, part)
-        except (DamagedError, OSError):
-            self.say_damage("what is damaged is not shown")
-            return []
+        except (DamagedError, OSError):  # the frames have these lines as well
+            return None
 
     def pieces(self, offset: int = 0) -> Iterator[bytes]:
         if self.index is None:

@@ -12,7 +12,9 @@ from operator import itemgetter
 
 import msgspec
 
+from fastlog._parse import scan
 from fastlog.archive.index import Frame, Index
+from fastlog.archive.index import RarePart as RareLines
 from fastlog.logs.conditions import EARLIEST, LATEST, Conditions, Window, entry_time
 from fastlog.logs.open_file import BLOCK_BYTES, OpenFile, ZstdFile
 
@@ -84,7 +86,7 @@ class FramePart(Part):
     def lines(self) -> Lines:
         text = self.file.read_frame(self.whole)
         start = self.at - self.whole.start
-        if self.is_inside:
+        if self.is_inside and not start:
             start = text.find(b"\n") + 1
         end = text.rfind(b"\n") + 1
         return (text, start, end) if start < end else NO_LINES
@@ -161,9 +163,21 @@ def _rare_lines(
     """The lines of a rare level, each with its place, where they may be in one of these ranges."""
     for part in index.rare[level]:
         if part.last >= offset and any(start <= part.last and part.first < end for start, end in ranges):
-            for place, line in file.read_rare(part):
+            lines = file.read_rare(part)
+            for place, line in _from_frames(file, index, level, part) if lines is None else lines:
                 if place >= offset:
                     yield place, line
+
+
+def _from_frames(file: ZstdFile, index: Index, level: str, part: RareLines) -> Iterator[tuple[int, bytes]]:
+    """The lines that a damaged part should have had."""
+    for frame in index.frames:
+        if frame.start <= part.last and part.first < frame.end:
+            place = frame.start
+            for line in file.read_frame(frame).split(b"\n")[:-1]:
+                if part.first <= place <= part.last and scan(line)[0][1] == level:
+                    yield place, line
+                place += len(line) + 1
 
 
 def _of_plain(file: OpenFile, window: Window | None, offset: int, until: int | None) -> Iterator[Part]:

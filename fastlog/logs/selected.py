@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from fastlog.logs.conditions import EARLIEST, Window
+from fastlog.logs.hidden import Hidden
 from fastlog.logs.in_threads import looked_at
 from fastlog.logs.open_file import OpenFile
-from fastlog.logs.parts import Lines, Part, parts, parts_backward
+from fastlog.logs.parts import Lines, Part, TextPart, parts, parts_backward
 from fastlog.logs.selection import Selection
 
 CLOCK_AHEAD_SEC = 86_400  # a sender's clock may be ahead by so much: a wrong time zone is less
@@ -14,11 +15,13 @@ Runs = list[tuple[int, int]]
 
 
 def selected(
-    files: list[OpenFile], selection: Selection, first: int = 0, offset: int = 0
+    files: list[OpenFile], selection: Selection, first: int = 0, offset: int = 0, hidden: Hidden | None = None
 ) -> Iterator[tuple[bytes | bytearray, Runs]]:
     """The wanted lines of the files from the `first` one on, as runs in blocks of text. `offset`: where to begin in its
-    text."""
+    text. `hidden` sees all lines."""
     for _, lines, runs in _looked_at(_parts_of(files, selection, first, offset), selection):
+        if hidden:
+            hidden.see(lines, runs)
         if runs:
             yield lines[0], runs
 
@@ -74,15 +77,14 @@ def _last_of_stream(file: OpenFile, selection: Selection, count: int) -> tuple[i
     """The same for a file that can be read forward only: twice, as far as it has to."""
     places = []
     for part, lines, runs in _looked_at(parts(file, selection.conditions), selection):
-        places.append((part.at, _lines_in(lines, runs)))
-    found = sum(in_part for _, in_part in places)
+        places.append((part.at, part.size, _lines_in(lines, runs)))
+    found = sum(in_part for *_, in_part in places)
     if found < count:
         return None, found
-    for at, in_part in reversed(places):
+    for at, size, in_part in reversed(places):
         if in_part >= count:
-            part = next(parts(file, selection.conditions, at))
-            lines = part.lines()
-            return _offset_of(part, lines, selection.runs(*lines), count), count
+            anew = TextPart(file, at, size, file.text(size, at), 0, size)
+            return _offset_of(anew, anew.lines(), selection.runs(*anew.lines()), count), count
         count -= in_part
     raise AssertionError("there are as many")
 

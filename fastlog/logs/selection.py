@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from fastlog.archive.summary import text_of
 from fastlog.entry import LEVELS
 from fastlog.errors import ConfigError
 from fastlog.logs._select import NEEDLES_MAX, Selector
@@ -39,16 +40,17 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
+# A key may occur twice, and only the last value is certainly a string: so the values are taken as they were written.
 class _App(msgspec.Struct, gc=False):
-    app: str | None = None
+    app: msgspec.Raw = msgspec.Raw()
 
 
 class _Host(msgspec.Struct, gc=False):
-    host: str | None = None
+    host: msgspec.Raw = msgspec.Raw()
 
 
 class _Message(msgspec.Struct, gc=False):
-    message: str = ""
+    message: msgspec.Raw = msgspec.Raw()
 
 
 def fields_of(line: bytes | bytearray | str) -> list[Field]:
@@ -79,6 +81,7 @@ class Selection:
         entries_only: bool = False,
     ) -> None:
         self.is_all = all(condition is None for condition in (level, app, host, window, pattern))
+        self._level = level
         numbers = [] if self.is_all and not entries_only else _from(level)
         self.conditions = Conditions(frozenset(LEVELS[n] for n in numbers) or None, app, host, window, pattern)
         needles = [_needles_of_name(b"app", app), _needles_of_name(b"host", host), _needles_of(pattern)]
@@ -88,6 +91,11 @@ class Selection:
         self._looks = _second_looks(self.conditions)
         # A line that the first look is certain about needs no second one, unless a condition has no needle.
         self._trusts = len(groups) == sum(condition is not None for condition in (app, host, pattern))
+
+    def at_any_time(self) -> "Selection":
+        """The same without a window: of entries."""
+        own = self.conditions
+        return Selection(level=self._level, app=own.app, host=own.host, pattern=own.pattern, entries_only=True)
 
     def runs(self, block: bytes | bytearray, start: int, end: int) -> list[tuple[int, int]]:
         """Where the wanted lines are in block[start:end], which has whole lines; neighbours may come as one run. In any
@@ -132,10 +140,10 @@ def _second_looks(conditions: Conditions) -> list[Look]:
     looks: list[Look] = []
     if app is not None:
         decode_app = msgspec.json.Decoder(_App).decode
-        looks.append(lambda line: decode_app(line).app == app)
+        looks.append(lambda line: text_of(decode_app(line).app) == app)
     if host is not None:
         decode_host = msgspec.json.Decoder(_Host).decode
-        looks.append(lambda line: decode_host(line).host == host)
+        looks.append(lambda line: text_of(decode_host(line).host) == host)
     if window is not None:
 
         def is_in_window(line: bytes | bytearray) -> bool:
@@ -148,7 +156,7 @@ def _second_looks(conditions: Conditions) -> list[Look]:
         search = pattern.search
 
         def matches(line: bytes | bytearray) -> bool:
-            if search(decode_message(line).message):
+            if search(text_of(decode_message(line).message) or ""):
                 return True
             return any(search(f"{key}={text}") for key, text in fields_of(line) if key != "message")
 

@@ -31,7 +31,8 @@
 Around that path:
 
 - `loop.py`, `pipeline.py`: the loop and its deadlines; the parts above on one loop
-- `meters.py`, `ship_lag.py`, `snapshot.py`: the figures of all parts, as `/stats` has them
+- `meters.py`, `ship_lag.py`, `room.py`, `snapshot.py`: the figures of all parts, as `/stats` has them; whether the disk
+  has room for the log
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `service_manager.py`: notifies systemd
 - `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end

@@ -154,7 +154,7 @@ class Budget:
         if state and counts:
             self.note_deleted(state.st_size)
         if fd is not None:
-            self._closer.add(fd, 0, 0)
+            self._closer.add(fd, 0, 0, is_compressed=False)
             self._closer.resume()
 
     def note_deleted(self, size: int) -> None:

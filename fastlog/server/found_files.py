@@ -41,9 +41,9 @@ class Found(NamedTuple):
         return re.search(DISTRUSTED + "$", self.path.name) is not None
 
     @property
-    def plain(self) -> Path:
-        """The path that it has, or had before it was compressed."""
-        return self.path.with_name(self.path.name.removesuffix(self.ending))
+    def plain_name(self) -> str:
+        """The name that it has, or had before it was compressed."""
+        return self.path.name.removesuffix(self.ending)
 
 
 def find(live: Path, report: Callable[[str], None] = lambda text: None) -> list[Found]:
@@ -65,10 +65,10 @@ def find(live: Path, report: Callable[[str], None] = lambda text: None) -> list[
         except OSError:  # it is gone, or a link to nothing
             continue
         if stat.S_ISREG(status.st_mode):
-            found[path] = Found(path, status.st_size, status.st_mtime_ns, match["ending"] or "")
+            found[name] = Found(path, status.st_size, status.st_mtime_ns, match["ending"] or "")
         else:
             report(f"{path} is not a file: it is left alone")
-    in_force = [each for each in found.values() if not each.ending or each.plain not in found]
+    in_force = [each for each in found.values() if not each.ending or each.plain_name not in found]
     return sorted(in_force, key=lambda each: (each.path == live, each.modified_ns), reverse=True)
 
 

@@ -232,7 +232,7 @@ def _archives(live: Path) -> list[Found]:
     """The archives and the files set aside, the oldest first. Of numbered ones the numbers say which is older."""
     numbered, others = [], []
     for found in find(live):
-        number = found.plain.name.removeprefix(f"{live.name}.")
+        number = found.plain_name.removeprefix(f"{live.name}.")
         if number.isdecimal():
             numbered.append((int(number), found))
         elif found.path != live:

@@ -7,17 +7,17 @@ from fastlog.archive import zstd
 from fastlog.archive.process import carry_over
 from fastlog.archive.writer import compress
 from fastlog.segments import COMPRESSED_ENDING
+from tests.helpers.archives import compressed
 
 
 def compress_archive(plain: Path, *, keep: bool = False) -> Path:
     """`<archive>.zst` takes the archive's place, or stands beside it with `keep`: the time and attributes go along."""
-    compressed = plain.with_name(plain.name + COMPRESSED_ENDING)
-    with open(plain, "rb") as source, open(compressed, "w+b") as target:
-        compress(source.fileno(), target.fileno())
+    archive = compressed(plain)
+    with open(plain, "rb") as source, open(archive, "rb") as target:
         carry_over(source.fileno(), target.fileno())
     if not keep:
         plain.unlink()
-    return compressed
+    return archive
 
 
 def text_of(path: Path) -> bytes:

@@ -10,6 +10,7 @@ import os
 import re
 import signal
 from collections import Counter
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 from time import monotonic, sleep
@@ -24,11 +25,11 @@ from tests.helpers.running import PATIENCE_SEC, Server, eventually, until
 
 ROUNDS = int(os.environ.get("FASTLOG_ARCHIVE_ROUNDS", "6"))
 CASES = 2
-LATER_SEC = 0.01  # by which a kill comes after the moment that was waited for: a step of compressing is shorter
+PROCESS_SEC = 0.1  # about as long as an archive of a test is compressed
+NAMES_SEC = 0.003  # about as long as the names change then
 LOOK_SEC = 0.001  # time between two looks whether the moment has come
 LOOKS = 20  # from one entry to the next one meanwhile
 ALL = "9999"  # LOG_BACKUPS
-MOMENTS = ("begun", "named", "several")
 VICTIMS = (("server",), ("server",), ("process", "server"), ("stopped process", "server"))
 SETTINGS = {"LOG_COMPRESS": "zstd", "FLUSH_COUNT": "50", "FLUSH_TIMEOUT_SEC": "3600"}
 # The size of archives, of what messages are made, and how many entries make about two archives: small ones are
@@ -92,8 +93,7 @@ class Life:
         if "process" in victims[0]:
             self._hit_process(signal.SIGKILL if victims[0] == "process" else signal.SIGSTOP)
         else:
-            self._wait_for(self._rng.choice(MOMENTS))
-        sleep(self._rng.uniform(0, LATER_SEC))
+            self._rng.choice((self._wait_until_begun, self._wait_until_named, self._wait_for_some))()
         process = self._process()
         self._server.process.kill()
         self._server.process.wait(PATIENCE_SEC)
@@ -102,34 +102,44 @@ class Life:
             until(lambda: not is_alive(process), "the end of the process, when its parent has ended")
 
     def _hit_process(self, number: signal.Signals) -> None:
-        self._wait_for("begun")
-        sleep(self._rng.uniform(0, LATER_SEC * 10))
+        self._wait_until_begun()
         process = self._process()
         if not process:  # it was faster
             return
         os.kill(process, number)
         self._client.send(self._rng.randrange(self._entries), self._server)
         if number == signal.SIGKILL:
-            until(lambda: not self._log.new.exists(), "the end of the new file")
-            assert not self._log.has_both()
+            until(lambda: not self._log.new.exists() and not self._log.has_both(), "the end of the new file")
 
-    def _wait_for(self, moment: str) -> None:
+    def _wait_until_begun(self) -> None:
+        """Until some moment while an archive is compressed, mostly after rotations meanwhile."""
+        self._wait_for(self._log.new.exists)
+        if self._rng.random() < 0.7:
+            self._client.send(self._rng.randrange(self._entries), self._server)
+        sleep(self._rng.uniform(0, PROCESS_SEC))
+
+    def _wait_until_named(self) -> None:
+        """Until the new file has its name, or a moment later: then that is made durable, and the original goes."""
+        self._wait_for(self._log.new.exists)
+        while self._log.new.exists():
+            assert self._server.process.poll() is None
+            sleep(NAMES_SEC / 10)
+        sleep(self._rng.choice((0, self._rng.uniform(0, NAMES_SEC))))
+
+    def _wait_for_some(self) -> None:
+        """Until two archives are compressed."""
+        self._wait_for(lambda: self._log.compressed > self._before + 1)
+
+    def _wait_for(self, has_come: Callable[[], bool]) -> None:
         """Under load."""
         until_sec = monotonic() + PATIENCE_SEC
         for look in itertools.count():
-            if self._has_come(moment):
+            if has_come():
                 break
             assert monotonic() < until_sec, f"nothing was compressed: {self._server.stats()['archives']}"
             if look % LOOKS == 0:
                 self._client.send(1, self._server)
             sleep(LOOK_SEC)
-        if self._rng.random() < 0.5:  # rotations while it is compressed
-            self._client.send(self._rng.randrange(self._entries), self._server)
-
-    def _has_come(self, moment: str) -> bool:
-        if moment == "begun":
-            return self._log.new.exists()
-        return self._log.has_both() or self._log.compressed > self._before + (moment == "several")
 
     def _process(self) -> int | None:
         """The pid of the process that compresses, if there is one."""

@@ -28,10 +28,10 @@ RUNS = 3
 memory_directory = test_crash.memory_directory  # a fixture
 
 
-def record(directory: Path, seed: int) -> list[tuple]:
+def record(directory: Path, seed: int, storage: RecordingStorage | None = None) -> list[tuple]:
     """The operations of a run, with `("ack", n)` among them where an ACK left."""
     rng = Random(seed)
-    storage = RecordingStorage()
+    storage = storage or RecordingStorage()
     harness = Harness(directory, storage, limit=130)
     compression, process = compressing(harness)
     storage.before_each = lambda: storage.operations.extend(("ack", n) for n in harness.read_acks())

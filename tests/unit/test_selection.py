@@ -227,6 +227,14 @@ OLD, NEW = '"timestamp":"2020-01-01T00:00:00Z"', '"timestamp":"2026-11-24T07:00:
         ('"timestamp":"2020-04-31T00:00:00Z"', {"window": WINDOW}, True),
         ('"timestamp":"2020-01-01T24:00:01Z"', {"window": WINDOW}, True),
         ('"timestamp":"2020-01-01T00:00:00+00:00"', {"window": WINDOW}, False),
+        ('"app":{},"app":"shop"', {"app": "shop"}, True),
+        ('"app":{},"app":"bank","x":"shop"', {"app": "shop"}, False),
+        ('"host":[],"host":"web"', {"host": "web"}, True),
+        ('"message":5,"message":"it failed"', {"pattern": "failed"}, True),
+        (f'"timestamp":5,{OLD}', {"window": WINDOW}, False),
+        (f'"timestamp":[{{}}],{NEW}', {"window": WINDOW}, True),
+        (f'{OLD},"received":1e999', {"window": WINDOW}, False),
+        (f'{NEW},"received":-1e999', {"window": WINDOW}, True),
     ],
 )
 def test_what_entries_say_in_other_words(more, condition, wanted):
