@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import bench_peers, bench_table, machine
+from benchmarks import archive_corpus, bench_archives, bench_peers, bench_table, machine
 from benchmarks.measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
 from benchmarks.peers.collectors import MEANING, OF_ENTRIES
 from benchmarks.tables import count, markdown, share
@@ -125,6 +125,28 @@ So the next limits are, in this order:
 """
 
 
+def archives(result: dict[str, Any]) -> str:
+    return f"""\
+A log in archives of 100 MB, which the server's own process has compressed, and what `fastlog tail` does with it beside
+`zstdcat | grep`, which gets `LC_ALL=C` and `-F`, `zgrep` on copies of `gzip -6`, and lnav without its display. All read
+from the page cache, and all that are compared find the same lines. The last two get a part, and their times are scaled.
+
+The log is made of one minute with random messages ({archive_corpus.LINES:,} lines of {archive_corpus.LINE_BYTES} bytes
+in the mean, five applications, sixteen hosts): each minute is that one with another time and other sequences. Of its
+lines {100 * archive_corpus.ERROR_SHARE:g} % are ERRORs; one minute of {archive_corpus.BURST_MINUTES} has a burst of
+them. The rare word is in one line of all. "Beside" is a load of {bench_archives.BESIDE_RATE:,} entries a second on a
+server with `LOG_COMPRESS=zstd`, and on one without, in turn. Figures are medians.
+
+{bench_archives.table(result["rows"])}
+The machine, with a load of {result["load"]} at the end:
+
+{machine.describe(result["machine"])}
+To run it: `make bench-archives`, or a part of it, as
+
+    make bench-archives BENCH="level word --gb 1 --keep DIRECTORY"
+"""
+
+
 def page(result: dict[str, Any]) -> str:
     meanings = "".join(f"- `{name}`: {MEANING[name]}\n" for name in OF_ENTRIES)
     how = result["how"]
@@ -238,12 +260,15 @@ or another unit of the second column. Rejected input and input over a cap are me
 send it.
 
 {bench_table.table(result["parts"])}
+## Compressed archives
+
+{archives(result["archives"])}
 ## The next limits
 
 {limit(result)}
 ## To measure again
 
-    make performance                                  # everything above: some eight minutes
+    make performance                                  # everything above: a quarter of an hour
     .venv/bin/python -m benchmarks.measure senders    # one part; then `-m benchmarks.report` writes the page
 
 The figures are in [performance.json](performance.json): all costs of a point, and the medians.

@@ -113,6 +113,12 @@ def plain_name(live: str, name: str) -> str:
     return name.removesuffix(COMPRESSED_ENDING) if is_compressed(live, name) else name
 
 
+def forms(plain: Path) -> tuple[Path, Path]:
+    """The paths that an archive may have: as it was written, and compressed. The plain one is in force where there are
+    both."""
+    return plain, Path(f"{plain}{COMPRESSED_ENDING}")
+
+
 def shipped_path(live: Path) -> Path:
     """Where the note of `ship` is, beside the live file."""
     return live.with_name(live.name + SHIPPED_ENDING)

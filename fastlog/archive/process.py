@@ -22,22 +22,28 @@ ATTRIBUTES = "user.fastlog"  # what the names of extended attributes begin with 
 IGNORED = (_signal.SIGINT, _signal.SIGQUIT, _signal.SIGHUP)
 
 
+class ParentEndedError(Exception):
+    """Nobody waits for what this process does."""
+
+
 def main(arguments: list[str]) -> int:
     source, target, parent = map(int, arguments)
     try:
         stay_in_background(parent)
+        # While both have a name, the original is in force, after a power cut as well. So all of it is durable before.
+        os.fsync(source)
         compress(source, target)
         carry_over(source, target)
         os.fsync(target)
-    except (OSError, ValueError, MemoryError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        print(reason or type(error).__name__, file=sys.stderr)
+    except Exception as error:  # the server prints the line, and tries again
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        print(reason or f"{type(error).__name__} {error}", file=sys.stderr)
         return 1
     return 0
 
 
 def stay_in_background(parent: int) -> None:
-    """Raises OSError if the parent has ended."""
+    """Raises ParentEndedError, and OSError."""
     for number in range(1, _signal.NSIG):  # the server ignores many, and what is ignored stays so in its children
         with contextlib.suppress(OSError, ValueError):
             _signal.signal(number, _signal.SIG_IGN if number in IGNORED else _signal.SIG_DFL)
@@ -45,7 +51,7 @@ def stay_in_background(parent: int) -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
     end_with_parent(_signal.SIGKILL)
     if os.getppid() != parent:
-        raise OSError("the server has ended")
+        raise ParentEndedError("the server has ended")
     os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     with contextlib.suppress(OSError):  # a container may forbid it
         use_idle_disk()

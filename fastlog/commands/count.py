@@ -9,10 +9,10 @@ from fastlog.commands.count_table import Table, as_json, as_text, make_table
 from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import discard_output, say
-from fastlog.logs.counting import TOTAL, VALUES_MAX, Counts, of_lines
+from fastlog.logs.counting import TOTAL, VALUES_MAX, Counts, Spread, of_lines
 from fastlog.logs.in_threads import looked_at
 from fastlog.logs.log_files import ReadError, open_log
-from fastlog.logs.parts import parts
+from fastlog.logs.parts import Lines, parts
 from fastlog.logs.selection import Selection
 
 TOP_IN_TERMINAL = 20  # apps or hosts, unless --top says another number: with the rest they fit on a screen
@@ -41,12 +41,15 @@ def _count(path: Path, selection: Selection, by: str) -> Counts:
     files = open_log(path)
     if not files:
         raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
+
+    def look(_: object, lines: Lines) -> tuple[Spread, int]:
+        block, start, end = lines
+        return of_lines(block, [(start, end)] if selection.is_all else selection.runs(block, start, end), by)
+
     for file in files:
-        for (block, start, end), runs in looked_at(
-            parts(file, selection.conditions), lambda _, lines: (lines, selection.runs(*lines))
-        ):
-            counts.add(of_lines(block, runs, by))
-            others += block.count(b"\n", start, end) - sum(block.count(b"\n", *run) for run in runs)
+        for spread, others_here in looked_at(parts(file, selection.conditions), look):
+            counts.add(spread)
+            others += others_here
         file.close()
     if others and selection.is_all:
         say(f"{others:,} lines are not entries, and are not counted")

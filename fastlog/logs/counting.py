@@ -4,17 +4,13 @@ suffices, of lines in C (`_count.pyx`).
 Both give what decoding every line would.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 
-from fastlog.archive.summary import Summary, may_have
-from fastlog.entry import level_of
-from fastlog.times import microseconds, time_of
+from fastlog.archive.summary import Facts, Summary, facts_of, may_have
+from fastlog.logs._count import BY_APP, BY_HOST, BY_LEVEL, BY_MINUTE, MINUTE_USEC, count_lines
 
-MINUTE_USEC = 60_000_000
 VALUES_MAX = 1_000_000  # counted apart: the minutes of two years, and more hosts than anybody has; some 200 MB
 VALUES_MAX_BYTES = 100_000_000  # of the names among them: a name may have 64 KB
 
@@ -150,40 +146,25 @@ def _minutes(summary: Summary, entries: int) -> Spread | None:
     return spread
 
 
-class _Entry(msgspec.Struct, gc=False):
-    level: str
-    app: str | None = None
-    host: str | None = None
-    timestamp: str = ""
-    received: Any = None
-
-
-_decode = msgspec.json.Decoder(_Entry).decode
-
-
-def of_lines(block: bytes | bytearray, runs: Iterable[tuple[int, int]], by: str) -> Spread:
-    """How many entries have each value. The runs consist of entries alone."""
-    spread: Spread = {}
-    if by == TOTAL:
-        total = sum(block.count(b"\n", start, end) for start, end in runs)
-        return {"": total} if total else spread
-    value_of = _VALUE_OF[by]
-    for start, end in runs:
-        for line in block[start : end - 1].split(b"\n"):
-            value = value_of(_decode(line))
+def of_lines(block: bytes | bytearray, runs: list[tuple[int, int]], by: str) -> tuple[Spread, int]:
+    """How many entries have each value, in parts of a block that consist of whole lines; and how many lines are not
+    entries. In any thread."""
+    spread, others, unsure = count_lines(block, runs, _COUNTED_BY[by])
+    for start, end in unsure:
+        if facts := facts_of(bytes(block[start:end])):
+            value = _value_of(facts, by)
             spread[value] = spread.get(value, 0) + 1
-    return spread
+    if by == TOTAL:
+        total = sum(spread.values())
+        return {"": total} if total else {}, others
+    return spread, others
 
 
-def _minute_of(entry: _Entry) -> int | None:
-    received = time_of(entry.received) if isinstance(entry.received, str) else None
-    time = received or time_of(entry.timestamp)
-    return microseconds(time) // MINUTE_USEC if time else None
+_COUNTED_BY = {TOTAL: BY_LEVEL, "level": BY_LEVEL, "app": BY_APP, "host": BY_HOST, "minute": BY_MINUTE}
 
 
-_VALUE_OF: dict[str, Callable[[_Entry], Value]] = {
-    "level": lambda entry: level_of(entry.level),
-    "app": attrgetter("app"),
-    "host": attrgetter("host"),
-    "minute": _minute_of,
-}
+def _value_of(facts: Facts, by: str) -> Value:
+    if by == "minute":
+        time = facts.timestamp if facts.received is None else facts.received
+        return None if time is None else time // MINUTE_USEC
+    return facts.app if by == "app" else facts.host

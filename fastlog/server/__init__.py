@@ -18,9 +18,13 @@
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
 - `held.py`: the priority entries that are not durable yet
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
+- `compression.py`, `compressor.py`, `numbered.py`: which archive is compressed when, and how it takes its place; the
+  process that does it; archives by their number, in either form
+- `budget.py`: which archives go by their number, size or age, and what was deleted
 - `hold.py`, `archives.py`, `line_counter.py`: which archives stay because they are not shipped yet; the log's files;
   the lines of those that were deleted all the same
-- `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
+- `found_files.py`, `found_compressed.py`: what a start finds; the newest lines of archives that are compressed
+- `repair.py`, `torn.py`: its repair after a crash, and what that takes away
 - `identities.py`: which file of the log is which, for `fastlog ship`
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 

@@ -15,7 +15,9 @@ from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
+from fastlog.server.budget import Budget
 from fastlog.server.commit import Commit
+from fastlog.server.compression import Compression
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
@@ -73,6 +75,7 @@ class Reporter:
         self._log = pipeline.log
         self._ship_lag = ShipLag(pipeline.log)
         self._rejects = pipeline.rejects
+        self._compression = pipeline.compression
         self._drops = pipeline.drops
         self._throttle = pipeline.throttle
         self.sync_mode = sync_mode
@@ -132,7 +135,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
-            archives=ArchiveStats(0, 0, 0, 0, 0, 0, None),
+            archives=_archives(self._log.budget, self._compression),
             ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
@@ -167,6 +170,8 @@ class Reporter:
             warnings.append(f"the log is not shipped: {self._log.hold.problem}")
         if self._log.hold and self._log.hold.is_shipped and self._log.identities.failure:
             warnings.append(f"the log cannot be shipped: it gets no identity: {self._log.identities.failure}")
+        if self._compression and self._compression.failure:
+            warnings.append(f"archives are not compressed: {self._compression.failure}")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listeners.is_small:
@@ -282,6 +287,18 @@ def _disk(log: LogFile, space: "Space", failure: str | None, rejects_not_noted: 
         total_bytes=total,
         torn_bytes=log.torn,
         rejects_not_noted=rejects_not_noted,
+    )
+
+
+def _archives(budget: Budget, compression: Compression | None) -> ArchiveStats:
+    return ArchiveStats(
+        files=budget.files,
+        bytes=budget.bytes,
+        deleted_files=budget.deleted_files,
+        deleted_bytes=budget.deleted_bytes,
+        compressed_files=compression.compressed_files if compression else 0,
+        waiting_files=compression.waiting_files if compression else 0,
+        failure=compression.failure if compression else None,
     )
 
 

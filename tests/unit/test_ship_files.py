@@ -8,7 +8,9 @@ import pytest
 
 from fastlog.segments import Identity
 from fastlog.ship import files as ship_files
-from fastlog.ship.files import CutError, LogFiles, SegmentFile, Watch
+from fastlog.ship import segment_file
+from fastlog.ship.files import LogFiles, Watch
+from fastlog.ship.segment_file import CutError, SegmentFile
 from fastlog.ship.sink import RefusedError
 from tests.helpers.shipping import LOG, make_segment, set_identity
 
@@ -177,7 +179,7 @@ def test_a_file_that_gets_another_identity_is_not_read_as_before(live):
 
 def test_the_directory_is_synced_once_for_the_files_that_have_names(live, monkeypatch):
     synced = []
-    monkeypatch.setattr(ship_files, "sync_directory", synced.append)
+    monkeypatch.setattr(segment_file, "sync_directory", synced.append)
     make_segment(live.with_name("server.log.1"), 1)
     make_segment(live, 2)
     files = LogFiles(live)
