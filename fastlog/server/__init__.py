@@ -22,8 +22,8 @@
 - `compression.py`, `compressor.py`: which archive is compressed when, and how it takes its place; the process that does
   it
 - `budget.py`: which archives go by their number, size or age, and what was deleted
-- `hold.py`, `archives.py`, `line_counter.py`: which archives stay because they are not shipped yet; the log's files;
-  the lines of those that were deleted all the same
+- `hold.py`, `archives.py`: which archives stay because they are not shipped yet; the log's files by their identity
+- `closer.py`: counts the lines of files that were deleted, and makes their room free
 - `found_files.py`, `found_compressed.py`: what a start finds; the newest lines of archives that are compressed
 - `repair.py`, `torn.py`: its repair after a crash, and what that takes away
 - `identities.py`: which file of the log is which, for `fastlog ship`

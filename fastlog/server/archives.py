@@ -10,6 +10,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from fastlog.archive.index import DamagedError, read_text_size
 from fastlog.file_systems import open_to_read
 from fastlog.segments import (
     Identity,
@@ -110,8 +111,6 @@ class Archives:
 
 def text_size(path: str | Path) -> int | None:
     """Bytes of the lines in a compressed archive; None if nobody can know. Raises OSError."""
-    from fastlog.archive.index import DamagedError, read_text_size  # here, since most servers compress nothing
-
     fd = open_to_read(path)
     try:
         return read_text_size(fd)

@@ -25,7 +25,7 @@ from fastlog.config import MB
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
 from fastlog.segments import COMPRESSED_ENDING, identity_if_any, is_of_log, number_and_ending
-from fastlog.server.line_counter import LineCounter
+from fastlog.server.closer import Closer
 from fastlog.server.storage import Storage
 
 DAY_SEC = 86_400.0
@@ -80,7 +80,7 @@ class Budget:
         self._goes_next = False  # there is an archive that may be deleted when the live file grows
         self._kept_bytes = 0  # of the files that are not surplus
         self._expires_at = math.inf  # seconds, by time.time: when the first archive is too old
-        self._closer = LineCounter()
+        self._closer = Closer()
         self._said: set[Path] = set()  # archives that could not be deleted
 
     def is_due(self, live_bytes: int) -> bool:

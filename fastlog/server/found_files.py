@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from fastlog.archive.index import read_text_size
 from fastlog.errors import say
 from fastlog.file_systems import is_file, open_to_read
 from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING
@@ -124,9 +125,7 @@ def _newest_of(
     OSError, and DamagedError."""
     if not found.ending:
         return found.size, partial(_plain_lines, storage, found, min(found.size, most_bytes))
-    # Here, since most servers find no such file.
-    from fastlog.archive.index import read_text_size
-    from fastlog.server.found_compressed import end_of_stream
+    from fastlog.server.found_compressed import end_of_stream  # most servers find no such file
 
     with opened(found.path) as fd:
         is_gzip = found.ending == GZIP_ENDING

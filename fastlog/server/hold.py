@@ -23,7 +23,7 @@ from fastlog.file_systems import open_to_read
 from fastlog.segments import Identity, Shipped, forms, identity_of, read_shipped, shipped_path
 from fastlog.server.archives import Archive, Archives
 from fastlog.server.budget import Budget
-from fastlog.server.line_counter import LineCounter
+from fastlog.server.closer import Closer
 from fastlog.server.storage import Storage
 
 HELD_MAX = 1000  # files: to look at them takes half a millisecond, and two where they are compressed
@@ -45,7 +45,7 @@ class Hold:
         self._live = live
         self._budget = budget
         self._backups = budget.limits.backups
-        self._counter = LineCounter()
+        self._closer = Closer()
         self._held: list[Archive] = []  # the oldest first
         self._surplus: set[int] = set()  # segments of archives that the limits have no place for
         self._found: list[Archive] = []  # other files of the log, where somebody ships
@@ -90,12 +90,12 @@ class Hold:
     @property
     def unshipped_lines(self) -> int:
         """Lines that were deleted before they were shipped, as far as they are counted."""
-        return self._counter.lines
+        return self._closer.lines
 
     @property
     def uncounted_bytes(self) -> int:
         """Bytes that were deleted as well, and are not counted yet."""
-        return self._counter.bytes_left
+        return self._closer.bytes_left
 
     def make_room(self, path: Path) -> None:
         """Before a rotation overwrites the archive of this path, in whatever form: moves it to a number above
@@ -157,19 +157,19 @@ class Hold:
     def give_way(self) -> None:
         """On a full disk: deletes one held archive, since new entries would be lost instead. What an earlier call has
         deleted takes room until it is counted, so that is waited for."""
-        self._counter.resume()
-        if self._held and not self._counter.bytes_left:
+        self._closer.resume()
+        if self._held and not self._closer.bytes_left:
             self._drop(self._next_to_go(), "the disk is full")
 
     def count(self) -> None:
         """Has the lines of deleted files counted. To be called from time to time."""
-        self._counter.resume()
+        self._closer.resume()
 
     def finish(self) -> None:
         """At the end of the server: waits for the count, for a while. May be called again."""
         now = monotonic()
         self._give_up_at = self._give_up_at or now + END_COUNT_SEC
-        self._counter.finish(max(self._give_up_at - now, 0.0))
+        self._closer.finish(max(self._give_up_at - now, 0.0))
 
     def _hold(self, archive: Archive) -> None:
         self._held.append(archive)
@@ -181,7 +181,7 @@ class Hold:
 
     def _keep_limit(self) -> None:
         stuck = 0  # archives that cannot be deleted: those behind them are
-        while self._is_over and self._counter.has_room:
+        while self._is_over and self._closer.has_room:
             self.look()  # `ship` may have come to another file
             place = self._next_to_go() + stuck
             if place >= len(self._held):
@@ -255,7 +255,7 @@ class Hold:
     def _delete(self, archive: Archive, start: int, why: str = "") -> bool:
         """Deletes an archive in each form that it has; its lines from `start` on are lost, and `why` is said. Returns
         whether it is gone."""
-        if not self._counter.has_room:
+        if not self._closer.has_room:
             return False
         plain, compressed = self._forms(archive.number)
         path = Path(archive.path)
@@ -280,7 +280,7 @@ class Hold:
         if why:
             lost = f"{archive.size - start} bytes that were not shipped"
             self._say_once("lost", f"{why}: deleted {own[0]} with {lost}")
-        self._counter.add(fd, start, archive.size, is_compressed=own[0] == compressed)
+        self._closer.add(fd, start, archive.size, is_compressed=own[0] == compressed)
         return True
 
     def _forms(self, number: int) -> tuple[Path, Path]:

@@ -409,9 +409,9 @@ def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, times):
 def test_a_large_file_is_freed_by_a_thread(log, monkeypatch):
     monkeypatch.setattr(budget, "LARGE_BYTES", FILE)
     freed = []
-    add = budget.LineCounter.add
+    add = budget.Closer.add
     monkeypatch.setattr(
-        budget.LineCounter, "add", lambda self, *part, **kind: (freed.append(part), add(self, *part, **kind))
+        budget.Closer, "add", lambda self, *part, **kind: (freed.append(part), add(self, *part, **kind))
     )
     log.start(backups=1, keep_files=3)
     log.write_files(5)

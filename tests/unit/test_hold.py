@@ -12,8 +12,8 @@ import pytest
 from fastlog.archive import frames, writer
 from fastlog.archive.frames import read_frame
 from fastlog.segments import identity_of, shipped_path
-from fastlog.server import hold, line_counter
-from fastlog.server.line_counter import LineCounter
+from fastlog.server import closer, hold
+from fastlog.server.closer import Closer
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.compressed import compress_archive, compressed_size, text_of
@@ -70,7 +70,7 @@ class Log:
 
     def settle(self):
         """Waits until nothing more is to be deleted."""
-        counter = self.hold._counter
+        counter = self.hold._closer
 
         def is_settled():
             counter.finish(30.0)
@@ -323,10 +323,10 @@ def test_no_more_are_deleted_than_can_be_counted_in_time(log, monkeypatch):
     log.start(hold_files=1)
     log.ship(1)
     with monkeypatch.context() as patch:
-        patch.setattr(LineCounter, "resume", lambda self: None)  # the disk hangs
+        patch.setattr(Closer, "resume", lambda self: None)  # the disk hangs
         patch.setattr(log, "settle", lambda: None)
         log.write_files(40)
-        assert len(log.archives()) == 39 - line_counter.WAITING_MAX
+        assert len(log.archives()) == 39 - closer.WAITING_MAX
         assert log.hold.unshipped_lines == 0
     log.settle()
     assert len(log.archives()) == 2
@@ -558,7 +558,7 @@ def test_the_lines_of_a_compressed_archive_are_counted_from_any_place(tmp_path, 
     monkeypatch.setattr(frames, "read_frame", lambda fd, frame: unpacked.append(frame) or read_frame(fd, frame))
     for place in [0, 1, len(lines) // 2, len(lines) - 1, *rng.sample(range(1000), 5)]:
         start = sum(map(len, lines[:place]))
-        counter = LineCounter()
+        counter = Closer()
         unpacked.clear()
         counter.add(os.open(compressed, os.O_RDONLY), start, len(text), is_compressed=True)
         counter.finish(30.0)
@@ -569,7 +569,7 @@ def test_the_lines_of_a_compressed_archive_are_counted_from_any_place(tmp_path, 
 @pytest.mark.parametrize("content", [b"", b"no zstd\n" * 100])
 def test_a_file_that_cannot_be_unpacked_counts_no_lines(tmp_path, content):
     path = make_segment(tmp_path / "server.log.1.zst", 1, content)
-    counter = LineCounter()
+    counter = Closer()
     counter.add(os.open(path, os.O_RDONLY), 0, 10**6, is_compressed=True)
     counter.finish(30.0)
     assert (counter.lines, counter.bytes_left) == (0, 0)

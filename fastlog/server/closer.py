@@ -1,7 +1,5 @@
-"""Counts the lines of files that have no name any more, in a thread: the file may have to be read from a slow disk.
-
-The room on the disk becomes free when a file is closed, which takes as long as the file is large; the thread does that,
-too.
+"""Closes files that were deleted, in a thread: their room on the disk becomes free then, which takes the longer the
+larger a file is. Before that it counts the lines that were lost with them, which may have to be read from a slow disk.
 """
 
 import contextlib
@@ -10,7 +8,9 @@ import threading
 from collections import deque
 from typing import NamedTuple
 
-WAITING_MAX = 16  # files, each an open descriptor and room on the disk: more are not deleted until these are counted
+from fastlog.archive.index import read_index
+
+WAITING_MAX = 16  # files, each an open descriptor and room on the disk: more are not deleted until these are closed
 BLOCK_BYTES = 1 << 18  # read at once: counting it takes 20 us, in which the loop cannot run
 
 
@@ -23,8 +23,8 @@ class Part(NamedTuple):
     is_compressed: bool
 
 
-class LineCounter:
-    """`lines` is the sum so far. The thread ends whenever nothing waits."""
+class Closer:
+    """`lines`: those that were counted so far. The thread ends whenever nothing waits."""
 
     def __init__(self) -> None:
         self.lines = 0
@@ -46,19 +46,19 @@ class LineCounter:
             self.resume()
 
     def resume(self) -> None:
-        """Has a thread count what waits. To be called from time to time."""
+        """Has a thread see to what waits. To be called from time to time."""
         if self._waiting and (self._thread is None or not self._thread.is_alive()):
-            self._thread = threading.Thread(target=self._count_all, name="lines", daemon=True)
+            self._thread = threading.Thread(target=self._close_all, name="closer", daemon=True)
             with contextlib.suppress(RuntimeError):
                 self._thread.start()
 
     def finish(self, seconds: float) -> None:
-        """Waits until all is counted, though no longer than that."""
+        """Waits until all are closed, though no longer than that."""
         self.resume()
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(seconds)
 
-    def _count_all(self) -> None:
+    def _close_all(self) -> None:
         while self._waiting:
             part = self._waiting[0]
             # Of a disk that cannot be read, nobody can count the lines, nor of a damaged archive.
@@ -81,9 +81,7 @@ def _count_compressed(part: Part) -> int:
     DamagedError, which is a ValueError."""
     if part.start >= part.end:
         return 0
-    # Here, since most servers compress nothing.
-    from fastlog.archive.frames import read_frame
-    from fastlog.archive.index import read_index
+    from fastlog.archive.frames import read_frame  # most servers compress nothing, and never load the library
 
     lines = 0
     index = read_index(part.fd)
