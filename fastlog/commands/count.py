@@ -4,16 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastlog.commands.conditions import selection_from
+from fastlog.commands.conditions import files_of, selection_from
 from fastlog.commands.count_table import Table, as_json, as_text, make_table
 from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import discard_output, say
-from fastlog.logs.counting import TOTAL, VALUES_MAX, Counts, Spread, of_lines
-from fastlog.logs.in_threads import looked_at
-from fastlog.logs.log_files import ReadError, open_log
-from fastlog.logs.parts import Lines, parts
-from fastlog.logs.selection import Selection
+from fastlog.logs.counting import TOTAL, VALUES_MAX, Counting
+from fastlog.logs.selected import without_old
 
 TOP_IN_TERMINAL = 20  # apps or hosts, unless --top says another number: with the rest they fit on a screen
 
@@ -22,38 +19,22 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for; returns the exit code."""
     by = options.by or TOTAL
     selection = selection_from(options, entries_only=True)
-    counts = _count(Path(settings.log_dir) / settings.log_filename, selection, by)
-    if counts.beyond:
+    counting = Counting(selection, by)
+    files = files_of(Path(settings.log_dir) / settings.log_filename)
+    counting.add(without_old(files, selection.conditions.window))
+    if counting.others and selection.is_all:
+        say(f"{counting.others:,} lines are not entries, and are not counted")
+    if counting.counts.beyond:
         say(f"there are more than {VALUES_MAX:,} different ones, or very long ones: the last ones count as others")
     is_terminal = sys.stdout.isatty()
     top = options.top
     if top is None and is_terminal and not options.json and by in ("app", "host"):
         top = TOP_IN_TERMINAL
     try:
-        _print(make_table(by, counts, top), options.json, is_terminal)
+        _print(make_table(by, counting.counts, top), options.json, is_terminal)
     except BrokenPipeError:
         discard_output()
-    return 0
-
-
-def _count(path: Path, selection: Selection, by: str) -> Counts:
-    counts, others = Counts(), 0
-    files = open_log(path)
-    if not files:
-        raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
-
-    def look(_: object, lines: Lines) -> tuple[Spread, int]:
-        block, start, end = lines
-        return of_lines(block, [(start, end)] if selection.is_all else selection.runs(block, start, end), by)
-
-    for file in files:
-        for spread, others_here in looked_at(parts(file, selection.conditions), look):
-            counts.add(spread)
-            others += others_here
-        file.close()
-    if others and selection.is_all:
-        say(f"{others:,} lines are not entries, and are not counted")
-    return counts
+    return 0 if counting.is_whole else 1
 
 
 def _print(table: Table, as_one_object: bool, is_terminal: bool) -> None:

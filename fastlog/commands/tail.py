@@ -1,9 +1,7 @@
 """`fastlog tail`: shows the entries of the log file and its archives, and with `-f` the new ones as they come."""
 
 import argparse
-import contextlib
 import re
-import resource
 import select
 import sys
 from collections.abc import Callable
@@ -11,13 +9,12 @@ from pathlib import Path
 
 import msgspec
 
-from fastlog.commands.conditions import selection_from
+from fastlog.commands.conditions import files_of, selection_from
 from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
 from fastlog.config import Settings
 from fastlog.entry import level_of
 from fastlog.errors import ConfigError, discard_output, say
 from fastlog.logs.hidden import Hidden
-from fastlog.logs.log_files import ReadError, open_log, unread_archives
 from fastlog.logs.log_reader import Follower, Reader
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import end_of_lines
@@ -49,14 +46,9 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     selection = selection_from(options, entries_only=options.json)
     count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
     path = Path(settings.log_dir) / settings.log_filename
-    _allow_many_files()
-    files = open_log(path)
+    files = files_of(path, may_be_missing=options.follow)
     if not files:
-        if not options.follow:
-            raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
         say(f"waiting for {path}")
-    if unread := unread_archives(path):
-        say(f"cannot read {', '.join(unread)}: of compressed archives only .zst and .gz are read")
     while len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
         files.pop().close()  # it is new, and the server may still write to the file before it
     files = without_old(files, selection.conditions.window)
@@ -65,13 +57,6 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     except BrokenPipeError:  # the reader has seen enough
         discard_output()
         return 0
-
-
-def _allow_many_files() -> None:
-    """Each file is open while it is read, and there may be a thousand archives: shells allow 1,024 descriptors."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _count(text: str | None, default: int | None) -> int | None:

@@ -4,12 +4,16 @@ suffices, of lines in C (`_count.pyx`).
 Both give what decoding every line would.
 """
 
-from collections.abc import Mapping
-
-import msgspec
+from collections.abc import Iterator, Mapping
 
 from fastlog.archive.summary import Facts, Summary, facts_of, may_have
 from fastlog.logs._count import BY_APP, BY_HOST, BY_LEVEL, BY_MINUTE, MINUTE_USEC, count_lines
+from fastlog.logs.conditions import LATEST, Conditions, Window
+from fastlog.logs.in_threads import looked_at
+from fastlog.logs.open_file import CompressedFile, OpenFile
+from fastlog.logs.parts import Lines, Part, parts
+from fastlog.logs.selection import Selection
+from fastlog.times import microseconds
 
 VALUES_MAX = 1_000_000  # counted apart: the minutes of two years, and more hosts than anybody has; some 200 MB
 VALUES_MAX_BYTES = 100_000_000  # of the names among them: a name may have 64 KB
@@ -21,18 +25,6 @@ TOTAL = "total"
 # A level, the name of an app or host, or a minute since 1970; None: the entry has none.
 Value = str | int | None
 Spread = dict[Value, int]  # how many entries have each value
-
-
-class Conditions(msgspec.Struct, frozen=True):
-    """TODO"""
-
-    levels: frozenset[str] | None = None
-    app: str | None = None
-    host: str | None = None
-    since: int | None = None
-    until: int | None = None
-    slack: int = 0
-    has_pattern: bool = False
 
 
 class Counts:
@@ -73,7 +65,7 @@ def by_summary(summary: Summary, conditions: Conditions, by: str) -> Spread | No
     counted = spread_of(summary, by)
     if counted is None or len(counted) != 1:
         dividing.setdefault(by, counted)
-    if conditions.has_pattern or len(dividing) > 1:
+    if conditions.pattern is not None or len(dividing) > 1:
         return None
     if by in dividing:
         return dividing[by]
@@ -94,25 +86,26 @@ def _dividing(summary: Summary, conditions: Conditions) -> dict[str, Spread | No
             parts[name] = {}
         else:
             parts[name] = {wanted: names[wanted]} if isinstance(names, dict) else None
-    are_inside = _are_inside(summary, conditions)
+    are_inside = _are_inside(summary, conditions.window)
     if not are_inside:
         parts["minute"] = None if are_inside is None else {None: summary.untimed}
     return {name: part for name, part in parts.items() if part is None or part != spread_of(summary, name)}
 
 
-def _are_inside(summary: Summary, conditions: Conditions) -> bool | None:
+def _are_inside(summary: Summary, window: Window | None) -> bool | None:
     """Whether all entries that have a time are in the window; False: none of them is; None: neither is certain."""
-    since, until = conditions.since, conditions.until
-    inside, outside = True, True
-    for times, slack in ((summary.received, 0), (summary.timestamp, conditions.slack)):
-        if times is None:
-            continue
-        first, last = times
-        is_late = since is None or first >= since - slack
-        is_early = until is None or last < until + slack
-        inside &= is_late and is_early
-        outside &= (since is not None and last < since - slack) or (until is not None and first >= until + slack)
-    return True if inside else False if outside else None
+    found = set()
+    for times, is_received in ((summary.received, True), (summary.timestamp, False)):
+        if window is not None and times is not None:
+            since, until = map(microseconds, window.bounds(is_received))
+            is_open = window.until == LATEST
+            if since <= times[0] and (is_open or times[1] < until):
+                found.add(True)
+            elif times[1] < since or (times[0] >= until and not is_open):
+                found.add(False)
+            else:
+                return None
+    return None if len(found) > 1 else False not in found
 
 
 def spread_of(summary: Summary, by: str) -> Spread | None:
@@ -144,6 +137,60 @@ def _minutes(summary: Summary, entries: int) -> Spread | None:
     for minute in minutes:
         spread[minute] = entries - summary.untimed
     return spread
+
+
+class Counting:
+    """Counts the wanted entries of files. `others`: lines that are not entries, of those that were looked at; without
+    conditions, all are. `is_whole`: nothing was damaged."""
+
+    def __init__(self, selection: Selection, by: str) -> None:
+        self.counts = Counts()
+        self.others = 0
+        self.is_whole = True
+        self._selection = selection
+        self._by = by
+
+    def add(self, files: list[OpenFile]) -> None:
+        """Closes them."""
+        for spread, others in looked_at(self._unknown_parts(files), self._look):
+            self.counts.add(spread)
+            self.others += others
+        for file in files:
+            self.is_whole &= not (isinstance(file, CompressedFile) and file.is_damaged)
+            file.close()
+
+    def _unknown_parts(self, files: list[OpenFile]) -> Iterator[Part]:
+        """The parts whose lines have to be looked at; adds the others."""
+        conditions = self._selection.conditions
+        for file in files:
+            known = self._known(file)
+            if None not in known.values():  # so that not even the lines of rare levels are unpacked
+                for spread in known.values():
+                    self.counts.add(spread or {})
+                continue
+            for part in parts(file, conditions):
+                spread = None if part.frame is None else known[part.frame.at]
+                if spread is None:
+                    yield part
+                else:
+                    self.counts.add(spread)
+
+    def _known(self, file: OpenFile) -> dict[int, Spread | None]:
+        """What the summaries say of each frame, by its place in the file."""
+        if file.index is None:
+            return {-1: None}
+        known: dict[int, Spread | None] = {}
+        for frame in file.index.frames:
+            summary = frame.summary
+            known[frame.at] = by_summary(summary, self._selection.conditions, self._by) if summary else None
+            self.others += summary.lines - summary.entries if summary else 0
+        return known
+
+    def _look(self, _: Part, lines: Lines) -> tuple[Spread, int]:
+        """In any thread."""
+        block, start, end = lines
+        runs = [(start, end)] if self._selection.is_all else self._selection.runs(block, start, end)
+        return of_lines(block, runs, self._by)
 
 
 def of_lines(block: bytes | bytearray, runs: list[tuple[int, int]], by: str) -> tuple[Spread, int]:

@@ -1,7 +1,9 @@
 """What the summary of a frame says of wanted entries, and what the lines say, is what decoding every line would say."""
 
 import json
+import re
 from collections import Counter
+from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
@@ -11,11 +13,12 @@ from hypothesis import strategies as st
 from fastlog.archive import summary as summaries
 from fastlog.archive.summary import summarize
 from fastlog.entry import LEVELS, decode, level_of
-from fastlog.logs.counting import BY, MINUTE_USEC, TOTAL, Conditions, by_summary, of_lines
+from fastlog.logs.conditions import EARLIEST, LATEST, NO_TIME, Conditions, Window
+from fastlog.logs.counting import BY, MINUTE_USEC, TOTAL, by_summary, of_lines
 from fastlog.times import microseconds, time_of
 from tests.unit.test_selection import lines as odd_lines
 
-SINCE, UNTIL = (microseconds(time_of(f"2026-11-24T{time}Z")) for time in ("07:00:30", "07:02:00"))
+SINCE, UNTIL = (time_of(f"2026-11-24T{time}Z") for time in ("07:00:30", "07:02:00"))
 TIMES = [f"2026-11-24T07:{minute:02}:{second}Z" for minute in range(4) for second in ("00", "30", "30.5")]
 NAMES = ["shop", "bank", "-", "", "k\\u00f6ln", "\\u001b[2J"]
 
@@ -51,9 +54,13 @@ conditions_of_tests = st.builds(
     levels=st.none() | st.sets(st.sampled_from(LEVELS), min_size=1).map(frozenset),
     app=st.none() | st.sampled_from(["shop", "-", "", "köln", "other"]),
     host=st.none() | st.sampled_from(["shop", "bank"]),
-    since=st.none() | st.just(SINCE),
-    until=st.none() | st.just(UNTIL),
-    slack=st.sampled_from([0, 45_000_000]),
+    window=st.none()
+    | st.builds(
+        Window,
+        since=st.sampled_from([EARLIEST, SINCE]),
+        until=st.sampled_from([LATEST, UNTIL]),
+        slack=st.sampled_from([NO_TIME, timedelta(seconds=45)]),
+    ),
 )
 
 
@@ -73,7 +80,7 @@ def values_of(line: bytes) -> dict[str, object]:
         "app": fields.get("app"),
         "host": fields.get("host"),
         "minute": time and microseconds(time) // MINUTE_USEC,
-        "time": time and microseconds(time),
+        "time": time,
         "slack": received is None,
     }
 
@@ -83,12 +90,11 @@ def is_wanted(values, conditions) -> bool:
         return False
     if any(getattr(conditions, name) not in (None, values[name]) for name in ("app", "host")):
         return False
-    slack = conditions.slack if values["slack"] else 0
-    time = values["time"]
-    return time is None or (
-        (conditions.since is None or time >= conditions.since - slack)
-        and (conditions.until is None or time < conditions.until + slack)
-    )
+    if conditions.window is None or values["time"] is None:
+        return True
+    slack = conditions.window.slack if values["slack"] else NO_TIME
+    time, since, until = values["time"], conditions.window.since, conditions.window.until
+    return (since == EARLIEST or time >= since - slack) and (until == LATEST or time < until + slack)
 
 
 def counted(lines: bytes, conditions: Conditions, by: str) -> Counter:
@@ -131,17 +137,17 @@ MINUTE = microseconds(time_of(TIMES[3])) // MINUTE_USEC
         ({"app": "shop"}, "minute", {MINUTE: 1}),
         ({"app": "shop", "host": "a"}, "host", {"a": 1}),
         ({"app": "shop", "host": "b"}, "level", {}),
-        ({"app": "shop", "host": "b", "has_pattern": True}, "level", {}),
+        ({"app": "shop", "host": "b", "pattern": re.compile("m")}, "level", {}),
         ({"levels": frozenset(["ERROR"])}, "minute", {MINUTE: 1}),
         ({"levels": frozenset(["ERROR"])}, "host", {"a": 1}),
         ({"levels": frozenset(["ERROR", "INFO"])}, "app", ALL_APPS),
-        ({"since": SINCE, "until": UNTIL}, "app", ALL_APPS),
-        ({"since": UNTIL}, "app", {}),
-        ({"since": UNTIL, "slack": 60_000_000}, "app", ALL_APPS),
+        ({"window": Window(SINCE, UNTIL)}, "app", ALL_APPS),
+        ({"window": Window(UNTIL)}, "app", {}),
+        ({"window": Window(UNTIL, slack=timedelta(minutes=1))}, "app", ALL_APPS),
         ({"levels": frozenset(["ERROR"])}, "app", None),
         ({"app": "shop"}, "level", None),
-        ({"since": SINCE + 31_000_000}, TOTAL, None),
-        ({"has_pattern": True}, TOTAL, None),
+        ({"window": Window(SINCE + timedelta(seconds=31))}, TOTAL, None),
+        ({"pattern": re.compile("m")}, TOTAL, None),
     ],
 )
 def test_a_summary_suffices_where_one_property_divides_the_entries(conditions, by, spread):
@@ -150,8 +156,8 @@ def test_a_summary_suffices_where_one_property_divides_the_entries(conditions, b
 
 def test_entries_without_a_time_are_wanted_whatever_the_window():
     lines = entry(timestamp=TIMES[0]) * 2 + entry() * 3
-    assert by_summary(summarize(lines), Conditions(since=SINCE), "minute") == {None: 3}
-    assert by_summary(summarize(lines), Conditions(since=SINCE), "level") == {"INFO": 3}
+    assert by_summary(summarize(lines), Conditions(window=Window(SINCE)), "minute") == {None: 3}
+    assert by_summary(summarize(lines), Conditions(window=Window(SINCE)), "level") == {"INFO": 3}
 
 
 @given(
