@@ -303,7 +303,7 @@ class ArchiveStats(msgspec.Struct, frozen=True):
             gauge("fastlog_archives_waiting"),
         ),
     ]
-    failure: Annotated[str | None, figure("Why the last attempt to compress an archive failed; `null`: it did not")]
+    failure: Annotated[str | None, figure("Why an archive cannot be compressed; `null`: none failed")]
 
 
 class SenderStats(msgspec.Struct, frozen=True):
