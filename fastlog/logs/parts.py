@@ -30,9 +30,7 @@ SAMPLE_LINES = 32  # of which the time is asked: their median is right as long a
 # have other senders' lines, and ends before these are too near.
 PLACES = 5
 NEAR_BYTES = 4 * PART_BYTES
-LATE_PARTS = (
-    8  # that follow each other and are later than the window: a file that can be read forward only is left then
-)
+LATE_PARTS = 8  # that follow each other and are later than the window: what can be read forward only is left then
 
 # A part of a block, from one offset to another: whole lines.
 Lines = tuple[bytes | bytearray, int, int]
