@@ -232,7 +232,8 @@ def _add_count(commands: Commands) -> None:
         "An entry is counted if it meets every condition. `-` stands for entries that have no app, no host or\n"
         "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
         '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
-        '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.',
+        '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
+        "Exit code 0: everything was counted; 1: something was damaged or cannot be read; 2: wrong usage.",
     )
     add = parser.add_argument
     add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")

@@ -182,3 +182,12 @@ def test_a_terminal_without_unicode_gets_other_bars(log, closing):
     terminal = closing(Terminal(log, *FASTLOG, "count", "--by", "level", "--log-dir", ".", PYTHONIOENCODING="ascii"))
     terminal.wait()
     assert "INFO     3  ####" in plain(terminal.screen())
+
+
+def test_what_is_damaged_is_told_and_not_counted(log):
+    packed = (log / "server.log.2.gz").read_bytes()
+    (log / "server.log.2.gz").write_bytes(packed[:-4])
+    done = run_fastlog("count", "--log-dir", ".", cwd=log)
+    assert done.returncode == 1
+    assert int(done.stdout) >= 6
+    assert "server.log.2.gz is damaged" in done.stderr
