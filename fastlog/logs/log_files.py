@@ -4,6 +4,7 @@ An archive is called `server.log.N` or `server.log.N.zst` by fastlog, and `serve
 with `.gz` or `.zst` by logrotate.
 """
 
+import errno
 import heapq
 import os
 import re
@@ -18,6 +19,8 @@ from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING, NUMBER, ident
 WALKS_MAX = 100  # over the files, until no rotation comes in between: a walk takes microseconds, rotations are rare
 ROTATIONS_MEANWHILE = 2  # the oldest file may move up by so many numbers during a walk
 PREFIX_BYTES = 1 << 16  # compared to recognise a compressed copy of a file: hundreds of entries
+# What `open` fails with where there is no file: nothing, a socket, or a link that leads to itself.
+NO_FILE = {errno.ENOENT, errno.ENXIO, errno.ELOOP}
 SAME_TIME_NS = 2_000_000_000  # a compressed copy keeps the time of its original, to the second at least
 
 _ARCHIVE = rf"(?:\.(?P<number>{NUMBER})|-(?P<date>{DATE}))(?P<ending>\.[A-Za-z0-9]+)?"
@@ -127,8 +130,10 @@ def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, for
 def _open(kind: type[OpenFile], name: str) -> OpenFile | None:
     try:
         fd = open_to_read(name)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
     status = os.fstat(fd)
     if not is_file(fd):
         os.close(fd)
