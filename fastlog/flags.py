@@ -198,6 +198,7 @@ def _add_tail(commands: Commands) -> None:
         "`time LEVEL app host message key=value…`. Control characters are escaped.",
         "fastlog tail -f\n"
         "fastlog tail --since 1h --level ERROR\n"
+        "fastlog tail --since 14:02 --until 14:05\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
         "An entry is shown if it meets every condition. Without --log-dir and LOG_DIR the log is looked\n"
         f"for in ./logs, then in {SYSTEM_LOG_DIR}.",
@@ -264,7 +265,7 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="entries from this time on, by `received` where it is recorded, else by `timestamp`: a duration like 90s, "
         "10m, 2h, 1d, 1w before now, or a time like 2026-11-24T07:00:00Z or 07:00, in UTC unless it has an offset; "
-        "entries without a time are shown",
+        "entries without a time are in every window",
     )
     add("--until", metavar="TIME", help="entries before this time, as for --since")
     add(
