@@ -8,5 +8,5 @@
 - `hidden.py`: entries that a window leaves out, although they stand between those in it
 - `in_threads.py`, `selected.py`: the parts in threads, in order; the wanted lines of all files
 - `log_reader.py`: the lines of a log that grows, whole and each once, across rotations
-- `counting.py`: how many there are of each level, app, host or minute
+- `counting.py`, `_count.pyx`: how many there are of each level, app, host or minute
 """
