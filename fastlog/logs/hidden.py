@@ -26,6 +26,11 @@ class Hidden:
         if self.count >= COUNTED_MAX:
             return
         block, start, end = lines
+        # An entry without a time is in every window, and says nothing about what is beside it.
+        while runs and not _has_time(block, *runs[0]):
+            runs = runs[1:]
+        while runs and not _has_time(block, *runs[-1]):
+            runs = runs[:-1]
         if not runs:
             if self._has_begun:
                 self._between.append(lines)
@@ -61,3 +66,7 @@ class Hidden:
                 distance = since - time[0] if time[0] < since else time[0] - until
                 self.farthest = max(self.farthest, distance)
                 self.count += 1
+
+
+def _has_time(block: bytes | bytearray, start: int, end: int) -> bool:
+    return any(entry_time(line) for line in block[start : end - 1].split(b"\n"))
