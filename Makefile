@@ -150,6 +150,9 @@ kill: $(VENV)/dev  ## kill -9 the server under load, two hundred times
 ship-kill: $(VENV)/dev  ## kill -9 the shipper, the server and NATS under load, two hundred times
 	FASTLOG_SHIP_ROUNDS=200 $(BIN)/pytest tests/server/test_ship_kill.py --timeout 0
 
+archive-kill: $(VENV)/dev  ## kill -9 the server and the process that compresses archives under load, two hundred times
+	FASTLOG_ARCHIVE_ROUNDS=200 $(BIN)/pytest tests/server/test_archive_kill.py --timeout 0
+
 model: $(VENV)/dev  ## compare MODEL_RUNS random runs of the server's core with what it promises, from the seed MODEL_FIRST on
 	FASTLOG_MODEL_RUNS=$(MODEL_RUNS) FASTLOG_MODEL_FIRST=$(MODEL_FIRST) $(BIN)/pytest tests/unit/test_model.py -n auto --timeout 0
 
@@ -169,6 +172,8 @@ bench: $(VENV)/dev  ## measure how fast each part is
 	@mkdir -p build
 	$(BIN)/pytest benchmarks/parts -q --benchmark-only --benchmark-quiet --benchmark-json build/bench.json
 	@$(BIN)/python -m benchmarks.bench_table build/bench.json | tee build/bench.md
+	$(BIN)/python -m benchmarks.bench_archives --any --json build/bench-archives.json > build/bench-archives.md
+	@cat build/bench-archives.md
 
 bench-peers: $(VENV)/dev  ## the same load for fastlog, rsyslog, syslog-ng and others; BENCH="--rates 0 --rounds 1" sets flags
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
@@ -183,7 +188,10 @@ bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENC
 bench-ship: $(VENV)/dev  ## measure `fastlog ship`, speed and beside a load; BENCH="long away --minutes 10" chooses
 	$(BIN)/python -m benchmarks.bench_ship $(BENCH)
 
-performance: bench  ## measure everything in docs/performance.md and write it again; about eight minutes
+bench-archives: $(VENV)/dev  ## measure 10 GB in compressed archives; BENCH="level --gb 1 --keep DIRECTORY" chooses
+	$(BIN)/python -m benchmarks.bench_archives $(BENCH)
+
+performance: bench  ## measure everything in docs/performance.md and write it again; about a quarter of an hour
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.measure
@@ -211,5 +219,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill model client-model mutants \
-        bench bench-peers senders bench-start bench-floods bench-ship performance
+        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

@@ -15,10 +15,12 @@ from statistics import median
 from time import monotonic, sleep
 
 from benchmarks.tables import markdown
+from fastlog.archive.writer import compress
 
 LINE = b'{"level":"INFO","message":"%s"}\n' % (b"x" * 150)
 TORN = LINE[:90]
 PAGE = bytes(4096)
+COMPRESSED = "1,000 compressed archives"
 LOOK_SEC = 0.002  # between two looks for the socket
 MB = 1_000_000
 
@@ -45,6 +47,7 @@ CASES: dict[str, Case] = {
     "20 MB of zeros in the middle": lambda size: iter([with_holes(size, size // 2, bytes(20 * MB))]),
     "20 MB of zeros at the end": lambda size: iter([iter([lines(size), bytes(20 * MB)])]),
     "1,000 archives": lambda size: (iter([lines(size // 1_000)]) for _ in range(1_001)),
+    COMPRESSED: lambda size: (iter([lines(size // 1_000)]) for _ in range(1_001)),
 }
 
 
@@ -56,6 +59,13 @@ def lay_out(directory: Path, case: Case, size: int, *, cold: bool) -> None:
             os.fsync(file.fileno())
             if cold:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def compress_archives(directory: Path) -> None:
+    for path in directory.glob("server.log.*"):
+        with path.open("rb") as source, open(f"{path}.zst", "w+b") as target:
+            compress(source.fileno(), target.fileno())
+        path.unlink()
 
 
 def free_port() -> int:
@@ -102,6 +112,8 @@ def main() -> None:
         for _ in range(options.rounds):
             with tempfile.TemporaryDirectory(dir=options.directory) as directory:
                 lay_out(Path(directory), case, options.mb * MB, cold=options.cold)
+                if name == COMPRESSED:
+                    compress_archives(Path(directory))
                 times.append(start(Path(directory)))
         bound, ready = (median(column) for column in zip(*times, strict=True))
         rows.append([name, f"{bound:.2f}", f"{ready:.2f}"])

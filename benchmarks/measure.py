@@ -18,6 +18,7 @@ from benchmarks.peers import collectors, trial
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs/performance.json"
 PARTS = ROOT / "build/bench.json"  # of `make bench`
+ARCHIVES = ROOT / "build/bench-archives.json"  # likewise
 ALL = collectors.OF_ENTRIES
 BOUNDS = ("ceiling", "ceiling-waits", "fastlog")
 RATES = [50_000, 200_000, 0]  # of the comparison with others; 0: as fast as one sender can
@@ -96,9 +97,9 @@ CONTESTS: dict[str, Callable[[Options], list[Contest]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = [*CONTESTS, "parts"]
+    known = [*CONTESTS, "parts", "archives"]
     add = parser.add_argument
-    add("parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}, the last from `make bench`; none: all")
+    add("parts", nargs="*", metavar="PART", help=f"one of {', '.join(known)}, two of them from `make bench`; none: all")
     add("--rounds", type=int, default=3)
     add("--seconds", type=float, default=1.0, help="length of a paced load; default: 1")
     add("--count", type=int, default=600_000, help="most entries of a load; default: 600000")
@@ -116,6 +117,9 @@ def main() -> None:
         for part in parts:
             if part == "parts":
                 result[part] = _brief(json.loads(PARTS.read_text())["benchmarks"])
+                continue
+            if part == "archives":
+                result[part] = json.loads(ARCHIVES.read_text())
                 continue
             print(f"{part}:", file=sys.stderr)
             contests = CONTESTS[part](options)

@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import bench_peers, bench_table, machine
+from benchmarks import archive_corpus, bench_archives, bench_peers, bench_table, machine
 from benchmarks.measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
 from benchmarks.peers.collectors import MEANING, OF_ENTRIES
 from benchmarks.tables import count, markdown, share
 
 PAGE = ROOT / "docs/performance.md"
 PLOTS = ROOT / "docs/performance"
+BUSY_LOAD = 4.0  # of a machine: the measurements alone make half of it
 ORDINARY_BURST = 64  # datagrams a call, unless a load says otherwise
 
 Point = dict[str, Any]
@@ -122,6 +123,31 @@ So the next limits are, in this order:
 3. **The disk.** At that rate {count(most * (mine["entry_bytes"] + 1) / 1e6)} MB a second are written. When the page
    cache is full of data that is not on disk yet, the disk's speed is the limit, and the loop waits in `write`.
 4. **One core.** The loop is one thread. To use a second core, run a second server on another port.
+"""
+
+
+def archives(result: dict[str, Any]) -> str:
+    c = archive_corpus
+    errors, rate = f"{100 * c.ERROR_SHARE:g} %", count(bench_archives.BESIDE_RATE)
+    busy = ", when it was busy with other work as well" if result["load"] > BUSY_LOAD else ""
+    return f"""\
+A log in archives of 100 MB, and what `fastlog tail` and `count` do with it, beside `zstdcat | grep`, which gets
+`LC_ALL=C` and `-F`, `zgrep` on copies of `gzip -6`, and lnav without its display. All read from the page cache. It is
+checked that `tail` and `grep` find the same lines. `zgrep` and lnav get a part, and their times are scaled.
+
+The log is made of one minute of {c.LINES:,} lines with random messages, {c.LINE_BYTES} bytes long in the mean, from
+five applications and sixteen hosts. Each minute is that one with another time and other sequences. Of the lines
+{errors} are ERRORs, and one minute of {c.BURST_MINUTES} has a burst of them. The rare word is in one line of all.
+"beside" is a load of {rate} entries a second on a server with `LOG_COMPRESS=zstd`, and on one without, in turn.
+Figures are medians.
+
+{bench_archives.table(result["rows"])}
+The machine, with a load of {result["load"]} at the end{busy}:
+
+{machine.describe(result["machine"])}
+To run it: `make bench-archives`, or a part of it, as
+
+    make bench-archives BENCH="level word --gb 1 --keep DIRECTORY"
 """
 
 
@@ -238,12 +264,15 @@ or another unit of the second column. Rejected input and input over a cap are me
 send it.
 
 {bench_table.table(result["parts"])}
+## Compressed archives
+
+{archives(result["archives"])}
 ## The next limits
 
 {limit(result)}
 ## To measure again
 
-    make performance                                  # everything above: some eight minutes
+    make performance                                  # everything above: a quarter of an hour
     .venv/bin/python -m benchmarks.measure senders    # one part; then `-m benchmarks.report` writes the page
 
 The figures are in [performance.json](performance.json): all costs of a point, and the medians.

@@ -110,7 +110,8 @@ class Collector:
 
     @property
     def cpu_ns(self) -> int:
-        return kernel.cpu_ns(self.process.pid)
+        """Of the server alone, not of the processes that it starts."""
+        return kernel.own_cpu_ns(self.process.pid)
 
     def stats(self) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self._dashboard}/stats") as answer:
@@ -124,6 +125,11 @@ class Collector:
             if (now := (stats["total_received"], stats["stored"])) == before and not stats["buffered"]:
                 return stats
             before = now
+            time.sleep(SETTLED_SEC)
+
+    def compressed(self) -> None:
+        """Waits until no archive is to be compressed any more."""
+        while self.stats()["archives"]["waiting_files"]:
             time.sleep(SETTLED_SEC)
 
     def close(self) -> None:

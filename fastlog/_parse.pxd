@@ -38,9 +38,12 @@ cdef struct Piece:
     uint64_t sequence
     # Whether whitespace between tokens holds a CR or LF, which the stored form must not have.
     bint folded
-    # The text of the entry's `timestamp` and `host`, up to the closing quote, or NULL: into the datagram.
+    # The text of the entry's `timestamp`, `host`, `app` and `received`, up to the closing quote, or NULL if it has no
+    # such string: into the datagram.
     const uint8_t *timestamp
     const uint8_t *host
+    const uint8_t *app
+    const uint8_t *received
     # Whether it has a key of its own that is in entry.STAMP_KEYS.
     bint has_stamp_key
     # Whether any piece of this datagram may be GELF; otherwise such objects are rejected like others.

@@ -33,10 +33,11 @@ cdef struct Alias:
 cdef Alias aliases[ALIAS_PLACES]
 
 cdef enum Field:
-    # The first four are those of which the scanner keeps where their text is. VERSION and SHORT_MESSAGE are GELF's.
-    # STAMP_KEY is any of entry.STAMP_KEYS.
-    LEVEL, TIMESTAMP, HOST, VERSION, MESSAGE, SEQUENCE, APP, SHORT_MESSAGE, STAMP_KEY, UNKNOWN
+    # The first KEPT_FIELDS are those of which the scanner keeps where their text is. VERSION and SHORT_MESSAGE are
+    # GELF's. RECEIVED and SOURCE are those of entry.STAMP_KEYS.
+    LEVEL, TIMESTAMP, HOST, APP, RECEIVED, VERSION, MESSAGE, SEQUENCE, SHORT_MESSAGE, SOURCE, UNKNOWN
     FIELD_COUNT
+    KEPT_FIELDS = 6
 
 cdef enum Kind:
     # What a field's value is. SEQUENCE_NUMBER is for `sequence` only: no other number is read.
@@ -66,8 +67,8 @@ cdef struct Seen:
     # The Kind of each field; all unknown fields share one.
     uint8_t kind[FIELD_COUNT]
     uint64_t sequence
-    # The level's, the timestamp's and the host's or NULL, and the version's.
-    Text text[4]
+    # Those of the fields whose kind is TEXT.
+    Text text[KEPT_FIELDS]
 
 
 cdef inline const uint8_t *fail(Seen *seen, Reason reason) noexcept nogil:
@@ -309,7 +310,7 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
     if size == 8:
         if memcmp(p, b"sequence", 8) == 0:
             return SEQUENCE
-        return STAMP_KEY if memcmp(p, b"received", 8) == 0 else UNKNOWN
+        return RECEIVED if memcmp(p, b"received", 8) == 0 else UNKNOWN
     if size == 9:
         return TIMESTAMP if memcmp(p, b"timestamp", 9) == 0 else UNKNOWN
     if size == 3:
@@ -319,7 +320,7 @@ cdef inline Field field_of(const uint8_t *p, size_t size) noexcept nogil:
     if size == 13:
         return SHORT_MESSAGE if memcmp(p, b"short_message", 13) == 0 else UNKNOWN
     if size == 6:
-        return STAMP_KEY if memcmp(p, b"source", 6) == 0 else UNKNOWN
+        return SOURCE if memcmp(p, b"source", 6) == 0 else UNKNOWN
     return UNKNOWN
 
 
@@ -442,7 +443,7 @@ cdef inline const uint8_t *skip_entry(const uint8_t *p, const uint8_t *end, Seen
             return NULL
         if value[0] == c'"':
             seen.kind[<int>field] = TEXT
-            if field <= VERSION:
+            if field < KEPT_FIELDS:
                 seen.text[<int>field] = Text(value + 1, p - 1, seen.escaped)
         elif field == SEQUENCE and read_sequence(value, p, &seen.sequence):
             seen.kind[<int>field] = SEQUENCE_NUMBER
@@ -534,6 +535,10 @@ cdef inline bint is_doomed(const uint8_t *p, Piece *piece) noexcept nogil:
     return piece.doomed_count != 0 and piece.doomed[piece.doomed_count - 1] == p
 
 
+cdef inline const uint8_t *text_of(const Seen *seen, Field field) noexcept nogil:
+    return seen.text[<int>field].start if seen.kind[<int>field] == TEXT else NULL
+
+
 cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcept nogil:
     cdef Seen seen
     cdef const uint8_t *after
@@ -549,7 +554,6 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         return True
     seen.folded = False
     seen.depth = 0
-    seen.text[<int>TIMESTAMP].start = seen.text[<int>HOST].start = NULL
     memset(seen.kind, ABSENT, sizeof(seen.kind))
     if p[0] == c'{':
         seen.depth = 1
@@ -576,9 +580,11 @@ cdef bint next_piece(const uint8_t *p, const uint8_t *end, Piece *piece) noexcep
         piece.level = level_of(name, unescape(text.start, text.end, name))
     else:
         piece.level = level_of(text.start, text.end - text.start)
-    piece.timestamp = seen.text[<int>TIMESTAMP].start
-    piece.host = seen.text[<int>HOST].start
-    piece.has_stamp_key = seen.kind[<int>STAMP_KEY] != ABSENT
+    piece.timestamp = text_of(&seen, TIMESTAMP)
+    piece.host = text_of(&seen, HOST)
+    piece.app = text_of(&seen, APP)
+    piece.received = text_of(&seen, RECEIVED)
+    piece.has_stamp_key = seen.kind[<int>RECEIVED] != ABSENT or seen.kind[<int>SOURCE] != ABSENT
     piece.has_sequence = seen.kind[<int>SEQUENCE] == SEQUENCE_NUMBER
     piece.sequence = seen.sequence if piece.has_sequence else 0
     return True
@@ -609,7 +615,7 @@ cdef size_t store_renamed(const Piece *piece, uint8_t *to) noexcept nogil:
     while p[0] == c'"':
         key = p + 1
         p = skip_string(key, piece.end, &seen)
-        if field_of(name, unescape(key, p - 1, name)) == STAMP_KEY:
+        if field_of(name, unescape(key, p - 1, name)) in (RECEIVED, SOURCE):
             part.end = key
             size += store(&part, to + size)
             to[size - 1] = c'_'  # in place of the line feed

@@ -29,6 +29,10 @@ def client_count(text: str) -> int:
     return _whole(text, 1, CLIENTS_MAX)
 
 
+def top(text: str) -> int:
+    return _whole(text, 1, COUNT_MAX)
+
+
 def message_bytes(text: str) -> int:
     return _whole(text, 0, MESSAGE_MAX_BYTES)
 

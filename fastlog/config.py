@@ -21,6 +21,7 @@ INPUTS: tuple[Input, ...] = get_args(Input)
 LISTEN_MAX = 16  # addresses in LISTEN: more than a host has uses for, and each is looked at in every round
 Stamp = Literal["missing", "always", "never"]
 STAMPS: tuple[Stamp, ...] = get_args(Stamp)
+Compression = Literal["none", "zstd"]
 NETWORKS_MAX = 64  # ALLOW_FROM has no more, since the sender of every datagram is compared with each
 RATE_MAX = 10_000_000  # of RATE_LIMIT: more than any machine receives
 MB = 1_000_000  # bytes, wherever a setting is in MB
@@ -312,6 +313,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 10
 
+    log_compress: Annotated[
+        Compression,
+        _setting("files", "whether archives are compressed, by a process beside the server", "none or zstd"),
+    ] = "none"
+    log_keep_mb: Annotated[
+        Annotated[float, msgspec.Meta(ge=0.001, le=1e9)] | None,
+        _setting(
+            "files",
+            "the live file and its archives together, in MB of 1,000,000 bytes: beyond it the oldest archives are "
+            "deleted; empty: no limit",
+            "a number from 0.001 to 1000000000",
+            parse=float,
+        ),
+    ] = None
+    log_keep_days: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=36500)] | None,
+        _setting(
+            "files",
+            "days after which an archive is deleted, from its last entry on; empty: no limit",
+            "a number above 0, at most 36500",
+            parse=float,
+        ),
+    ] = None
     ship_hold_mb: Annotated[
         float,
         _setting(

@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
     commands = parser.add_subparsers(prog="fastlog", metavar="COMMAND", title="commands")
-    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_ship, _add_top, _add_doctor):
+    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_count, _add_ship, _add_top, _add_doctor):
         add(commands)
     _add_help(commands, parser)
     parser.set_defaults(module=None, show_help=lambda options: _show_help(parser, 2))
@@ -198,6 +198,7 @@ def _add_tail(commands: Commands) -> None:
         "`time LEVEL app host message key=value…`. Control characters are escaped.",
         "fastlog tail -f\n"
         "fastlog tail --since 1h --level ERROR\n"
+        "fastlog tail --since 14:02 --until 14:05\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
         "An entry is shown if it meets every condition. Without --log-dir and LOG_DIR the log is looked\n"
         f"for in ./logs, then in {SYSTEM_LOG_DIR}.",
@@ -210,12 +211,68 @@ def _add_tail(commands: Commands) -> None:
         metavar="N",
         help="the last N entries that meet the conditions, or `all` (10; all with a condition and without -f)",
     )
+    _add_conditions(parser)
+    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
+    _add_flags(parser, *LOG_USES)
+    _add_env_file(parser)
+    parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES)
+
+
+def _add_count(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "count",
+        "count the entries of the log file",
+        "Count the entries of the log file and its archives, all together or by level, app, host or minute.\n"
+        "In a terminal a histogram is drawn; otherwise columns are printed, the count last. Of compressed\n"
+        "archives only those parts are unpacked whose summaries do not say it.",
+        "fastlog count --by level\n"
+        "fastlog count --by minute --level ERROR --since 1d\n"
+        "fastlog count --by host --since 1h --top 5\n"
+        "fastlog count --by app --json | jq '.counts[] | [.app, .count]'",
+        "An entry is counted if it meets every condition. `-` stands for entries that have no app, no host or\n"
+        "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
+        '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
+        '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
+        "Exit code 0: everything was counted; 1: something was damaged or cannot be read; 2: wrong usage.",
+    )
+    add = parser.add_argument
+    add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")
+    add(
+        "--top",
+        type=arguments.top,
+        metavar="N",
+        help="with --by: only the N values of most entries, and the others together (20 apps or hosts in a terminal; "
+        "otherwise all)",
+    )
+    _add_conditions(parser)
+    add("--json", action="store_true", help="print one JSON object")
+    _add_flags(parser, *LOG_USES)
+    _add_env_file(parser)
+    parser.set_defaults(module="fastlog.commands.count", uses=LOG_USES, check=_check_count, error=parser.error)
+
+
+def _check_count(options: argparse.Namespace) -> None:
+    if options.top is not None and options.by is None:
+        options.error("--top needs --by")
+
+
+def _add_conditions(parser: argparse.ArgumentParser) -> None:
+    """Which entries of the log are wanted: for `tail` and `count`."""
+    add = parser.add_argument
     add(
         "--since",
         metavar="TIME",
         help="entries from this time on, by `received` where it is recorded, else by `timestamp`: a duration like 90s, "
-        "10m, 2h, 1d, 1w, or a time like 2026-11-24T07:00:00Z, in UTC unless it has an offset; entries without a time "
-        "are shown, and those of a sender whose clock is more than a day ahead may be left out",
+        "10m, 2h, 1d, 1w before now, or a time like 2026-11-24T07:00:00Z or 07:00, in UTC unless it has an offset; "
+        "entries without a time are in every window",
+    )
+    add("--until", metavar="TIME", help="entries before this time, as for --since")
+    add(
+        "--clock-slack",
+        metavar="D",
+        help="widen the window of --since and --until by this duration, such as 5m, for entries whose receipt was not "
+        "recorded: their senders' clocks may be wrong (0s)",
     )
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")
@@ -225,10 +282,6 @@ def _add_tail(commands: Commands) -> None:
         metavar="RE",
         help="entries where this regular expression matches the message, or another field as key=value",
     )
-    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
-    _add_flags(parser, *LOG_USES)
-    _add_env_file(parser)
-    parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES)
 
 
 def _add_ship(commands: Commands) -> None:

@@ -280,6 +280,32 @@ class ShipStats(msgspec.Struct, frozen=True):
     problem: Annotated[str, figure("Why nothing is shipped at the moment; empty: nothing hinders it")]
 
 
+class ArchiveStats(msgspec.Struct, frozen=True):
+    """The archives of the live file, those that are held until they are shipped included."""
+
+    files: Annotated[int, figure("Archives of the log", gauge("fastlog_archives"))]
+    bytes: Annotated[int, figure("Bytes that they take on the disk", gauge("fastlog_archives_bytes"))]
+    deleted_files: Annotated[
+        int,
+        figure(
+            "Archives that were deleted by `LOG_BACKUPS`, `LOG_KEEP_MB`, `LOG_KEEP_DAYS` or `SHIP_HOLD_MB`",
+            counter("fastlog_archives_deleted"),
+        ),
+    ]
+    deleted_bytes: Annotated[
+        int, figure("Bytes that these took on the disk", counter("fastlog_archives_deleted_bytes"))
+    ]
+    compressed_files: Annotated[int, figure("Archives that were compressed", counter("fastlog_archives_compressed"))]
+    waiting_files: Annotated[
+        int,
+        figure(
+            "Archives that are to be compressed, the one that is being compressed included",
+            gauge("fastlog_archives_waiting"),
+        ),
+    ]
+    failure: Annotated[str | None, figure("Why an archive cannot be compressed; `null`: none failed")]
+
+
 class SenderStats(msgspec.Struct, frozen=True):
     address: Annotated[str, figure("The sender's address and port, or its process and user at a unix socket")]
     received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
@@ -369,6 +395,7 @@ class Stats(msgspec.Struct, frozen=True):
     rates: Rates
     disk: Disk
     sync: SyncState
+    archives: ArchiveStats
     ship: Annotated[
         ShipStats | None, figure("Where the log is shipped to an engine; `null`: `fastlog ship` has left no note")
     ]

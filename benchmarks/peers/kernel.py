@@ -67,11 +67,13 @@ def _state(attributes: bytes) -> SocketState | None:
 
 def cpu_ns(pid: int) -> int:
     """CPU time of a process and its children, including all their threads."""
-    total = 0
-    for process in _with_children(pid):
-        # clock_getcpuclockid(3) makes the clock's number of a pid in this way
-        total += time.clock_gettime_ns(~process << 3 | CPUCLOCK_SCHED)
-    return total
+    return sum(map(own_cpu_ns, _with_children(pid)))
+
+
+def own_cpu_ns(pid: int) -> int:
+    """CPU time of a process, all its threads, without its children."""
+    # clock_getcpuclockid(3) makes the clock's number of a pid in this way
+    return time.clock_gettime_ns(~pid << 3 | CPUCLOCK_SCHED)
 
 
 def user_and_system_ticks(pid: int) -> tuple[int, int]:

@@ -3,8 +3,10 @@
 - `send.py`, with `delivery.py` (waits for what moves) and `signals.py` (those that ask it to end)
 - `loadtest.py`, `tail.py`, `ship.py`
 - `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
+- `count.py`, with `count_table.py` (rows, columns, JSON) and `histogram.py` (in a terminal)
 - `doctor.py`, with `checks.py` and `ship_checks.py` (one function for each subject), `bound_sockets.py` and
   `directories.py`
 
-They share `levels.py` (a level on the command line) and `terminal.py` (harmless text, colours).
+They share `conditions.py` and `levels.py` (wanted entries and a level on the command line) and `terminal.py` (harmless
+text, colours).
 """

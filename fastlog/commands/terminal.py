@@ -18,6 +18,8 @@ _ACTING = re.compile(
     "]"
 )
 PLAIN = "\x1b[0m"  # ends a colour
+BLOCKS = " ▁▂▃▄▅▆▇█"
+ASCII_BLOCKS = " .:-=+*%#"  # where the encoding of the terminal lacks the others
 _SHORT = {"\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
@@ -31,6 +33,15 @@ def visible(text: str) -> str:
 def wants_colours() -> bool:
     """Whether standard output is a terminal with colours, and its user does not refuse them (no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def blocks_for(encoding: str) -> str:
+    """The blocks that bars are made of, from none to a full one."""
+    try:
+        BLOCKS.encode(encoding)
+    except UnicodeEncodeError:
+        return ASCII_BLOCKS
+    return BLOCKS
 
 
 def visible_json(text: str) -> str:

@@ -7,15 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fastlog.commands.terminal import visible
-from fastlog.stats import ShipStats, Stats
+from fastlog.commands.terminal import blocks_for, visible
+from fastlog.stats import ArchiveStats, ShipStats, Stats
 
 HISTORY_COLUMNS = 50  # seconds of the rate's history shown; with their scale they fit in 80 columns
 BAR_COLUMNS = 30
 SENDERS_SHOWN = 10
 ROOMY_LINES = 34  # a terminal with so many has room for bars, blank lines and all senders
-BLOCKS = " ▁▂▃▄▅▆▇█"
-ASCII_BLOCKS = " .:-=+*%#"  # where the encoding of the terminal lacks the others
 LOSS = "bold red"
 
 
@@ -26,12 +24,7 @@ class Page:
         self._url = url
         self._is_roomy = lines is None or lines >= ROOMY_LINES
         self._hint = "" if lines is None else "  q: quit"
-        try:
-            BLOCKS.encode(encoding)
-        except UnicodeEncodeError:
-            self._blocks = ASCII_BLOCKS
-        else:
-            self._blocks = BLOCKS
+        self._blocks = blocks_for(encoding)
 
     def draw(self, stats: Stats | None, trouble: str | None) -> RenderableType:
         """`trouble`: why the stats are not fresh."""
@@ -52,7 +45,9 @@ class Page:
         text = Text.assemble((f"{stats.logs_per_second:,.0f}", "bold"), " entries/s")
         text.append(f"  peak {stats.rates.peak:,.0f}  average {stats.rates.average:,.0f}")
         text.append(f"  total {stats.total_received:,}\n")
-        text.append("".join(self._blocks[-(-count * (len(BLOCKS) - 1) // (top or 1))] for count in history), "cyan")
+        text.append(
+            "".join(self._blocks[-(-count * (len(self._blocks) - 1) // (top or 1))] for count in history), "cyan"
+        )
         return text.append(f"  last {len(history)} s, up to {top:,}/s", "dim")
 
     def _levels(self, stats: Stats) -> RenderableType:
@@ -132,9 +127,18 @@ def _figures(stats: Stats) -> Table:
         "log file",
         f"{_bytes(disk.log_bytes)}, {share:.0f} % of its limit, {disk.rotations:,} rotations; {free} free",
     )
+    if stats.archives.files or stats.archives.deleted_files:
+        table.add_row("archives", _archives(stats.archives))
     if stats.ship is not None:
         table.add_row("shipping", _shipping(stats.ship))
     return table
+
+
+def _archives(archives: ArchiveStats) -> str:
+    """The failure to compress is a warning of the health."""
+    waiting = f"; {archives.waiting_files:,} to compress" if archives.waiting_files else ""
+    deleted = f"{archives.deleted_files:,} deleted, {_bytes(archives.deleted_bytes)}"
+    return f"{archives.files:,}, {_bytes(archives.bytes)}; {deleted}{waiting}"
 
 
 def _shipping(ship: ShipStats) -> str:

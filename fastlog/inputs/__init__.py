@@ -4,7 +4,6 @@ Each format has a converter in C, which writes an entry's line, and beside it a 
 agree with it on any bytes.
 
 - `receipt.py`, `_receipt.pxd`: what the server knows of a datagram besides its bytes: when it came, and from whom
-- `moment.py`, `_moment.pxd`: RFC 3339 text to microseconds of Unix time, and back
 - `zones.py`: SYSLOG_ZONE, which offset a time zone has when
 - `stamp.py`, `_stamp.pxd`: its words about an entry, `received` and `source`
 - `syslog_names.py`: names and limits of syslog

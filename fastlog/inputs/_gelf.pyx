@@ -18,8 +18,7 @@ from fastlog._parse cimport (
     level_named,
 )
 from fastlog._simd cimport Window, fl_eight_digits, fl_skip_plain, likely
-from fastlog.inputs._moment cimport LAST_DAY, USEC, read_moment, write_moment
-from fastlog.inputs._receipt cimport TIME_BYTES
+from fastlog._moment cimport LAST_DAY, TIME_BYTES, USEC, read_moment, write_moment
 
 from fastlog.entry import ALIASES, LEVELS, SEVERITIES
 

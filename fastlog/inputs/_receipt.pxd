@@ -6,10 +6,9 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from fastlog._clock cimport SECOND_BYTES, SecondText, second_text
+from fastlog._moment cimport TIME_BYTES
 
 cdef enum:
-    # The length of `2026-11-26T08:30:00.000000Z`.
-    TIME_BYTES = 27
     # Room for the longest source: an IPv6 address with its zone, in brackets, and a port.
     SOURCE_ROOM = 96
 

@@ -12,10 +12,10 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from fastlog._parse cimport OTHER, Level, level_named
-from fastlog.inputs._moment cimport (
+from fastlog._moment cimport (
     NO_OFFSET,
     NO_YEAR,
+    TIME_BYTES,
     USEC,
     Clock,
     is_digit,
@@ -25,7 +25,8 @@ from fastlog.inputs._moment cimport (
     unix_usec,
     write_moment,
 )
-from fastlog.inputs._receipt cimport TIME_BYTES, Receipt
+from fastlog._parse cimport OTHER, Level, level_named
+from fastlog.inputs._receipt cimport Receipt
 
 from fastlog.entry import LEVELS, SEVERITIES, level_of
 from fastlog.inputs.syslog_names import FACILITIES, SD_MAX, ZONE_NAME_BYTES, ZONE_WORDS

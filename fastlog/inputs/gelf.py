@@ -9,8 +9,8 @@ import re
 import msgspec
 
 from fastlog.entry import SEVERITIES, level_of, members
-from fastlog.inputs.moment import moment_text, read_moment
 from fastlog.inputs.receipt import Receipt
+from fastlog.moment import moment_text, read_moment
 
 # Of these names, the line of a GELF object has the server's own: a field that has one without an underscore gets one.
 RENAMED = frozenset({"level", "message", "app", "severity", "stamp", "received", "source", "sequence"})

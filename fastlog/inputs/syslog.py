@@ -11,10 +11,10 @@ from itertools import pairwise
 from typing import Any
 
 from fastlog.entry import SEVERITIES, level_of
-from fastlog.inputs.moment import Clock, in_range, moment_text, read_clock, read_moment, unix_usec
 from fastlog.inputs.receipt import Receipt
 from fastlog.inputs.syslog_names import FACILITIES, SD_MAX, ZONE_WORDS
 from fastlog.inputs.zones import Period
+from fastlog.moment import Clock, in_range, moment_text, read_clock, read_moment, unix_usec
 
 UTC_WORDS = ("UTC", "GMT")
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")

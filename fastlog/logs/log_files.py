@@ -1,81 +1,38 @@
 """The files of a log, opened for reading: the live file and its archives, the oldest first, compressed ones included.
 
-An archive is called `server.log.N` by fastlog, and `server.log.N`, `server.log-DATE` or either with `.gz` by logrotate.
-A file is known by its inode, never by its name, and stays open while it is read.
+An archive is called `server.log.N` or `server.log.N.zst` by fastlog, and `server.log.N`, `server.log-DATE` or either
+with `.gz` or `.zst` by logrotate.
 """
 
-import gzip
+import errno
 import heapq
 import os
 import re
-import zlib
 from operator import attrgetter
 from pathlib import Path
 
-import msgspec
-
-from fastlog.errors import FastlogError, say
+from fastlog.errors import FastlogError
+from fastlog.file_systems import is_file, open_to_read
+from fastlog.logs.open_file import GzipFile, OpenFile, ZstdFile
+from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING, NUMBER, identity_if_any
 
 WALKS_MAX = 100  # over the files, until no rotation comes in between: a walk takes microseconds, rotations are rare
 ROTATIONS_MEANWHILE = 2  # the oldest file may move up by so many numbers during a walk
 PREFIX_BYTES = 1 << 16  # compared to recognise a compressed copy of a file: hundreds of entries
+# What `open` fails with where there is no file: nothing, a socket, or a link that leads to itself.
+NO_FILE = {errno.ENOENT, errno.ENXIO, errno.ELOOP}
 SAME_TIME_NS = 2_000_000_000  # a compressed copy keeps the time of its original, to the second at least
 
-_ARCHIVE = r"(?:\.(?P<number>[1-9][0-9]{0,5})|-(?P<date>[0-9]{8}(?:[-_T]?[0-9]{1,10})?))(?P<suffix>\.[A-Za-z0-9]+)?"
+_ARCHIVE = rf"(?:\.(?P<number>{NUMBER})|-(?P<date>{DATE}))(?P<ending>\.[A-Za-z0-9]+)?"
 
 
 class ReadError(FastlogError):
     """The log cannot be read."""
 
 
-class OpenFile(msgspec.Struct):
-    """A file of the log, open. `size` (bytes) and `changed` (ns) are those of the moment when it was opened."""
-
-    path: str
-    fd: int
-    inode: tuple[int, int]  # its device and its number
-    size: int
-    changed: int
-
-    is_compressed = False
-
-    def read_at(self, buffer: memoryview, offset: int) -> int:
-        """Fills the buffer from that offset of the text; returns fewer bytes only at its end."""
-        return os.preadv(self.fd, [buffer], offset)
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-class CompressedFile(OpenFile):
-    """An archive that gzip wrote. It is cheap to read forward only; an offset before the last one starts anew."""
-
-    stream: gzip.GzipFile | None = None
-    is_damaged: bool = False
-
-    is_compressed = True
-
-    def read_at(self, buffer: memoryview, offset: int) -> int:
-        if self.stream is None:
-            self.stream = gzip.GzipFile(fileobj=open(self.fd, "rb", closefd=False))  # noqa: SIM115  # `close` does it
-        filled = 0
-        try:
-            if self.stream.tell() != offset:
-                self.stream.seek(offset)
-            while filled < len(buffer):
-                size = self.stream.readinto1(buffer[filled:])
-                if not size:
-                    break
-                filled += size
-        except (OSError, EOFError, zlib.error):
-            if not self.is_damaged:
-                self.is_damaged = True
-                say(f"{self.path} is damaged: its end is not shown")
-        return filled
-
-
 Forms = tuple[tuple[type[OpenFile], str], ...]
-FORMS: Forms = ((OpenFile, ""), (CompressedFile, ".gz"))  # of archives, each with the end of their names
+# Of archives, each with the end of their names.
+FORMS: Forms = ((OpenFile, ""), (ZstdFile, COMPRESSED_ENDING), (GzipFile, GZIP_ENDING))
 
 
 def open_log(path: Path) -> list[OpenFile]:
@@ -104,8 +61,8 @@ def unread_archives(path: Path) -> list[str]:
         return []
     except OSError as error:
         raise ReadError(f"cannot read {path.parent}: {error.strerror}") from error
-    archive = re.compile(re.escape(path.name) + _ARCHIVE)
-    found = [name for name in names if (match := archive.fullmatch(name)) and match["suffix"] not in (None, ".gz")]
+    archive, endings = re.compile(re.escape(path.name) + _ARCHIVE), {ending for _, ending in FORMS}
+    found = [name for name in names if (match := archive.fullmatch(name)) and (match["ending"] or "") not in endings]
     return sorted(found)
 
 
@@ -119,11 +76,14 @@ def inode_of(path: Path) -> tuple[int, int] | None:
 
 def is_copy(archive: OpenFile, file: OpenFile) -> bool:
     """Whether a compressed archive was made of this file."""
-    if not archive.is_compressed or abs(archive.changed - os.fstat(file.fd).st_mtime_ns) > SAME_TIME_NS:
+    if not archive.is_compressed:
         return False
-    own, other = bytearray(PREFIX_BYTES), bytearray(PREFIX_BYTES)
-    size = file.read_at(memoryview(own), 0)
-    return size > 0 and archive.read_at(memoryview(other)[:size], 0) == size and own == other
+    if archive.identity and archive.identity == file.identity:
+        return True
+    if abs(archive.changed - os.fstat(file.fd).st_mtime_ns) > SAME_TIME_NS:
+        return False
+    own = file.beginning(PREFIX_BYTES)
+    return bool(own) and archive.beginning(len(own)) == own
 
 
 def _walk(path: Path) -> list[OpenFile]:
@@ -151,19 +111,41 @@ def _walk(path: Path) -> list[OpenFile]:
 
 
 def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, forms: Forms) -> None:
-    """Opens the file in the first form that exists, unless it was met before. Where both exist, the plain one is whole,
-    and the compressed one may be unfinished."""
-    for kind, suffix in forms:
-        name = path + suffix
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+    """Opens the file in each form that exists, unless it was met before. Where several exist, one may be a copy of
+    another, which is being compressed: the first is whole then, and the other may be unfinished."""
+    found: list[OpenFile] = []
+    for kind, ending in forms:
+        file = _open(kind, path + ending)
+        if file is None:
             continue
-        status = os.fstat(fd)
-        inode = status.st_dev, status.st_ino
-        if inode in seen:
-            os.close(fd)
+        met = [other for other in files[-ROTATIONS_MEANWHILE:] if file.identity == other.identity is not None]
+        if file.inode in seen or any(_is_copy(file, other) for other in met + found):
+            file.close()
         else:
-            seen.add(inode)
-            files.append(kind(name, fd, inode, status.st_size, status.st_mtime_ns))
-        return
+            seen.add(file.inode)
+            found.append(file)
+    files += sorted(found, key=attrgetter("changed"), reverse=True)  # as numbers are: the newest first
+
+
+def _open(kind: type[OpenFile], name: str) -> OpenFile | None:
+    try:
+        fd = open_to_read(name)
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
+    status = os.fstat(fd)
+    if not is_file(fd):
+        os.close(fd)
+        return None
+    return kind(name, fd, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns, identity_if_any(fd))
+
+
+def _is_copy(file: OpenFile, other: OpenFile) -> bool:
+    """Whether one of two files is compressed and has the text of the other, as far as it has any yet."""
+    if not (file.is_compressed or other.is_compressed):
+        return False
+    if file.identity and other.identity:
+        return file.identity == other.identity
+    own, its = file.beginning(PREFIX_BYTES), other.beginning(PREFIX_BYTES)
+    return own.startswith(its) or its.startswith(own)

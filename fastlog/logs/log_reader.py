@@ -5,22 +5,21 @@ It knows nothing of entries. `log_files.py` finds the files.
 
 import os
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from fastlog.errors import say
-from fastlog.limits import LINE_MAX_BYTES
-from fastlog.logs.log_files import OpenFile, inode_of, is_copy, open_log
+from fastlog.logs.conditions import Conditions
+from fastlog.logs.log_files import inode_of, is_copy, open_log
+from fastlog.logs.open_file import BLOCK_BYTES, OpenFile
+from fastlog.logs.parts import Lines, parts
+from fastlog.segments import Identity
 
-# Read at once: little for the processor's cache, and room for the longest line with its line feed and the one before
-# it, which shows where the line begins.
-BLOCK_BYTES = LINE_MAX_BYTES + 2
-
-# A part of a block, from one offset to another: whole lines.
-Lines = tuple[bytearray, int, int]
+ALL = Conditions()
 
 
 class Reader:
-    """Reads one file from an offset, at which a line begins, to its present end or to `until`."""
+    """Reads one file from an offset, at which a line begins, to its present end."""
 
     def __init__(self, file: OpenFile, offset: int = 0) -> None:
         self.file = file
@@ -28,13 +27,15 @@ class Reader:
         self._block = bytearray(BLOCK_BYTES)
         self._inside_long_line = False
 
-    def read(self, until: int | None = None) -> Iterator[Lines]:
+    def read(self) -> Iterator[Lines]:
         """Yields the lines block by block; each block overwrites the one before it. A line longer than a block is not
         an entry, and left out."""
+        if self.file.is_compressed:
+            yield from self._read_compressed()
+            return
         block = memoryview(self._block)
         while True:
-            room = BLOCK_BYTES if until is None else min(BLOCK_BYTES, until - self.offset)
-            size = self.file.read_at(block[:room], self.offset) if room > 0 else 0
+            size = os.preadv(self.file.fd, [block], self.offset)
             end = self._block.rfind(b"\n", 0, size) + 1
             if not end:
                 if size < BLOCK_BYTES:
@@ -47,28 +48,14 @@ class Reader:
             self.offset += end
             yield self._block, start, end
 
+    def _read_compressed(self) -> Iterator[Lines]:
+        for part in parts(self.file, ALL, self.offset):
+            self.offset = part.at + part.size
+            yield part.lines()
+
     def is_cut(self) -> bool:
         """Whether the file became shorter than what was read of it."""
         return not self.file.is_compressed and os.fstat(self.file.fd).st_size < self.offset
-
-
-def read_backward(file: OpenFile) -> Iterator[tuple[Lines, int]]:
-    """A file's lines from its end to its beginning, block by block, each with the offset of the block in the file.
-
-    The file is not a compressed one. An unfinished last line is left out, as is one longer than a block.
-    """
-    block = bytearray(BLOCK_BYTES)
-    view = memoryview(block)
-    until = file.size
-    while until > 0:
-        at = max(until - BLOCK_BYTES, 0)
-        size = file.read_at(view[: until - at], at)
-        end = block.rfind(b"\n", 0, size) + 1
-        start = block.find(b"\n", 0, size) + 1 if at else 0
-        if start < end:
-            yield (block, start, end), at
-        # Where no line begins in the block, a line is longer than it: the block before it is read next.
-        until = at + start if 0 < start < size else at
 
 
 class Follower:
@@ -133,6 +120,18 @@ class Follower:
         copies = [number for number, other in enumerate(files) if is_copy(other, file)]
         if copies:
             return files[copies[-1] + 1 :]
-        if newer and status.st_nlink == 0:
+        if file.identity and (later := _later(files, file.identity)):
+            newer = files[files.index(later) :]
+            is_next = later.identity == (file.identity.log, file.identity.segment + 1)
+        else:
+            is_next = False
+        if newer and not is_next and status.st_nlink == 0:
             say(f"{self._path} was rotated away before it was read: entries may be missing here")
         return newer
+
+
+def _later(files: list[OpenFile], identity: Identity) -> OpenFile | None:
+    """The first file that the server began after the one of this identity."""
+    of_log = [file for file in files if file.identity and file.identity.log == identity.log]
+    later = [file for file in of_log if file.identity and file.identity.segment > identity.segment]
+    return min(later, key=attrgetter("identity"), default=None)

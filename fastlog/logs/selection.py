@@ -7,14 +7,17 @@ select exactly what decoding every line would.
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from datetime import time as time_of_day
 from itertools import pairwise
 from typing import Any
 
 import msgspec
 
+from fastlog.archive.summary import text_of
 from fastlog.entry import LEVELS
 from fastlog.errors import ConfigError
 from fastlog.logs._select import NEEDLES_MAX, Selector
+from fastlog.logs.conditions import EARLIEST, LATEST, Conditions, Window, entry_time
 
 Look = Callable[[bytes | bytearray], bool]
 Needle = tuple[bytes, bytes, bool, bytes]  # as _select.Selector takes it
@@ -28,6 +31,8 @@ _AMBIGUOUS = re.compile(r'["\\/\x00-\x1f\ud800-\udfff]')
 # Without case, these ASCII letters equal others outside ASCII, as s equals the long s, which have rules of their own.
 _AMBIGUOUS_WITHOUT_CASE = re.compile(r'["\\/\x00-\x1fiks\x80-\U0010ffff]', re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
+AFTER_ALL = b"9999-12-31T23:59:60"  # a second that no time has
+_TIME_OF_DAY = re.compile(r"[0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -35,21 +40,17 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
+# A key may occur twice, and only the last value is certainly a string: so the values are taken as they were written.
 class _App(msgspec.Struct, gc=False):
-    app: str | None = None
+    app: msgspec.Raw = msgspec.Raw()
 
 
 class _Host(msgspec.Struct, gc=False):
-    host: str | None = None
-
-
-class _Time(msgspec.Struct, gc=False):
-    timestamp: str = ""
-    received: Any = None  # the server's word is a string; a sender's own, which STAMP=never left as it was, anything
+    host: msgspec.Raw = msgspec.Raw()
 
 
 class _Message(msgspec.Struct, gc=False):
-    message: str = ""
+    message: msgspec.Raw = msgspec.Raw()
 
 
 def fields_of(line: bytes | bytearray | str) -> list[Field]:
@@ -64,10 +65,9 @@ def _text(value: bytes) -> str:
 class Selection:
     """The lines that are wanted. Without any condition all are, even those that are not entries (there should be none).
 
-    `level`: this level and those above. `app`, `host`: the whole name. `since`, in UTC: entries that came earlier are
-    left out, by `received` where it is recorded, else by `timestamp`; entries without a valid time stay. `pattern`:
-    found in the message, or in any other field written as `key=value`. `entries_only`: lines that are not entries are
-    left out even without a condition.
+    `level`: this level and those above. `app`, `host`: the whole name. `window`: see there. `pattern`: found in the
+    message, or in any other field written as `key=value`. `entries_only`: lines that are not entries are left out even
+    without a condition.
     """
 
     def __init__(
@@ -76,22 +76,30 @@ class Selection:
         level: str | None = None,
         app: str | None = None,
         host: str | None = None,
-        since: datetime | None = None,
+        window: Window | None = None,
         pattern: re.Pattern[str] | None = None,
         entries_only: bool = False,
     ) -> None:
-        self.is_all = all(condition is None for condition in (level, app, host, since, pattern))
+        self.is_all = all(condition is None for condition in (level, app, host, window, pattern))
+        self._level = level
+        numbers = [] if self.is_all and not entries_only else _from(level)
+        self.conditions = Conditions(frozenset(LEVELS[n] for n in numbers) or None, app, host, window, pattern)
         needles = [_needles_of_name(b"app", app), _needles_of_name(b"host", host), _needles_of(pattern)]
         groups = [group for group in needles if group]
-        second = since.isoformat(timespec="seconds")[:19].encode() if since else b""
-        levels = 0 if self.is_all and not entries_only else sum(1 << number for number in _from(level))
-        self._selector = Selector(levels, groups, second)
-        self._looks = _second_looks(app, host, since, pattern)
+        bounds = [_bounds(window, is_received) for is_received in (True, False)] if window else []
+        self._selector = Selector(sum(1 << number for number in numbers), groups, bounds)
+        self._looks = _second_looks(self.conditions)
         # A line that the first look is certain about needs no second one, unless a condition has no needle.
         self._trusts = len(groups) == sum(condition is not None for condition in (app, host, pattern))
 
-    def runs(self, block: bytearray, start: int, end: int) -> list[tuple[int, int]]:
-        """Where the wanted lines are in block[start:end], which has whole lines; neighbours may come as one run."""
+    def at_any_time(self) -> "Selection":
+        """The same without a window: of entries."""
+        own = self.conditions
+        return Selection(level=self._level, app=own.app, host=own.host, pattern=own.pattern, entries_only=True)
+
+    def runs(self, block: bytes | bytearray, start: int, end: int) -> list[tuple[int, int]]:
+        """Where the wanted lines are in block[start:end], which has whole lines; neighbours may come as one run. In any
+        thread."""
         found: list[tuple[int, int]] = []
         for run_start, run_end, is_certain in self._selector.runs(block, start, end):
             if not self._looks or (is_certain and self._trusts):
@@ -100,7 +108,7 @@ class Selection:
                 self._look_again(block, run_start, run_end, found)
         return found
 
-    def _look_again(self, block: bytearray, start: int, end: int, found: list[tuple[int, int]]) -> None:
+    def _look_again(self, block: bytes | bytearray, start: int, end: int, found: list[tuple[int, int]]) -> None:
         at = start
         for line in block[start : end - 1].split(b"\n"):
             after = at + len(line) + 1
@@ -109,32 +117,46 @@ class Selection:
             at = after
 
 
-def _second_looks(
-    app: str | None, host: str | None, since: datetime | None, pattern: re.Pattern[str] | None
-) -> list[Look]:
+def _bounds(window: Window, is_received: bool) -> tuple[bytes, bytes, bytes, bytes]:
+    """To the second, as _select.Selector takes it: times before the first and from the last on are outside of the
+    window, and those from the second on and before the third are in it."""
+    since, until = window.bounds(is_received)
+    second = timedelta(seconds=1)
+    low, before = since.replace(microsecond=0), until.replace(microsecond=0)
+    start = low + second if low != since and low < LATEST - second else low
+    high = before + second if before != until and before < LATEST - second else before
+    is_open = until == LATEST
+    texts = [_to_second(time) for time in (low, start, before, high)]
+    return (texts[0], texts[1], *((AFTER_ALL, AFTER_ALL) if is_open else (texts[2], texts[3])))
+
+
+def _to_second(time: datetime) -> bytes:
+    return time.isoformat(timespec="seconds")[:19].encode()
+
+
+def _second_looks(conditions: Conditions) -> list[Look]:
     """The conditions besides the level, each of which decodes only what it needs of a line."""
+    app, host, window, pattern = conditions.app, conditions.host, conditions.window, conditions.pattern
     looks: list[Look] = []
     if app is not None:
         decode_app = msgspec.json.Decoder(_App).decode
-        looks.append(lambda line: decode_app(line).app == app)
+        looks.append(lambda line: text_of(decode_app(line).app) == app)
     if host is not None:
         decode_host = msgspec.json.Decoder(_Host).decode
-        looks.append(lambda line: decode_host(line).host == host)
-    if since is not None:
-        decode_time = msgspec.json.Decoder(_Time).decode
+        looks.append(lambda line: text_of(decode_host(line).host) == host)
+    if window is not None:
 
-        def is_late(line: bytes | bytearray) -> bool:
-            times = decode_time(line)
-            time = (time_of(times.received) if isinstance(times.received, str) else None) or time_of(times.timestamp)
-            return time is None or time >= since
+        def is_in_window(line: bytes | bytearray) -> bool:
+            time = entry_time(line)
+            return time is None or window.has(*time)
 
-        looks.append(is_late)
+        looks.append(is_in_window)
     if pattern is not None:
         decode_message = msgspec.json.Decoder(_Message).decode
         search = pattern.search
 
         def matches(line: bytes | bytearray) -> bool:
-            if search(decode_message(line).message):
+            if search(text_of(decode_message(line).message) or ""):
                 return True
             return any(search(f"{key}={text}") for key, text in fields_of(line) if key != "message")
 
@@ -150,27 +172,48 @@ def _from(level: str | None) -> range | list[int]:
     return [number] if level == "OTHER" else range(number, LEVELS.index("OTHER"))
 
 
-def parse_since(text: str, now: datetime) -> datetime:
-    """A duration before `now`, or a time, in UTC. Raises ConfigError."""
-    duration = _DURATION.fullmatch(text.strip())
+def parse_window(since: str | None, until: str | None, slack: str | None, now: datetime) -> Window | None:
+    """The window of `--since`, `--until` and `--clock-slack`; None if it has no end. Raises ConfigError."""
+    wide = parse_duration("--clock-slack", slack) if slack else timedelta()
+    if not since and not until:
+        return None
+    window = Window(
+        parse_time("--since", since, now) if since else EARLIEST,
+        parse_time("--until", until, now) if until else LATEST,
+        wide,
+    )
+    if window.since >= window.until:
+        raise ConfigError(f"--until {until}: must be later than --since {since}")
+    return window
+
+
+def parse_time(flag: str, text: str, now: datetime) -> datetime:
+    """A duration before `now`, a time, in UTC, or a time of day, the last one before `now`. Raises ConfigError."""
+    text = text.strip()
     try:
-        if duration:
-            return now - timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
-        time = datetime.fromisoformat(text.strip())
+        if _DURATION.fullmatch(text):
+            return now - parse_duration(flag, text)
+        if _TIME_OF_DAY.fullmatch(text):
+            time = datetime.combine(now.date(), time_of_day.fromisoformat(text), UTC)
+            return time if time <= now else time - timedelta(days=1)
+        time = datetime.fromisoformat(text)
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"--since {text}: must be a duration like 90s, 10m, 2h, 1d or 1w, or a time like 2026-11-24T07:00:00Z"
+            f"{flag} {text}: must be a duration like 90s, 10m, 2h, 1d or 1w, or a time like 2026-11-24T07:00:00Z or "
+            f"07:00"
         ) from None
 
 
-def time_of(text: str) -> datetime | None:
-    """The time of a timestamp, which is in UTC unless it has a zone; None if it is not a time."""
+def parse_duration(flag: str, text: str) -> timedelta:
+    """Raises ConfigError."""
+    duration = _DURATION.fullmatch(text.strip())
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
+        if duration:
+            return timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
+    except OverflowError:
+        pass
+    raise ConfigError(f"{flag} {text}: must be a duration like 90s, 10m, 2h, 1d or 1w")
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:

@@ -18,16 +18,22 @@
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
 - `held.py`: the priority entries that are not durable yet
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
-- `hold.py`, `archives.py`, `line_counter.py`: which archives stay because they are not shipped yet; the log's files;
-  the lines of those that were deleted all the same
-- `found_files.py`, `repair.py`, `torn.py`: what a start finds; its repair after a crash, and what that takes away
+- `names.py`, `numbered.py`: the names in its directory, and how they change; archives by their number, in either form
+- `compression.py`, `compressor.py`: which archive is compressed when, and how it takes its place; the process that does
+  it
+- `budget.py`: which archives go by their number, size or age, and what was deleted
+- `hold.py`, `archives.py`: which archives stay because they are not shipped yet; the log's files by their identity
+- `closer.py`: counts the lines of files that were deleted, and makes their room free
+- `found_files.py`, `found_compressed.py`: what a start finds; the newest lines of archives that are compressed
+- `repair.py`, `torn.py`: its repair after a crash, and what that takes away
 - `identities.py`: which file of the log is which, for `fastlog ship`
 - `storage.py`, `_aio.pyx`: every change of a file, and syncs that do not block
 
 Around that path:
 
 - `loop.py`, `pipeline.py`: the loop and its deadlines; the parts above on one loop
-- `meters.py`, `ship_lag.py`, `snapshot.py`: the figures of all parts, as `/stats` has them
+- `meters.py`, `ship_lag.py`, `room.py`, `snapshot.py`: the figures of all parts, as `/stats` has them; whether the disk
+  has room for the log
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `service_manager.py`: notifies systemd
 - `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end

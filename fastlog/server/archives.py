@@ -6,18 +6,28 @@ change any more is kept, as long as its name and its inode stay together.
 
 import contextlib
 import os
-import re
 import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_shipped_from
-
-ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")  # longer numbers are dates: other programs name archives so
+from fastlog.archive.index import DamagedError, read_text_size
+from fastlog.file_systems import open_to_read
+from fastlog.segments import (
+    Identity,
+    Position,
+    durable_size_of,
+    forms,
+    identity_of,
+    is_compressed,
+    is_shipped_from,
+    number_and_ending,
+    plain_name,
+)
 
 
 class Archive(NamedTuple):
-    """`number`: of a name that a rotation gives; 0: the name is another. `size`: bytes of lines that can be shipped."""
+    """`number`: of a name that a rotation gives; 0: the name is another. `size`: bytes of lines that can be shipped, of
+    the text where the file is compressed. `stored`: bytes that it has on the disk."""
 
     identity: Identity
     number: int
@@ -25,6 +35,8 @@ class Archive(NamedTuple):
     inode: int
     size: int
     modified: float  # seconds, by time.time
+    stored: int = 0
+    is_compressed: bool = False
 
     def unshipped_from(self, position: Position | None) -> int:
         """Where what is not shipped begins, `size` if all is; `position`: all before it is."""
@@ -55,7 +67,7 @@ class Archives:
                 if name == begin or not is_shipped_from(begin, name):
                     continue
                 archive = known.get(name)
-                if archive is None or archive.inode != entry.inode():
+                if archive is None or not _is_still(archive, entry):
                     archive = self._look_at(entry)
                 if archive is None or archive.identity.log != self.live.log:
                     continue
@@ -68,40 +80,75 @@ class Archives:
 
     def numbers(self, above: int) -> list[int]:
         """The numbers above this one that names have, of whatever files, in order. Raises OSError."""
-        begin = f"{self._path.name}."
-        names = (name.removeprefix(begin) for name in os.listdir(self._path.parent) if name.startswith(begin))
-        return sorted(number for name in names if ARCHIVE_NUMBER.fullmatch(name) and (number := int(name)) > above)
+        numbers = {self._number(name) for name in os.listdir(self._path.parent)}
+        return sorted(number for number in numbers if number > above)
 
     def at(self, path: Path) -> Archive | None:
-        """The file of this path, if it is one of the log."""
+        """The file of this path, in either form, if it is one of the log."""
         self._look_at_live()
-        archive = _archive(str(path), 0)
-        return archive if archive and self.live and archive.identity.log == self.live.log else None
+        for form in self.forms(path):
+            archive = _archive(str(form), 0, is_compressed(self._path.name, form.name))
+            if archive and self.live and archive.identity.log == self.live.log:
+                return archive
+        return None
+
+    def forms(self, path: Path) -> tuple[Path, ...]:
+        """The paths that the file of this path may have; the live one has one."""
+        return (path,) if path == self._path else forms(path.with_name(plain_name(self._path.name, path.name)))
 
     def _look_at_live(self) -> None:
         with contextlib.suppress(OSError):  # it has no name at the moment, or files have no attributes
             self.live = identity_of(self._path) or self.live
 
     def _look_at(self, entry: os.DirEntry[str]) -> Archive | None:
-        ending = entry.name[len(self._path.name) + 1 :]
-        return _archive(entry.path, int(ending) if ARCHIVE_NUMBER.fullmatch(ending) else 0)
+        return _archive(entry.path, self._number(entry.name), is_compressed(self._path.name, entry.name))
+
+    def _number(self, name: str) -> int:
+        """That a rotation gave; 0: the name is another."""
+        number, _ = number_and_ending(self._path.name, name) or (0, "")
+        return number
 
 
-def _archive(path: str, number: int) -> Archive | None:
+def text_size(path: str | Path) -> int | None:
+    """Bytes of the lines in a compressed archive; None if nobody can know. Raises OSError."""
+    fd = open_to_read(path)
+    try:
+        return read_text_size(fd)
+    except DamagedError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _is_still(archive: Archive, entry: os.DirEntry[str]) -> bool:
+    """Whether this is the file that had the name before."""
+    if archive.inode != entry.inode():
+        return False
+    try:  # one that was compressed since may have got the inode of one that was deleted, and its name
+        return not archive.is_compressed or entry.stat().st_mtime == archive.modified
+    except OSError:
+        return False
+
+
+def _archive(path: str, number: int, compressed: bool) -> Archive | None:
     try:
         state = os.stat(path)
         if not stat.S_ISREG(state.st_mode):
             return None
         identity = identity_of(path)
+        if identity is None:
+            return None
         durable = durable_size_of(path)
+        size = text_size(path) if compressed else state.st_size
     except OSError:  # it has vanished; or nobody can read its identity, `ship` included
         return None
-    if identity is None:
-        return None
-    size = state.st_size if durable is None else min(state.st_size, durable)
-    return Archive(identity, number, path, state.st_ino, size, state.st_mtime)
+    if size is None:  # it is damaged, and waits for `ship` all the same
+        size = state.st_size
+    if durable is not None:
+        size = min(size, durable)
+    return Archive(identity, number, path, state.st_ino, size, state.st_mtime, state.st_size, compressed)
 
 
-def _rank(archive: Archive) -> tuple[bool, int, int]:
+def _rank(archive: Archive) -> tuple[bool, int, bool, int]:
     """Which file counts where two have one identity: the lowest. A copy was made before the file had all its lines."""
-    return archive.number == 0, -archive.size, archive.number
+    return archive.number == 0, -archive.size, archive.is_compressed, archive.number

@@ -55,6 +55,7 @@ class Ending:
             self._count_drops,
             self._say_if_the_disk_hangs,  # before anything is written, since even that may hang then
             notify,
+            self._pipeline.stop_compressing,
             self._listeners.refuse,
             self._pipeline.receive_rest,
             self._store_rest,

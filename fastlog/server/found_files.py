@@ -1,8 +1,8 @@
 """The files of the log as a start finds them: the live file, its archives, and the files set aside.
 
-Archives may be those of logrotate, and of a time when LOG_BACKUPS was higher. What has such a name may also be a
-directory, belong to somebody else, or vanish. That is never the end of the start, and never holds it up: the start
-says so and leaves it alone.
+Archives may be those of logrotate, and of a time when LOG_BACKUPS was higher, compressed or not. What has such a name
+may also be a directory, belong to somebody else, or vanish. That is never the end of the start, and never holds it up:
+the start says so and leaves it alone.
 """
 
 import contextlib
@@ -10,40 +10,54 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from fastlog.archive.index import read_text_size
 from fastlog.errors import say
 from fastlog.file_systems import is_file, open_to_read
+from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING
 from fastlog.server.storage import Storage
 
 # What follows the live file's name: an archive's number, or its date (logrotate's `dateext`), or the number of a file
-# set aside. Compressed archives are a rotation old; nothing here reads them.
+# set aside. Archives may be compressed, by the server or by another program.
 DISTRUSTED = r"\.distrusted\.[0-9]+"
-NAMES = re.compile(rf"(?:\.[0-9]+|-[0-9]{{8}}(?:[-_T]?[0-9]{{1,10}})?|{DISTRUSTED})?")
+ARCHIVE = rf"(?:\.[0-9]+|-{DATE})"
+NAMES = re.compile(rf"(?:{ARCHIVE}(?P<ending>{re.escape(COMPRESSED_ENDING)}|{re.escape(GZIP_ENDING)})?|{DISTRUSTED})?")
 
 
 class Found(NamedTuple):
+    """`ending`: what follows the plain file's name, of one that is compressed."""
+
     path: Path
     size: int  # bytes
     modified_ns: int
+    ending: str = ""
 
     @property
     def is_distrusted(self) -> bool:
         return re.search(DISTRUSTED + "$", self.path.name) is not None
 
+    @property
+    def plain_name(self) -> str:
+        """The name that it has, or had before it was compressed."""
+        return self.path.name.removesuffix(self.ending)
+
 
 def find(live: Path, report: Callable[[str], None] = lambda text: None) -> list[Found]:
-    """The live file first, if there is one; then the others, the newest first. Reports what is not a file."""
-    found = []
+    """The live file first, if there is one; then the others, the newest first. A compressed file is left out as long as
+    the plain one is there. Reports what is not a file."""
+    found = {}
     try:
         names = os.listdir(live.parent)
     except OSError as error:
         report(f"cannot list {live.parent}: {error.strerror}; only {live} is looked at")
         names = [live.name]
     for name in names:
-        if not name.startswith(live.name) or not NAMES.fullmatch(name.removeprefix(live.name)):
+        match = NAMES.fullmatch(name.removeprefix(live.name)) if name.startswith(live.name) else None
+        if match is None:
             continue
         path = live.parent / name
         try:
@@ -51,10 +65,11 @@ def find(live: Path, report: Callable[[str], None] = lambda text: None) -> list[
         except OSError:  # it is gone, or a link to nothing
             continue
         if stat.S_ISREG(status.st_mode):
-            found.append(Found(path, status.st_size, status.st_mtime_ns))
+            found[name] = Found(path, status.st_size, status.st_mtime_ns, match["ending"] or "")
         else:
             report(f"{path} is not a file: it is left alone")
-    return sorted(found, key=lambda each: (each.path == live, each.modified_ns), reverse=True)
+    in_force = [each for each in found.values() if not each.ending or each.plain_name not in found]
+    return sorted(in_force, key=lambda each: (each.path == live, each.modified_ns), reverse=True)
 
 
 @contextlib.contextmanager
@@ -70,26 +85,73 @@ def opened(path: Path) -> Iterator[int]:
         os.close(fd)
 
 
-def newest_lines(storage: Storage, live: Path, most_bytes: int) -> Iterator[memoryview]:
-    """The newest `most_bytes` of the log, in whole lines, the oldest file first. Each view is good until the next.
+def newest_lines(
+    storage: Storage, live: Path, most_bytes: int, levels: Collection[str] | None = None
+) -> Iterator[memoryview]:
+    """About the newest `most_bytes` of the log, in whole lines, the oldest file first. Each view is good until the
+    next. Of compressed archives, lines may be left out that have none of the `levels`.
 
     The lines are on the disk: what a crash of the server left in the page cache alone is synced before. A file that
-    cannot be synced or read is left out.
+    cannot be synced, read or unpacked is left out.
     """
-    chosen = []
+    chosen: list[tuple[Found, Callable[[], Iterator[memoryview]]]] = []
     left = most_bytes
     for found in find(live):
-        if left > 0:
-            chosen.append((found, min(found.size, left)))
-            left -= found.size
-    for found, size in reversed(chosen):
-        try:
-            content = _durable_end(storage, found, size)
-        except OSError as error:
-            say(f"cannot read {found.path}: {error.strerror}; what it holds is stored again if it is sent again")
-        else:
-            whole = content.find(b"\n") + 1 if size < found.size else 0
-            yield memoryview(content)[whole:]
+        if left <= 0:
+            break
+        with _reported(found):
+            size, lines = _newest_of(storage, found, left, levels)
+            chosen.append((found, lines))
+            left -= size
+    for found, lines in reversed(chosen):
+        with _reported(found):
+            yield from lines()
+
+
+@contextlib.contextmanager
+def _reported(found: Found) -> Iterator[None]:
+    """Says why the file cannot be read, if that is so."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # DamagedError is a ValueError
+        why = getattr(error, "strerror", None) or error
+        say(f"cannot read {found.path}: {why}; what it holds is stored again if it is sent again")
+
+
+def _newest_of(
+    storage: Storage, found: Found, most_bytes: int, levels: Collection[str] | None
+) -> tuple[int, Callable[[], Iterator[memoryview]]]:
+    """How many bytes of lines the file has, as far as is known, and what reads the newest `most_bytes` of them. Raises
+    OSError, and DamagedError."""
+    if not found.ending:
+        return found.size, partial(_plain_lines, storage, found, min(found.size, most_bytes))
+    from fastlog.server.found_compressed import end_of_stream  # most servers find no such file
+
+    with opened(found.path) as fd:
+        is_gzip = found.ending == GZIP_ENDING
+        size = None if is_gzip else read_text_size(fd)
+        if size is None:
+            storage.sync_now([fd])
+            size, lines = end_of_stream(fd, most_bytes, is_gzip=is_gzip)
+            return size, partial(iter, [memoryview(lines)])
+    return size, partial(_archived_lines, storage, found, most_bytes, levels)
+
+
+def _archived_lines(
+    storage: Storage, found: Found, most_bytes: int, levels: Collection[str] | None
+) -> Iterator[memoryview]:
+    from fastlog.server.found_compressed import newest_frames
+
+    with opened(found.path) as fd:
+        storage.sync_now([fd])
+        for lines in newest_frames(fd, most_bytes, levels):
+            yield memoryview(lines)
+
+
+def _plain_lines(storage: Storage, found: Found, size: int) -> Iterator[memoryview]:
+    content = _durable_end(storage, found, size)
+    whole = content.find(b"\n") + 1 if size < found.size else 0
+    yield memoryview(content)[whole:]
 
 
 def _durable_end(storage: Storage, found: Found, size: int) -> bytearray:

@@ -6,7 +6,9 @@ whatever name. One that another program cut has other content from then on, and 
 
 A file that has lost its number gets it back if that can be told: files are numbered without gaps, so the number that
 is missing between its neighbours is its own. The copy that another program made before it cut the live file
-(logrotate's `copytruncate`) gets the number that the live file had, since it has what the live file had.
+(logrotate's `copytruncate`) gets the number that the live file had, since it has what the live file had. An archive
+that the server compresses keeps its number. One that another program compresses loses it: nothing gets that number any
+more, so that its neighbours keep theirs.
 
 Nothing here syncs. A number that a power cut takes away has not been used, since `fastlog ship` syncs a file before it
 ships any of it, and the number of a file that was shipped and deleted is in its note. Where there are no attributes,
@@ -22,7 +24,18 @@ from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
 from fastlog.errors import say
-from fastlog.segments import ATTRIBUTE, Identity, Shipped, identity_of, is_of_log, new_log, read_shipped
+from fastlog.segments import (
+    ATTRIBUTE,
+    COMPRESSED_ENDING,
+    Identity,
+    Shipped,
+    identity_if_any,
+    is_compressed,
+    is_of_log,
+    new_log,
+    read_shipped,
+)
+from fastlog.server.archives import text_size
 from fastlog.server.found_files import Found, find, opened
 from fastlog.server.linesfile import LinesFile
 from fastlog.server.storage import Storage
@@ -48,7 +61,7 @@ class Identities:
         Returns whether the live file may grow: it may not if another one has a higher number, or it was cut and has
         its old one.
         """
-        live.identity = _identity_of(live.fd)
+        live.identity = identity_if_any(live.fd)
         others, note = self._others(live), self._note()
         self._log = self._log_of(live, others, note) or new_log()
         segments = [identity.segment for identity in (live.identity, *others.values()) if self._is_own(identity)]
@@ -108,7 +121,7 @@ class Identities:
 
     def recognize(self, file: LinesFile) -> None:
         """Another program put the file in the live one's place: it keeps its number, or gets the next one."""
-        file.identity = _identity_of(file.fd)
+        file.identity = identity_if_any(file.fd)
         if self._is_own(file.identity):
             self._confirm(file, file.identity)
         else:
@@ -147,7 +160,13 @@ class Identities:
         size = _status(live.fd).size
         if note and (note.log, note.segment) == live.identity and size < note.offset:
             return True
-        return any(identity == live.identity and _status(path).size > size for path, identity in others.items())
+        return any(identity == live.identity and self._text_size(path) > size for path, identity in others.items())
+
+    def _text_size(self, path: Path) -> int:
+        """Of a file of the log in whatever form, in bytes."""
+        if is_compressed(self._live.name, path.name):
+            return _unpacked_size(path) or 0
+        return _status(path).size
 
     def _others(self, live: LinesFile) -> dict[Path, Identity]:
         """The files besides the live one that have an identity, of this log or another."""
@@ -155,7 +174,7 @@ class Identities:
         for name in _names(self._live.parent):
             path = self._live.parent / name
             if is_of_log(self._live.name, name) and _status(path).is_file and not live.is_at(path):
-                identity = _identity_of(path)
+                identity = identity_if_any(path)
                 if identity:
                     found[path] = identity
         return found
@@ -165,7 +184,8 @@ class Identities:
         waiting: list[Found] = []
         for found in _archives(self._live):
             if found.path not in others:
-                waiting.append(found)
+                if not _is_foreign(found):
+                    waiting.append(found)
             elif self._is_own(others[found.path]):
                 waiting.clear()
         for found in waiting:
@@ -184,14 +204,16 @@ class Identities:
                 newer = min(newer, identity.segment)
             elif identity is None and newer > 1 and newer - 1 not in used and not found.is_distrusted:
                 newer -= 1
-                self._number(found, newer)
+                if not _is_foreign(found):
+                    self._number(found, newer)
 
     def _number_copy(self, live: LinesFile, identity: Identity) -> None:
         """The newest archive gets this number, if it has none and was written directly before the live file was cut."""
         archives = _archives(self._live)
         if archives and 0 <= _status(live.fd).modified_ns - archives[-1].modified_ns <= COPY_NS:
             others = self._others(live)
-            if archives[-1].path not in others and identity not in others.values():
+            is_numbered = archives[-1].path in others or identity in others.values()
+            if not is_numbered and not _is_foreign(archives[-1]):
                 self._number(archives[-1], identity.segment)
 
     def _number(self, found: Found, segment: int) -> None:
@@ -210,7 +232,7 @@ def _archives(live: Path) -> list[Found]:
     """The archives and the files set aside, the oldest first. Of numbered ones the numbers say which is older."""
     numbered, others = [], []
     for found in find(live):
-        number = found.path.name.removeprefix(f"{live.name}.")
+        number = found.plain_name.removeprefix(f"{live.name}.")
         if number.isdecimal():
             numbered.append((int(number), found))
         elif found.path != live:
@@ -219,11 +241,16 @@ def _archives(live: Path) -> list[Found]:
     return list(heapq.merge(sorted(others, key=attrgetter("modified_ns")), older, key=attrgetter("modified_ns")))
 
 
-def _identity_of(file: int | Path) -> Identity | None:
+def _unpacked_size(path: Path) -> int | None:
     try:
-        return identity_of(file)
+        return text_size(path)
     except OSError:
         return None
+
+
+def _is_foreign(found: Found) -> bool:
+    """Whether another program has compressed the file. It takes the place of an archive, and has no number."""
+    return found.ending not in ("", COMPRESSED_ENDING) or (found.ending != "" and _unpacked_size(found.path) is None)
 
 
 def _names(directory: Path) -> list[str]:

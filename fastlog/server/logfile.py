@@ -6,127 +6,60 @@ covered survives a power cut, the file's name included. It knows nothing of entr
 
 import contextlib
 import errno
-import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from fastlog.errors import say
 from fastlog.segments import DURABLE_ATTRIBUTE, Identity, durable_size_of
-from fastlog.server.archives import ARCHIVE_NUMBER
+from fastlog.server.budget import Budget, Limits
 from fastlog.server.found_files import newest_lines
 from fastlog.server.hold import Hold
 from fastlog.server.identities import Identities
 from fastlog.server.linesfile import LinesFile
+from fastlog.server.names import Names
 from fastlog.server.repair import repair_all
 from fastlog.server.storage import Done, Storage
 
 ROTATED_UNSYNCED_MAX = 32  # rotated files that wait for the next sync: each is an open descriptor
 UNSYNCED_MAX = 60  # the same with renamed files: a storage can sync so many and the live one together
-DISTRUSTED_MAX = 100  # files set aside after failures: a disk that fails again and again must not fill up with them
-
-
-class Names:
-    """The names in the directory: the live file, the next one (`.new`), archives from `.1`, the newest, to
-    `.<backups>`, and files set aside (`.distrusted.<n>`). What `hold` keeps has higher numbers."""
-
-    def __init__(self, storage: Storage, live: Path, backups: int, hold: Hold | None) -> None:
-        self.live = live
-        self.next = Path(f"{live}.new")
-        self._hold = hold
-        self._storage = storage
-        self._archives = [Path(f"{live}.{number}") for number in range(1, backups + 1)]
-
-    @property
-    def has_archives(self) -> bool:
-        """Whether a rotation keeps the live file."""
-        return len(self._archives) > 0
-
-    def remove_surplus(self) -> None:
-        """Removes the archives that a lower number of backups leaves over, unless they are held. Those that cannot be
-        removed stay."""
-        limit, removed = len(self._archives), 0
-        if self._hold:
-            self._hold.look()
-        for path in self.live.parent.glob(glob.escape(self.live.name) + ".*"):
-            number = path.name.removeprefix(f"{self.live.name}.")
-            if ARCHIVE_NUMBER.fullmatch(number) and int(number) > limit and path.is_file():
-                if self._hold and self._hold.holds(path):
-                    continue
-                try:
-                    self._storage.unlink(path)
-                except OSError as error:
-                    say(f"cannot remove {path}, an archive beyond LOG_BACKUPS={limit}: {error.strerror}")
-                else:
-                    removed += 1
-        if removed:
-            say(f"removed {removed} archives of {self.live} beyond LOG_BACKUPS={limit}")
-        self.tidy()
-
-    def tidy(self) -> None:
-        """Removes what is held no longer."""
-        if self._hold:
-            self._hold.tidy()
-            self._hold.count()
-
-    def rotate(self) -> None:
-        """The live file becomes the newest archive, and the next file the live one. Raises OSError.
-
-        Only the files that have to make room are moved, so a rotation that failed half-way can be tried again, and
-        costs no archive.
-        """
-        archives = self._archives
-        last = len(archives) - 1
-        free = next((index for index in range(last) if not archives[index].exists()), last)
-        if free == last and self._hold:
-            self._hold.make_room(archives[last] if archives else self.live)
-        for index in range(free, 0, -1):
-            self._storage.rename(archives[index - 1], archives[index])
-        if archives:
-            self._rename_live(archives[0])
-        self._storage.rename(self.next, self.live)
-        if self._hold:
-            self._hold.rotated()
-
-    def set_aside(self) -> None:
-        """The live file becomes `.distrusted.<n>`, and the next file the live one. Raises OSError."""
-        for number in range(1, DISTRUSTED_MAX + 1):
-            aside = Path(f"{self.live}.distrusted.{number}")
-            if not aside.exists():
-                break
-        else:  # one more is an archive like the others
-            self.rotate()
-            return
-        self._rename_live(aside)
-        self._storage.rename(self.next, self.live)
-
-    def _rename_live(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):  # another program took it away
-            self._storage.rename(self.live, path)
 
 
 class LogFile:
-    """The file `directory/name`, with `backups` archives. `hold_bytes`: of archives beyond these that are kept until
-    they are shipped; None: nobody ships this file. Sizes in bytes.
+    """The file `directory/name`, with `backups` archives. `keep_bytes`: of all these files; `keep_sec`: an archive from
+    its last write on; None: there is no limit. `hold_bytes`: of archives beyond the limits that are kept until they are
+    shipped; None: nobody ships this file. Sizes in bytes.
 
     Raises BlockingIOError if another process has the file open, and other OSErrors.
     """
 
     def __init__(
-        self, storage: Storage, directory: Path, name: str, limit: int, backups: int, *, hold_bytes: int | None = None
+        self,
+        storage: Storage,
+        directory: Path,
+        name: str,
+        limit: int,
+        backups: int,
+        *,
+        keep_bytes: int | None = None,
+        keep_sec: float | None = None,
+        hold_bytes: int | None = None,
     ) -> None:
+        limits = Limits(backups, keep_bytes, keep_sec)
         self.path = directory / name
-        self.limit = limit
+        self.limit = limit if keep_bytes is None else max(min(limit, keep_bytes // 2), 1)
         self.rotations = 0
         self.error: OSError | None = None  # why the last write failed; None: it did not
         self.rotation_failure: str | None = None  # why the last rotation failed; the file grows past its limit
         self.name_failure: str | None = None  # why the file that has the log's name now cannot be opened
         self._storage = storage
-        self.hold = None if hold_bytes is None else Hold(storage, self.path, backups, hold_bytes)
-        self._names = Names(storage, self.path, backups, self.hold)
+        budget = Budget(storage, self.path, limits)
+        self.hold = None if hold_bytes is None else Hold(storage, self.path, budget, hold_bytes)
+        self._names = Names(storage, self.path, budget, self.hold)
         self.identities = Identities(storage, self.path)
-        self._rotate_at = limit  # bytes; higher after a rotation that failed
+        self.give_up_compressing: Callable[[], bool] = lambda: False  # whether it gives room on the disk
+        self._rotate_at = self.limit  # bytes; higher after a rotation that failed
         self._rotated_unsynced: list[LinesFile] = []  # with lines that the next sync has to make durable
         self._under_sync: list[LinesFile] = []  # the files that the sync under way covers
         self.lost_lines = False  # another program had removed or cut one of them when the last sync ended
@@ -141,6 +74,7 @@ class LogFile:
             raise
         with contextlib.ExitStack() as failed:
             failed.callback(self.close)
+            self._names.clean_up()
             # Bytes of unfinished lines, which were removed.
             self.torn = repair_all(storage, self.path, self._live.fd, self._directory_fd)
             if not self._live.is_at(self.path):  # a repaired file took its place
@@ -148,7 +82,7 @@ class LogFile:
                 self._live.close()
                 self._live = repaired
             may_grow = self.identities.take_stock(self._live)  # before anything is written to it
-            self._names.remove_surplus()  # which is known by the identities
+            self._names.remove_surplus(os.fstat(self._live.fd).st_size)  # which is known by the identities
             with contextlib.suppress(OSError):  # the first append tries again
                 self._live.adopt()
             if not may_grow:
@@ -166,6 +100,14 @@ class LogFile:
     def identity(self) -> Identity | None:
         """That of the live file."""
         return self._live.identity
+
+    @property
+    def names(self) -> Names:
+        return self._names
+
+    @property
+    def budget(self) -> Budget:
+        return self._names.budget
 
     @property
     def rotated_unsynced(self) -> int:
@@ -224,6 +166,22 @@ class LogFile:
 
         self._storage.sync([file.fd for file in covered], self._directory_fd if new_name else None, ended)
 
+    def sync_names(self, done: Done) -> None:
+        """Makes the present names of archives durable; then calls `done`."""
+        self._storage.sync([], self._directory_fd, done)
+
+    @property
+    def names_are_under_sync(self) -> bool:
+        """Whether a look at names, or a change of them, may wait for the disk. On some file systems it does."""
+        return self._storage.directories_under_sync > 0
+
+    def is_in_use(self, file: os.stat_result) -> bool:
+        """Whether the file is written to, or has lines that a sync has to make durable."""
+        return any(
+            os.path.samestat(os.fstat(each.fd), file)
+            for each in (*self._under_sync, *self._rotated_unsynced, self._live)
+        )
+
     def need_no_sync(self) -> None:
         """What was appended for a sync so far is written anew elsewhere: no sync has to cover it."""
         for file in self._rotated_unsynced:
@@ -253,7 +211,7 @@ class LogFile:
         fresh = LinesFile(self._storage, self._names.next, empty=True)
         self.identities.give(fresh)
         try:
-            with self._removing():
+            with self.removing():
                 self._names.rotate()
         except OSError:
             fresh.close()
@@ -262,20 +220,22 @@ class LogFile:
         self._take(fresh)
 
     def tidy(self) -> None:
-        """Removes archives that were held and are shipped by now. To be called from time to time."""
-        if self._storage.directories_under_sync:  # on some file systems a look at names would wait for that
+        """Removes archives that were held and are shipped by now, and those that became too many, too large or too old.
+        To be called from time to time."""
+        if self.names_are_under_sync:
             return
-        with self._removing():
-            self._names.tidy()
+        with self.removing():
+            self._names.tidy(self.size)
 
     def make_space(self) -> None:
-        """The disk is full: removes an archive that is only there because it is not shipped."""
-        if self.hold:
-            with self._removing():
+        """The disk is full: gives up an archive that is being compressed, or else removes one that is only there
+        because it is not shipped."""
+        if not self.give_up_compressing() and self.hold:
+            with self.removing():
                 self.hold.give_way()
 
     @contextlib.contextmanager
-    def _removing(self) -> Iterator[None]:
+    def removing(self) -> Iterator[None]:
         """Notes which files lose their names as the settings ask for: nobody may take that for another program's."""
         waiting = [file for file in (*self._under_sync, *self._rotated_unsynced, self._live) if file.is_whole()]
         try:
@@ -400,16 +360,17 @@ class LogFile:
             return error
         return None
 
-    def newest(self, most_bytes: int) -> Iterator[memoryview]:
-        """Whole durable lines of the log: about the newest `most_bytes`, the oldest file first. Each view is good until
-        the next."""
-        return newest_lines(self._storage, self.path, most_bytes)
+    def newest(self, most_bytes: int, levels: Collection[str]) -> Iterator[memoryview]:
+        """Whole durable lines of about the newest `most_bytes` of the log, the oldest file first: all of these levels,
+        and others as well. Each view is good until the next."""
+        return newest_lines(self._storage, self.path, most_bytes, levels)
 
     def close(self) -> None:
         for file in {*self._under_sync, *self._rotated_unsynced, self._live}:
             file.close()
         os.close(self._directory_fd)
         self._rotated_unsynced.clear()
+        self.budget.finish()
         if self.hold:
             self.hold.finish()
 

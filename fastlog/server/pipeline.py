@@ -12,6 +12,7 @@ from fastlog.server._drain import ALL_SOCKETS, DRAINED, FULL, NO_SOCKET, Intake
 from fastlog.server._rate_limit import RateLimit
 from fastlog.server._socket import Admission
 from fastlog.server.commit import Commit, SyncPace
+from fastlog.server.compression import Compression
 from fastlog.server.drops import Drops
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
@@ -58,7 +59,7 @@ class Pipeline:
         for number, listener in enumerate(listeners.each):
             if isinstance(listener, UnixListener):
                 self.intake.is_unix(number, listener.hurries)
-        for lines in log.newest(REMEMBERED_BYTES):
+        for lines in log.newest(REMEMBERED_BYTES, settings.priority_levels):
             self.intake.remember(lines)
         commit = Commit(self.intake, listeners.fds, settings.acks_wait_for_disk, pace or SyncPace())
         self.drops = Drops(listeners.drops)
@@ -66,6 +67,7 @@ class Pipeline:
         self.throttle = Throttle(self.intake.limit, filters, self.drops, loop, in_force(settings)["RATE_LIMIT"])
         self.writer = Writer(self.intake.lines, log, commit, loop, settings.max_errors)
         self.log = log
+        self.compression = Compression(log, loop) if settings.log_compress == "zstd" else None
         rejects_bytes = int(settings.rejects_max_mb * MB)
         self.rejects = Rejects(self.intake.rejects, log.path.parent, rejects_bytes, loop)
         self._listeners = listeners
@@ -134,7 +136,13 @@ class Pipeline:
         self.writer.finish(monotonic())
         return not self.writer.failure
 
+    def stop_compressing(self) -> None:
+        if self.compression:
+            self.compression.stop()
+
     def close(self) -> None:
+        if self.compression:
+            self.compression.close()
         self.throttle.close()
         self.log.close()
         self.rejects.close()

@@ -63,7 +63,8 @@ def repair_all(storage: Storage, live: Path, locked_fd: int, directory_fd: int) 
     """
     torn_bytes = 0
     budget = REWRITTEN_BYTES
-    for found, size in searched(find(live, say)):
+    # An archive was whole before it was compressed.
+    for found, size in searched([each for each in find(live, say) if not each.ending]):
         try:
             with opened(found.path) as fd:
                 repair = _FileRepair(storage, found, fd, live)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fastlog.config import MB, Settings
 from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
+from fastlog.server.budget import DAY_SEC
 from fastlog.server.ending import Ending, attempt
 from fastlog.server.linesfile import NotAFileError
 from fastlog.server.listeners import Listeners
@@ -51,7 +52,16 @@ class Server:
         name, limit = settings.log_filename, int(settings.max_log_size_mb * MB)
         with _start_errors(directory / name):
             hold_bytes = int(settings.ship_hold_mb * MB)
-            log = LogFile(self._storage, directory, name, limit, settings.log_backups, hold_bytes=hold_bytes)
+            log = LogFile(
+                self._storage,
+                directory,
+                name,
+                limit,
+                settings.log_backups,
+                keep_bytes=None if settings.log_keep_mb is None else int(settings.log_keep_mb * MB),
+                keep_sec=None if settings.log_keep_days is None else settings.log_keep_days * DAY_SEC,
+                hold_bytes=hold_bytes,
+            )
         self._manager = ServiceManager(os.environ, self._status)
 
         self._figures_said_at = -math.inf

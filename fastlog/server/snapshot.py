@@ -1,9 +1,6 @@
 """Puts the snapshot together from the counters of the parts. The loop does this between two turns, so they agree."""
 
-import contextlib
-import math
 import os
-import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +12,18 @@ from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
 from fastlog.limits import SYNC_ALARM_SEC
+from fastlog.server.budget import Budget
 from fastlog.server.commit import Commit
+from fastlog.server.compression import Compression
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
+from fastlog.server.room import Room, Space
 from fastlog.server.ship_lag import ShipLag
 from fastlog.stats import (
     AckStats,
+    ArchiveStats,
     ChunkStats,
     Disk,
     Health,
@@ -42,8 +43,6 @@ SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, s
 # a full receive buffer is by far the most frequent cause.
 DROPS_ALARM_SEC = 60.0
 UNSHIPPED_ALARM_SEC = 600.0  # how long lines that were deleted unshipped degrade health: until somebody has seen it
-SPACE_WAIT_SEC = 0.02  # how long the loop waits for the free space of the disk: any file system that answers needs less
-SPACE_FRESH_SEC = 10.0  # how long the last answer is shown while the file system gives no other
 SENDERS_SHOWN = 10  # senders of most entries, and as many with most gaps
 
 
@@ -72,10 +71,12 @@ class Reporter:
         self._log = pipeline.log
         self._ship_lag = ShipLag(pipeline.log)
         self._rejects = pipeline.rejects
+        self._compression = pipeline.compression
         self._drops = pipeline.drops
         self._throttle = pipeline.throttle
         self.sync_mode = sync_mode
         self._space = Space(pipeline.log.path.parent)
+        self._room = Room(pipeline.log, self._space, is_compressed=settings.log_compress != "none")
         self._started = now
         self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
@@ -88,6 +89,7 @@ class Reporter:
         self._rate.tick(now, self._intake.total_received)
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
         self._ship_lag.tick(now)
+        self._room.tick(now)
         losses = self._count_losses()
         for name, count in losses._asdict().items():
             self._losses[name].tick(now, count)
@@ -131,6 +133,7 @@ class Reporter:
             rates=self._rate.rates(),
             disk=_disk(self._log, self._space, writer.failure, self._rejects.not_noted),
             sync=_sync(writer.commit, self.sync_mode, now),
+            archives=_archives(self._log.budget, self._compression),
             ship=self._ship_lag.stats(now),
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
@@ -165,6 +168,9 @@ class Reporter:
             warnings.append(f"the log is not shipped: {self._log.hold.problem}")
         if self._log.hold and self._log.hold.is_shipped and self._log.identities.failure:
             warnings.append(f"the log cannot be shipped: it gets no identity: {self._log.identities.failure}")
+        warnings += self._room.warnings
+        if self._compression and self._compression.failure:
+            warnings.append(f"archives are not compressed: {self._compression.failure}")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
         if self._listeners.is_small:
@@ -268,7 +274,7 @@ def _under_way_sec(commit: Commit, now: float) -> float | None:
     return None if commit.under_way is None else max(now - commit.under_way.began, 0.0)
 
 
-def _disk(log: LogFile, space: "Space", failure: str | None, rejects_not_noted: int) -> Disk:
+def _disk(log: LogFile, space: Space, failure: str | None, rejects_not_noted: int) -> Disk:
     free, total = space.ask()
     return Disk(
         failure=failure,
@@ -283,35 +289,16 @@ def _disk(log: LogFile, space: "Space", failure: str | None, rejects_not_noted: 
     )
 
 
-class Space:
-    """The free bytes and the size of a directory's file system, each None if it is unknown.
-
-    A file system that hangs must not hold up the loop because somebody looks: a thread of its own asks each time.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._answer: tuple[int | None, int | None] = None, None
-        self._answered_at = -math.inf
-        self._asking: threading.Thread | None = None
-
-    def ask(self) -> tuple[int | None, int | None]:
-        """The present answer, or the last one if it is not old and no other has come in time."""
-        if self._asking is None or not self._asking.is_alive():
-            self._asking = threading.Thread(target=self._ask, name="space", daemon=True)
-            with contextlib.suppress(RuntimeError):  # the system has no thread left
-                self._asking.start()
-                self._asking.join(SPACE_WAIT_SEC)
-        return self._answer if time.monotonic() - self._answered_at <= SPACE_FRESH_SEC else (None, None)
-
-    def _ask(self) -> None:
-        try:
-            system = os.statvfs(self._directory)
-        except OSError:
-            self._answer = None, None
-        else:
-            self._answer = system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
-        self._answered_at = time.monotonic()
+def _archives(budget: Budget, compression: Compression | None) -> ArchiveStats:
+    return ArchiveStats(
+        files=budget.files,
+        bytes=budget.bytes,
+        deleted_files=budget.deleted_files,
+        deleted_bytes=budget.deleted_bytes,
+        compressed_files=compression.compressed_files if compression else 0,
+        waiting_files=compression.waiting_files if compression else 0,
+        failure=compression.failure if compression else None,
+    )
 
 
 def _process(started: float) -> Process:

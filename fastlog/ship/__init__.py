@@ -1,5 +1,7 @@
 """`fastlog ship`: durable lines of the log into an engine that exists, each exactly once. In reading order:
 
+- `segment_file.py`: one open file: what of it is durable, and its name
+- `compressed_file.py`: the same of an archive that the server has compressed, read as text
 - `files.py`: the files of the log, by their identity
 - `reader.py`: batches of the whole lines that a sync has made durable
 - `shipper.py`: the loop: passes, what is sent again, gaps, the step to the next file

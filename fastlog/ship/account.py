@@ -32,9 +32,11 @@ class Account:
             which = f"segment {first} is" if first == last else f"segments {first} to {last} are"
             say(f"{which} missing: deleted before anything of that was shipped")
 
-    def left_out(self, what: str, size: int, lines: int) -> None:
-        self.left_out_lines += lines
-        say(f"{what}: {size:,} bytes are left out, {lines:,} {'line' if lines == 1 else 'lines'}")
+    def left_out(self, what: str, size: int, lines: int | None) -> None:
+        """`lines`: None if that is not known."""
+        self.left_out_lines += lines or 0
+        count = "nobody knows how many lines" if lines is None else f"{lines:,} {'line' if lines == 1 else 'lines'}"
+        say(f"{what}: {size:,} bytes are left out, {count}")
 
     def summary(self) -> str:
         seconds = monotonic() - self._begun

@@ -15,11 +15,12 @@ from time import monotonic
 from typing import NamedTuple
 
 from fastlog.errors import say
-from fastlog.file_systems import NO_DIRECTORY_SYNC, is_file, open_to_read
-from fastlog.segments import Identity, Position, durable_size_of, identity_of, is_shipped_from
+from fastlog.segments import DATE, NUMBER, Identity, Position, identity_of, is_compressed, is_shipped_from, plain_name
+from fastlog.ship.compressed_file import CompressedFile, TextSizes
+from fastlog.ship.segment_file import CutError, DurableNames, SegmentFile
 from fastlog.ship.sink import RefusedError
 
-ARCHIVE = re.compile(r"\.([1-9][0-9]{0,4})|-[0-9]{8}(?:[-_T]?[0-9]{1,10})?")
+ARCHIVE = re.compile(rf"\.({NUMBER})|-{DATE}")
 LISTINGS_MAX = 20  # until two in a row are the same: files move to other names while the names are read
 LOOK_ANYWAY_SEC = 1.0  # the time of a directory does not show a change within the same tick of the kernel's clock
 # Until a copy is said: when another program cuts the live file, a copy of it has the same identity for a moment, until
@@ -29,19 +30,11 @@ COPIES_MAX = 100  # names of copies that are remembered, so that each is said on
 NO_ATTRIBUTES = {errno.EOPNOTSUPP, errno.ENOSYS}  # what a look at attributes fails with where there are none
 
 
-class CutError(Exception):
-    """Another program has cut the file, which has another identity now, or will get one."""
-
-
-class SyncError(OSError):
-    """What the file has cannot be made durable. That is said once: a later sync would succeed, and prove nothing."""
-
-
 class Listing(NamedTuple):
     """The files of one log.
 
-    `log`: None if no file has an identity. `segments`: the path of each file, in order; `sizes`: its bytes. `unread`:
-    files that cannot be asked for theirs, with the reason. `is_nameless`: the live file has no identity.
+    `log`: None if no file has an identity. `segments`: the path of each file, in order; `sizes`: bytes of its text.
+    `unread`: files that cannot be asked for theirs, with the reason. `is_nameless`: the live file has no identity.
     """
 
     log: str | None
@@ -88,12 +81,16 @@ NOTHING = Listing(None, {}, {}, {}, False)
 
 
 class _Found(NamedTuple):
+    """`size`: bytes of its text, or of a compressed file that is broken."""
+
     is_live: bool
     modified_ns: int
     identity: Identity
     inode: tuple[int, int]
     size: int
     path: str
+    is_compressed: bool
+    is_broken: bool
 
 
 class LogFiles:
@@ -103,6 +100,7 @@ class LogFiles:
         self.live = live
         self._names = DurableNames()
         self._copies: dict[str, float] = {}  # when each was first seen; infinite: it was said
+        self._text_sizes = TextSizes()
 
     def now(self) -> Listing:
         """The files that the log has now. Raises OSError if the directory cannot be read, also where files have no
@@ -154,7 +152,8 @@ class LogFiles:
             if path is None:
                 return None
             try:
-                file = SegmentFile(Path(path), identity)
+                kind = CompressedFile if is_compressed(self.live.name, os.path.basename(path)) else SegmentFile
+                file = kind(Path(path), identity)
             except (FileNotFoundError, CutError):  # a rotation has renamed it meanwhile
                 listing = None
                 continue
@@ -171,6 +170,7 @@ class LogFiles:
             names = os.listdir(directory)
         except FileNotFoundError:
             names = []
+        self._text_sizes.begin_look()
         for name in names:
             if is_shipped_from(self.live.name, name):
                 self._look_at(os.path.join(directory, name), name == self.live.name, found, unread)
@@ -195,6 +195,8 @@ class LogFiles:
             if not stat.S_ISREG(state.st_mode):
                 return
             identity = identity_of(path)
+            is_packed = is_compressed(self.live.name, os.path.basename(path))
+            size = self._text_sizes.of(path, state) if identity and is_packed else state.st_size
         except (FileNotFoundError, NotADirectoryError):  # it has been renamed since
             return
         except OSError as error:
@@ -204,9 +206,12 @@ class LogFiles:
             return
         if identity is not None:
             inode = state.st_dev, state.st_ino
-            found.append(_Found(is_live, state.st_mtime_ns, identity, inode, state.st_size, path))
+            is_broken, size = size is None, state.st_size if size is None else size
+            found.append(_Found(is_live, state.st_mtime_ns, identity, inode, size, path, is_packed, is_broken))
 
     def _say_copy(self, copy: _Found, original: _Found) -> None:
+        if copy.is_compressed and not original.is_compressed:
+            return  # the server has compressed it, and is about to remove the original
         if copy.path not in self._copies and len(self._copies) >= COPIES_MAX:
             return
         if monotonic() >= self._copies.setdefault(copy.path, monotonic()) + COPY_SAID_SEC:
@@ -214,13 +219,15 @@ class LogFiles:
             say(f"{copy.path} has the identity of {original.path}: it is taken for a copy, and not shipped")
 
 
-def _rank(file: _Found, live: str) -> tuple[int, int, int, str]:
+def _rank(file: _Found, live: str) -> tuple[bool, int, int, bool, int, str]:
     """Which file is preferred where two have one identity: the lowest. Of archives it is the larger one, since a copy
-    was made before the file had all of its lines."""
+    was made before the file had all of its lines; then the one that is not compressed, since the server removes the
+    other if both are there when it starts."""
     if file.path == live:
-        return 0, 0, 0, file.path
-    archive = ARCHIVE.fullmatch(file.path.removeprefix(live))
-    return (1, -file.size, int(archive[1] or 0), file.path) if archive else (2, -file.size, 0, file.path)
+        return False, 0, 0, False, 0, file.path
+    archive = ARCHIVE.fullmatch(plain_name(live, file.path).removeprefix(live))
+    number = int(archive[1] or 0) if archive else 0
+    return file.is_broken, 1 if archive else 2, -file.size, file.is_compressed, number, file.path
 
 
 def _merged(before: Listing, now: Listing) -> Listing:
@@ -254,90 +261,3 @@ class Watch:
 
     def forget(self) -> None:
         self._seen = None
-
-
-class DurableNames:
-    """Which files have durable names: those that had one when the directory was last synced."""
-
-    def __init__(self) -> None:
-        self._directory = (0, 0)
-        self._newest = Identity("", 0)
-
-    def sync(self, file: "SegmentFile") -> None:
-        """Makes the name of this file durable, unless it is. Raises OSError."""
-        state = os.stat(file.path.parent)
-        directory = state.st_dev, state.st_ino
-        log, segment = file.identity
-        if directory == self._directory and log == self._newest.log and segment <= self._newest.segment:
-            return
-        sync_directory(file.path.parent)
-        self._directory, self._newest = directory, Identity(log, file.newest)
-
-
-class SegmentFile:
-    """An open file of the log. Raises OSError, and CutError if the file of that path has another identity."""
-
-    def __init__(self, path: Path, identity: Identity) -> None:
-        self.path = path  # the one that it had when it was opened
-        self.identity = identity
-        self.fd = open_to_read(path)
-        try:
-            if not is_file(self.fd):
-                raise OSError(errno.EINVAL, "it is not a file")  # noqa: TRY301  # closes the descriptor, too
-            self.check()
-        except BaseException:
-            self.close()
-            raise
-        state = os.fstat(self.fd)
-        self.inode = state.st_dev, state.st_ino
-        self.names = DurableNames()
-        self.newest = identity.segment  # of the files that had their names when this one was opened
-
-    def __str__(self) -> str:
-        return f"segment {self.identity.segment} ({self.path.name})"
-
-    def check(self) -> None:
-        """Raises CutError if this is not the file any more that it was: its content is another one's now."""
-        if identity_of(self.fd) != self.identity:
-            raise CutError
-
-    def is_at(self, path: str | Path) -> bool:
-        """Whether the file has this name now."""
-        try:
-            state = os.stat(path)
-        except OSError:
-            return False
-        return self.inode == (state.st_dev, state.st_ino)
-
-    def size(self) -> int:
-        return os.fstat(self.fd).st_size
-
-    def sync(self) -> None:
-        """Makes durable what the file has now; and its name, once. Raises OSError."""
-        try:
-            os.fsync(self.fd)
-        except OSError as error:
-            raise SyncError(error.errno, error.strerror) from error
-        self.names.sync(self)
-
-    def durable_size(self) -> int | None:
-        """How many bytes are durable, by the server's word, of a file that was set aside. None: it was not."""
-        return durable_size_of(self.fd)
-
-    def read(self, size: int, offset: int) -> bytes:
-        return os.pread(self.fd, size, offset)
-
-    def close(self) -> None:
-        os.close(self.fd)
-
-
-def sync_directory(path: Path) -> None:
-    """Makes the names in it durable, where the file system can. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in NO_DIRECTORY_SYNC:
-            raise
-    finally:
-        os.close(fd)

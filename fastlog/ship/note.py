@@ -16,7 +16,7 @@ import msgspec
 
 from fastlog.file_systems import NO_LOCKS
 from fastlog.segments import Position, Shipped, shipped_path
-from fastlog.ship.files import sync_directory
+from fastlog.ship.segment_file import sync_directory
 from fastlog.ship.sink import RefusedError, RivalError
 
 NOTE_EVERY_SEC = 1.0  # at most so often: each time costs two syncs

@@ -4,15 +4,18 @@ A pass takes the size, syncs the file, and then hands out what that size covers,
 written meanwhile is for the next pass. Nothing is done for a single line.
 
 Stored lines hold no zero bytes. Where there is one, a power cut has left it in place of lost lines, and the server has
-not repaired the file yet. So nothing is shipped from there on: a repair may move what follows.
+not repaired the file yet. So nothing is shipped from there on: a repair may move what follows. In a compressed archive
+nothing is repaired any more, so it is shipped as it is.
 """
 
+import contextlib
 import errno
 
 from fastlog.limits import LINE_MAX_BYTES
 from fastlog.segments import Position
-from fastlog.ship.files import CutError, SegmentFile
+from fastlog.ship.compressed_file import BrokenError
 from fastlog.ship.refused import RefusedFile
+from fastlog.ship.segment_file import CutError, SegmentFile
 from fastlog.ship.sink import Batch
 
 BLOCK_BYTES = 1 << 18  # read at once where nothing is shipped: to count lines, or to find the end of garbage
@@ -80,7 +83,7 @@ class Reader:
     def _read(self, size: int) -> bytes:
         """From the offset on, up to damage. Raises OSError, and DamageError if the next line is damaged."""
         lines = self.file.read(size, self.offset)
-        if b"\0" not in lines:
+        if b"\0" not in lines or not self.file.is_repaired:
             return lines
         whole = lines.rfind(b"\n", 0, lines.find(b"\0")) + 1
         if not whole:
@@ -99,13 +102,15 @@ class Reader:
     def to_next_line(self) -> int:
         """Moves to the beginning of a line, if the offset is not at one. Returns by how many bytes. Raises OSError."""
         begin = self.offset
-        if not begin or self.file.read(1, begin - 1) == b"\n":
-            return 0
-        while block := self.file.read(BLOCK_BYTES, self.offset):
-            feed = block.find(b"\n")
-            self.offset += feed + 1 if feed >= 0 else len(block)
-            if feed >= 0:
-                break
+        # Frames begin with a line. What is broken is told when it is to be shipped.
+        with contextlib.suppress(BrokenError):
+            if not begin or self.file.read(1, begin - 1) == b"\n":
+                return 0
+            while block := self.file.read(BLOCK_BYTES, self.offset):
+                feed = block.find(b"\n")
+                self.offset += feed + 1 if feed >= 0 else len(block)
+                if feed >= 0:
+                    break
         return self.offset - begin
 
     def _pass_over(self, begin: bytes) -> bool:

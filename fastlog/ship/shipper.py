@@ -13,12 +13,14 @@ from time import monotonic, sleep
 from fastlog.errors import say
 from fastlog.segments import Identity, Position, Shipped, position_from, read_shipped, shipped_path
 from fastlog.ship.account import Account, Problems
+from fastlog.ship.compressed_file import BrokenError
 from fastlog.ship.delivery import Delivery
-from fastlog.ship.files import NOTHING, CutError, Listing, LogFiles, SegmentFile, SyncError, Watch
+from fastlog.ship.files import NOTHING, Listing, LogFiles, Watch
 from fastlog.ship.note import WHY, Lock, Note
 from fastlog.ship.place import START_ANEW, first_position, newest_line, place_for
 from fastlog.ship.reader import DamageError, Reader
 from fastlog.ship.refused import RefusedFile
+from fastlog.ship.segment_file import CutError, SegmentFile, SyncError
 from fastlog.ship.sink import Batch, RefusedError, RivalError, Sink, TooLargeError, WentBackError
 
 POLL_SEC = 0.1  # between two looks at a log that is shipped: the lag of a line; and syncs are no closer together
@@ -198,7 +200,8 @@ class Shipper:
                 is_complete = self._has_successor(file.identity, listing)
             # Of a file that the server has set aside, all is durable that it says.
             if not self._stopped or (is_complete and not self._is_cut and file.durable_size() is not None):
-                self._pass(reader)
+                while not self._pass(reader):
+                    pass
         except CutError:
             listing = self._listing = self._files.now()
             if listing.has_another(file):  # a copy, which was made before it was cut
@@ -239,8 +242,9 @@ class Shipper:
                 self._problems.begin("live", NAMELESS.format(self._files.live))
         return False
 
-    def _pass(self, reader: Reader) -> None:
-        """Ships what a sync covers now. Raises CutError, and OSError while the file cannot be read."""
+    def _pass(self, reader: Reader) -> bool:
+        """Ships what a sync covers now. Returns whether that is all; otherwise a part is left out that is broken, and
+        more may follow. Raises CutError, and OSError while the file cannot be read."""
         try:
             reader.begin_pass()
             while batch := reader.next(min(self._batch_bytes, self._delivery.max_bytes), self._delivery.max_bytes):
@@ -252,6 +256,8 @@ class Shipper:
             self._unread_since = self._unread_since or monotonic()
             if not isinstance(error, SyncError) and monotonic() < self._unread_since + READ_PATIENCE_SEC:
                 raise
+            if isinstance(error, BrokenError) and self._leave_out_broken(reader, error):
+                return False
             self._stopped = True
             text = f"{reader.file} cannot be synced or read: {error.strerror}; nothing more of it is shipped"
             self._problems.begin("file", text)
@@ -260,6 +266,19 @@ class Shipper:
         finally:
             self.account.refused += reader.refused
             reader.refused = 0
+        return True
+
+    def _leave_out_broken(self, reader: Reader, error: BrokenError) -> bool:
+        """Moves behind what cannot be unpacked. Returns whether there is such a place: an archive may be without an
+        index."""
+        try:
+            end, lines = error.file.behind_broken(reader.offset)
+        except BrokenError:
+            return False
+        what = f"{error.file} cannot be unpacked from byte {reader.offset:,} of its text on"
+        self.account.left_out(what, end - reader.offset, lines)
+        reader.offset = end
+        return True
 
     def _send(self, reader: Reader, batch: Batch) -> None:
         refused = self._delivery.send(batch)
@@ -273,10 +292,11 @@ class Shipper:
     def _leave(self, reader: Reader) -> None:
         """The file is complete, and all of it shipped that can be."""
         if not self._is_cut:
+            lines: int | None
             try:
                 size, lines = reader.rest()
             except OSError:
-                size, lines = max(reader.file.size() - reader.offset, 0), 0
+                size, lines = reader.file.size_left(reader.offset), None
             if size:
                 why = "cannot be synced or read" if self._stopped else "is not durable, or has no end of line"
                 self.account.left_out(f"the end of {reader.file} {why}", size, lines)

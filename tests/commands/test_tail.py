@@ -5,6 +5,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fastlog.limits import LINE_MAX_BYTES
-from fastlog.logs.log_reader import BLOCK_BYTES, Follower
+from fastlog.logs.log_reader import Follower
+from fastlog.logs.open_file import BLOCK_BYTES
 from tests.helpers.entries import ERROR_7, INFO, entries, lines
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, eventually, run_fastlog
 
@@ -310,13 +312,13 @@ def test_more_archives_than_a_shell_allows_descriptors_are_shown(tmp_path):
 
 
 def test_archives_that_cannot_be_read_are_named(archived, tmp_path):
-    for name in ("server.log.11.zst", "server.log-20260101.xz", "server.log.2.bak", "server.logs.1.zst"):
+    for name in ("server.log.11.lz4", "server.log-20260101.xz", "server.log.2.bak", "server.logs.1.zst"):
         (tmp_path / name).write_bytes(b"whatever")
     done = run_fastlog("tail", "--log-dir", ".", "--json", "-n", "all", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()) == (0, archived)
     assert done.stderr == (
-        "fastlog: cannot read server.log-20260101.xz, server.log.11.zst, server.log.2.bak: "
-        "of compressed archives only .gz is read\n"
+        "fastlog: cannot read server.log-20260101.xz, server.log.11.lz4, server.log.2.bak: "
+        "of compressed archives only .zst and .gz are read\n"
     )
 
 
@@ -442,6 +444,16 @@ def test_an_entry_of_a_sender_whose_clock_is_ahead_is_not_left_out(tmp_path):
     (tmp_path / "server.log").write_bytes(b"")
     os.utime(tmp_path / "server.log.1", (now.timestamp() - 7200,) * 2)
     assert show(tmp_path, "--json", "--since", "1h") == [ahead.decode()]
+
+
+def test_what_is_not_a_file_is_left_out(tmp_path):
+    (tmp_path / "server.log").write_bytes(lines([INFO]))
+    os.mkfifo(tmp_path / "server.log.1")
+    (tmp_path / "server.log.2.zst").symlink_to("server.log.2.zst")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
+        unix.bind(str(tmp_path / "server.log.3.gz"))
+        (tmp_path / "server.log.4").mkdir()
+        assert show(tmp_path, "--json") == [INFO.decode()]
 
 
 def test_the_log_is_where_the_settings_say(tmp_path):

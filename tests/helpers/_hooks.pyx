@@ -11,7 +11,7 @@ from fastlog._linux cimport AF_INET, AF_INET6, htonl, htons, ntohl
 from fastlog._parse cimport ACCEPTED, Level, Piece, Reason, begin, next_piece, renamed_room, store, store_renamed
 from fastlog.client cimport _native
 from fastlog.inputs._gelf cimport gelf_line
-from fastlog.inputs._moment cimport read_moment, write_moment
+from fastlog._moment cimport read_moment, write_moment
 from fastlog.inputs._receipt cimport TIME_BYTES, Receipt, converted_room, note_time
 from fastlog.inputs._stamp cimport STAMP_NEVER, STAMP_ROOM, Stamping, add_words, unstamped_end, words_for
 from fastlog.inputs._syslog cimport ZonePeriods, is_syslog, syslog_line
@@ -301,14 +301,14 @@ cdef Address parsed(str text, uint16_t port) except *:
 
 
 def c_read_moment(bytes text not None):
-    """`fastlog.inputs.moment.read_moment` in C."""
+    """`fastlog.moment.read_moment` in C."""
     cdef const uint8_t *p = text
     cdef int64_t usec
     return usec if read_moment(p, p + len(text), &usec) else None
 
 
 def c_moment_text(int64_t usec):
-    """`fastlog.inputs.moment.moment_text` in C."""
+    """`fastlog.moment.moment_text` in C."""
     cdef char text[TIME_BYTES]
     write_moment(usec, text)
     return text[:TIME_BYTES].decode()

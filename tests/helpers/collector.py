@@ -68,6 +68,7 @@ class Collector:
         server_settings: dict[str, str],
         ship_settings: dict[str, str],
         ship_command: Sequence[str] = FASTLOG,
+        server_command: Sequence[str] = (),
     ) -> None:
         self.directory = directory
         self.logs = directory / "logs"
@@ -79,11 +80,13 @@ class Collector:
         self._server_settings = server_settings
         self._ship_settings = ship_settings
         self._ship_command = ship_command
+        self._server_command = server_command
         self._port = "0"
 
     def start_server(self) -> None:
         self.server = Server(
             self.directory,
+            command=self._server_command,
             **{"LOG_DIR": "logs", "SERVER_PORT": self._port, "DASHBOARD_PORT": "off", **self._server_settings},
         )
         self._port = str(self.server.port)
@@ -112,6 +115,17 @@ class Collector:
             return note is not None and note.position == (*identity_of(live), live.stat().st_size)
 
         until(is_shipped, "the note that all is shipped")
+
+    def wait_for_compression(self, count: int) -> None:
+        """Until so many more archives are compressed, or all are. The server runs."""
+        self.files.look()
+        target = len(self.files.compressed()) + count
+
+        def is_done() -> bool:
+            done = self.files.compressed()
+            return len(done) >= target or len(done) == len(list(self.logs.glob("server.log.[0-9]*")))
+
+        until(is_done, "compressed archives")
 
     def kill_server(self) -> None:
         self.server.process.kill()

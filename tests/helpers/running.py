@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
+from tests.helpers.compressed import text_of
+
 # Of the caller's environment, the programs under test get only what finds and measures them.
 BASE_ENVIRONMENT = {
     name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or name.startswith("COVERAGE")
@@ -196,9 +198,11 @@ class Server:
         return (self.directory / "server.log").read_bytes()
 
     def whole_log(self) -> bytes:
-        """The live file with its archives before it, the oldest first."""
-        archives = sorted(self.directory.glob("server.log.[0-9]*"), key=lambda path: -int(path.suffix[1:]))
-        return b"".join(path.read_bytes() for path in archives) + self.log()
+        """The live file with its archives before it, in whatever form, the oldest first."""
+        archives = {
+            int(path.name.split(".")[2]): path for path in sorted(self.directory.glob("server.log.[0-9]*"))[::-1]
+        }
+        return b"".join(text_of(archives[number]) for number in sorted(archives, reverse=True)) + self.log()
 
     def entries(self) -> list[dict]:
         """Ends the server; returns all entries in its log."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from fastlog.segments import Identity, identity_of, position_from
+from fastlog.segments import COMPRESSED_ENDING, Identity, identity_of, position_from
+from tests.helpers.compressed import text_of
 
 MESSAGE_ID = re.compile(r"(.+)/([0-9a-f]{12})/([0-9]+)/([0-9]+)-([0-9]+)")
 UNFINISHED = re.compile(r".*\.(new|torn|repaired|shipped)$")  # names beside the log's that are not files of it
@@ -36,9 +37,10 @@ class Difference(NamedTuple):
 
 
 class KeptFiles:
-    """Hard links to every file that a log ever had, so that a test can still read those that the server has deleted.
+    """Hard links to every file that a log ever had, so that a test can still read those that the server has deleted, or
+    compressed.
 
-    `look` has to come at least once in the life of each file: once in the time of a rotation.
+    `look` has to come at least once in the life of each file: once in the time of a rotation, and before it is compressed.
     """
 
     def __init__(self, log_dir: Path, kept: Path, name: str = "server.log") -> None:
@@ -52,13 +54,21 @@ class KeptFiles:
         with os.scandir(self._log_dir) as found:
             for entry in found:
                 is_file = entry.name.startswith(self._name) and not UNFINISHED.fullmatch(entry.name)
-                if is_file and entry.inode() not in self._known:
+                if is_file and not entry.name.endswith(COMPRESSED_ENDING) and entry.inode() not in self._known:
                     self._keep(entry.path)
 
     def contents(self) -> dict[Identity, bytes]:
-        """What each file holds now, in order."""
+        """What each file holds now, in order. The compressed ones, which the server leaves alone meanwhile, must have the
+        same."""
         self.look()
-        return {identity: self._link(identity).read_bytes() for identity in sorted(self._known.values())}
+        contents = {identity: self._link(identity).read_bytes() for identity in sorted(self._known.values())}
+        for path in self.compressed():
+            assert text_of(path) == contents[identity_of(path)], f"{path} has other lines than its original had"
+        return contents
+
+    def compressed(self) -> list[Path]:
+        """The archives that are compressed now."""
+        return list(self._log_dir.glob(f"{self._name}.*{COMPRESSED_ENDING}"))
 
     def _keep(self, path: str) -> None:
         link = self._kept / "new"

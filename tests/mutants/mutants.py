@@ -647,12 +647,6 @@ MUTANTS = [
             "test_a_rotation_leaves_alone_what_has_taken_the_name",
         ),
         (
-            "files set aside have no limit",
-            "for number in range(1, DISTRUSTED_MAX + 1):",
-            "for number in range(1, 1 << 30):",
-            "test_a_disk_that_fails_again_and_again_is_not_filled_with_files_set_aside",
-        ),
-        (
             "a rotation may not remove what is not durable",
             "file.is_rotated_out = not file.is_whole()",
             "pass",
@@ -678,7 +672,7 @@ MUTANTS = [
         ),
         (
             "archives beyond the limit stay",
-            "self._names.remove_surplus()  #",
+            "self._names.remove_surplus(os.fstat(self._live.fd).st_size)  #",
             "pass  #",
             "test_archives_that_a_lower_limit_leaves_over_are_removed",
         ),
@@ -723,6 +717,16 @@ MUTANTS = [
             "            file.close()\n        self._rotated_unsynced.clear()\n        self._needs_sync = False\n",
             "            file.close()\n        self._rotated_unsynced.clear()\n",
             "test_without_a_file_that_can_be_opened_nothing_is_acknowledged",
+        ),
+    ),
+    *_of(
+        "names.py",
+        f"{CORE} tests/unit/test_other_programs.py",
+        (
+            "files set aside have no limit",
+            "for number in range(1, DISTRUSTED_MAX + 1):",
+            "for number in range(1, 1 << 30):",
+            "test_a_disk_that_fails_again_and_again_is_not_filled_with_files_set_aside",
         ),
     ),
     *_of(
@@ -1724,7 +1728,7 @@ MUTANTS = [
     ),
     Mutant(
         "what is shipped need not be durable",
-        "fastlog/ship/files.py",
+        "fastlog/ship/segment_file.py",
         "            os.fsync(self.fd)\n",
         "            pass\n",
         "test_no_power_cut_takes_what_was_shipped",
@@ -1732,7 +1736,7 @@ MUTANTS = [
     ),
     Mutant(
         "the name of what is shipped need not be durable",
-        "fastlog/ship/files.py",
+        "fastlog/ship/segment_file.py",
         "        sync_directory(file.path.parent)\n",
         "",
         "test_no_power_cut_takes_what_was_shipped",

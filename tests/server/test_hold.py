@@ -94,6 +94,34 @@ def test_beyond_the_hold_the_count_is_what_is_missing(start, tmp_path):
     assert len([line for line in server.messages if "more than SHIP_HOLD_MB" in line]) == 1
 
 
+def test_archives_that_wait_are_compressed_and_counted_by_their_text(start, tmp_path):
+    """The hold has room for more of them then."""
+    file = FILE | {"LOG_COMPRESS": "zstd", "MAX_LOG_SIZE_MB": "0.01", "LOG_BACKUPS": "1"}
+    server = start(**file)
+    write_note(tmp_path / LIVE, 1, len(lines(0, 1)[0]) + 1)
+    sent = lines(0, 2_000)
+    server.send(sent)
+    rotations = stored(server, 2_000)["disk"]["rotations"]
+    until(lambda: len(compressed(tmp_path)) == rotations, "an end of compressing")
+    stats = server.stats()
+    assert stats["ship"]["lag_bytes"] == sum(len(line) + 1 for line in sent[1:])
+    assert sum(path.stat().st_size for path in compressed(tmp_path)) < stats["ship"]["lag_bytes"] / 3
+    assert server.whole_log().splitlines() == sent
+    assert server.stop() == 0
+    held = sum(path.stat().st_size for path in compressed(tmp_path))
+    server = start(**file, SHIP_HOLD_MB=str(held / 2 / 1e6))
+    until(lambda: len(compressed(tmp_path)) < rotations, "an end of deleting")
+    missing = 2_000 - server.whole_log().count(b"\n")
+    stats = eventually(server.stats, lambda stats: stats["losses"]["unshipped"])
+    assert stats["losses"]["unshipped"] == missing
+    assert sum(path.stat().st_size for path in compressed(tmp_path)) > held / 3
+    assert server.stop() == 0
+
+
+def compressed(directory):
+    return list(directory.glob("server.log.*.zst"))
+
+
 def test_when_the_note_is_removed_the_hold_ends(start, tmp_path):
     server = start(LOG_BACKUPS="2", SHIP_HOLD_MB="0.02", **FILE)
     write_note(tmp_path / LIVE, 1)

@@ -179,6 +179,13 @@ def test_shipping_is_shown_where_somebody_ships(start, tmp_path, open_page):
     expect(page.locator("#ship-problem")).to_have_text("nobody ships")
 
 
+def test_archives_are_shown_with_what_was_deleted(start, open_page):
+    server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="2", FLUSH_COUNT="1")
+    page = open_page(server)
+    server.send([INFO] * 1_000)
+    expect(page.locator("#archives")).to_have_text(re.compile(r"^2, [\d.]+\s(kB|B); \d+ deleted$"))
+
+
 def test_latencies_before_the_first_ack_are_none_yet(start, open_page):
     server = start()
     page = open_page(server)

@@ -13,7 +13,7 @@ import struct
 import pytest
 
 from tests.helpers.entries import ERROR_7, INFO, entries, lines
-from tests.helpers.running import PATIENCE_SEC, Server, eventually, run_fastlog
+from tests.helpers.running import PATIENCE_SEC, Server, eventually, run_fastlog, until
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
@@ -276,19 +276,23 @@ def test_more_errors_than_can_be_owed_an_ack_at_once_come_in_one_burst(start, sy
     assert server.account.endswith("acknowledged 5000")
 
 
-def test_a_retransmission_is_stored_once_and_acknowledged_each_time_also_after_a_restart(start):
+@pytest.mark.parametrize("compress", ["none", "zstd"])
+def test_a_retransmission_is_stored_once_and_acknowledged_each_time_also_after_a_restart(start, tmp_path, compress):
+    settings = {"MAX_LOG_SIZE_MB": "0.001", "LOG_COMPRESS": compress}
     entry = b'{"level":"ERROR","message":"m","sequence":7,"timestamp":"2026-11-24T07:00:00.000000Z"}'
     ack = b'{"ack":true,"sequence":7}'
-    server = start(MAX_LOG_SIZE_MB="0.001")
+    server = start(**settings)
     with server.client() as client:
         for _ in range(3):
             client.send(entry)
             assert client.recv(100) == ack
         for other in entries(50):  # over some rotations
             client.send(other)
+    if compress == "zstd":
+        until(lambda: not list(tmp_path.glob("server.log.?")) and list(tmp_path.glob("*.zst")), "compressed archives")
     server.stop()
     assert "received 53 entries in 53 datagrams, stored 51, duplicates 2," in server.account
-    again = start(MAX_LOG_SIZE_MB="0.001")
+    again = start(**settings)
     with again.client() as client:
         client.send(entry)
         assert client.recv(100) == ack

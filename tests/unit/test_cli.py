@@ -9,7 +9,7 @@ import pytest
 from fastlog.flags import make_parser
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, run_fastlog
 
-COMMANDS = ["serve", "send", "loadtest", "tail", "ship", "top", "doctor"]
+COMMANDS = ["serve", "send", "loadtest", "tail", "count", "ship", "top", "doctor"]
 
 
 def test_without_a_command_the_help_is_shown_as_an_error(tmp_path):

@@ -68,6 +68,8 @@ WRONG = [
     ("FLUSH_COUNT", "0"), ("FLUSH_COUNT", "many"), ("FLUSH_TIMEOUT_SEC", "0"), ("FLUSH_TIMEOUT_SEC", "nan"),
     ("FLUSH_TIMEOUT_SEC", "inf"), ("FLUSH_TIMEOUT_SEC", "-1"), ("RCVBUF_SIZE", "0"), ("RCVBUF_SIZE", "4M"),
     ("SNDBUF_SIZE", "0"), ("MAX_LOG_SIZE_MB", "0"), ("MAX_LOG_SIZE_MB", "1e400"), ("MAX_LOG_SIZE_MB", "nan"),
+    ("LOG_KEEP_MB", "0"), ("LOG_KEEP_MB", "10 GB"), ("LOG_KEEP_MB", "nan"), ("LOG_KEEP_MB", "null"), ("LOG_KEEP_MB", "inf"),
+    ("LOG_KEEP_DAYS", "0"), ("LOG_KEEP_DAYS", "-1"), ("LOG_KEEP_DAYS", "a week"), ("LOG_KEEP_DAYS", "40000"),
     ("LOG_BACKUPS", "-1"), ("LOG_BACKUPS", "1.5"), ("PRIORITY_LEVELS", "ERROR,LOUD"), ("PRIORITY_LEVELS", ","),
     ("PRIORITY_LEVELS", "NONE,ERROR"), ("PRIORITY_SYNC", "maybe"), ("COALESCE_USEC", "-1"), ("COALESCE_USEC", "1000000"),
     ("REJECTS_MAX_MB", "-0.1"), ("REJECTS_MAX_MB", "none"), ("MAX_ERRORS", "1001"), ("ALLOW_FROM", "10.0.0.0/33"), ("ALLOW_FROM", "10.0.0.1/8"), ("ALLOW_FROM", "localhost"),

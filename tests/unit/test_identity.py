@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from fastlog import segments
+from fastlog.archive import zstd
 from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, durable_size_of, identity_of
-from fastlog.server import identities, logfile
+from fastlog.server import identities, logfile, names
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from tests.helpers.compressed import compress_archive
 from tests.helpers.disk import EIO, Harness, PatientStorage, error, info
 from tests.helpers.identities import numbers
 
@@ -167,6 +169,35 @@ def test_a_live_file_without_a_number_gets_the_next_one_after_its_archives(tmp_p
     assert numbers(tmp_path) == {"": 9, ".1": 8, ".2": 7, ".3": 6}
 
 
+def plain(path: Path) -> Path:
+    return path
+
+
+def by_gzip(path: Path) -> Path:
+    """The archive as `gzip` compresses it: the attributes are lost."""
+    subprocess.run(["gzip", path], check=True)
+    return path.with_name(f"{path.name}.gz")
+
+
+def by_zstd(path: Path) -> Path:
+    """The same for `zstd`."""
+    compressed = path.with_name(f"{path.name}.zst")
+    compressed.write_bytes(zstd.compress(path.read_bytes()))
+    shutil.copystat(path, compressed)
+    os.removexattr(compressed, ATTRIBUTE)
+    path.unlink()
+    return compressed
+
+
+BY_OTHERS = [by_gzip, by_zstd]
+LIVE_AND_OLDER = ["", ".1", ".2", ".3"]
+
+
+def by_plain_name(directory: Path) -> dict[str, int | None]:
+    return {name.removesuffix(".zst").removesuffix(".gz"): number for name, number in numbers(directory).items()}
+
+
+@pytest.mark.parametrize("form", [plain, compress_archive])
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
@@ -179,12 +210,95 @@ def test_a_live_file_without_a_number_gets_the_next_one_after_its_archives(tmp_p
         ([4, None, None, 6], [4, None, 5, 6]),
     ],
 )
-def test_an_archive_that_lost_its_number_gets_the_one_that_is_missing(tmp_path, start, found, expected):
-    names = ["", *(f".{number}" for number in range(1, len(found)))]
-    for age, (name, segment) in enumerate(zip(names, reversed(found), strict=True)):
-        make(tmp_path / f"server.log{name}", segment, age=age)
+def test_an_archive_that_lost_its_number_gets_the_one_that_is_missing(tmp_path, start, found, expected, form):
+    for age, (name, segment) in enumerate(zip(LIVE_AND_OLDER, reversed(found), strict=False)):
+        path = make(tmp_path / f"server.log{name}", segment, age=age)
+        if name:
+            form(path)
     start()
-    assert [numbers(tmp_path)[name] for name in reversed(names)] == expected
+    assert [by_plain_name(tmp_path)[name] for name in reversed(LIVE_AND_OLDER[: len(found)])] == expected
+
+
+@pytest.mark.parametrize("by_other", BY_OTHERS)
+@pytest.mark.parametrize(
+    ("older", "expected"),
+    [
+        ([4, 5, "other"], [4, 5, None]),
+        ([4, "other", 6], [4, None, 6]),
+        (["other", 5, 6], [None, 5, 6]),
+        ([None, "other", 6], [4, None, 6]),
+        ([4, "other", None], [4, None, 6]),
+        ([4, None, "other"], [4, 5, None]),
+        ([None, "other", "other"], [4, None, None]),
+        ([5, "other", 6], [5, None, 6]),  # a copy of something, which the log never had
+    ],
+)
+def test_what_another_program_compressed_keeps_its_place_and_gets_no_number(tmp_path, start, older, expected, by_other):
+    """So nothing else gets the number that it had."""
+    make(tmp_path / "server.log", 7)
+    for number, segment in enumerate(reversed(older), 1):
+        path = make(tmp_path / f"server.log.{number}", 99 if segment == "other" else segment, age=number)
+        if segment == "other":
+            by_other(path)
+    for _ in range(2):
+        start()
+        assert [by_plain_name(tmp_path)[name] for name in (".3", ".2", ".1")] == expected
+        assert numbers(tmp_path)[""] == 7
+
+
+@pytest.mark.parametrize("by_other", BY_OTHERS)
+def test_a_live_file_without_a_number_does_not_have_others_compressed_files_numbered(tmp_path, start, by_other):
+    """As after logrotate with `compress`, while no server ran."""
+    make(tmp_path / "server.log.3", 5, age=3)
+    make(tmp_path / "server.log.2", None, age=2)
+    by_other(make(tmp_path / "server.log.1", 7, age=1))
+    make(tmp_path / "server.log", None)
+    start()
+    assert by_plain_name(tmp_path) == {"": 7, ".1": None, ".2": 6, ".3": 5}
+
+
+@pytest.mark.parametrize("with_number", [True, False])
+def test_archives_that_the_server_compressed_count_as_plain_ones(tmp_path, start, with_number):
+    for number, segment in ((3, 5), (2, 6 if with_number else None), (1, None)):
+        compress_archive(make(tmp_path / f"server.log.{number}", segment, age=number))
+    make(tmp_path / "server.log", None)
+    assert start().identity == Identity(LOG, 8)
+    assert numbers(tmp_path) == {"": 8, ".1.zst": 7, ".2.zst": 6, ".3.zst": 5}
+
+
+def test_an_archive_in_both_forms_is_one(tmp_path, start):
+    """As a crash leaves it before the plain one goes."""
+    for number, segment in ((3, 5), (2, None), (1, 7)):
+        compress_archive(make(tmp_path / f"server.log.{number}", segment, age=number), keep=True)
+    make(tmp_path / "server.log", 8)
+    start()
+    found = numbers(tmp_path)
+    assert [found[f".{number}"] for number in (3, 2, 1)] == [5, 6, 7]
+    assert found[""] == 8
+
+
+@pytest.mark.parametrize("by_other", BY_OTHERS)
+def test_no_older_archive_is_taken_for_a_copy_that_was_compressed_since(tmp_path, start, by_other):
+    log = start()
+    make(tmp_path / "server.log.2", None)
+    path = make(tmp_path / "server.log.1", 99)
+    for archive in (path, tmp_path / "server.log.2"):
+        shutil.copystat(log.path, archive)
+        os.removexattr(archive, ATTRIBUTE)
+    os.setxattr(path, ATTRIBUTE, b"")
+    by_other(path)
+    write(log)
+    os.truncate(log.path, 0)
+    log.reopen()
+    assert by_plain_name(tmp_path) == {"": 2, ".1": None, ".2": None}
+
+
+def test_a_live_file_that_has_less_than_a_compressed_copy_of_it_was_cut(tmp_path, start):
+    make(tmp_path / "server.log", 7, content=100 * LINE)
+    compress_archive(make(tmp_path / "server.log.1", 7, content=200 * LINE, age=1))
+    assert os.path.getsize(tmp_path / "server.log.1.zst") < 100 * len(LINE)
+    start()
+    assert numbers(tmp_path) == {"": 8, ".1.zst": 7}
 
 
 @pytest.mark.parametrize("backups", [50, 0])
@@ -474,7 +588,7 @@ def test_a_start_that_cannot_set_it_aside_continues_in_it(tmp_path, start, said)
 
 
 def test_a_disk_that_fails_again_and_again_leaves_files_with_identities(tmp_path, start, monkeypatch):
-    monkeypatch.setattr(logfile, "DISTRUSTED_MAX", 1)
+    monkeypatch.setattr(names, "DISTRUSTED_MAX", 1)
     log = start()
     for number in range(3):
         write(log, b"%d\n" % number)

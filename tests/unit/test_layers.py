@@ -8,13 +8,14 @@ ROOT = Path(__file__).parents[2]
 HALL = ""  # the modules that lie in fastlog/ itself
 MAY_IMPORT = {
     HALL: {HALL},
-    "logs": {HALL, "logs"},
+    "archive": {HALL, "archive"},
+    "logs": {HALL, "archive", "logs"},
     "inputs": {HALL, "inputs"},
-    "server": {HALL, "inputs", "server"},
+    "server": {HALL, "archive", "inputs", "server"},
     "client": {HALL, "client"},
     "loadtest": {HALL, "client", "loadtest"},
-    "ship": {HALL, "logs", "ship"},
-    "commands": {HALL, "logs", "server", "client", "loadtest", "ship", "commands"},
+    "ship": {HALL, "archive", "logs", "ship"},
+    "commands": {HALL, "archive", "logs", "server", "client", "loadtest", "ship", "commands"},
     "testing": {HALL, "client", "testing"},
 }
 # The command line starts the server; it imports the commands by name, when they run.

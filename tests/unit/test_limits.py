@@ -1,6 +1,8 @@
 """The numbers that two parts share are equal in both, in Python and in C."""
 
 from fastlog import limits
+from fastlog.archive import _summary
+from fastlog.archive.index import FRAME_BYTES
 from fastlog.client import _outbox
 from fastlog.loadtest import _sender
 from fastlog.server import _drain, _ledger, _lines, _socket
@@ -16,7 +18,11 @@ def test_datagrams_are_as_long_as_udp_carries():
 
 
 def test_the_longest_line_is_the_same_for_the_server_and_for_readers_of_the_log():
-    assert _lines.LINE_MAX_BYTES == limits.LINE_MAX_BYTES
+    assert _lines.LINE_MAX_BYTES == _summary.LINE_MAX_BYTES == limits.LINE_MAX_BYTES
+
+
+def test_the_longest_line_fits_into_a_frame_of_an_archive():
+    assert FRAME_BYTES > limits.LINE_MAX_BYTES + 1  # with its line feed
 
 
 def test_the_overhead_of_a_datagram():

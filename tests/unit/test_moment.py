@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from fastlog.inputs.moment import EPOCH, moment_text, read_moment
+from fastlog.moment import EPOCH, moment_text, read_moment
 from tests.helpers._hooks import c_moment_text, c_read_moment
 
 FIRST = -62_135_596_800_000_000  # 0001-01-01T00:00:00.000000Z

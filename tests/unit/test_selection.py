@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -16,10 +16,15 @@ from hypothesis import strategies as st
 from fastlog.commands.levels import parse_level
 from fastlog.entry import decode, level_of
 from fastlog.errors import ConfigError
-from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_since, time_of
+from fastlog.logs.conditions import EARLIEST, LATEST, Window
+from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_time
+from fastlog.times import time_of
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
 SINCE = datetime(2026, 11, 24, 7, 0, 0, 500_000, tzinfo=UTC)
+WINDOW = Window(since=SINCE)
+UNTIL = Window(until=SINCE)
+SLACK = Window(SINCE, SINCE, timedelta(seconds=2))  # of no length but for the slack
 RANKS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
 # What entries and conditions are made of: few, so that they meet, and full of what JSON writes in more than one way.
@@ -72,6 +77,22 @@ TIMES = [
 words = st.sampled_from(WORDS)
 times = st.sampled_from(TIMES)
 levels = st.sampled_from(LEVELS)
+windows = st.builds(
+    Window,
+    since=st.sampled_from([EARLIEST, SINCE, SINCE.replace(microsecond=0), datetime(2020, 1, 1, tzinfo=UTC)]),
+    until=st.sampled_from(
+        [LATEST, SINCE + timedelta(microseconds=1), SINCE + timedelta(seconds=0.5), SINCE + timedelta(days=1)]
+    ),
+    slack=st.sampled_from(
+        [
+            timedelta(),
+            timedelta(seconds=1),
+            timedelta(microseconds=500_001),
+            timedelta(days=400),
+            timedelta(days=900_000),
+        ]
+    ),
+)
 KEYS = {
     "level": levels,
     "message": words,
@@ -172,29 +193,48 @@ OLD, NEW = '"timestamp":"2020-01-01T00:00:00Z"', '"timestamp":"2026-11-24T07:00:
         ('"k":{"level":"INFO"},"level":"ERROR"', {"level": "ERROR"}, True),
         ('"level":"audit"', {"level": "OTHER"}, True),
         ('"level":"audit"', {"level": "DEBUG"}, False),
-        (OLD, {"since": SINCE}, False),
-        (NEW, {"since": SINCE}, True),
-        ('"k":1', {"since": SINCE}, True),
-        (f"{OLD},{NEW}", {"since": SINCE}, True),
-        (f"{NEW},{OLD}", {"since": SINCE}, False),
-        (f'{NEW},"k":{{{OLD}}}', {"since": SINCE}, True),
-        (f'{OLD},"k":{{{NEW}}}', {"since": SINCE}, False),
-        (f'"k":{{{OLD}}}', {"since": SINCE}, True),
-        (f'"k":[{{{OLD_RECEIVED}}}]', {"since": SINCE}, True),
-        (f'"k":{{{OLD_RECEIVED}}},"source":"h"', {"since": SINCE}, True),
-        (f'"\\"{OLD[1:]}', {"since": SINCE}, True),
-        (OLD_RECEIVED, {"since": SINCE}, False),
-        (f"{OLD_RECEIVED},{OLD}", {"since": SINCE}, False),
-        (f"{OLD_RECEIVED},{NEW}", {"since": SINCE}, False),
-        (f"{OLD},{NEW_RECEIVED}", {"since": SINCE}, True),
-        (f'{OLD},"received":7', {"since": SINCE}, False),
-        (f'{OLD},"received":"yesterday"', {"since": SINCE}, False),
-        (f'{NEW},"received":null', {"since": SINCE}, True),
-        (f'{OLD},"rec\\u0065ived":"2026-11-24T07:00:01Z"', {"since": SINCE}, True),
-        (f'{OLD},"time\\u0073tamp":"2026-11-24T07:00:01Z"', {"since": SINCE}, True),
-        ('"timestamp":"2020-04-31T00:00:00Z"', {"since": SINCE}, True),
-        ('"timestamp":"2020-01-01T24:00:01Z"', {"since": SINCE}, True),
-        ('"timestamp":"2020-01-01T00:00:00+00:00"', {"since": SINCE}, False),
+        (OLD, {"window": WINDOW}, False),
+        (NEW, {"window": WINDOW}, True),
+        ('"k":1', {"window": WINDOW}, True),
+        (f"{OLD},{NEW}", {"window": WINDOW}, True),
+        (f"{NEW},{OLD}", {"window": WINDOW}, False),
+        (f'{NEW},"k":{{{OLD}}}', {"window": WINDOW}, True),
+        (f'{OLD},"k":{{{NEW}}}', {"window": WINDOW}, False),
+        (f'"k":{{{OLD}}}', {"window": WINDOW}, True),
+        (f'"k":[{{{OLD_RECEIVED}}}]', {"window": WINDOW}, True),
+        (f'"k":{{{OLD_RECEIVED}}},"source":"h"', {"window": WINDOW}, True),
+        (f'"\\"{OLD[1:]}', {"window": WINDOW}, True),
+        (OLD_RECEIVED, {"window": WINDOW}, False),
+        (f"{OLD_RECEIVED},{OLD}", {"window": WINDOW}, False),
+        (f"{OLD_RECEIVED},{NEW}", {"window": WINDOW}, False),
+        (f"{OLD},{NEW_RECEIVED}", {"window": WINDOW}, True),
+        (f'{OLD},"received":7', {"window": WINDOW}, False),
+        (f'{OLD},"received":"yesterday"', {"window": WINDOW}, False),
+        (f'{NEW},"received":null', {"window": WINDOW}, True),
+        (f'{OLD},"rec\\u0065ived":"2026-11-24T07:00:01Z"', {"window": WINDOW}, True),
+        (f'{OLD},"time\\u0073tamp":"2026-11-24T07:00:01Z"', {"window": WINDOW}, True),
+        (NEW, {"window": UNTIL}, False),
+        (OLD, {"window": UNTIL}, True),
+        (f"{NEW},{OLD_RECEIVED}", {"window": UNTIL}, True),
+        (f"{OLD},{NEW_RECEIVED}", {"window": UNTIL}, False),
+        ('"timestamp":"2026-11-24T07:00:00.500000Z"', {"window": UNTIL}, False),
+        ('"timestamp":"2026-11-24T07:00:00.499999Z"', {"window": UNTIL}, True),
+        ('"timestamp":"2026-11-24T07:00:02.499999Z"', {"window": SLACK}, True),
+        ('"timestamp":"2026-11-24T07:00:02.500000Z"', {"window": SLACK}, False),
+        ('"received":"2026-11-24T07:00:00.500000Z"', {"window": SLACK}, False),
+        ('"timestamp":"2026-11-24T06:59:58.500000Z"', {"window": SLACK}, True),
+        ('"timestamp":"2026-11-24T06:59:58.499999Z"', {"window": SLACK}, False),
+        ('"timestamp":"2020-04-31T00:00:00Z"', {"window": WINDOW}, True),
+        ('"timestamp":"2020-01-01T24:00:01Z"', {"window": WINDOW}, True),
+        ('"timestamp":"2020-01-01T00:00:00+00:00"', {"window": WINDOW}, False),
+        ('"app":{},"app":"shop"', {"app": "shop"}, True),
+        ('"app":{},"app":"bank","x":"shop"', {"app": "shop"}, False),
+        ('"host":[],"host":"web"', {"host": "web"}, True),
+        ('"message":5,"message":"it failed"', {"pattern": "failed"}, True),
+        (f'"timestamp":5,{OLD}', {"window": WINDOW}, False),
+        (f'"timestamp":[{{}}],{NEW}', {"window": WINDOW}, True),
+        (f'{OLD},"received":1e999', {"window": WINDOW}, False),
+        (f'{NEW},"received":-1e999', {"window": WINDOW}, True),
     ],
 )
 def test_what_entries_say_in_other_words(more, condition, wanted):
@@ -204,7 +244,7 @@ def test_what_entries_say_in_other_words(more, condition, wanted):
     assert Selection(**condition).runs(bytearray(line), 0, len(line)) == ([(0, len(line))] if wanted else [])
 
 
-def is_wanted(line: bytes, level, app, host, since, pattern) -> bool:
+def is_wanted(line: bytes, level, app, host, window, pattern) -> bool:
     """What `fastlog tail --help` says, on the decoded entry."""
     entry = json.loads(line)
     name = level_of(entry["level"])
@@ -212,10 +252,14 @@ def is_wanted(line: bytes, level, app, host, since, pattern) -> bool:
         return False
     if (app is not None and entry.get("app") != app) or (host is not None and entry.get("host") != host):
         return False
-    if since is not None:
+    if window is not None:
+        since, until, slack = window.since, window.until, window.slack
         received = entry.get("received")
-        time = (time_of(received) if isinstance(received, str) else None) or time_of(entry.get("timestamp", ""))
-        if time is not None and time < since:
+        time = time_of(received) if isinstance(received, str) else None
+        if time is not None and not since <= time < until:
+            return False
+        stamp = time_of(entry.get("timestamp", "")) if time is None else None
+        if stamp is not None and not (since - stamp <= slack and stamp - until < slack):
             return False
     if pattern is None:
         return True
@@ -232,18 +276,18 @@ def is_wanted(line: bytes, level, app, host, since, pattern) -> bool:
     level=st.none() | st.sampled_from([*RANKS, "OTHER"]),
     app=st.none() | words,
     host=st.none() | words,
-    since=st.none() | st.just(SINCE),
+    window=st.none() | windows,
     pattern=st.none() | st.sampled_from(PATTERNS),
 )
 @settings(max_examples=100 * FACTOR, deadline=None)
-def test_the_first_look_and_the_second_select_what_a_plain_decode_does(log, level, app, host, since, pattern):
+def test_the_first_look_and_the_second_select_what_a_plain_decode_does(log, level, app, host, window, pattern):
     assert all(decode(line)[0].reason is None for line in log)
     block = bytearray(b"".join(line + b"\n" for line in log))
     selection = Selection(
-        level=level, app=app, host=host, since=since, pattern=parse_pattern(pattern) if pattern is not None else None
+        level=level, app=app, host=host, window=window, pattern=parse_pattern(pattern) if pattern is not None else None
     )
     selected = b"".join(block[start:end] for start, end in selection.runs(block, 0, len(block)))
-    assert selected.splitlines() == [line for line in log if is_wanted(line, level, app, host, since, pattern)]
+    assert selected.splitlines() == [line for line in log if is_wanted(line, level, app, host, window, pattern)]
 
 
 @given(st.lists(st.one_of(lines(), st.binary(max_size=40).filter(lambda line: b"\n" not in line)), max_size=8))
@@ -297,15 +341,17 @@ def test_without_the_parser_of_patterns_the_selection_is_the_same(monkeypatch):
 
 def test_since_is_a_duration_or_a_time():
     now = datetime(2026, 11, 24, 7, 0, tzinfo=UTC)
-    assert parse_since("90s", now) == datetime(2026, 11, 24, 6, 58, 30, tzinfo=UTC)
-    assert parse_since("10m", now) == datetime(2026, 11, 24, 6, 50, tzinfo=UTC)
-    assert parse_since("1d", now) == datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
-    assert parse_since("1w", now) == datetime(2026, 11, 17, 7, 0, tzinfo=UTC)
-    assert parse_since("2026-11-24T08:00:00+02:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
-    assert parse_since("2026-11-24 06:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
-    for wrong in ("", "10", "m", "-1m", "1y", "999999999w", "0001-01-01T00:00:00+23:00", "tomorrow"):
+    assert parse_time("--since", "90s", now) == datetime(2026, 11, 24, 6, 58, 30, tzinfo=UTC)
+    assert parse_time("--since", "10m", now) == datetime(2026, 11, 24, 6, 50, tzinfo=UTC)
+    assert parse_time("--since", "1d", now) == datetime(2026, 11, 23, 7, 0, tzinfo=UTC)
+    assert parse_time("--since", "1w", now) == datetime(2026, 11, 17, 7, 0, tzinfo=UTC)
+    assert parse_time("--since", "2026-11-24T08:00:00+02:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
+    assert parse_time("--since", "2026-11-24 06:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
+    assert parse_time("--since", "06:30", now) == datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
+    assert parse_time("--until", "07:00:01", now) == datetime(2026, 11, 23, 7, 0, 1, tzinfo=UTC)
+    for wrong in ("", "10", "25:00", "m", "-1m", "1y", "999999999w", "0001-01-01T00:00:00+23:00", "tomorrow"):
         with pytest.raises(ConfigError, match="--since"):
-            parse_since(wrong, now)
+            parse_time("--since", wrong, now)
 
 
 def test_levels_have_the_names_that_entries_may_use():

@@ -1,7 +1,8 @@
 """Power cuts while the log is shipped: nothing is in the engine that the disk does not have, in any state in which it may
 be left at any moment of a recorded run, and a shipper that continues there ships the rest, each line once.
 
-The run is that of `test_crash.py`, and the model of the disk, too. Between the server's operations, the real shipper
+The run is that of `test_crash.py`, and the model of the disk, too; or those of `test_compression_crash.py`, in which the
+server compresses archives. Between the server's operations, the real shipper
 looks at the files; its syncs are recorded among the server's. In some of the runs it is a new one each time: it was
 killed and started again.
 """
@@ -11,24 +12,37 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fastlog import file_systems
-from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, Position, is_of_log, position_from
+from fastlog.archive import zstd
+from fastlog.segments import (
+    ATTRIBUTE,
+    DURABLE_ATTRIBUTE,
+    Identity,
+    Position,
+    is_compressed,
+    is_of_log,
+    position_from,
+)
 from fastlog.server.logfile import LogFile
 from fastlog.ship import files as ship_files
+from fastlog.ship import segment_file
 from fastlog.ship.files import LogFiles
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper
 from fastlog.ship.sink import Batch, RefusedError
+from tests.helpers.compressed import text_of
 from tests.helpers.disk import EIO, RecordingStorage, error
 from tests.helpers.ship_oracle import Part, compare, places
 from tests.helpers.shipping import Recorder
-from tests.unit import test_crash
+from tests.unit import test_compression_crash, test_crash
 from tests.unit.test_crash import Disk, InstantStorage, record
 
+LIVE = "server.log"
 BATCH_BYTES = 1 << 18
 memory_directory = test_crash.memory_directory  # a fixture
 CONTINUED = 12  # from one state of so many, a server and a shipper continue
@@ -192,7 +206,9 @@ def kill(shipper: Shipper | None) -> None:
         shipper._lock.close()
 
 
-def record_shipped(directory: Path, monkeypatch, every: int, *, anew: bool, without: str = "") -> list[tuple]:
+def record_shipped(
+    directory: Path, monkeypatch, every: int, *, anew: bool, without: str = "", run: Callable = record
+) -> list[tuple]:
     """The operations of the run, with `("shipped", part)` among them. The shipper looks at `every` so many operations;
     `anew`: each time it is another one."""
     storage = WatchedStorage()
@@ -217,9 +233,9 @@ def record_shipped(directory: Path, monkeypatch, every: int, *, anew: bool, with
     storage.look = look
     with monkeypatch.context() as patched:
         recorded = RecordedOs(storage, without)
-        for module in (ship_files, file_systems):
+        for module in (segment_file, file_systems):
             patched.setattr(module, "os", recorded)
-        record(directory, storage=storage)
+        run(directory, storage=storage)
         kill(shipper)
     return storage.operations
 
@@ -227,16 +243,17 @@ def record_shipped(directory: Path, monkeypatch, every: int, *, anew: bool, with
 def contents(directory: Path) -> dict[Identity, bytes]:
     """The files of the log, in order, by their identities."""
     listing = LogFiles(directory / "server.log").now()
-    return {Identity(listing.log, segment): Path(path).read_bytes() for segment, path in listing.segments.items()}
+    return {Identity(listing.log, segment): text_of(Path(path)) for segment, path in listing.segments.items()}
 
 
 def contents_of(state: dict[str, tuple[bytes, tuple]]) -> dict[Identity, bytes]:
-    """The same, of what a power cut left."""
+    """The same, of what a power cut left. Of an archive that is there in both forms, the plain one is in force."""
     return {
-        Identity(*position_from(f"{value}:0")[:2]): content
+        Identity(*position_from(f"{value}:0")[:2]): zstd.decompress(content) if is_packed else content
+        for is_packed in (True, False)
         for name, (content, attributes) in state.items()
         for _, attribute, value in attributes
-        if attribute == ATTRIBUTE and is_of_log("server.log", name)
+        if attribute == ATTRIBUTE and is_of_log(LIVE, name) and is_compressed(LIVE, name) == is_packed
     }
 
 
@@ -316,6 +333,18 @@ def test_no_power_cut_takes_what_was_shipped(tmp_path, memory_directory, monkeyp
     operations = record_shipped(tmp_path, monkeypatch, every, anew=anew)
     assert [kind for kind, *_ in operations].count("shipped") > 10
     assert check_every_state(operations, memory_directory) > 100
+
+
+@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_no_power_cut_takes_what_was_shipped_while_archives_are_compressed(
+    tmp_path, memory_directory, monkeypatch, seed, every
+):
+    run = partial(test_compression_crash.record, seed=seed)
+    operations = record_shipped(tmp_path, monkeypatch, every, anew=False, run=run)
+    assert any(kind == "rename" and rest[1].endswith(".zst") for kind, *rest in operations)
+    assert [kind for kind, *_ in operations].count("shipped") > 3
+    assert check_every_state(operations, memory_directory) > 30
 
 
 @pytest.mark.parametrize("part", ["file", "directory"])

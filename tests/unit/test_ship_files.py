@@ -8,7 +8,9 @@ import pytest
 
 from fastlog.segments import Identity
 from fastlog.ship import files as ship_files
-from fastlog.ship.files import CutError, LogFiles, SegmentFile, Watch
+from fastlog.ship import segment_file
+from fastlog.ship.files import LogFiles, Watch
+from fastlog.ship.segment_file import CutError, SegmentFile
 from fastlog.ship.sink import RefusedError
 from tests.helpers.shipping import LOG, make_segment, set_identity
 
@@ -44,7 +46,7 @@ def test_what_is_not_of_the_log_is_left_alone(live):
         ("server.log.new", "server.log.torn", "server.log.repaired", "server.log.shipped"), 6
     ):
         make_segment(live.with_name(name), number)
-    for number, name in enumerate(("server.log.1.gz", "server.log-20261126.zst", "other.log", "server.log2"), 20):
+    for number, name in enumerate(("server.log.1.gz", "server.log-20261126.xz", "other.log", "server.log2"), 20):
         make_segment(live.with_name(name), number)
     make_segment(live.with_name("server.log.7"), 4, log=OTHER_LOG)
     live.with_name("server.log.8").write_bytes(b"without an identity\n")
@@ -177,7 +179,7 @@ def test_a_file_that_gets_another_identity_is_not_read_as_before(live):
 
 def test_the_directory_is_synced_once_for_the_files_that_have_names(live, monkeypatch):
     synced = []
-    monkeypatch.setattr(ship_files, "sync_directory", synced.append)
+    monkeypatch.setattr(segment_file, "sync_directory", synced.append)
     make_segment(live.with_name("server.log.1"), 1)
     make_segment(live, 2)
     files = LogFiles(live)

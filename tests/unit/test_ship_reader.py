@@ -8,9 +8,10 @@ import pytest
 from fastlog.limits import LINE_MAX_BYTES
 from fastlog.segments import ATTRIBUTE, Identity
 from fastlog.ship import reader as ship_reader
-from fastlog.ship.files import CutError, LogFiles, SyncError
+from fastlog.ship.files import LogFiles
 from fastlog.ship.reader import Reader
 from fastlog.ship.refused import RefusedFile
+from fastlog.ship.segment_file import CutError, SyncError
 from tests.helpers.shipping import LOG, append, make_segment, set_identity
 
 MUCH = 1 << 30

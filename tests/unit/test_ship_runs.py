@@ -1,5 +1,5 @@
-"""Random runs: the server's log file is written, rotated by everybody, and opened anew; the shipper is killed and its
-engine loses answers. At the end the engine has each line once, in order."""
+"""Random runs: the server's log file is written, rotated by everybody, and opened anew, and its archives are compressed;
+the shipper is killed and its engine loses answers. At the end the engine has each line once, in order."""
 
 import os
 import shutil
@@ -12,6 +12,7 @@ from fastlog.server.storage import Storage
 from fastlog.ship import delivery, shipper
 from fastlog.ship import note as ship_note
 from fastlog.ship.sink import RivalError, UnavailableError, WentBackError
+from tests.helpers.compressed import compress_archive
 from tests.helpers.shipping import Recorder, kill, shipper_of
 
 RUNS = 24
@@ -131,6 +132,20 @@ class World:
                 self.kill_shipper()
         self.log.reopen()
 
+    def compress(self):
+        """As the server does it; it is killed before the original is gone, perhaps."""
+        archives = [path for path in self.live.parent.glob("server.log.[0-9]*") if path.suffix != ".zst"]
+        if not archives:
+            return
+        plain = self.rng.choice(archives)
+        compress_archive(plain, keep=True)
+        if self.rng.random() < 0.5:
+            self.ship()
+        if self.rng.random() < 0.2:
+            self.restart_server()
+        else:
+            plain.unlink()
+
     def copy_with_attributes(self):
         """Somebody's `cp -a`."""
         self.dates += 1
@@ -190,6 +205,7 @@ STEPS_BY_WEIGHT = {
     World.restart_server: 1,
     World.logrotate: 1,
     World.logrotate_by_copy: 1,
+    World.compress: 3,
     World.copy_with_attributes: 1,
     World.kill_shipper: 1,
     World.end_shipper: 1,

@@ -261,6 +261,14 @@ function showDisk(disk) {
   setFigure(byId("free"), free, () => (total === null ? bytes(free) : `${bytes(free)} of ${bytes(total)}`));
 }
 
+function showArchives(archives) {
+  const deleted = asNumber(archives.deleted_files);
+  const waiting = asNumber(archives.waiting_files);
+  const more = (deleted > 0 ? `; ${count(deleted)} deleted` : "") + (waiting > 0 ? `; ${count(waiting)} to compress` : "");
+  setFigure(byId("archives"), asNumber(archives.files), (files) => `${count(files)}, ${bytes(archives.bytes)}${more}`);
+  byId("archives").classList.toggle("warned", archives.failure !== null);
+}
+
 // Where nobody ships the log, nothing is said of it.
 function showShipping({ ship, losses }) {
   const shown = ship !== null || asNumber(losses.unshipped) > 0;
@@ -696,6 +704,7 @@ function show(stats) {
   showHealth(stats.health);
   showLevels(stats.level_distribution);
   showDisk(stats.disk);
+  showArchives(stats.archives);
   showShipping(stats);
   showReceiveBuffer(stats.receive_buffer);
   showListeners(stats.listeners);

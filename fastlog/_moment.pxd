@@ -3,9 +3,9 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-from fastlog.inputs._receipt cimport TIME_BYTES
-
 cdef enum:
+    # The length of `2026-11-26T08:30:00.000000Z`.
+    TIME_BYTES = 27
     USEC = 1_000_000  # microseconds of a second
     NO_YEAR = -1
     # In place of an offset, which is less than a day.

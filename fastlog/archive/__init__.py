@@ -1,0 +1,9 @@
+"""Compressed archives: zstd's seekable format, with a summary of each frame. In the order of an archive's life:
+
+- `summary.py`, `_summary.pyx`: what the lines of one frame have in common, so that a reader can skip them
+- `writer.py`: writes an archive
+- `index.py`: the layout of the file; reads where its frames are, without unpacking any
+- `process.py`, `_background.pyx`: the process that compresses one; what it asks of Linux
+- `frames.py`: unpacks frames
+- `zstd.py`: the library
+"""

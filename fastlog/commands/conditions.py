@@ -1,0 +1,43 @@
+"""The entries of the log that a command line asks for, and the files of the log."""
+
+import argparse
+import contextlib
+import resource
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastlog.commands.levels import parse_level
+from fastlog.errors import say
+from fastlog.logs.log_files import ReadError, open_log, unread_archives
+from fastlog.logs.open_file import OpenFile
+from fastlog.logs.selection import Selection, parse_pattern, parse_window
+
+
+def selection_from(options: argparse.Namespace, entries_only: bool) -> Selection:
+    """By the flags that `tail` and `count` share. Raises ConfigError."""
+    return Selection(
+        level=parse_level(options.level) if options.level else None,
+        app=options.app,
+        host=options.host,
+        window=parse_window(options.since, options.until, options.clock_slack, datetime.now(UTC)),
+        pattern=parse_pattern(options.grep) if options.grep else None,
+        entries_only=entries_only,
+    )
+
+
+def files_of(path: Path, *, may_be_missing: bool = False) -> list[OpenFile]:
+    """The files of a log, open, the oldest first. Raises ReadError."""
+    _allow_many_files()
+    files = open_log(path)
+    if not files and not may_be_missing:
+        raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")
+    if unread := unread_archives(path):
+        say(f"cannot read {', '.join(unread)}: of compressed archives only .zst and .gz are read")
+    return files
+
+
+def _allow_many_files() -> None:
+    """Each file is open while it is read, and there may be a thousand archives: shells allow 1,024 descriptors."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

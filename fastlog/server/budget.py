@@ -1,0 +1,208 @@
+"""How much of a log is kept, by LOG_BACKUPS, LOG_KEEP_MB and LOG_KEEP_DAYS, and what was deleted of it.
+
+All files of the log count: the live file, archives, files set aside, and those that other programs named. Only archives
+that a rotation numbered are deleted, those with the highest numbers first, since they are the oldest. A number above
+LOG_BACKUPS says so only at the start, or of a file with the log's identity: another program may have chosen it.
+
+An archive that one of the three limits has no place for is surplus. It goes, unless `Hold` keeps it until it is
+shipped; what is held does not count.
+
+The directory is looked at when something may have changed: after a rotation, and otherwise once a minute. In between
+the size of the live file and the time say whether another look is due.
+"""
+
+import contextlib
+import math
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
+
+from fastlog.config import MB
+from fastlog.errors import say
+from fastlog.file_systems import open_to_read
+from fastlog.segments import COMPRESSED_ENDING, identity_if_any, is_of_log, number_and_ending
+from fastlog.server.closer import Closer
+from fastlog.server.storage import Storage
+
+DAY_SEC = 86_400.0
+LOOK_SEC = 60.0  # between two looks where nothing has changed: other programs may have made or removed files
+LARGE_BYTES = 1 << 28  # of a file: to free it takes the kernel 2 ms, which is more than a thread for it takes
+END_CLOSE_SEC = 2.0  # how long the end waits for such files
+
+
+class Limits(NamedTuple):
+    """`backups`: archives. `total_bytes`: of all files together; `age_sec`: of an archive; None: there is no limit."""
+
+    backups: int
+    total_bytes: int | None = None
+    age_sec: float | None = None
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there is another one besides LOG_BACKUPS."""
+        return self.total_bytes is not None or self.age_sec is not None
+
+    def __str__(self) -> str:
+        total = "" if self.total_bytes is None else f", LOG_KEEP_MB={self.total_bytes / MB:g}"
+        age = "" if self.age_sec is None else f", LOG_KEEP_DAYS={self.age_sec / DAY_SEC:g}"
+        return f"LOG_BACKUPS={self.backups}{total}{age}"
+
+
+class Numbered(NamedTuple):
+    """An archive. `paths`: of the file in force, and for a moment of the compressed one that is to replace it. `size`:
+    bytes. `modified`: seconds, by time.time."""
+
+    number: int
+    paths: tuple[Path, ...]
+    size: int
+    modified: float
+
+
+class Budget:
+    """Of one log. Nothing here raises OSError."""
+
+    def __init__(self, storage: Storage, live: Path, limits: Limits) -> None:
+        self.limits = limits
+        self.files = 0  # of the log but for the live one, by the last look, and without what was deleted since
+        self.bytes = 0  # that these have
+        self.foreign_bytes = 0  # of these, in files that are not deleted here
+        self.compressed_sizes: list[int] = []  # of the archives that are compressed
+        self.deleted_files = 0
+        self.deleted_bytes = 0
+        self._storage = storage
+        self._live = live
+        self._is_old = True  # names or sizes have changed since the last look
+        self._look_at = -math.inf  # on the clock of time.monotonic
+        self._goes_next = False  # there is an archive that may be deleted when the live file grows
+        self._kept_bytes = 0  # of the files that are not surplus
+        self._expires_at = math.inf  # seconds, by time.time: when the first archive is too old
+        self._closer = Closer()
+        self._said: set[Path] = set()  # archives that could not be deleted
+
+    def is_due(self, live_bytes: int) -> bool:
+        """Whether it is time for `look`. That costs nothing, so it may be asked each second."""
+        if self._is_old or monotonic() >= self._look_at or time.time() >= self._expires_at:
+            return True
+        total = self.limits.total_bytes
+        return total is not None and self._goes_next and self._kept_bytes + live_bytes > total
+
+    def changed(self) -> None:
+        """Names or sizes of archives have changed."""
+        self._is_old = True
+
+    def look(self, live_bytes: int, *, at_start: bool = False) -> list[Numbered]:
+        """Looks at all files. Returns the archives that are surplus, the oldest first."""
+        self._look_at = monotonic() + LOOK_SEC
+        self._is_old = False
+        try:
+            archives = self._find(at_start=at_start)
+        except OSError:  # somebody took the directory away: the writer sees to it
+            return []
+        left = self.bytes + live_bytes
+        most = math.inf if self.limits.total_bytes is None else self.limits.total_bytes
+        age_sec = math.inf if self.limits.age_sec is None else self.limits.age_sec
+        now = time.time()
+        surplus: list[Numbered] = []
+        kept: list[Numbered] = []
+        for archive in archives:
+            is_surplus = archive.number > self.limits.backups or left > most or archive.modified + age_sec <= now
+            (surplus if is_surplus else kept).append(archive)
+            left -= archive.size if is_surplus else 0
+        self._goes_next = bool(kept)
+        self._kept_bytes = left - live_bytes
+        self._expires_at = min((archive.modified + age_sec for archive in kept), default=math.inf)
+        return surplus
+
+    def delete(self, archive: Numbered) -> bool:
+        """Returns whether it is gone. If not, that is said once."""
+        for path in reversed(archive.paths):  # the one in force last
+            try:
+                with self.losing(path, counts=path == archive.paths[0]):
+                    self._storage.unlink(path)
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if path not in self._said:
+                    say(f"cannot remove {path}, an archive beyond {self.limits}: {error.strerror}")
+                self._said.add(path)
+                return False
+            self._said.discard(path)
+        return True
+
+    @contextlib.contextmanager
+    def losing(self, path: Path, *, counts: bool = True) -> Iterator[None]:
+        """Inside, the file of this path loses its name, if there is one: it counts as deleted if nothing is raised."""
+        state = _state(path)
+        fd = None
+        if state and state.st_size >= LARGE_BYTES and self._closer.has_room:
+            with contextlib.suppress(OSError):
+                fd = open_to_read(path)
+        try:
+            yield
+        except BaseException:
+            if fd is not None:
+                os.close(fd)
+            raise
+        if state and counts:
+            self.note_deleted(state.st_size)
+        if fd is not None:
+            self._closer.add(fd, 0, 0, is_compressed=False)
+            self._closer.resume()
+
+    def note_deleted(self, size: int) -> None:
+        """An archive of so many bytes was deleted."""
+        self.deleted_files += 1
+        self.deleted_bytes += size
+        self.files = max(self.files - 1, 0)
+        self.bytes = max(self.bytes - size, 0)
+
+    def finish(self) -> None:
+        """At the end of the server."""
+        self._closer.finish(END_CLOSE_SEC)
+
+    def _find(self, *, at_start: bool) -> list[Numbered]:
+        """The numbered archives, the oldest first; and counts all files. Raises OSError."""
+        forms: dict[int, list[tuple[Path, os.stat_result]]] = {}
+        self.files = self.foreign_bytes = 0
+        with os.scandir(self._live.parent) as entries:
+            for entry in entries:
+                if entry.name == self._live.name or not is_of_log(self._live.name, entry.name):
+                    continue
+                state = _state(entry.path)
+                if state is None:
+                    continue
+                number, _ = number_and_ending(self._live.name, entry.name) or (None, "")
+                if number and (at_start or number <= self.limits.backups or self._is_own(entry.path)):
+                    forms.setdefault(number, []).append((Path(entry.path), state))
+                else:
+                    self.files += 1
+                    self.foreign_bytes += state.st_size
+        archives = [_archive(number, forms[number]) for number in sorted(forms, reverse=True)]
+        self.files += len(archives)
+        self.bytes = self.foreign_bytes + sum(archive.size for archive in archives)
+        self.compressed_sizes = [archive.size for archive in archives if archive.paths[0].suffix == COMPRESSED_ENDING]
+        return archives
+
+    def _is_own(self, path: str) -> bool:
+        """Whether a file is of this log, by its identity."""
+        identity, live = identity_if_any(path), identity_if_any(self._live)
+        return identity is not None and live is not None and identity.log == live.log
+
+
+def _archive(number: int, forms: list[tuple[Path, os.stat_result]]) -> Numbered:
+    forms.sort()  # the plain file, which is in force where there are both, comes first
+    state = forms[0][1]
+    return Numbered(number, tuple(path for path, _ in forms), state.st_size, state.st_mtime)
+
+
+def _state(path: str | Path) -> os.stat_result | None:
+    """Of a file; None: it is none."""
+    try:
+        state = os.lstat(path)
+    except OSError:
+        return None
+    return state if stat.S_ISREG(state.st_mode) else None

@@ -1,0 +1,152 @@
+"""Power cuts while archives are compressed and rotated: every line that was acknowledged is in exactly one file that is in
+force, every compressed archive is whole, and the next start leaves nothing over.
+
+The model of the disk is that of `test_crash.py`. The runs are random: entries, rotations, looks of the server, the end
+of a process and of a sync come in any order.
+"""
+
+import os
+from collections import Counter
+from pathlib import Path
+from random import Random
+from time import monotonic
+
+import pytest
+
+from fastlog.archive.frames import read_frame
+from fastlog.archive.index import read_index
+from fastlog.segments import identity_of, is_of_log
+from fastlog.server.logfile import LogFile
+from fastlog.server.names import Names
+from tests.helpers.compressing import InProcess, compressing
+from tests.helpers.disk import Harness, RecordingStorage, error, info
+from tests.unit import test_crash
+from tests.unit.test_crash import Disk, InstantStorage, lay_out
+
+LIVE = "server.log"
+STEPS = 40
+RUNS = 3
+memory_directory = test_crash.memory_directory  # a fixture
+
+
+def record(directory: Path, seed: int, storage: RecordingStorage | None = None) -> list[tuple]:
+    """The operations of a run, with `("ack", n)` among them where an ACK left."""
+    rng = Random(seed)
+    storage = storage or RecordingStorage()
+    harness = Harness(directory, storage, limit=130)
+    compression, process = compressing(harness)
+    storage.before_each = lambda: storage.operations.extend(("ack", n) for n in harness.read_acks())
+    number = ordinary = 0
+    try:
+        for _ in range(STEPS):
+            step = rng.choice(("send", "send ordinary", "sync", "sync", "look", "end", "end"))
+            if step == "send" and len(storage.under_way) < 2:  # each one that is open doubles the states
+                harness.send(error(number + 1), info(number + 2))
+                number += 2
+            elif step == "send ordinary" and ordinary < 1:  # which no sync covers
+                ordinary += 1
+                harness.send(info(number + 1), info(number + 2))
+                number += 2
+            elif step == "sync":
+                storage.end_one()
+            elif step == "look":
+                compression._on_due(monotonic())
+            elif step == "end" and process.asked:
+                process.run()
+        storage.finish()
+    finally:
+        storage.before_each = lambda: None
+        harness.close()
+    return storage.operations
+
+
+def text_of(path: Path) -> bytes:
+    if path.suffix != ".zst":
+        return path.read_bytes()
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        index = read_index(fd)
+        assert index is not None, f"{path.name} has no index"
+        text = b"".join(read_frame(fd, frame) for frame in index.frames)
+        assert sum(frame.summary.lines for frame in index.frames) == text.count(b"\n")
+        return text
+    finally:
+        os.close(fd)
+
+
+def check_start(directory: Path, acked: set[int], where: str) -> None:
+    """What a start makes of a directory."""
+    log = LogFile(InstantStorage(), directory, LIVE, 130, 50)
+    log.close()
+    assert not (directory / f"{LIVE}.zst.new").exists(), f"left over, {where}"
+    names = sorted(name for name in os.listdir(directory) if is_of_log(LIVE, name))
+    plain = [name.removesuffix(".zst") for name in names]
+    assert len(set(plain)) == len(plain), f"an archive has both forms, {where}: {names}"
+    identities = [identity_of(directory / name) for name in names]
+    assert len(set(identities)) == len(names), f"two files have one identity, {where}: {names}"
+    count = Counter(line for name in names for line in text_of(directory / name).splitlines())
+    for number in acked:
+        assert count[error(number)] == 1, f"entry {number} is there {count[error(number)]} times, {where}: {names}"
+
+
+def check_every_state(operations: list[tuple], directory: Path) -> int:
+    disk = Disk()
+    checked = set()
+    for at, operation in enumerate(operations):
+        disk.apply(at, operation)
+        for contents, names in disk.contents_and_names():
+            for is_sure in (True, False):  # of the attributes that no sync covered none is there, or all are
+                state = {name: contents.get(number, b"") for name, number in names.items()}
+                attributes = {name: attributes_of(disk, number, is_sure=is_sure) for name, number in names.items()}
+                key = (frozenset(disk.acked), *sorted(state.items()), *map(str, sorted(attributes.items())))
+                if key in checked:
+                    continue
+                checked.add(key)
+                lay_out(directory, state)
+                for name, each in attributes.items():
+                    for attribute, value in each.items():
+                        os.setxattr(directory / name, attribute, value.encode())
+                check_start(directory, disk.acked, f"after operation {at} {operation}")
+    return len(checked)
+
+
+def attributes_of(disk: Disk, number: int, *, is_sure: bool) -> dict[str, str]:
+    sure = disk.sure_attributes.get(number, 0)
+    return {name: value for at, name, value in disk.attributes.get(number, []) if at < sure or not is_sure}
+
+
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_no_power_cut_loses_or_doubles_what_was_acknowledged(tmp_path, memory_directory, seed):
+    operations = record(tmp_path, seed)
+    assert any(kind == "rename" and rest[1].endswith(".zst") for kind, *rest in operations)
+    assert check_every_state(operations, memory_directory) > 100
+
+
+def keep_the_name(names: Names) -> None:
+    names.unsure = None
+
+
+def no_sync(_process: InProcess, _fd: int) -> None:
+    pass
+
+
+STEPS_LEFT_OUT = {
+    "the sync of the original": (InProcess, "sync_source", no_sync),
+    "the sync of the new file": (InProcess, "sync_target", no_sync),
+    "what a start cleans up": (Names, "clean_up", lambda _: None),
+    "the name that a rotation takes back": (Names, "_take_name_back", keep_the_name),
+}
+
+
+@pytest.mark.parametrize("step", STEPS_LEFT_OUT)
+def test_every_step_is_needed(tmp_path, memory_directory, monkeypatch, step):
+    monkeypatch.setattr(*STEPS_LEFT_OUT[step])
+
+    def check_runs():
+        for seed in reversed(range(RUNS)):
+            check_every_state(record(tmp_path / str(seed), seed), memory_directory)
+
+    for seed in range(RUNS):
+        (tmp_path / str(seed)).mkdir()
+    with pytest.raises(AssertionError):
+        check_runs()
