@@ -52,8 +52,9 @@ def stay_in_background(parent: int) -> None:
     end_with_parent(_signal.SIGKILL)
     if os.getppid() != parent:
         raise ParentEndedError("the server has ended")
-    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
-    with contextlib.suppress(OSError):  # a container may forbid it
+    with contextlib.suppress(OSError):  # a container, or a unit of systemd, may forbid this and the next one
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    with contextlib.suppress(OSError):
         use_idle_disk()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJ))
