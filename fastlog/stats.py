@@ -303,6 +303,10 @@ class ArchiveStats(msgspec.Struct, frozen=True):
             gauge("fastlog_archives_waiting"),
         ),
     ]
+    failing_files: Annotated[
+        int,
+        figure("Archives that could not be compressed, and are tried again", gauge("fastlog_archives_failing")),
+    ]
     failure: Annotated[str | None, figure("Why an archive cannot be compressed; `null`: none failed")]
 
 

@@ -52,7 +52,7 @@ def stay_in_background(parent: int) -> None:
     end_with_parent(_signal.SIGKILL)
     if os.getppid() != parent:
         raise ParentEndedError("the server has ended")
-    with contextlib.suppress(OSError):  # a sandbox may forbid it, like the next two
+    with contextlib.suppress(OSError):  # a container, or a unit of systemd, may forbid this and the next one
         os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
     with contextlib.suppress(OSError):
         use_idle_disk()

@@ -4,8 +4,8 @@
 - `loadtest.py`, `tail.py`, `ship.py`
 - `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
 - `count.py`, with `count_table.py` (rows, columns, JSON) and `histogram.py` (in a terminal)
-- `doctor.py`, with `checks.py` and `ship_checks.py` (one function for each subject), `bound_sockets.py` and
-  `directories.py`
+- `doctor.py`, with `checks.py`, `space_checks.py` and `ship_checks.py` (one function for each subject),
+  `bound_sockets.py` and `directories.py`
 
 They share `conditions.py` and `levels.py` (wanted entries and a level on the command line) and `terminal.py` (harmless
 text, colours).

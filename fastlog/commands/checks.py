@@ -25,10 +25,9 @@ from fastlog.commands.directories import (
     how_to_look_into,
     nearest,
     this_user,
-    used_bytes,
     user_name,
 )
-from fastlog.config import MB, Settings, in_force, is_loopback
+from fastlog.config import Settings, in_force, is_loopback
 from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.listener import receive_buffer
 from fastlog.server.storage import Storage, best_storage
@@ -37,7 +36,6 @@ from fastlog.stats import ListenerStats, Stats
 from fastlog.stats_client import RefusedError, StrangerError, UnreachableError
 
 GRANTED_MAX = (1 << 31) // 2 - 1  # bytes of SO_RCVBUF: the kernel keeps twice the number in an int
-FULL_BYTES = MB  # a disk with less free space counts as full
 SYNCS = 5  # are timed; the median counts
 SLOW_SYNC_SEC = 0.05  # a longer wait for an ACK is one that a person notices
 ANSWER_SEC = 3.0  # the longest wait for an ACK: time for two retransmissions
@@ -318,33 +316,6 @@ def check_sync(server: Examined) -> Finding:
     if storage.why_blocking:
         return Finding("sync", "note", f"{text}: each sync blocks the server ({storage.why_blocking})")
     return Finding("sync", "note" if seconds > SLOW_SYNC_SEC else "ok", text)
-
-
-def check_space(server: Examined) -> Finding:
-    """Whether the log has room to grow to its full size. Raises OSError."""
-    failure = server.stats.disk.failure if server.stats else None
-    try:
-        existing = nearest(server.directory)
-        system = os.statvfs(existing)
-        used = used_bytes(server.directory, server.settings["LOG_FILENAME"])
-    except OSError:
-        if failure is None:
-            raise
-        return Finding("disk space", "problem", f"the disk refuses entries: {failure}", "df -h")
-    free = system.f_bavail * system.f_frsize
-    limit, rejects = server.number("MAX_LOG_SIZE_MB") * MB, server.number("REJECTS_MAX_MB") * MB
-    need = limit * (server.number("LOG_BACKUPS") + 1) + rejects
-    text = f"{free / MB:,.0f} MB free, {used / MB:,.0f} MB used of the {need / MB:,.0f} MB that rotation keeps"
-    look = f"sudo du -xh {shlex.quote(file_system(existing)[1])} | sort -h | tail"
-    if failure:
-        return Finding("disk space", "problem", f"the disk refuses entries: {failure}; {text}", look)
-    if free < FULL_BYTES:
-        return Finding("disk space", "problem", f"the disk is full; {text}", look)
-    if used + free >= need:
-        return Finding("disk space", "ok", text)
-    fitting = int((used + free - rejects) // limit) - 1
-    fix = f"fastlog serve --log-backups {fitting}" if fitting >= 0 else look
-    return Finding("disk space", "problem", f"the disk will be full before the oldest archive is deleted: {text}", fix)
 
 
 def check_clock() -> Finding:

@@ -30,15 +30,6 @@ def exists_or_is_hidden(directory: Path) -> bool:
         return False
 
 
-def used_bytes(directory: Path, log_filename: str) -> int:
-    """The size of the log, its archives and the rejects. Raises OSError."""
-    ours = re.compile(rf"({re.escape(log_filename)}|rejects\.jsonl)(\.[0-9]+)?")
-    try:
-        return sum(entry.stat().st_size for entry in os.scandir(directory) if ours.fullmatch(entry.name))
-    except FileNotFoundError:
-        return 0
-
-
 def file_system(path: Path) -> tuple[str, str]:
     """The file system's type and where it is mounted, by /proc/self/mountinfo (proc(5))."""
     real = os.path.realpath(path)

@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 
 from fastlog.addresses import dashboard_url
-from fastlog.commands import checks, ship_checks
+from fastlog.commands import checks, ship_checks, space_checks
 from fastlog.commands.bound_sockets import BoundSocket, udp_sockets
 from fastlog.commands.checks import Examined, Finding
 from fastlog.commands.terminal import PLAIN, visible, wants_colours
@@ -65,7 +65,7 @@ def _server_side(url: str | None, settings: Settings) -> Checks:
         **({"losses": partial(checks.check_losses, stats)} if stats else {}),
         "log directory": partial(checks.check_directory, server),
         "sync": partial(checks.check_sync, server),
-        "disk space": partial(checks.check_space, server),
+        "disk space": partial(space_checks.check_space, server),
         **(_of_shipping(server, settings) if ship_checks.is_shipped(server, settings) else {}),
         "clock": checks.check_clock,
     }

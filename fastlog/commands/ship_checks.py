@@ -16,7 +16,8 @@ from time import monotonic, sleep, time
 import msgspec
 
 from fastlog.commands.checks import Examined, Finding
-from fastlog.commands.directories import file_system, nearest, used_bytes
+from fastlog.commands.directories import file_system, nearest
+from fastlog.commands.space_checks import space_of
 from fastlog.config import MB, Settings
 from fastlog.errors import FastlogError
 from fastlog.segments import Shipped, read_shipped, shipped_path
@@ -120,20 +121,21 @@ def _check_note(server: Examined, live: Path, listing: Listing, note: Shipped, s
 
 def check_hold(server: Examined) -> Finding:
     """Whether the disk has room for what is kept while the engine is away. Raises OSError."""
-    live = _live(server)
-    existing = nearest(server.directory)
-    system = os.statvfs(existing)
-    free, used = system.f_bavail * system.f_frsize, used_bytes(server.directory, live.name)
-    hold, limit = server.number("SHIP_HOLD_MB") * MB, server.number("MAX_LOG_SIZE_MB") * MB
+    space = space_of(server)
+    hold = server.number("SHIP_HOLD_MB") * MB
     if not hold:
         text = "SHIP_HOLD_MB is 0: what is not shipped is deleted by rotation like the rest"
         return Finding("ship hold", "note", text, "fastlog serve --ship-hold-mb 10000")
-    rotation = limit * (server.number("LOG_BACKUPS") + 1) + server.number("REJECTS_MAX_MB") * MB
-    room = used + free - rotation
-    text = f"{free / MB:,.0f} MB free, {used / MB:,.0f} MB used of the {(rotation + hold) / MB:,.0f} MB with the hold"
+    room = space.used + space.free - space.need
+    whole = f"{(space.need + hold) / MB:,.0f} MB with the hold"
+    text = f"{space.free / MB:,.0f} MB free, {space.used / MB:,.0f} MB used of the {whole}"
     if room >= hold:
         return Finding("ship hold", "ok", text)
-    fix = f"fastlog serve --ship-hold-mb {int(room / MB)}" if room >= MB else f"df -h {shlex.quote(str(existing))}"
+    fix = (
+        f"fastlog serve --ship-hold-mb {int(room / MB)}"
+        if room >= MB
+        else f"df -h {shlex.quote(str(nearest(server.directory)))}"
+    )
     text = f"the disk will be full before SHIP_HOLD_MB is: {text}"
     return Finding("ship hold", "problem", text, fix)
 

@@ -99,7 +99,7 @@ class Budget:
         self._look_at = monotonic() + LOOK_SEC
         self._is_old = False
         try:
-            archives = self._find(at_start=at_start)
+            archives = self.find(at_start=at_start)
         except OSError:  # somebody took the directory away: the writer sees to it
             return []
         left = self.bytes + live_bytes
@@ -116,6 +116,29 @@ class Budget:
         self._kept_bytes = left - live_bytes
         self._expires_at = min((archive.modified + age_sec for archive in kept), default=math.inf)
         return surplus
+
+    def find(self, *, at_start: bool = False) -> list[Numbered]:
+        """The numbered archives, the oldest first; and counts all files. Raises OSError."""
+        forms: dict[int, list[tuple[Path, os.stat_result]]] = {}
+        self.files = self.foreign_bytes = 0
+        with os.scandir(self._live.parent) as entries:
+            for entry in entries:
+                if entry.name == self._live.name or not is_of_log(self._live.name, entry.name):
+                    continue
+                state = _state(entry.path)
+                if state is None:
+                    continue
+                number, _ = number_and_ending(self._live.name, entry.name) or (None, "")
+                if number and (at_start or number <= self.limits.backups or self._is_own(entry.path)):
+                    forms.setdefault(number, []).append((Path(entry.path), state))
+                else:
+                    self.files += 1
+                    self.foreign_bytes += state.st_size
+        archives = [_archive(number, forms[number]) for number in sorted(forms, reverse=True)]
+        self.files += len(archives)
+        self.bytes = self.foreign_bytes + sum(archive.size for archive in archives)
+        self.compressed_sizes = [archive.size for archive in archives if archive.paths[0].suffix == COMPRESSED_ENDING]
+        return archives
 
     def delete(self, archive: Numbered) -> bool:
         """Returns whether it is gone. If not, that is said once."""
@@ -163,29 +186,6 @@ class Budget:
     def finish(self) -> None:
         """At the end of the server."""
         self._closer.finish(END_CLOSE_SEC)
-
-    def _find(self, *, at_start: bool) -> list[Numbered]:
-        """The numbered archives, the oldest first; and counts all files. Raises OSError."""
-        forms: dict[int, list[tuple[Path, os.stat_result]]] = {}
-        self.files = self.foreign_bytes = 0
-        with os.scandir(self._live.parent) as entries:
-            for entry in entries:
-                if entry.name == self._live.name or not is_of_log(self._live.name, entry.name):
-                    continue
-                state = _state(entry.path)
-                if state is None:
-                    continue
-                number, _ = number_and_ending(self._live.name, entry.name) or (None, "")
-                if number and (at_start or number <= self.limits.backups or self._is_own(entry.path)):
-                    forms.setdefault(number, []).append((Path(entry.path), state))
-                else:
-                    self.files += 1
-                    self.foreign_bytes += state.st_size
-        archives = [_archive(number, forms[number]) for number in sorted(forms, reverse=True)]
-        self.files += len(archives)
-        self.bytes = self.foreign_bytes + sum(archive.size for archive in archives)
-        self.compressed_sizes = [archive.size for archive in archives if archive.paths[0].suffix == COMPRESSED_ENDING]
-        return archives
 
     def _is_own(self, path: str) -> bool:
         """Whether a file is of this log, by its identity."""

@@ -62,6 +62,11 @@ class Compression:
         """Why an archive could not be compressed, while that is so."""
         return next(reversed(self._failures.values()), None)
 
+    @property
+    def failing_files(self) -> int:
+        """How many archives could not be compressed, by the last look."""
+        return len(self._failures)
+
     def give_way(self) -> bool:
         """The disk is full: gives up the new file, whose room is free at once. Returns whether there was one."""
         if not self._job or self._names.unsure:

@@ -18,15 +18,20 @@ LOOK_SEC = 60.0  # between two looks: what others write on the disk changes the 
 CLEAR_SHARE = 0.05  # of what is needed: so much more room there must be before a warning ends, so that it does not flap
 
 
-def most_bytes(limits: Limits, file_bytes: int, compressed_sizes: Sequence[int] | None) -> int:
-    """What a log may grow to, the live file included. `compressed_sizes`: of the archives that are compressed; None:
-    archives stay as they are. While there are none, nobody knows how small they become."""
-    if limits.total_bytes is not None:
-        return limits.total_bytes
-    if not compressed_sizes or not limits.backups:
-        return file_bytes * (limits.backups + 1)
+def most_bytes(limits: Limits, file_bytes: int, foreign_bytes: int, compressed_sizes: Sequence[int] | None) -> int:
+    """What a log may grow to, the live file included, and the files that are there and not deleted by the server.
+    `compressed_sizes`: see `grows_by_backups`."""
+    by_backups = grows_by_backups(limits.backups, file_bytes, compressed_sizes) + foreign_bytes
+    return by_backups if limits.total_bytes is None else min(by_backups, limits.total_bytes)
+
+
+def grows_by_backups(backups: int, file_bytes: int, compressed_sizes: Sequence[int] | None) -> int:
+    """What a log grows to that nothing but LOG_BACKUPS limits. `compressed_sizes`: of the archives that are compressed;
+    None: archives stay as they are. While there are none, nobody knows how small they become."""
+    if not compressed_sizes or not backups:
+        return file_bytes * (backups + 1)
     archive_bytes = min(sum(compressed_sizes) // len(compressed_sizes), file_bytes)
-    return 2 * file_bytes + (limits.backups - 1) * archive_bytes  # the newest archive is compressed later
+    return 2 * file_bytes + (backups - 1) * archive_bytes  # the newest archive is compressed later
 
 
 class Room:
@@ -53,17 +58,18 @@ class Room:
             return ""
         budget, limit = self._log.budget, self._log.limit
         limits, used = budget.limits, budget.bytes + self._log.size
-        need = most_bytes(limits, limit, budget.compressed_sizes if self._is_compressed else None)
+        sizes = budget.compressed_sizes if self._is_compressed else None
+        need = most_bytes(limits, limit, budget.foreign_bytes, sizes)
         self._is_scarce = used + free < need * (1 + CLEAR_SHARE * self._is_scarce)
         if not self._is_scarce:
             return ""
-        if limits.total_bytes is None:
+        if need != limits.total_bytes:
             what = f"LOG_BACKUPS={limits.backups} archives of up to {limit / MB:,.1f} MB are there"
         else:
             what = f"LOG_KEEP_MB={limits.total_bytes / MB:g} is reached"
         return (
             f"the file system will be full before {what}: the log takes {used / MB:,.1f} MB and may grow to "
-            f"{need / MB:,.1f} MB, and {free / MB:,.1f} MB are free; set LOG_KEEP_MB to {_rounded(used + free)} or less"
+            f"{need / MB:,.1f} MB, and {free / MB:,.1f} MB are free; set LOG_KEEP_MB to {rounded(used + free)} or less"
         )
 
     def _foreign(self) -> str:
@@ -77,7 +83,7 @@ class Room:
         )
 
 
-def _rounded(room_bytes: int) -> str:
+def rounded(room_bytes: int) -> str:
     """In MB, with some room left for what else is written on the file system."""
     return f"{max(room_bytes * (1 - CLEAR_SHARE) / MB, 0.001):.3g}"
 

@@ -297,6 +297,7 @@ def _archives(budget: Budget, compression: Compression | None) -> ArchiveStats:
         deleted_bytes=budget.deleted_bytes,
         compressed_files=compression.compressed_files if compression else 0,
         waiting_files=compression.waiting_files if compression else 0,
+        failing_files=compression.failing_files if compression else 0,
         failure=compression.failure if compression else None,
     )
 

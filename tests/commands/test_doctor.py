@@ -354,6 +354,55 @@ def test_what_rotation_keeps_is_counted_with_what_is_there(tmp_path):
     assert found["disk space"]["text"].endswith(" 3 MB used of the 4 MB that rotation keeps")
 
 
+KEPT = {**NOBODY, "FASTLOG_LOG_DIR": ".", "FASTLOG_MAX_LOG_SIZE_MB": "1", "FASTLOG_REJECTS_MAX_MB": "0"}
+
+
+def space(directory, **settings):
+    return examine(directory, **KEPT, **{f"FASTLOG_{name}": value for name, value in settings.items()})[1]["disk space"]
+
+
+def test_log_keep_mb_and_all_files_of_the_log_count(tmp_path):
+    for name in ("server.log", "server.log.1", "server.log.2.zst", "server.log-20261127.gz"):
+        (tmp_path / name).write_bytes(bytes(1_000_000))
+    for name in ("server.log.torn", "server.logs", "other"):
+        (tmp_path / name).write_bytes(bytes(9_000_000))
+    found = space(tmp_path, LOG_BACKUPS="100", LOG_KEEP_MB="7")
+    assert found["text"].endswith(" 4 MB used of the 7 MB that LOG_KEEP_MB and the rejects may take")
+    assert found["status"] == "ok"
+
+
+def test_log_backups_that_end_a_log_before_log_keep_mb_are_worth_knowing(tmp_path):
+    found = space(tmp_path, LOG_BACKUPS="10", LOG_KEEP_MB="50")
+    assert found["status"] == "note"
+    assert found["text"].startswith("LOG_BACKUPS=10 archives of 1.0 MB end before LOG_KEEP_MB=50 is reached; ")
+    assert found["fix"] == "fastlog serve --log-backups 49"
+    assert space(tmp_path, LOG_BACKUPS="49", LOG_KEEP_MB="50")["status"] == "ok"
+    for number in (1, 2, 3):
+        (tmp_path / f"server.log.{number}.zst").write_bytes(bytes(200_000))
+    found = space(tmp_path, LOG_BACKUPS="49", LOG_KEEP_MB="50", LOG_COMPRESS="zstd")
+    assert found["text"].startswith("LOG_BACKUPS=49 archives of 0.2 MB end before LOG_KEEP_MB=50")
+    assert int(found["fix"].split()[-1]) > 200
+
+
+def test_compressed_archives_need_what_they_take(tmp_path):
+    for number in (1, 2):
+        (tmp_path / f"server.log.{number}.zst").write_bytes(bytes(100_000))
+    found = space(tmp_path, LOG_BACKUPS="31", LOG_COMPRESS="zstd")
+    assert found["text"].endswith(" 0 MB used of the 5 MB that rotation keeps")
+    assert space(tmp_path, LOG_BACKUPS="31")["text"].endswith(" of the 32 MB that rotation keeps")
+
+
+@only_root
+def test_a_disk_that_is_full_before_log_keep_mb_is_found(small_disk, tmp_path):
+    found = space(tmp_path, LOG_BACKUPS="100", LOG_KEEP_MB="20")
+    assert found["status"] == "ok"
+    _, found = examine(
+        tmp_path, **{**KEPT, "FASTLOG_LOG_DIR": str(small_disk)}, FASTLOG_LOG_KEEP_MB="20", FASTLOG_LOG_BACKUPS="100"
+    )
+    assert found["disk space"]["status"] == "problem"
+    assert found["disk space"]["fix"] == "fastlog serve --log-keep-mb 7.97"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_directory_that_may_not_be_written_is_found():
     nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]

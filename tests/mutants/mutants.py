@@ -630,8 +630,8 @@ MUTANTS = [
         ),
         (
             "the name of a new file in place of one that failed is not synced",
-            "self._storage.sync([], self._directory_fd, done)",
-            "done(None)",
+            "which sees whether the file is still there then\n        self._storage.sync([], self._directory_fd, done)",
+            "which sees whether the file is still there then\n        done(None)",
             "test_a_new_file_that_is_cut_before_its_name_is_durable_is_written_again",
         ),
         (
@@ -1038,8 +1038,8 @@ MUTANTS = [
         "tests/unit/test_repair.py tests/unit/test_faults.py tests/server/test_start.py",
         (
             "what a kill left unsynced is remembered as durable",
-            "        storage.sync_now([fd])\n",
-            "",
+            "        storage.sync_now([fd])\n        if found.is_distrusted:",
+            "        if found.is_distrusted:",
             "test_what_is_remembered_is_synced_before",
         ),
         (

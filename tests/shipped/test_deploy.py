@@ -263,6 +263,30 @@ def test_the_units_are_sound_and_closed_to_the_rest_of_the_system(tmp_path):
         assert judged.returncode == 0, judged.stdout[-300:]
 
 
+def allowed_calls(name: str) -> set[str]:
+    """The system calls that a unit's filter leaves, by its lines in order, as systemd.exec(5) says."""
+    allowed: set[str] = set()
+    for line in re.findall("^SystemCallFilter=(.*)$", (CONTRIB / "systemd" / name).read_text(), re.MULTILINE):
+        calls = set().union(*map(calls_of, line.removeprefix("~").split()))
+        allowed = allowed - calls if line.startswith("~") else allowed | calls
+    return allowed
+
+
+def calls_of(name: str) -> set[str]:
+    if not name.startswith("@"):
+        return {name}
+    lines = run("systemd-analyze", "syscall-filter", name).stdout.splitlines()
+    return set().union(*(calls_of(line.strip()) for line in lines[1:] if not line.strip().startswith("#")))
+
+
+@needs("systemd-analyze")
+def test_the_server_may_start_and_watch_a_process_that_puts_itself_last():
+    allowed = allowed_calls("fastlog.service")
+    needed = {"vfork", "execve", "prctl", "pidfd_open", "pidfd_send_signal", "fsetxattr", "utimensat"}
+    assert needed | {"setpriority", "ioprio_set", "io_submit", "io_getevents"} <= allowed
+    assert not {"sched_setscheduler", "setrlimit", "mount", "bpf"} & allowed
+
+
 def unit(name: str) -> dict[str, str]:
     """The assignments of a unit; of those that are repeated, the last one."""
     return dict(re.findall(r"^(\w+)=(.*)$", (CONTRIB / "systemd" / name).read_text(), re.MULTILINE))

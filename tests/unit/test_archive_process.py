@@ -155,6 +155,36 @@ def test_a_file_that_may_grow_no_larger_is_a_failure_and_no_death(files):
     assert (done.returncode, done.stderr) == (1, b"File too large\n")
 
 
+# seccomp: setpriority and ioprio_set fail with EPERM, as under SystemCallFilter=~@resources
+NO_PRIORITIES = """
+import ctypes, os, platform, struct, sys
+calls = {"x86_64": (141, 251), "aarch64": (140, 30)}[platform.machine()]
+steps = [(0x20, 0, 0, 0), (0x15, 1, 0, calls[0]), (0x15, 0, 1, calls[1]), (0x06, 0, 0, 0x00050000 | 1),
+         (0x06, 0, 0, 0x7FFF0000)]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+rules = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, ctypes.byref(rules), 0, 0) == 0, ctypes.get_errno()
+try: os.setpriority(os.PRIO_PROCESS, 0, 1)
+except PermissionError: os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_it_works_where_priorities_may_not_be_changed(files):
+    source, target = files(b"x\n" * 1000)
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PRIORITIES, *COMMAND, str(source), str(target), str(os.getpid())],
+        pass_fds=(source, target),
+        env=BASE_ENVIRONMENT,
+        capture_output=True,
+        timeout=PATIENCE_SEC,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert unpacked(target) == b"x\n" * 1000
+
+
 def test_it_takes_what_others_leave(stuck):
     process = stuck()
     stat = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()

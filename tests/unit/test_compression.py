@@ -67,6 +67,7 @@ def test_the_original_goes_when_the_new_name_is_durable(begin, tmp_path):
     assert identity_of(tmp_path / "server.log.1.zst") == identity
     look(harness)
     assert (compression.compressed_files, compression.waiting_files, compression.failure) == (1, 0, None)
+    assert compression.failing_files == 0
 
 
 def test_the_newest_one_comes_first_and_one_after_the_other(begin, tmp_path):
@@ -131,7 +132,7 @@ def test_an_archive_that_is_deleted_takes_no_room_any_more(begin, tmp_path):
 def fails(harness, compression, tmp_path, capfd, reason):
     """It is said once, the original stays, and after a while there is another attempt."""
     assert names(tmp_path) == ["", ".1"]
-    assert compression.failure == reason
+    assert (compression.failure, compression.failing_files) == (reason, 1)
     assert compression.compressed_files == 0
     assert said(capfd).count(f"cannot compress {tmp_path}/server.log.1: {reason}; it stays as it is") == 1
     process = compression._compressor
