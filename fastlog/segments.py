@@ -16,14 +16,20 @@ from fastlog.file_systems import is_file, open_to_read
 
 ATTRIBUTE = "user.fastlog"  # <log>:<segment>
 DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
+# What follows the live file's name in that of an archive: `.` and a number; or `-` and a date, as logrotate's `dateext`
+# has it. A longer number is a date as well.
+NUMBER = "[1-9][0-9]{0,4}"
+DATE = "[0-9]{8}(?:[-_T]?[0-9]{1,10})?"
 COMPRESSED_ENDING = ".zst"  # what the name of an archive ends in that the server has compressed
+GZIP_ENDING = ".gz"  # the same of logrotate
 # What names of copies end in that other programs have compressed. Some end in `.zst`, and have no identity.
-FOREIGN_ENDINGS = (".gz", ".bz2", ".xz", ".lz4", ".Z", ".zip")
+FOREIGN_ENDINGS = (GZIP_ENDING, ".bz2", ".xz", ".lz4", ".Z", ".zip")
 SHIPPED_ENDING = ".shipped"  # what follows the live file's name in that of the note of `ship`
 SHIPPED_MAX_BYTES = 4096  # of that note: far more than it needs
 # Files beside the log that are not part of it, by what their names end in. A `.new` file may never become live.
 NOT_OF_LOG = (".new", ".torn", ".repaired", SHIPPED_ENDING)
 
+_NUMBERED = re.compile(f"({NUMBER})({re.escape(COMPRESSED_ENDING)})?")
 _IDENTITY = re.compile("([0-9a-f]{12}):([1-9][0-9]{0,17})")
 _POSITION = re.compile("([0-9a-f]{12}):([1-9][0-9]{0,17}):(0|[1-9][0-9]{0,17})")
 _SIZE = re.compile("0|[1-9][0-9]{0,17}")
@@ -79,6 +85,14 @@ def identity_of(file: int | str | os.PathLike[str]) -> Identity | None:
     return Identity(match[1], int(match[2])) if match else None
 
 
+def identity_if_any(file: int | str | os.PathLike[str]) -> Identity | None:
+    """The same; None as well where the file is gone, or the file system knows no attributes."""
+    try:
+        return identity_of(file)
+    except OSError:
+        return None
+
+
 def durable_size_of(file: int | str | os.PathLike[str]) -> int | None:
     """How many bytes of a file that was set aside are durable; None if it was not set aside. Raises OSError."""
     match = _SIZE.fullmatch(attribute_of(file, DURABLE_ATTRIBUTE))
@@ -111,6 +125,13 @@ def is_compressed(live: str, name: str) -> bool:
 def plain_name(live: str, name: str) -> str:
     """The name that an archive has or had before it was compressed. For a moment there are both, with one identity."""
     return name.removesuffix(COMPRESSED_ENDING) if is_compressed(live, name) else name
+
+
+def number_and_ending(live: str, name: str) -> tuple[int, str] | None:
+    """The number of an archive that a rotation named, and what follows it: `.zst` or nothing. None: the name is
+    another."""
+    match = _NUMBERED.fullmatch(name, len(live) + 1) if name.startswith(f"{live}.") else None
+    return (int(match[1]), match[2] or "") if match else None
 
 
 def forms(plain: Path) -> tuple[Path, Path]:

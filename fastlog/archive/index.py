@@ -30,6 +30,7 @@ SEEK_TABLE_MAGIC = 0x184D2A5E
 SUMMARY_MAGIC = 0x184D2A5D
 RARE_MAGIC = 0x184D2A5C
 SEEKABLE_MAGIC = 0x8F92EAB1
+FRAMES_MAX = 1 << 22  # in the seek table: so many of ours have 4 TB
 SUMMARY_MAX_BYTES = 1 << 28  # of the summary: a million frames of a TB have as much
 
 HEADER = struct.Struct("<II")  # of a skippable frame: its magic number, and the bytes that follow
@@ -125,6 +126,8 @@ def _read_seek_table(fd: int, size: int) -> tuple[Sequence[int], Sequence[int], 
     count, descriptor, magic = FOOTER.unpack(footer)
     if magic != SEEKABLE_MAGIC or descriptor & RESERVED:
         return None
+    if count > FRAMES_MAX:
+        raise DamagedError("its seek table has too many frames")
     width = 12 if descriptor & HAS_CHECKSUMS else 8
     content = count * width + FOOTER.size
     at = size - content - HEADER.size

@@ -1,9 +1,9 @@
 """The process that compresses one archive: `python -m fastlog.archive.process SOURCE TARGET PARENT`.
 
 Its arguments are two descriptors, TARGET's open for reading as well, and the pid of its parent. It takes what the
-machine has left over: processor, disk and memory. It reads SOURCE, writes TARGET, and knows no names; those are the
-server's. It exits with 0 when TARGET is durable and has all that SOURCE has. Otherwise it prints one line that says
-why, and exits with 1. It ends with its parent.
+machine has left over: processor, disk and memory, where the system lets it say so. It reads SOURCE, writes TARGET, and
+knows no names; those are the server's. It exits with 0 when TARGET is durable and has all that SOURCE has. Otherwise it
+prints one line that says why, and exits with 1. It ends with its parent.
 """
 
 import _signal  # type: ignore[import-not-found]  # `signal` without the enumerations, which take memory
@@ -52,8 +52,9 @@ def stay_in_background(parent: int) -> None:
     end_with_parent(_signal.SIGKILL)
     if os.getppid() != parent:
         raise ParentEndedError("the server has ended")
-    os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
-    with contextlib.suppress(OSError):  # a container may forbid it
+    with contextlib.suppress(OSError):  # a sandbox may forbid it, like the next two
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    with contextlib.suppress(OSError):
         use_idle_disk()
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write(str(OOM_SCORE_ADJ))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from typing import TypeVar
 
+from fastlog.logs._memory import keep_freed
 from fastlog.logs.parts import Lines, Part
 
 T = TypeVar("T")
@@ -16,6 +17,7 @@ T = TypeVar("T")
 THREADS_MAX = 16  # one reader of results keeps no more of them busy
 AHEAD_MAX = 3  # parts for each thread that are read ahead: one that is slow does not make the others wait
 AHEAD_BYTES = 64 << 20  # of such parts, unpacked; ours have a MiB each
+KEPT_BYTES = 32 << 20  # of memory for parts, once they are done: the most that the C library keeps
 FEW_PARTS = 2  # for so little, threads are not worth their start
 
 
@@ -38,6 +40,7 @@ def looked_at(parts: Iterable[Part], look: Callable[[Part, Lines], T]) -> Iterat
 def _in_threads(parts: Iterator[Part], work: Callable[[Part], T], threads: int) -> Iterator[T]:
     from concurrent.futures import Future, ThreadPoolExecutor  # takes longer than to look at a part
 
+    keep_freed(KEPT_BYTES)
     under_way: deque[tuple[Future[T], int]] = deque()
     size = 0
     pool = ThreadPoolExecutor(threads)

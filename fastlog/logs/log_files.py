@@ -4,6 +4,7 @@ An archive is called `server.log.N` or `server.log.N.zst` by fastlog, and `serve
 with `.gz` or `.zst` by logrotate.
 """
 
+import errno
 import heapq
 import os
 import re
@@ -12,14 +13,17 @@ from pathlib import Path
 
 from fastlog.errors import FastlogError
 from fastlog.file_systems import is_file, open_to_read
-from fastlog.logs.open_file import GzipFile, OpenFile, ZstdFile, identity_if_any
+from fastlog.logs.open_file import GzipFile, OpenFile, ZstdFile
+from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING, NUMBER, identity_if_any
 
 WALKS_MAX = 100  # over the files, until no rotation comes in between: a walk takes microseconds, rotations are rare
 ROTATIONS_MEANWHILE = 2  # the oldest file may move up by so many numbers during a walk
 PREFIX_BYTES = 1 << 16  # compared to recognise a compressed copy of a file: hundreds of entries
+# What `open` fails with where there is no file: nothing, a socket, or a link that leads to itself.
+NO_FILE = {errno.ENOENT, errno.ENXIO, errno.ELOOP}
 SAME_TIME_NS = 2_000_000_000  # a compressed copy keeps the time of its original, to the second at least
 
-_ARCHIVE = r"(?:\.(?P<number>[1-9][0-9]{0,5})|-(?P<date>[0-9]{8}(?:[-_T]?[0-9]{1,10})?))(?P<suffix>\.[A-Za-z0-9]+)?"
+_ARCHIVE = rf"(?:\.(?P<number>{NUMBER})|-(?P<date>{DATE}))(?P<ending>\.[A-Za-z0-9]+)?"
 
 
 class ReadError(FastlogError):
@@ -28,8 +32,7 @@ class ReadError(FastlogError):
 
 Forms = tuple[tuple[type[OpenFile], str], ...]
 # Of archives, each with the end of their names.
-FORMS: Forms = ((OpenFile, ""), (ZstdFile, ".zst"), (GzipFile, ".gz"))
-SUFFIXES = (None, ".zst", ".gz")
+FORMS: Forms = ((OpenFile, ""), (ZstdFile, COMPRESSED_ENDING), (GzipFile, GZIP_ENDING))
 
 
 def open_log(path: Path) -> list[OpenFile]:
@@ -58,8 +61,8 @@ def unread_archives(path: Path) -> list[str]:
         return []
     except OSError as error:
         raise ReadError(f"cannot read {path.parent}: {error.strerror}") from error
-    archive = re.compile(re.escape(path.name) + _ARCHIVE)
-    found = [name for name in names if (match := archive.fullmatch(name)) and match["suffix"] not in SUFFIXES]
+    archive, endings = re.compile(re.escape(path.name) + _ARCHIVE), {ending for _, ending in FORMS}
+    found = [name for name in names if (match := archive.fullmatch(name)) and (match["ending"] or "") not in endings]
     return sorted(found)
 
 
@@ -111,8 +114,8 @@ def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, for
     """Opens the file in each form that exists, unless it was met before. Where several exist, one may be a copy of
     another, which is being compressed: the first is whole then, and the other may be unfinished."""
     found: list[OpenFile] = []
-    for kind, suffix in forms:
-        file = _open(kind, path + suffix)
+    for kind, ending in forms:
+        file = _open(kind, path + ending)
         if file is None:
             continue
         met = [other for other in files[-ROTATIONS_MEANWHILE:] if file.identity == other.identity is not None]
@@ -127,8 +130,10 @@ def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, for
 def _open(kind: type[OpenFile], name: str) -> OpenFile | None:
     try:
         fd = open_to_read(name)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return None
+        raise
     status = os.fstat(fd)
     if not is_file(fd):
         os.close(fd)

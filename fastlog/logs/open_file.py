@@ -14,7 +14,7 @@ import msgspec
 from fastlog.archive.index import DamagedError, Frame, Index, RarePart, read_index
 from fastlog.errors import say
 from fastlog.limits import LINE_MAX_BYTES
-from fastlog.segments import Identity, identity_of
+from fastlog.segments import Identity
 
 # Read at once: little for the processor's cache, and room for the longest line with its line feed and the one before
 # it, which shows where the line begins.
@@ -179,11 +179,3 @@ class ZstdFile(CompressedFile):
         from fastlog.archive.zstd import ZstdError
 
         return OSError, EOFError, ZstdError
-
-
-def identity_if_any(fd: int) -> Identity | None:
-    """A file's identity, if it has one."""
-    try:
-        return identity_of(fd)
-    except OSError:
-        return None

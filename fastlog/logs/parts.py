@@ -26,6 +26,11 @@ MARGIN = timedelta(minutes=10)
 SEARCHED_FROM_BYTES = 8 * PART_BYTES  # a smaller file is read as a whole, which takes no longer than a search
 SAMPLE_BYTES = 1 << 16  # read to find out when a place of a file was written
 SAMPLE_LINES = 32  # of which the time is asked: their median is right as long as most clocks are
+# A sender whose clock is wrong may have sent much at once. So a search asks the places around as well, some of which
+# have other senders' lines, and ends before these are too near.
+PLACES = 5
+NEAR_BYTES = 4 * PART_BYTES
+LATE_PARTS = 8  # that follow each other and are later than the window: what can be read forward only is left then
 
 # A part of a block, from one offset to another: whole lines.
 Lines = tuple[bytes | bytearray, int, int]
@@ -217,6 +222,7 @@ def _blocks_backward(file: OpenFile, at: int, until: int) -> Iterator[TextPart]:
 def _of_stream(file: OpenFile, window: Window | None, at: int) -> Iterator[Part]:
     """The lines of an archive that can be read forward only; `at` is where to begin."""
     late = window.widened(MARGIN + window.slack).until if window else LATEST
+    late_parts = 0
     rest, is_inside = b"", False
     for piece in _gathered(file.pieces(at)):
         text = rest + piece
@@ -224,7 +230,9 @@ def _of_stream(file: OpenFile, window: Window | None, at: int) -> Iterator[Part]
         start = text.find(b"\n") + 1 if is_inside else 0
         if start < end:
             yield TextPart(file, at + start, end - start, text, start, end)
-            if late < LATEST and (_time_at(text[start:end][:SAMPLE_BYTES]) or late) > late:
+            is_late = late < LATEST and (_time_at(text[start:end][:SAMPLE_BYTES]) or late) > late
+            late_parts = late_parts + 1 if is_late else 0
+            if late_parts == LATE_PARTS:
                 return
         is_inside = (is_inside and not end) or len(text) - end >= PART_BYTES
         rest = b"" if is_inside else text[end:]
@@ -251,21 +259,28 @@ def _written_in(file: OpenFile, window: Window | None) -> tuple[int, int]:
     wide = window.widened(MARGIN + window.slack)
     first, last = 0, file.size // SAMPLE_BYTES
     if wide.since > EARLIEST:
-        first = _search(file, first, last, lambda time: time is None or time >= wide.since)
+        first, _ = _search(file, first, last, lambda time: time is None or time >= wide.since)
     if wide.until < LATEST:
-        last = _search(file, first, last, lambda time: time is not None and time > wide.until)
+        _, last = _search(file, first, last, lambda time: time is not None and time > wide.until)
     return _line_after(file, max(first - 1, 0) * SAMPLE_BYTES), min((last + 1) * SAMPLE_BYTES, file.size)
 
 
-def _search(file: OpenFile, first: int, last: int, is_reached: Callable[[datetime | None], bool]) -> int:
-    """The first sample between two for whose time this is true, or the last one."""
-    while first < last:
+def _search(file: OpenFile, first: int, last: int, is_reached: Callable[[datetime | None], bool]) -> tuple[int, int]:
+    """Between which samples the first one is for whose time this is true."""
+    while last - first > NEAR_BYTES // SAMPLE_BYTES:
         middle = (first + last) // 2
-        if is_reached(_time_at(file.read(SAMPLE_BYTES, middle * SAMPLE_BYTES))):
+        if is_reached(_time_around(file, middle, (last - first) // (2 * (PLACES - 1)))):
             last = middle
         else:
             first = middle + 1
-    return first
+    return first, last
+
+
+def _time_around(file: OpenFile, middle: int, step: int) -> datetime | None:
+    """When most of the samples around one were written, which are so far from each other."""
+    places = [middle + step * (place - PLACES // 2) for place in range(PLACES)]
+    times = [time for place in places if (time := _time_at(file.read(SAMPLE_BYTES, place * SAMPLE_BYTES)))]
+    return sorted(times)[len(times) // 2] if times else None
 
 
 def _time_at(text: bytes) -> datetime | None:

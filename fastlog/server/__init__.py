@@ -18,8 +18,9 @@
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
 - `held.py`: the priority entries that are not durable yet
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
-- `compression.py`, `compressor.py`, `numbered.py`: which archive is compressed when, and how it takes its place; the
-  process that does it; archives by their number, in either form
+- `names.py`, `numbered.py`: the names in its directory, and how they change; archives by their number, in either form
+- `compression.py`, `compressor.py`: which archive is compressed when, and how it takes its place; the process that does
+  it
 - `budget.py`: which archives go by their number, size or age, and what was deleted
 - `hold.py`, `archives.py`, `line_counter.py`: which archives stay because they are not shipped yet; the log's files;
   the lines of those that were deleted all the same

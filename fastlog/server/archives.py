@@ -6,7 +6,6 @@ change any more is kept, as long as its name and its inode stay together.
 
 import contextlib
 import os
-import re
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +19,9 @@ from fastlog.segments import (
     identity_of,
     is_compressed,
     is_shipped_from,
+    number_and_ending,
     plain_name,
 )
-
-ARCHIVE_NUMBER = re.compile("[1-9][0-9]{0,4}")  # longer numbers are dates: other programs name archives so
 
 
 class Archive(NamedTuple):
@@ -81,7 +79,7 @@ class Archives:
 
     def numbers(self, above: int) -> list[int]:
         """The numbers above this one that names have, of whatever files, in order. Raises OSError."""
-        numbers = {self._number(name) for name in os.listdir(self._path.parent) if name.startswith(self._path.name)}
+        numbers = {self._number(name) for name in os.listdir(self._path.parent)}
         return sorted(number for number in numbers if number > above)
 
     def at(self, path: Path) -> Archive | None:
@@ -105,9 +103,9 @@ class Archives:
         return _archive(entry.path, self._number(entry.name), is_compressed(self._path.name, entry.name))
 
     def _number(self, name: str) -> int:
-        """Of a name that begins with the live file's; 0: it has none."""
-        ending = plain_name(self._path.name, name).removeprefix(f"{self._path.name}.")
-        return int(ending) if ARCHIVE_NUMBER.fullmatch(ending) else 0
+        """That a rotation gave; 0: the name is another."""
+        number, _ = number_and_ending(self._path.name, name) or (0, "")
+        return number
 
 
 def text_size(path: str | Path) -> int | None:

@@ -14,7 +14,6 @@ the size of the live file and the time say whether another look is due.
 import contextlib
 import math
 import os
-import re
 import stat
 import time
 from collections.abc import Iterator
@@ -25,8 +24,7 @@ from typing import NamedTuple
 from fastlog.config import MB
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
-from fastlog.segments import COMPRESSED_ENDING, identity_of, is_of_log
-from fastlog.server.archives import ARCHIVE_NUMBER
+from fastlog.segments import COMPRESSED_ENDING, identity_if_any, is_of_log, number_and_ending
 from fastlog.server.line_counter import LineCounter
 from fastlog.server.storage import Storage
 
@@ -34,8 +32,6 @@ DAY_SEC = 86_400.0
 LOOK_SEC = 60.0  # between two looks where nothing has changed: other programs may have made or removed files
 LARGE_BYTES = 1 << 28  # of a file: to free it takes the kernel 2 ms, which is more than a thread for it takes
 END_CLOSE_SEC = 2.0  # how long the end waits for such files
-
-_NUMBERED = re.compile(f"({ARCHIVE_NUMBER.pattern})({re.escape(COMPRESSED_ENDING)})?")
 
 
 class Limits(NamedTuple):
@@ -172,7 +168,6 @@ class Budget:
         """The numbered archives, the oldest first; and counts all files. Raises OSError."""
         forms: dict[int, list[tuple[Path, os.stat_result]]] = {}
         self.files = self.foreign_bytes = 0
-        begin = f"{self._live.name}."
         with os.scandir(self._live.parent) as entries:
             for entry in entries:
                 if entry.name == self._live.name or not is_of_log(self._live.name, entry.name):
@@ -180,9 +175,9 @@ class Budget:
                 state = _state(entry.path)
                 if state is None:
                     continue
-                match = _NUMBERED.fullmatch(entry.name.removeprefix(begin))
-                if match and (at_start or int(match[1]) <= self.limits.backups or self._is_own(entry.path)):
-                    forms.setdefault(int(match[1]), []).append((Path(entry.path), state))
+                number, _ = number_and_ending(self._live.name, entry.name) or (None, "")
+                if number and (at_start or number <= self.limits.backups or self._is_own(entry.path)):
+                    forms.setdefault(number, []).append((Path(entry.path), state))
                 else:
                     self.files += 1
                     self.foreign_bytes += state.st_size
@@ -194,10 +189,7 @@ class Budget:
 
     def _is_own(self, path: str) -> bool:
         """Whether a file is of this log, by its identity."""
-        try:
-            identity, live = identity_of(path), identity_of(self._live)
-        except OSError:
-            return False
+        identity, live = identity_if_any(path), identity_if_any(self._live)
         return identity is not None and live is not None and identity.log == live.log
 
 

@@ -17,14 +17,13 @@ from typing import NamedTuple
 
 from fastlog.errors import say
 from fastlog.file_systems import is_file, open_to_read
-from fastlog.segments import COMPRESSED_ENDING
+from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING
 from fastlog.server.storage import Storage
 
 # What follows the live file's name: an archive's number, or its date (logrotate's `dateext`), or the number of a file
 # set aside. Archives may be compressed, by the server or by another program.
 DISTRUSTED = r"\.distrusted\.[0-9]+"
-ARCHIVE = r"(?:\.[0-9]+|-[0-9]{8}(?:[-_T]?[0-9]{1,10})?)"
-GZIP_ENDING = ".gz"
+ARCHIVE = rf"(?:\.[0-9]+|-{DATE})"
 NAMES = re.compile(rf"(?:{ARCHIVE}(?P<ending>{re.escape(COMPRESSED_ENDING)}|{re.escape(GZIP_ENDING)})?|{DISTRUSTED})?")
 
 

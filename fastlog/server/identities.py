@@ -29,7 +29,7 @@ from fastlog.segments import (
     COMPRESSED_ENDING,
     Identity,
     Shipped,
-    identity_of,
+    identity_if_any,
     is_compressed,
     is_of_log,
     new_log,
@@ -61,7 +61,7 @@ class Identities:
         Returns whether the live file may grow: it may not if another one has a higher number, or it was cut and has
         its old one.
         """
-        live.identity = _identity_of(live.fd)
+        live.identity = identity_if_any(live.fd)
         others, note = self._others(live), self._note()
         self._log = self._log_of(live, others, note) or new_log()
         segments = [identity.segment for identity in (live.identity, *others.values()) if self._is_own(identity)]
@@ -121,7 +121,7 @@ class Identities:
 
     def recognize(self, file: LinesFile) -> None:
         """Another program put the file in the live one's place: it keeps its number, or gets the next one."""
-        file.identity = _identity_of(file.fd)
+        file.identity = identity_if_any(file.fd)
         if self._is_own(file.identity):
             self._confirm(file, file.identity)
         else:
@@ -174,7 +174,7 @@ class Identities:
         for name in _names(self._live.parent):
             path = self._live.parent / name
             if is_of_log(self._live.name, name) and _status(path).is_file and not live.is_at(path):
-                identity = _identity_of(path)
+                identity = identity_if_any(path)
                 if identity:
                     found[path] = identity
         return found
@@ -251,13 +251,6 @@ def _unpacked_size(path: Path) -> int | None:
 def _is_foreign(found: Found) -> bool:
     """Whether another program has compressed the file. It takes the place of an archive, and has no number."""
     return found.ending not in ("", COMPRESSED_ENDING) or (found.ending != "" and _unpacked_size(found.path) is None)
-
-
-def _identity_of(file: int | Path) -> Identity | None:
-    try:
-        return identity_of(file)
-    except OSError:
-        return None
 
 
 def _names(directory: Path) -> list[str]:

@@ -4,7 +4,6 @@ An archive that has just been compressed has both names for a moment. The plain 
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,12 +11,9 @@ from typing import NamedTuple
 
 from fastlog.archive.index import DamagedError, read_index
 from fastlog.file_systems import open_to_read
-from fastlog.segments import COMPRESSED_ENDING, Identity, identity_of
-from fastlog.server.archives import ARCHIVE_NUMBER
+from fastlog.segments import COMPRESSED_ENDING, identity_if_any, number_and_ending
 
 PLAIN, COMPRESSED = "", COMPRESSED_ENDING  # what follows the number
-
-_NAME = re.compile(f"({ARCHIVE_NUMBER.pattern})({re.escape(COMPRESSED)})?")
 
 
 class Form(NamedTuple):
@@ -40,14 +36,14 @@ Forms = dict[str, Form]  # those of one archive that are there, by PLAIN and COM
 def numbered(live: Path) -> dict[int, Forms]:
     """All of them by number, by one look at the directory. Raises OSError."""
     found: dict[int, Forms] = {}
-    begin = f"{live.name}."
     with os.scandir(live.parent) as entries:
         for entry in entries:
-            match = _NAME.fullmatch(entry.name, len(begin)) if entry.name.startswith(begin) else None
-            if match:
+            name = number_and_ending(live.name, entry.name)
+            if name:
+                number, ending = name
                 is_file, is_directory = entry.is_file(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
                 form = Form(entry.path, entry.inode(), is_file, is_directory)
-                found.setdefault(int(match[1]), {})[match[2] or PLAIN] = form
+                found.setdefault(number, {})[ending] = form
     return found
 
 
@@ -81,7 +77,7 @@ def is_leftover(forms: Forms) -> bool:
     if forms.keys() != {PLAIN, COMPRESSED} or not all(form.is_file for form in forms.values()):
         return False
     plain, compressed = forms[PLAIN].path, forms[COMPRESSED].path
-    identities = _identity_of(plain), _identity_of(compressed)
+    identities = identity_if_any(plain), identity_if_any(compressed)
     if identities != (None, None):
         return identities[0] == identities[1]
     try:
@@ -94,10 +90,3 @@ def is_leftover(forms: Forms) -> bool:
     except (OSError, DamagedError):
         return False
     return index is not None and all(frame.summary for frame in index.frames) and index.text_size == size
-
-
-def _identity_of(path: Path) -> Identity | None:
-    try:
-        return identity_of(path)
-    except OSError:  # there are no attributes here
-        return None

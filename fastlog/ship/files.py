@@ -15,12 +15,12 @@ from time import monotonic
 from typing import NamedTuple
 
 from fastlog.errors import say
-from fastlog.segments import Identity, Position, identity_of, is_compressed, is_shipped_from, plain_name
+from fastlog.segments import DATE, NUMBER, Identity, Position, identity_of, is_compressed, is_shipped_from, plain_name
 from fastlog.ship.compressed_file import CompressedFile, TextSizes
 from fastlog.ship.segment_file import CutError, DurableNames, SegmentFile
 from fastlog.ship.sink import RefusedError
 
-ARCHIVE = re.compile(r"\.([1-9][0-9]{0,4})|-[0-9]{8}(?:[-_T]?[0-9]{1,10})?")
+ARCHIVE = re.compile(rf"\.({NUMBER})|-{DATE}")
 LISTINGS_MAX = 20  # until two in a row are the same: files move to other names while the names are read
 LOOK_ANYWAY_SEC = 1.0  # the time of a directory does not show a change within the same tick of the kernel's clock
 # Until a copy is said: when another program cuts the live file, a copy of it has the same identity for a moment, until

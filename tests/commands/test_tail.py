@@ -5,6 +5,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import threading
 from datetime import UTC, datetime, timedelta
@@ -443,6 +444,16 @@ def test_an_entry_of_a_sender_whose_clock_is_ahead_is_not_left_out(tmp_path):
     (tmp_path / "server.log").write_bytes(b"")
     os.utime(tmp_path / "server.log.1", (now.timestamp() - 7200,) * 2)
     assert show(tmp_path, "--json", "--since", "1h") == [ahead.decode()]
+
+
+def test_what_is_not_a_file_is_left_out(tmp_path):
+    (tmp_path / "server.log").write_bytes(lines([INFO]))
+    os.mkfifo(tmp_path / "server.log.1")
+    (tmp_path / "server.log.2.zst").symlink_to("server.log.2.zst")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unix:
+        unix.bind(str(tmp_path / "server.log.3.gz"))
+        (tmp_path / "server.log.4").mkdir()
+        assert show(tmp_path, "--json") == [INFO.decode()]
 
 
 def test_the_log_is_where_the_settings_say(tmp_path):

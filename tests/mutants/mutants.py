@@ -647,12 +647,6 @@ MUTANTS = [
             "test_a_rotation_leaves_alone_what_has_taken_the_name",
         ),
         (
-            "files set aside have no limit",
-            "for number in range(1, DISTRUSTED_MAX + 1):",
-            "for number in range(1, 1 << 30):",
-            "test_a_disk_that_fails_again_and_again_is_not_filled_with_files_set_aside",
-        ),
-        (
             "a rotation may not remove what is not durable",
             "file.is_rotated_out = not file.is_whole()",
             "pass",
@@ -723,6 +717,16 @@ MUTANTS = [
             "            file.close()\n        self._rotated_unsynced.clear()\n        self._needs_sync = False\n",
             "            file.close()\n        self._rotated_unsynced.clear()\n",
             "test_without_a_file_that_can_be_opened_nothing_is_acknowledged",
+        ),
+    ),
+    *_of(
+        "names.py",
+        f"{CORE} tests/unit/test_other_programs.py",
+        (
+            "files set aside have no limit",
+            "for number in range(1, DISTRUSTED_MAX + 1):",
+            "for number in range(1, 1 << 30):",
+            "test_a_disk_that_fails_again_and_again_is_not_filled_with_files_set_aside",
         ),
     ),
     *_of(

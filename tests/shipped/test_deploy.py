@@ -278,6 +278,13 @@ def test_systemctl_reload_works_before_systemd_253(service):
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
+def test_the_unit_lets_the_process_that_compresses_take_the_lowest_priority():
+    text = (CONTRIB / "systemd" / "fastlog.service").read_text()
+    filters = re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE)
+    assert filters[-1].split() == ["setpriority", "ioprio_set"]  # after what was taken away, of which they are
+    assert filters[-2].startswith("~")
+
+
 @needs("systemd-sysusers")
 def test_the_group_of_the_service_can_read_its_log(service, tmp_path, start):
     (tmp_path / "etc").mkdir()

@@ -285,6 +285,17 @@ def test_an_archive_without_a_seek_table_has_no_index(tmp_path):
             assert read_text_size(file.fileno()) is None
 
 
+def test_a_seek_table_that_would_take_all_memory_is_not_read(tmp_path):
+    path = tmp_path / "server.log.1.zst"
+    count = 1 << 23
+    with open(path, "w+b") as file:  # 64 MB, of which the disk has the last bytes
+        file.seek(8 + 8 * count)
+        file.write(struct.pack("<IBI", count, 0, 0x8F92EAB1))
+        file.flush()
+        with pytest.raises(DamagedError, match="too many"):
+            read_text_size(file.fileno())
+
+
 def test_a_frame_that_unpacks_to_more_than_it_says_is_damaged(tmp_path):
     bomb = zstd.compress(b"\x00" * (64 << 20))
     path = tmp_path / "server.log.1.zst"

@@ -1,12 +1,17 @@
 """The process that compresses an archive: what it leaves, how it fails, how little it takes, and when it ends."""
 
+import ctypes
+import errno
 import fcntl
 import os
+import platform
 import random
 import signal
+import struct
 import subprocess
 import sys
 import termios
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,11 @@ from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, run_python, un
 
 COMMAND = [sys.executable, "-m", "fastlog.archive.process"]
 MEMORY_MAX_KB = 32 << 10
+NUMBERS = {  # of calls of the system, by machine
+    "setpriority": {"x86_64": 141, "aarch64": 140},
+    "ioprio_set": {"x86_64": 251, "aarch64": 30},
+    "fchown": {"x86_64": 93, "aarch64": 55},
+}
 
 
 @pytest.fixture
@@ -152,6 +162,28 @@ def test_it_takes_what_others_leave(stuck):
     assert int(Path(f"/proc/{process.pid}/oom_score_adj").read_text()) == OOM_SCORE_ADJ
     shown = subprocess.run(["ionice", "-p", str(process.pid)], capture_output=True, text=True, check=True).stdout
     assert shown.startswith("idle")
+
+
+def forbid(*calls: str) -> None:
+    """These calls of the system fail with EPERM from now on, in this process and in those that it starts."""
+    numbers = [NUMBERS[call][platform.machine()] for call in calls]
+    tests = [(0x15, 0, 1, number) for number in numbers]  # each is followed by what becomes of the call
+    steps = [(0x20, 0, 0, 0), *chain(*zip(tests, [(0x06, 0, 0, 0x00050000 | errno.EPERM)] * len(tests), strict=True))]
+    steps.append((0x06, 0, 0, 0x7FFF0000))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    rules = ctypes.create_string_buffer(struct.pack("HP", len(steps), ctypes.addressof(code)))
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, ctypes.byref(rules), 0, 0) == 0, ctypes.get_errno()  # PR_SET_SECCOMP
+
+
+def test_it_compresses_where_a_sandbox_forbids_priorities_and_owners(files):
+    text = b"x\n" * 1000
+    source, target = files(text)
+    process = start(source, target, before=lambda: forbid("setpriority", "ioprio_set", "fchown"))
+    assert process.communicate(timeout=PATIENCE_SEC) == (b"", b"")
+    assert process.returncode == 0
+    assert unpacked(target) == text
 
 
 def test_signals_of_a_terminal_do_not_end_it_and_what_the_server_ignores_does(stuck):

@@ -16,7 +16,8 @@ import pytest
 from fastlog.archive.frames import read_frame
 from fastlog.archive.index import read_index
 from fastlog.segments import identity_of, is_of_log
-from fastlog.server.logfile import LogFile, Names
+from fastlog.server.logfile import LogFile
+from fastlog.server.names import Names
 from tests.helpers.compressing import InProcess, compressing
 from tests.helpers.disk import Harness, RecordingStorage, error, info
 from tests.unit import test_crash

@@ -12,7 +12,7 @@ import pytest
 from fastlog import segments
 from fastlog.archive import zstd
 from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, durable_size_of, identity_of
-from fastlog.server import identities, logfile
+from fastlog.server import identities, logfile, names
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.compressed import compress_archive
@@ -588,7 +588,7 @@ def test_a_start_that_cannot_set_it_aside_continues_in_it(tmp_path, start, said)
 
 
 def test_a_disk_that_fails_again_and_again_leaves_files_with_identities(tmp_path, start, monkeypatch):
-    monkeypatch.setattr(logfile, "DISTRUSTED_MAX", 1)
+    monkeypatch.setattr(names, "DISTRUSTED_MAX", 1)
     log = start()
     for number in range(3):
         write(log, b"%d\n" % number)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastlog.server import logfile
+from fastlog.server import names
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 
@@ -24,7 +24,7 @@ def test_a_file_is_as_large_as_its_limit_and_no_larger_unless_a_line_is(tmp_path
 
 
 def test_a_disk_that_fails_again_and_again_is_not_filled_with_files_set_aside(tmp_path, open_log, monkeypatch):
-    monkeypatch.setattr(logfile, "DISTRUSTED_MAX", 3)
+    monkeypatch.setattr(names, "DISTRUSTED_MAX", 3)
     log = open_log(1000)
     ends: list[OSError | None] = []
     for number in range(5):
