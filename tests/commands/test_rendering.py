@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 from unittest.mock import patch
 
 import pytest
@@ -63,6 +64,41 @@ def test_text_is_that_of_the_reference(colours, encoding, log, skipped):
     by_reference = shown_by(lambda line: render(line, colours), encoding)
     assert shown_as_text(colours, encoding)(block, runs) == by_reference(block, runs)
     assert shown_as_text(colours, encoding)(bytearray(block), runs) == by_reference(block, runs)
+
+
+ODD = [
+    "",
+    "-",
+    "two words",
+    "[x",
+    "{x y",
+    "C:\\x",
+    'say"x"',
+    "a/b",
+    "a\nb",
+    "a\tb",
+    "a\rb",
+    "\b",
+    "é",
+    "a b é",
+    "漢",
+    "\xa0",
+    "\u2028",
+]
+PLACES = ["timestamp", "received", "host", "source", "app", "level", "message", "k"]
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_each_odd_text_in_each_place_is_that_of_the_reference(colours, encoding):
+    log = []
+    for place, text in product(PLACES, ODD):
+        entry = {"level": "INFO", "message": "m", place: text}
+        both = entry | {"timestamp": "t", "received": "r", "host": "h", "source": "s", place: text}
+        log += [json.dumps(fields, ensure_ascii=False).replace("/", "\\/").encode() + b"\n" for fields in (entry, both)]
+    block = b"".join(log)
+    by_reference = shown_by(lambda line: render(line, colours), encoding)
+    assert shown_as_text(colours, encoding)(block, [(0, len(block))]) == by_reference(block, [(0, len(block))])
 
 
 def in_c(line: bytes, encoding: str = "utf-8") -> str | None:
