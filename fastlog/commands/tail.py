@@ -1,42 +1,24 @@
 """`fastlog tail`: shows the entries of the log file and its archives, and with `-f` the new ones as they come."""
 
 import argparse
-import re
 import select
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
-
 from fastlog.commands.conditions import files_of, selection_from
-from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
+from fastlog.commands.rendering import Runs, Shown, shown_as_text, shown_by
+from fastlog.commands.terminal import visible_json, wants_colours
 from fastlog.config import Settings
-from fastlog.entry import level_of
 from fastlog.errors import ConfigError, discard_output, say
 from fastlog.logs.hidden import Hidden
 from fastlog.logs.log_reader import Follower, Reader
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import end_of_lines
 from fastlog.logs.selected import beginning_of_last, selected, without_old
-from fastlog.logs.selection import Selection, fields_of
+from fastlog.logs.selection import Selection
 
 DEFAULT_COUNT = 10  # entries, as many as tail(1) shows
 POLL_MS = 100  # between two looks at a followed log: short for a person, and a ten-thousandth of a processor
-
-DIM = "\x1b[2m"
-COLOURS = {
-    "DEBUG": "\x1b[2m",
-    "INFO": "\x1b[32m",
-    "WARNING": "\x1b[33m",
-    "ERROR": "\x1b[31m",
-    "CRITICAL": "\x1b[1;97;41m",
-    "OTHER": "\x1b[36m",
-}
-_BARE = re.compile(r'[^\s"]+')  # a value whose end is plain without quotes
-
-Runs = list[tuple[int, int]]
-Show = Callable[[bytes | bytearray, Runs], None]
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
@@ -73,18 +55,18 @@ def _count(text: str | None, default: int | None) -> int | None:
 def _show(
     files: list[OpenFile], path: Path, selection: Selection, count: int | None, options: argparse.Namespace
 ) -> int:
-    show = _show_json() if options.json else _show_text()
+    shown = _shown_as_json() if options.json else shown_as_text(wants_colours(), sys.stdout.encoding)
     follower = None
     if options.follow:
         follower = Follower(path, _reader_of_what_comes(files[-1]) if files else None)
     beginning = (0, 0) if count is None else beginning_of_last(files, selection, count)
     hidden = Hidden(selection) if selection.conditions.window else None
-    for block, runs in selected(files, selection, *beginning, hidden):
-        show(block, runs)
+    for text in selected(files, selection, shown, *beginning, hidden):
+        sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
     if hidden and (report := hidden.report()):
         say(report)
-    return _follow(follower, selection, show) if follower else 0
+    return _follow(follower, selection, shown) if follower else 0
 
 
 def _reader_of_what_comes(file: OpenFile) -> Reader:
@@ -97,69 +79,23 @@ def _reader_of_what_comes(file: OpenFile) -> Reader:
     return reader
 
 
-def _follow(follower: Follower, selection: Selection, show: Show) -> int:
+def _follow(follower: Follower, selection: Selection, shown: Shown) -> int:
     reader_gone = select.poll()
     reader_gone.register(1, 0)
     while True:
         for block, start, end in follower.new():
-            show(block, selection.runs(block, start, end))
+            sys.stdout.buffer.write(shown(block, selection.runs(block, start, end)))
         sys.stdout.buffer.flush()
         if reader_gone.poll(POLL_MS):
             return 0
 
 
-def _show_json() -> Show:
-    write = sys.stdout.buffer.write
-    if not sys.stdout.isatty():
+def _shown_as_json() -> Shown:
+    if sys.stdout.isatty():
+        return shown_by(visible_json, sys.stdout.encoding)
 
-        def show_as_stored(block: bytes | bytearray, runs: Runs) -> None:
-            view = memoryview(block)
-            write(b"".join([view[start:end] for start, end in runs]))
+    def as_stored(block: bytes | bytearray, runs: Runs) -> bytes:
+        view = memoryview(block)
+        return b"".join([view[start:end] for start, end in runs])
 
-        return show_as_stored
-    return _show_by(visible_json)
-
-
-def _show_text() -> Show:
-    colours = wants_colours()
-    return _show_by(lambda line: render(line, colours))
-
-
-def _show_by(shown: Callable[[str], str]) -> Show:
-    write, encoding = sys.stdout.buffer.write, sys.stdout.encoding
-
-    def show(block: bytes | bytearray, runs: Runs) -> None:
-        for start, end in runs:
-            lines = block[start : end - 1].split(b"\n")
-            text = "".join([shown(line.decode("utf-8", "backslashreplace")) + "\n" for line in lines])
-            write(text.encode(encoding, "backslashreplace"))
-
-    return show
-
-
-def render(line: str, colours: bool) -> str:
-    """A line of the log for people: `time LEVEL app host message key=value…`, with `-` for a field that is missing.
-
-    In place of `timestamp` and `host`, those that the server recorded are shown: `received` and `source`."""
-    try:
-        fields = dict(fields_of(line))
-        level, message = fields.pop("level"), fields.pop("message")
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError):
-        return visible(line)
-    time, host = _first_of(fields, "timestamp", "received"), _first_of(fields, "host", "source")
-    app = fields.pop("app", "-")
-    rest = "".join([f" {key}={_quoted(value)}" for key, value in fields.items()])
-    text = f"{app} {host} {message}{rest}"
-    if colours:
-        return f"{DIM}{visible(time)}{PLAIN} {COLOURS[level_of(level)]}{visible(level):8}{PLAIN} {visible(text)}"
-    return visible(f"{time} {level:8} {text}")
-
-
-def _first_of(fields: dict[str, str], said: str, recorded: str) -> str:
-    """Takes what the sender says out of the fields, or else what the server recorded."""
-    return fields.pop(said, "") or fields.pop(recorded, "") or "-"
-
-
-def _quoted(value: str) -> str:
-    """The value, in quotes where its end would not be plain without them."""
-    return value if _BARE.fullmatch(value) or value[:1] in ("{", "[") else f'"{value}"'
+    return as_stored

@@ -1,6 +1,7 @@
 """The wanted lines of a log: of all its files, in order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 from fastlog.logs.conditions import EARLIEST, Window
 from fastlog.logs.hidden import Hidden
@@ -12,18 +13,29 @@ from fastlog.logs.selection import Selection
 CLOCK_AHEAD_SEC = 86_400  # a sender's clock may be ahead by so much: a wrong time zone is less
 
 Runs = list[tuple[int, int]]
+T = TypeVar("T")
 
 
 def selected(
-    files: list[OpenFile], selection: Selection, first: int = 0, offset: int = 0, hidden: Hidden | None = None
-) -> Iterator[tuple[bytes | bytearray, Runs]]:
-    """The wanted lines of the files from the `first` one on, as runs in blocks of text. `offset`: where to begin in its
-    text. `hidden` sees all lines."""
-    for _, lines, runs in _looked_at(_parts_of(files, selection, first, offset), selection):
+    files: list[OpenFile],
+    selection: Selection,
+    shown: Callable[[bytes | bytearray, Runs], T],
+    first: int = 0,
+    offset: int = 0,
+    hidden: Hidden | None = None,
+) -> Iterator[T]:
+    """What `shown` makes of the wanted lines of the files from the `first` one on, which it gets as runs in a block of
+    text; in any thread. `offset`: where to begin in its text. `hidden` sees all lines."""
+
+    def look(_: Part, lines: Lines) -> tuple[Lines, Runs, T | None]:
+        runs = selection.runs(*lines)
+        return lines, runs, shown(lines[0], runs) if runs else None
+
+    for lines, runs, made in looked_at(_parts_of(files, selection, first, offset), look):
         if hidden:
             hidden.see(lines, runs)
-        if runs:
-            yield lines[0], runs
+        if made is not None:
+            yield made
 
 
 def beginning_of_last(files: list[OpenFile], selection: Selection, count: int) -> tuple[int, int]:

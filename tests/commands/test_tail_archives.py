@@ -155,13 +155,17 @@ def test_all_forms_of_archives_are_searched_alike(log, texts, arguments, is_want
     assert searched(log, count, arguments) == expected
 
 
+def as_stored(block: bytes | bytearray, runs: list[tuple[int, int]]) -> bytes:
+    return b"".join([bytes(block[start:end]) for start, end in runs])
+
+
 def searched(log, count: str, arguments: list[str]) -> list[str]:
     """What the command shows, without the time that its start takes."""
     options = make_parser().parse_args(["tail", "--json", "-n", count, *arguments])
     selection = selection_from(options, entries_only=True)
     files = open_log(log / "server.log")
     beginning = (0, 0) if count == "all" else beginning_of_last(files, selection, int(count))
-    shown = [block[start:end] for block, runs in selected(files, selection, *beginning) for start, end in runs]
+    shown = list(selected(files, selection, as_stored, *beginning))
     for file in files:
         file.close()
     return b"".join(shown).decode().splitlines()
