@@ -58,10 +58,10 @@ cpdef enum:
     # For Wakeup.wait, from poll.h.
     READ = 1
     WRITE = 4
-    # The first descriptor that is not one of the standard streams.
-    FIRST_OTHER = 3
 
 cdef enum:
+    # The first descriptor that is not one of the standard streams.
+    FIRST_OTHER = 3
     # A client waits for its wake-up, its socket, and the socket of a replay.
     WAITED_MAX = 8
     # Bytes of the pipe that are read at once; each wake-up is one.
@@ -169,9 +169,8 @@ cpdef void pause(double seconds) noexcept:
         wait_for(NULL, 0, timeout_ms)
 
 
-cpdef int above_standard_streams(int fd) except -1:
-    """The descriptor, or another one in its place if its number is one of 0 to 2. A program that has closed those is
-    about to open them anew, and whatever is printed goes there. Raises OSError, and has closed `fd` then."""
+cdef int above_standard_streams(int fd) except -1:
+    """As in `descriptor.py`."""
     cdef int other, failure
     if fd >= FIRST_OTHER:
         return fd

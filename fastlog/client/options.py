@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 from fastlog.addresses import ascii_name
-from fastlog.client._outbox import ADDED_MAX_BYTES
-from fastlog.client._plain import PlainCopy
+from fastlog.client.core import ADDED_MAX_BYTES, PlainCopy
 from fastlog.client.encode import encode, text_of
 from fastlog.client.level_names import known_spelling
 from fastlog.client.record_fields import RESERVED

@@ -22,8 +22,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from fastlog.client._native import above_standard_streams
-from fastlog.client.descriptor import Descriptor
+from fastlog.client.descriptor import Descriptor, above_standard_streams
 from fastlog.client.send_queue import first_sequence
 from fastlog.limits import DATAGRAM_MAX_BYTES
 

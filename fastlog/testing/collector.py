@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from fastlog._parse import scan
+from fastlog.client.core import scan
 from fastlog.entry import known_level
 from fastlog.errors import ConfigError
 from fastlog.limits import DEFAULT_PRIORITY_LEVELS

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastlog.client import lifecycle
-from fastlog.client._native import WRITE
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import WRITE, Outbox
 from fastlog.client.options import ClientOptions
 from fastlog.client.stats import ClientStats
 from fastlog.client.thread import ClientThread, end_of_program, is_done
