@@ -122,6 +122,7 @@ lint: $(VENV)/dev  ## style, types, and whether the documents made from the code
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz tests/helpers
 	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is out of date; run: make docs"; exit 1; }
 	@$(BIN)/python docs/make_blocks.py --check
+	@$(BIN)/python -m benchmarks.quoted --check
 
 format: $(VENV)/dev  ## format the Python code
 	$(BIN)/ruff check --fix .
@@ -131,6 +132,7 @@ docs: $(VENV)/dev  ## write the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
 	$(BIN)/python docs/make_cli.py > docs/cli.md
 	$(BIN)/python docs/make_blocks.py
+	$(BIN)/python -m benchmarks.quoted
 
 dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from it dist/*.whl
 	rm -rf dist
@@ -196,6 +198,7 @@ performance: bench  ## measure everything in docs/performance.md and write it ag
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.measure
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.quoted
 
 $(BIN)/pip:
 	@command -v $(PYTHON) > /dev/null || { echo "fastlog needs Python 3.11 or newer, and there is no $(PYTHON);" \

@@ -108,6 +108,19 @@ def test_without_it_archives_stay_as_they_are_and_compressed_ones_take_part(star
     assert [*archives(tmp_path, ""), *archives(tmp_path, ".zst")] == [1]
 
 
+def test_what_the_environment_asks_of_python_is_not_for_the_process(start, tmp_path):
+    """With PYTHONINSPECT it would take the lines of the archive for a program."""
+    (tmp_path / "startup.py").write_text("raise SystemExit(3)")
+    odd = {"INSPECT": "1", "STARTUP": str(tmp_path / "startup.py"), "PROFILEIMPORTTIME": "1"}
+    odd |= {"DEVMODE": "1", "UNBUFFERED": "1"}
+    server = start(**FILE, **{f"PYTHON{name}": value for name, value in odd.items()})
+    sent = fill(server)
+    all_compressed(tmp_path)
+    assert settled(server)["archives"]["failure"] is None
+    assert text_of(tmp_path).splitlines() == sent
+    server.stop()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_the_end_of_the_server_ends_the_process(start, tmp_path, number):
     server = start(**FILE)
