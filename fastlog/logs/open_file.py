@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import msgspec
 
-from fastlog.archive.index import DamagedError, Frame, Index, RarePart, read_index
+from fastlog.archive.index import FRAME_MAX_BYTES, DamagedError, Frame, Index, RarePart, read_index
 from fastlog.errors import say
 from fastlog.limits import LINE_MAX_BYTES
 from fastlog.segments import Identity
@@ -19,7 +19,6 @@ from fastlog.segments import Identity
 # Read at once: little for the processor's cache, and room for the longest line with its line feed and the one before
 # it, which shows where the line begins.
 BLOCK_BYTES = LINE_MAX_BYTES + 2
-FRAME_MAX_BYTES = 1 << 26  # of a frame that is unpacked as a whole; ours have a sixtieth of it
 
 
 class OpenFile(msgspec.Struct):
@@ -139,7 +138,7 @@ class ZstdFile(CompressedFile):
         except (DamagedError, OSError):  # the lines may be whole: they are read as those of other programs
             return None
         is_ours = index is not None and all(
-            frame.summary is not None and frame.size <= FRAME_MAX_BYTES for frame in index.frames
+            frame.summary is not None and max(frame.size, frame.stored) <= FRAME_MAX_BYTES for frame in index.frames
         )
         return index if is_ours else None
 

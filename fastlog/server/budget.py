@@ -30,7 +30,7 @@ from fastlog.server.storage import Storage
 
 DAY_SEC = 86_400.0
 LOOK_SEC = 60.0  # between two looks where nothing has changed: other programs may have made or removed files
-LARGE_BYTES = 1 << 28  # of a file: to free it takes the kernel 2 ms, which is more than a thread for it takes
+LARGE_BYTES = 1 << 22  # of a file: to free it takes the kernel 2 ms, which is more than a thread for it takes
 END_CLOSE_SEC = 2.0  # how long the end waits for such files
 
 

@@ -13,11 +13,10 @@ from time import monotonic
 
 import pytest
 
-from fastlog.archive.frames import read_frame
-from fastlog.archive.index import read_index
-from fastlog.segments import identity_of, is_of_log
+from fastlog.segments import COMPRESSED_ENDING, identity_of, is_of_log
 from fastlog.server.logfile import LogFile
 from fastlog.server.names import Names
+from tests.helpers.archives import unpacked
 from tests.helpers.compressing import InProcess, compressing
 from tests.helpers.disk import Harness, RecordingStorage, error, info
 from tests.unit import test_crash
@@ -60,18 +59,8 @@ def record(directory: Path, seed: int, storage: RecordingStorage | None = None) 
     return storage.operations
 
 
-def text_of(path: Path) -> bytes:
-    if path.suffix != ".zst":
-        return path.read_bytes()
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        index = read_index(fd)
-        assert index is not None, f"{path.name} has no index"
-        text = b"".join(read_frame(fd, frame) for frame in index.frames)
-        assert sum(frame.summary.lines for frame in index.frames) == text.count(b"\n")
-        return text
-    finally:
-        os.close(fd)
+def lines_of(path: Path) -> list[bytes]:
+    return (unpacked(path) if path.suffix == COMPRESSED_ENDING else path.read_bytes()).splitlines()
 
 
 def check_start(directory: Path, acked: set[int], where: str) -> None:
@@ -84,7 +73,7 @@ def check_start(directory: Path, acked: set[int], where: str) -> None:
     assert len(set(plain)) == len(plain), f"an archive has both forms, {where}: {names}"
     identities = [identity_of(directory / name) for name in names]
     assert len(set(identities)) == len(names), f"two files have one identity, {where}: {names}"
-    count = Counter(line for name in names for line in text_of(directory / name).splitlines())
+    count = Counter(line for name in names for line in lines_of(directory / name))
     for number in acked:
         assert count[error(number)] == 1, f"entry {number} is there {count[error(number)]} times, {where}: {names}"
 

@@ -35,7 +35,7 @@ from fastlog.ship.files import LogFiles
 from fastlog.ship.refused import RefusedFile
 from fastlog.ship.shipper import Shipper
 from fastlog.ship.sink import Batch, RefusedError
-from tests.helpers.compressed import text_of
+from tests.helpers.archives import text_of
 from tests.helpers.disk import EIO, RecordingStorage, error
 from tests.helpers.ship_oracle import Part, compare, places
 from tests.helpers.shipping import Recorder
