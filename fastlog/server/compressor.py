@@ -20,6 +20,10 @@ LINE_MAX = 300  # characters of it that are shown
 END_WAIT_MS = 500  # for a process that was killed: far more than it takes, unless the disk does not answer
 RESET = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD}
 
+# Of the variables of Python, those by which it finds modules. Others change what it does, and some would break this
+# process: PYTHONINSPECT would have it take the archive, its standard input, for a program.
+FOR_MODULES = {"PYTHONPATH", "PYTHONHOME", "PYTHONPLATLIBDIR", "PYTHONUSERBASE", "PYTHONNOUSERSITE"}
+
 Ended = Callable[[float, str | None], None]
 
 
@@ -101,7 +105,10 @@ def _spawn(source: int, target: int, errors: int) -> int:
     """It finds this very fastlog, whatever the working directory is, and has a process group of its own: Ctrl-C in a
     terminal is for the server, which ends it."""
     root = str(Path(fastlog.__file__).parents[1])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))}
+    environment = {
+        name: value for name, value in os.environ.items() if name in FOR_MODULES or not name.startswith("PYTHON")
+    }
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", "fastlog.archive.process", "0", "1", str(os.getpid())],
