@@ -11,7 +11,6 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport strerror
-from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
 from posix cimport unistd
 
@@ -26,14 +25,39 @@ cdef extern from "Python.h":
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
+cdef extern from * nogil:
+    """
+    #include <fcntl.h>
+    #include <sys/mman.h>
+    #include <unistd.h>
+
+    #ifndef MADV_WIPEONFORK
+    #define MADV_WIPEONFORK -1 /* a system that has none refuses it */
+    #endif
+
+    static int open_pipe(int *ends) {
+    #ifdef __linux__
+        return pipe2(ends, O_NONBLOCK | O_CLOEXEC);
+    #else
+        int i;
+        if (pipe(ends))
+            return -1;
+        for (i = 0; i < 2; i++) {
+            fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+            fcntl(ends[i], F_SETFL, O_NONBLOCK);
+        }
+        return 0;
+    #endif
+    }
+    """
+    int MADV_WIPEONFORK
+    int open_pipe(int *ends)
+
 cdef extern from "sys/mman.h" nogil:
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_WIPEONFORK
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
     void *MAP_FAILED
     void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
     int madvise(void *address, size_t size, int advice)
-
-cdef extern from "unistd.h" nogil:
-    int pipe2(int *ends, int flags)
 
 cdef extern from "fcntl.h" nogil:
     int F_DUPFD_CLOEXEC
@@ -196,7 +220,7 @@ cdef class Wakeup:
         cdef int ends[2]
         cdef struct_stat status
         self.shut()
-        if pipe2(ends, O_NONBLOCK | O_CLOEXEC):
+        if open_pipe(ends):
             PyErr_SetFromErrno(OSError)
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino

@@ -9,6 +9,7 @@ On Windows, sockets have numbers of their own, which nobody closes by counting: 
 
 import _socket
 import os
+import stat
 import sys
 from typing import TypeVar
 
@@ -40,10 +41,16 @@ class Descriptor:
         self.fd = -1
 
 
-def _file_of(fd: int) -> tuple[int, int]:
+def _file_of(fd: int) -> object:
     if sys.platform == "win32":
-        return 0, 0
+        return None
     status = os.fstat(fd)
+    if status.st_ino == 0 and stat.S_ISSOCK(status.st_mode):  # macOS, for sockets of the internet
+        own = _socket.socket(fileno=fd)
+        try:
+            return own.getsockname()
+        finally:
+            own.detach()
     return status.st_dev, status.st_ino
 
 

@@ -1,7 +1,7 @@
 """What `_native.pyx` does, in Python and on any system: threads, forks, wake-ups and waits.
 
 A library that replaces the standard library's threads (gevent, eventlet) replaces these, too, if it does so before this
-module is imported: then the client's thread is a greenlet among the program's own.
+module is imported: then the client's thread is a greenlet among the program's own. Later it changes nothing here.
 """
 
 import _socket
@@ -22,6 +22,9 @@ DRAINED_BYTES = 1024  # read at once of what woke the thread; each wake-up is on
 
 this_thread = get_ident
 getpid = os.getpid
+_sleep = time.sleep
+_select = select.select
+_poll = getattr(select, "poll", None)  # Windows has none
 
 
 class _Process:
@@ -87,20 +90,20 @@ def after_fork_of_python() -> None:
 
 def pause(seconds: float) -> None:
     """Sleeps: for the client's own thread."""
-    time.sleep(max(0.0, min(seconds, WAIT_MAX_SEC)))
+    _sleep(max(0.0, min(seconds, WAIT_MAX_SEC)))
 
 
 def _ready(waited: Sequence[tuple[int, int]], seconds: float) -> set[int]:
     """The descriptors among these pairs of a descriptor and READ or WRITE or both that are ready, or not open."""
-    if hasattr(select, "poll"):
-        waiting = select.poll()
+    if _poll:
+        waiting = _poll()
         for fd, events in waited:
             waiting.register(fd, events)
         return {fd for fd, _ in waiting.poll(seconds * 1000)}
     readers = [fd for fd, events in waited if events & READ]
     writers = [fd for fd, events in waited if events & WRITE]
     try:
-        found = select.select(readers, writers, [], seconds)
+        found = _select(readers, writers, [], seconds)
     except (OSError, ValueError):  # one of them is not open
         return {fd for fd, _ in waited}
     return {*found[0], *found[1]}

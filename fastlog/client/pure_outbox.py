@@ -196,15 +196,17 @@ class _Work(_Lanes):
     def start(self) -> bool:
         """Starts a thread that calls `owner.run`, unless one works already. Returns False if there is no thread."""
         run = self._run
-        # In one go.
-        if self._state != NO_THREAD:
-            return True
-        self._state = BUSY
-        self._thread = 0
         try:
+            # In one go.
+            if self._state != NO_THREAD:
+                return True
+            self._state, self._thread = BUSY, 0
             start_new_thread(run, ())
-        except RuntimeError:
-            self._state = NO_THREAD
+        except BaseException as error:
+            if not self._thread:  # it has not begun, and now it ends at once if it does
+                self._state = NO_THREAD
+            if not isinstance(error, RuntimeError):
+                raise
             return False
         return True
 
