@@ -9,6 +9,8 @@ MODEL_FIRST ?= 0
 # DOCKER=podman works as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
+# Those in tests/unit that concern the client.
+CLIENT_TESTS := $(patsubst %,tests/unit/test_%.py,client_model client_steps lines replay retransmit send_queue unheard)
 SOURCES := pyproject.toml setup.py $(shell find fastlog tests/helpers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 # The pid of the server that `make run` started, if it still runs; by now the pid may belong to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
@@ -107,6 +109,9 @@ docker-clean:  ## remove the containers and images; the volumes with the logs an
 
 test: $(VENV)/dev  ## the whole test suite; about five minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
+
+test-pure: $(VENV)/dev  ## the tests of the client once more, over its twin in Python
+	FASTLOG_PURE=1 $(BIN)/pytest -n auto --dist worksteal tests/client $(CLIENT_TESTS)
 
 test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
 	$(PYTHON) tests/pythons.py
@@ -234,5 +239,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pure test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

@@ -40,17 +40,17 @@ class _Process:
         self.forks += 1
 
 
-_process = _Process()
+process = _Process()
 if hasattr(os, "register_at_fork"):
     # The child may have the number of its parent, in a namespace of its own.
-    os.register_at_fork(after_in_child=_process.note_fork)
+    os.register_at_fork(after_in_child=process.note_fork)
 
 
 def generation() -> int:
     """Another number after each fork, also one that Python has not made."""
-    if getpid() != _process.number:
-        _process.note_fork()
-    return _process.forks
+    if getpid() != process.number:
+        process.note_fork()
+    return process.forks
 
 
 def note_fork_of_python(is_under_way: bool) -> None:
@@ -68,13 +68,13 @@ def start(run: Callable[[], None]) -> bool:
 
 def keep_interruption(error: BaseException | None) -> None:
     """An error of a signal handler that came before a fork of Python, where it would reach nobody; None for none."""
-    _process.interruption = error
+    process.interruption = error
 
 
 def after_fork_of_python() -> None:
     """To be called in the parent. The main thread raises the error that was kept as soon as it is out of this call: as
     if a signal came, whose handler raises it."""
-    error, _process.interruption = _process.interruption, None
+    error, process.interruption = process.interruption, None
     before = signal.getsignal(signal.SIGINT)
     if error is None or before is None:
         return
