@@ -10,7 +10,7 @@ from fastlog.archive.summary import Facts, Summary, facts_of, may_have
 from fastlog.logs._count import BY_APP, BY_HOST, BY_LEVEL, BY_MINUTE, MINUTE_USEC, count_lines
 from fastlog.logs.conditions import LATEST, Conditions, Window
 from fastlog.logs.in_threads import looked_at
-from fastlog.logs.open_file import CompressedFile, OpenFile
+from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import Lines, Part, parts
 from fastlog.logs.selection import Selection
 from fastlog.times import microseconds
@@ -141,12 +141,11 @@ def _minutes(summary: Summary, entries: int) -> Spread | None:
 
 class Counting:
     """Counts the wanted entries of files. `others`: lines that are not entries, of those that were looked at; without
-    conditions, all are. `is_whole`: nothing was damaged."""
+    conditions, all are."""
 
     def __init__(self, selection: Selection, by: str) -> None:
         self.counts = Counts()
         self.others = 0
-        self.is_whole = True
         self._selection = selection
         self._by = by
 
@@ -156,7 +155,6 @@ class Counting:
             self.counts.add(spread)
             self.others += others
         for file in files:
-            self.is_whole &= not (isinstance(file, CompressedFile) and file.is_damaged)
             file.close()
 
     def _unknown_parts(self, files: list[OpenFile]) -> Iterator[Part]:

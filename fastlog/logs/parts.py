@@ -208,7 +208,7 @@ def _blocks(file: OpenFile, at: int, until: int) -> Iterator[TextPart]:
 
 def _blocks_backward(file: OpenFile, at: int, until: int) -> Iterator[TextPart]:
     """The same from the second offset to the first. An unfinished last line is left out."""
-    while until > at:
+    while until > at and not file.failure:
         first = max(until - PART_BYTES, at)
         text = file.read(until - first, first)
         end = text.rfind(b"\n") + 1
