@@ -74,7 +74,8 @@ class Names:
         return self._storage.create(self.compressing)
 
     def name_compressed(self, plain: Path) -> None:
-        """The new file becomes the compressed form of this archive. Raises OSError."""
+        """The new file becomes the compressed form of this archive, whatever it was named before. Raises OSError."""
+        self._take_name_back()
         path = Path(f"{plain}{COMPRESSED}")
         if os.path.lexists(path):
             raise OSError(errno.EEXIST, f"{path} is there already")

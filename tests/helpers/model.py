@@ -25,7 +25,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 from fastlog.config import Settings
-from fastlog.server import budget, compression, found_files, held, identities, logfile, names, repair, writer
+from fastlog.server import budget, clock, compression, found_files, held, identities, logfile, names, repair, writer
 from fastlog.server.budget import Limits
 from fastlog.server.commit import SyncPace
 from fastlog.server.compression import RETRY_SEC, Compression
@@ -72,7 +72,8 @@ class Rig:
         self.on_writing_again: Callable[[], None] = lambda: None
         self._undo: list[tuple[object, str, object]] = []
         self.clock_ahead_sec = 0.0  # of a run
-        self.patch(budget, "time", SimpleNamespace(time=self.clock))
+        clocks = {"time": self.clock, "clock_gettime": self.run_time, "CLOCK_BOOTTIME": time.CLOCK_BOOTTIME}
+        self.patch(clock, "time", SimpleNamespace(**clocks))
         for module in (writer, logfile, repair, found_files, identities, names, budget, compression):
             self.patch(module, "say", self._say)
         self.patch(repair, "BLOCK_BYTES", 4096)
@@ -93,6 +94,8 @@ class Rig:
         if not os.path.isdir(directory) or os.listdir(self.base) != ["logs"]:
             shutil.rmtree(self.base, ignore_errors=True)
             os.makedirs(directory)
+        with contextlib.suppress(OSError):
+            os.removexattr(directory, clock.MARK_ATTRIBUTE)
         self.empty_sockets()
         self.messages.clear()
         self.clock_ahead_sec = 0.0
@@ -100,6 +103,9 @@ class Rig:
 
     def clock(self) -> float:
         return time.time() + self.clock_ahead_sec
+
+    def run_time(self, number: int) -> float:
+        return time.clock_gettime(number) + self.clock_ahead_sec
 
     def empty_sockets(self) -> None:
         for each in (self.listener.socket, *self.senders):

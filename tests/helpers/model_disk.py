@@ -152,7 +152,8 @@ class ModelDisk(Storage):
     def set_attribute(self, fd, name, value):
         self._begin("set_attribute", name, value)
         super().set_attribute(fd, name, value)
-        self._file(fd).new_attributes.append((name, value))
+        if os.fstat(fd).st_ino in self.by_inode:  # not of the directory, whose mark may survive or not
+            self._file(fd).new_attributes.append((name, value))
 
     def truncate(self, fd, size):
         try:

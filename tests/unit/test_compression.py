@@ -12,6 +12,7 @@ from fastlog.segments import ATTRIBUTE, identity_of
 from fastlog.server.compression import RETRY_SEC
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from tests.helpers.archives import text_of
 from tests.helpers.compressing import compressing
 from tests.helpers.disk import Harness, NoNameSyncsStorage, PatientStorage, UnwritableStorage, error, info
 from tests.helpers.shipping import LOG, make_segment
@@ -106,6 +107,21 @@ def test_a_rotation_meanwhile_moves_the_archive(begin, tmp_path, moment):
     harness.storage.finish()
     assert names(tmp_path) == ["", ".1", ".2.zst"]
     assert compression.compressed_files == 1
+
+
+@pytest.mark.parametrize("moment", ["compressing", "naming"])
+def test_another_program_moves_the_archive_meanwhile(begin, tmp_path, moment):
+    harness, _, process = begin()
+    original = (tmp_path / "server.log.1").read_bytes()
+    if moment == "naming":
+        process.run()
+    os.rename(tmp_path / "server.log.1", tmp_path / "server.log.2")
+    (tmp_path / "server.log.1").write_bytes(b"later\n")
+    if moment == "compressing":
+        process.run()
+    harness.storage.finish()
+    assert names(tmp_path) == ["", ".1", ".2.zst"]
+    assert text_of(tmp_path / "server.log.2.zst") == original
 
 
 @pytest.mark.parametrize("moment", ["compressing", "naming"])
