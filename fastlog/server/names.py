@@ -225,6 +225,9 @@ class Names:
     def _remove(self, path: Path) -> None:
         try:
             inode = os.lstat(path).st_ino
+        except OSError:  # it is not there, or its name is too long for the file system
+            return
+        try:
             self._storage.unlink(path)
         except FileNotFoundError:
             pass

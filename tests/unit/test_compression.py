@@ -315,7 +315,9 @@ SAME = b'{"level":"INFO"}\n'
 @pytest.mark.parametrize(
     ("pair", "is_ours"),
     [
-        ({"plain": 1, "compressed": 1}, True),
+        ({"plain": 1, "compressed": 1, "text": SAME}, True),
+        ({"plain": 1, "compressed": 1, "text": SAME * 2}, False),
+        ({"plain": None, "compressed": None, "text": SAME[::-1]}, False),
         ({"plain": None, "compressed": None, "text": SAME}, True),
         ({"plain": 2, "compressed": 1, "text": SAME}, False),
         ({"plain": None, "compressed": 1, "text": SAME}, False),
@@ -334,6 +336,12 @@ def test_of_two_forms_only_ours_is_removed(tmp_path, closing, pair, is_ours, mom
         look(harness)
     assert (tmp_path / "server.log.1").read_bytes() == SAME
     assert (tmp_path / "server.log.1.zst").exists() != is_ours
+
+
+def test_a_name_that_is_too_long_with_an_ending_does_not_keep_the_server_from_starting(tmp_path):
+    live = "x" * (os.pathconf(tmp_path, "PC_NAME_MAX") - len(".new"))
+    LogFile(Storage(), tmp_path, live, LIMIT, 3).close()
+    assert os.listdir(tmp_path) == [live]
 
 
 def test_a_start_removes_what_was_not_finished(tmp_path):
