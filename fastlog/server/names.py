@@ -74,7 +74,8 @@ class Names:
         return self._storage.create(self.compressing)
 
     def name_compressed(self, plain: Path) -> None:
-        """The new file becomes the compressed form of this archive. Raises OSError."""
+        """The new file becomes the compressed form of this archive, whatever it was named before. Raises OSError."""
+        self._take_name_back()
         path = Path(f"{plain}{COMPRESSED}")
         if os.path.lexists(path):
             raise OSError(errno.EEXIST, f"{path} is there already")
@@ -224,6 +225,9 @@ class Names:
     def _remove(self, path: Path) -> None:
         try:
             inode = os.lstat(path).st_ino
+        except OSError:  # it is not there, or its name is too long for the file system
+            return
+        try:
             self._storage.unlink(path)
         except FileNotFoundError:
             pass
