@@ -122,6 +122,7 @@ lint: $(VENV)/dev  ## style, types, and whether the documents made from the code
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint fastlog tests/fuzz tests/helpers
 	@$(BIN)/python docs/make_cli.py | diff -u docs/cli.md - || { echo "docs/cli.md is out of date; run: make docs"; exit 1; }
 	@$(BIN)/python docs/make_blocks.py --check
+	@$(BIN)/python -m benchmarks.quoted --check
 
 format: $(VENV)/dev  ## format the Python code
 	$(BIN)/ruff check --fix .
@@ -131,12 +132,24 @@ docs: $(VENV)/dev  ## write the documents that are made from the code
 	$(BIN)/python -m fastlog.stats > docs/stats.schema.json
 	$(BIN)/python docs/make_cli.py > docs/cli.md
 	$(BIN)/python docs/make_blocks.py
+	$(BIN)/python -m benchmarks.quoted
 
 dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from it dist/*.whl
 	rm -rf dist
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
+
+pages: $(VENV)/dev  ## write the manual pages and the shell completions: build/pages/
+	$(BIN)/python docs/make_pages.py build/pages
+
+deb: dist pages  ## build a package for this release of Debian: build/deb/*.deb; `sudo apt-get build-dep .` installs what it needs
+	rm -rf build/deb
+	mkdir -p build/deb/fastlog/build
+	cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
+	cp -r build/pages build/deb/fastlog/build
+	cd build/deb/fastlog && dpkg-buildpackage --build=binary --no-sign
+	@ls $(CURDIR)/build/deb/*.deb
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
@@ -163,7 +176,8 @@ mutants: $(VENV)/dev  ## make small errors in copies of the server, which the te
 	$(BIN)/python -m tests.mutants.run $(MUTANTS)
 
 senders:  ## unpack the senders and collectors that tests run, from Debian's packages and npm's; installs nothing
-	@tests/helpers/unpack.sh rsyslog syslog-ng-core nginx haproxy php-cli php-monolog liblog4j2-java liblogback-java
+	@tests/helpers/unpack.sh rsyslog syslog-ng-core nginx haproxy php-cli php-monolog liblog4j2-java liblogback-java \
+	  wireguard-go wireguard-tools
 	@[ -e build/node/complete ] || { NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt} \
 	  npm install --prefix build/node --silent --no-audit --no-fund --omit=optional winston@3 winston-syslog@2 pino@10 && \
 	  touch build/node/complete; } || { echo "npm's registry gave no winston and pino: their tests are skipped"; rm -rf build/node; }
@@ -196,6 +210,7 @@ performance: bench  ## measure everything in docs/performance.md and write it ag
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	$(BIN)/python -m benchmarks.measure
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m benchmarks.quoted
 
 $(BIN)/pip:
 	@command -v $(PYTHON) > /dev/null || { echo "fastlog needs Python 3.11 or newer, and there is no $(PYTHON);" \
@@ -219,5 +234,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

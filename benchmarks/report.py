@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks import archive_corpus, bench_archives, bench_peers, bench_table, machine
+from benchmarks import archive_corpus, bench_archives, bench_peers, bench_table, machine, quoted
 from benchmarks.measure import CONTESTS, ERRORS_RATE, RESULT, ROOT, SENDERS_RATE, SIZES_RATE
 from benchmarks.peers.collectors import MEANING, OF_ENTRIES
 from benchmarks.tables import count, markdown, share
@@ -15,6 +15,7 @@ PAGE = ROOT / "docs/performance.md"
 PLOTS = ROOT / "docs/performance"
 BUSY_LOAD = 4.0  # of a machine: the measurements alone make half of it
 ORDINARY_BURST = 64  # datagrams a call, unless a load says otherwise
+LOADTEST_ERROR_SHARE = 0.01  # the default of `fastlog loadtest --error-share`
 
 Point = dict[str, Any]
 
@@ -126,6 +127,30 @@ So the next limits are, in this order:
 """
 
 
+def quoted_figures(result: dict[str, Any]) -> str:
+    """The figures that other documents quote, each in a row to link to, and why an entry costs more elsewhere."""
+    known = quoted.figures(result)
+    rows = [[f'<a id="{name}"></a>{figure.meaning}', figure.text] for name, figure in known.items()]
+    mine = {point["rate"]: point for point in of(rates(result), "fastlog") if point["burst"] == ORDINARY_BURST}
+    lowest = min(rate for rate in mine if rate)
+    [few] = [point for point in of(result["errors"], "fastlog") if point["error_share"] == LOADTEST_ERROR_SHARE]
+    return f"""\
+{markdown(["what", "figure"], rows)}
+Other documents quote these figures and no others, rounded to {quoted.DIGITS} digits; `make lint` compares them.
+An entry has one cost for each load, and the quoted one is that of a busy server whose sender is not its limit. With
+other loads it is more, for these reasons:
+
+- **A low rate.** At {count(lowest)} entries/s it is {cost(mine[lowest])} ns, since hardly any two entries share
+  a wake-up ([with the rate](#with-the-rate)).
+- **A sender that is never idle.** Unpaced it is {cost(mine[0])} ns, since the data comes from the caches of another
+  core.
+- **Errors.** With {100 * LOADTEST_ERROR_SHARE:g} % of them, each synced and acknowledged, it is {cost(few)} ns
+  at {count(ERRORS_RATE)} entries/s ([with the share of ERROR](#with-the-share-of-error)). `fastlog loadtest` sends so
+  many unless told otherwise, and from four clients, so its own figure is another one
+  ([loadtest.md](loadtest.md#the-report)).
+"""
+
+
 def archives(result: dict[str, Any]) -> str:
     c = archive_corpus
     errors, rate = f"{100 * c.ERROR_SHARE:g} %", count(bench_archives.BESIDE_RATE)
@@ -164,6 +189,9 @@ def page(result: dict[str, Any]) -> str:
 How much CPU time an entry costs, beside other collectors, and how that changes with the load. All figures are measured;
 `make performance` measures them again and rewrites this page and its plots.
 
+## The figures
+
+{quoted_figures(result)}
 ## How it is measured
 
 Every collector runs as its own process, receives on the loopback interface, and appends to a file. A sender in C sends

@@ -56,7 +56,7 @@ def _add(
 def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
     helper = commands.add_parser("help", help="show this help, or that of a command")
     known = {name: command for name, command in commands.choices.items() if name != "help"}
-    helper.add_argument("command", nargs="?", metavar="COMMAND", choices=known, help="one of the commands")
+    helper.add_argument("command", nargs="?", metavar="COMMAND", choices=list(known), help="one of the commands")
     helper.set_defaults(show_help=lambda options: _show_help(known.get(options.command, parser), 0))
 
 

@@ -5,5 +5,6 @@
 - `index.py`: the layout of the file; reads where its frames are, without unpacking any
 - `process.py`, `_background.pyx`: the process that compresses one; what it asks of Linux
 - `frames.py`: unpacks frames
+- `text_sizes.py`: how much text archives have, without unpacking any
 - `zstd.py`: the library
 """

@@ -3,13 +3,15 @@
 import os
 
 from fastlog.archive import zstd
-from fastlog.archive.index import DamagedError, Frame, RarePart
+from fastlog.archive.index import FRAME_MAX_BYTES, DamagedError, Frame, RarePart
 
 RARE_MAX_BYTES = 1 << 20  # of a part's lines: the writer takes far fewer, and one line more
 
 
 def read_frame(fd: int, frame: Frame) -> bytes:
     """The text of a frame: whole lines, but for one that is longer than a frame. Raises OSError, and DamagedError."""
+    if max(frame.size, frame.stored) > FRAME_MAX_BYTES:
+        raise DamagedError(f"a frame has more than {FRAME_MAX_BYTES >> 20} MiB")
     text = _unpack(os.pread(fd, frame.stored, frame.at), frame.size)
     if len(text) != frame.size:
         raise DamagedError("a frame has not the size that the seek table gives it")

@@ -24,6 +24,7 @@ import msgspec
 from fastlog.archive.summary import Summary
 
 FRAME_BYTES = 1 << 20  # of the log's text in a frame: what a reader that seeks has to unpack at least
+FRAME_MAX_BYTES = 16 << 20  # of a frame that is unpacked as a whole, compressed or not: other programs choose freely
 RARE_SHARE = 0.01  # of the log's bytes: what a level's lines may be, to be stored once more
 
 SEEK_TABLE_MAGIC = 0x184D2A5E

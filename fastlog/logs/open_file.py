@@ -17,7 +17,7 @@ from typing import IO, Any
 
 import msgspec
 
-from fastlog.archive.index import DamagedError, Frame, Index, RarePart, read_index
+from fastlog.archive.index import FRAME_MAX_BYTES, DamagedError, Frame, Index, RarePart, read_index
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
 from fastlog.limits import LINE_MAX_BYTES
@@ -26,7 +26,6 @@ from fastlog.segments import Identity
 # Read at once: little for the processor's cache, and room for the longest line with its line feed and the one before
 # it, which shows where the line begins.
 BLOCK_BYTES = LINE_MAX_BYTES + 2
-FRAME_MAX_BYTES = 1 << 26  # of a frame that is unpacked as a whole; ours have a sixtieth of it
 
 
 # What to do about an error besides what it says.
@@ -208,7 +207,7 @@ class ZstdFile(CompressedFile):
         except (DamagedError, OSError):  # the lines may be whole: they are read as those of other programs
             return None
         is_ours = index is not None and all(
-            frame.summary is not None and frame.size <= FRAME_MAX_BYTES for frame in index.frames
+            frame.summary is not None and max(frame.size, frame.stored) <= FRAME_MAX_BYTES for frame in index.frames
         )
         return index if is_ours else None
 

@@ -37,7 +37,6 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
 
 
 # A key may occur twice, and only the last value is certainly a string: so the values are taken as they were written.
@@ -55,11 +54,12 @@ class _Message(msgspec.Struct, gc=False):
 
 def fields_of(line: bytes | bytearray | str) -> list[Field]:
     """The fields of an entry. Raises msgspec.DecodeError if the line is not an entry."""
-    return [(key, _text(bytes(value))) for key, value in _decode_fields(line).items()]
+    return [(key, _shown(value)) for key, value in _decode_fields(line).items()]
 
 
-def _text(value: bytes) -> str:
-    return _decode_text(value) if value[:1] == b'"' else value.decode()
+def _shown(value: msgspec.Raw) -> str:
+    text = text_of(value)
+    return bytes(value).decode() if text is None else text
 
 
 class Selection:

@@ -10,8 +10,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from fastlog.archive.index import DamagedError, read_text_size
-from fastlog.file_systems import open_to_read
+from fastlog.archive.text_sizes import TextSizes
 from fastlog.segments import (
     Identity,
     Position,
@@ -52,6 +51,7 @@ class Archives:
         self.live: Identity | None = None  # of the live file; the last one known while it has no name
         self._path = live
         self._known: dict[str, Archive] = {}  # those that do not change, by name
+        self._text_sizes = TextSizes()
 
     def find(self) -> list[Archive]:
         """Those of the live file's log, the oldest first, and of each only one. Raises OSError."""
@@ -59,6 +59,7 @@ class Archives:
         if self.live is None:
             return []
         known, self._known = self._known, {}
+        self._text_sizes.begin_look()
         found: dict[int, Archive] = {}
         begin = self._path.name
         with os.scandir(self._path.parent) as entries:
@@ -87,7 +88,7 @@ class Archives:
         """The file of this path, in either form, if it is one of the log."""
         self._look_at_live()
         for form in self.forms(path):
-            archive = _archive(str(form), 0, is_compressed(self._path.name, form.name))
+            archive = self._archive(str(form), 0)
             if archive and self.live and archive.identity.log == self.live.log:
                 return archive
         return None
@@ -101,23 +102,31 @@ class Archives:
             self.live = identity_of(self._path) or self.live
 
     def _look_at(self, entry: os.DirEntry[str]) -> Archive | None:
-        return _archive(entry.path, self._number(entry.name), is_compressed(self._path.name, entry.name))
+        return self._archive(entry.path, self._number(entry.name))
+
+    def _archive(self, path: str, number: int) -> Archive | None:
+        is_packed = is_compressed(self._path.name, os.path.basename(path))
+        try:
+            state = os.stat(path)
+            if not stat.S_ISREG(state.st_mode):
+                return None
+            identity = identity_of(path)
+            if identity is None:
+                return None
+            durable = durable_size_of(path)
+            size = self._text_sizes.of(path, state) if is_packed else state.st_size
+        except OSError:  # it has vanished; or nobody can read its identity, `ship` included
+            return None
+        if size is None:  # it is damaged, and waits for `ship` all the same
+            size = state.st_size
+        if durable is not None:
+            size = min(size, durable)
+        return Archive(identity, number, path, state.st_ino, size, state.st_mtime, state.st_size, is_packed)
 
     def _number(self, name: str) -> int:
         """That a rotation gave; 0: the name is another."""
         number, _ = number_and_ending(self._path.name, name) or (0, "")
         return number
-
-
-def text_size(path: str | Path) -> int | None:
-    """Bytes of the lines in a compressed archive; None if nobody can know. Raises OSError."""
-    fd = open_to_read(path)
-    try:
-        return read_text_size(fd)
-    except DamagedError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def _is_still(archive: Archive, entry: os.DirEntry[str]) -> bool:
@@ -128,25 +137,6 @@ def _is_still(archive: Archive, entry: os.DirEntry[str]) -> bool:
         return not archive.is_compressed or entry.stat().st_mtime == archive.modified
     except OSError:
         return False
-
-
-def _archive(path: str, number: int, compressed: bool) -> Archive | None:
-    try:
-        state = os.stat(path)
-        if not stat.S_ISREG(state.st_mode):
-            return None
-        identity = identity_of(path)
-        if identity is None:
-            return None
-        durable = durable_size_of(path)
-        size = text_size(path) if compressed else state.st_size
-    except OSError:  # it has vanished; or nobody can read its identity, `ship` included
-        return None
-    if size is None:  # it is damaged, and waits for `ship` all the same
-        size = state.st_size
-    if durable is not None:
-        size = min(size, durable)
-    return Archive(identity, number, path, state.st_ino, size, state.st_mtime, state.st_size, compressed)
 
 
 def _rank(archive: Archive) -> tuple[bool, int, bool, int]:

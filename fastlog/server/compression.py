@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
+from fastlog.server.closer import Closer
 from fastlog.server.compressor import Compressor, Ended
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
@@ -27,6 +28,7 @@ from fastlog.server.numbered import PLAIN, Form, numbered
 LOOK_SEC = 1.0  # time between two looks whether there was a rotation: nobody waits for a compressed archive
 RETRY_SEC = 60.0  # from a failure to the next attempt; and time between two looks for archives of other programs
 NAMES_WAIT_SEC = 0.1  # while a directory is synced: until names are looked at again
+END_CLOSE_SEC = 2.0  # how long the end waits until the room of an original is free
 
 
 class Job(NamedTuple):
@@ -47,6 +49,7 @@ class Compression:
         self._log = log
         self._names = log.names
         self._compressor = compressor(loop, self._on_ended)
+        self._closer = Closer()
         self._job: Job | None = None
         self._failures: dict[int, str] = {}  # by inode, of archives that are there
         self._rotations = -1  # of the log, at the last look
@@ -83,6 +86,7 @@ class Compression:
     def close(self) -> None:
         self.stop()
         self._compressor.close()
+        self._closer.finish(END_CLOSE_SEC)
 
     def _on_due(self, now: float) -> None:
         self._due.set(now + LOOK_SEC)
@@ -218,7 +222,8 @@ class Compression:
             self._end(self._job)
 
     def _end(self, job: Job) -> None:
-        os.close(job.source)
+        self._closer.add(job.source, 0, 0)  # it may have lost its name: to free 100 MB takes the kernel 40 ms
+        self._closer.resume()
         os.close(job.target)
         self._job = None
         self._look_at = 0.0

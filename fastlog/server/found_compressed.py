@@ -15,7 +15,6 @@ from fastlog.archive import zstd
 from fastlog.archive.frames import read_frame
 from fastlog.archive.index import DamagedError, read_index
 
-FRAME_MAX_BYTES = 16 << 20  # of the text in a frame: far more than the server puts there
 STREAM_MAX_BYTES = 32 << 20  # of a file of another program: to unpack so many takes about half a second
 UNPACKED_MAX_BYTES = 256 << 20  # of its text: what compresses better than that is not a log
 BLOCK_BYTES = 1 << 20  # unpacked at once
@@ -33,8 +32,6 @@ def newest_frames(fd: int, most_bytes: int, levels: Collection[str] | None) -> I
         if has_none or frame.end <= index.text_size - most_bytes:
             continue
         try:
-            if frame.size > FRAME_MAX_BYTES:
-                raise DamagedError("a frame is too large")  # noqa: TRY301
             text = read_frame(fd, frame)
         except DamagedError as error:
             failure = error

@@ -23,6 +23,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypeGuard
 
+from fastlog.archive.text_sizes import text_size_of
 from fastlog.errors import say
 from fastlog.segments import (
     ATTRIBUTE,
@@ -35,7 +36,6 @@ from fastlog.segments import (
     new_log,
     read_shipped,
 )
-from fastlog.server.archives import text_size
 from fastlog.server.found_files import Found, find, opened
 from fastlog.server.linesfile import LinesFile
 from fastlog.server.storage import Storage
@@ -243,7 +243,7 @@ def _archives(live: Path) -> list[Found]:
 
 def _unpacked_size(path: Path) -> int | None:
     try:
-        return text_size(path)
+        return text_size_of(path)
     except OSError:
         return None
 

@@ -5,17 +5,14 @@ where it stopped in the other. Frames are unpacked one at a time. The library fo
 """
 
 import errno
-import os
 from bisect import bisect_right
 from pathlib import Path
 
-from fastlog.archive.index import DamagedError, Frame, Index, read_index, read_text_size
-from fastlog.file_systems import open_to_read
+from fastlog.archive.index import DamagedError, Frame, Index, read_index
 from fastlog.segments import Identity
 from fastlog.ship.segment_file import SegmentFile
 
 FRAMES_KEPT = 2  # unpacked ones: a batch may begin in one and end in the next
-FRAME_MAX_BYTES = 16 << 20  # of a frame that is unpacked: 16 times what the server makes them
 NOT_OURS = "`fastlog serve` has not compressed it, or its end is missing"
 
 
@@ -97,8 +94,6 @@ class CompressedFile(SegmentFile):
         while len(self._texts) >= FRAMES_KEPT:
             del self._texts[next(iter(self._texts))]
         frame = self._read_index().frames[number]
-        if max(frame.size, frame.stored) > FRAME_MAX_BYTES:
-            raise BrokenError(self, f"a frame has more than {FRAME_MAX_BYTES >> 20} MB")
         try:
             text = self._texts[number] = read_frame(self.fd, frame)
         except DamagedError as error:
@@ -106,47 +101,6 @@ class CompressedFile(SegmentFile):
         except OSError as error:
             raise BrokenError(self, error.strerror) from error
         return text
-
-
-class TextSizes:
-    """Of the compressed archives that a look finds. They do not change, so each is opened once, whatever its name."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], int | None] = {}
-        self._before: dict[tuple[int, ...], int | None] = {}
-
-    def begin_look(self) -> None:
-        self._before, self._known = self._known, {}
-
-    def of(self, path: str, state: os.stat_result) -> int | None:
-        """In bytes; None if it cannot be read from the archive. `state`: what the path was. Raises PermissionError, and
-        FileNotFoundError if the path is another file now."""
-        key = _key(state)
-        if key not in self._before:
-            try:
-                self._before[key] = _text_size_of(path, key)
-            except (PermissionError, FileNotFoundError):
-                raise
-            except OSError:  # the next look tries again
-                return None
-        self._known[key] = self._before[key]
-        return self._known[key]
-
-
-def _key(state: os.stat_result) -> tuple[int, ...]:
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
-
-
-def _text_size_of(path: str, key: tuple[int, ...]) -> int | None:
-    fd = open_to_read(path)
-    try:
-        if _key(os.fstat(fd)) != key:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        return read_text_size(fd)
-    except DamagedError:
-        return None
-    finally:
-        os.close(fd)
 
 
 def _number_at(frames: list[Frame], offset: int) -> int:

@@ -14,9 +14,10 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
+from fastlog.archive.text_sizes import TextSizes
 from fastlog.errors import say
 from fastlog.segments import DATE, NUMBER, Identity, Position, identity_of, is_compressed, is_shipped_from, plain_name
-from fastlog.ship.compressed_file import CompressedFile, TextSizes
+from fastlog.ship.compressed_file import CompressedFile
 from fastlog.ship.segment_file import CutError, DurableNames, SegmentFile
 from fastlog.ship.sink import RefusedError
 

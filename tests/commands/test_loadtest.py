@@ -279,7 +279,7 @@ def with_drops(figures: Figures, drops: int | None) -> Figures:
     return msgspec.structs.replace(figures, losses=msgspec.structs.replace(figures.losses, kernel_drops=drops))
 
 
-def test_the_cpu_time_of_an_entry_is_only_reported_where_there_are_many(start):
+def test_the_cpu_time_of_an_entry_is_only_reported_where_there_are_many_and_else_the_reason(start):
     server = start()
     before = StatsClient(f"http://127.0.0.1:{server.dashboard_port}", "").figures()
     used = msgspec.structs.replace(before.process, cpu_seconds=before.process.cpu_seconds + 0.1)
@@ -289,8 +289,20 @@ def test_the_cpu_time_of_an_entry_is_only_reported_where_there_are_many(start):
     for received in (2 * CPU_PER_ENTRY_FROM_RATE - 1, 4 * CPU_PER_ENTRY_FROM_RATE):
         loaded = msgspec.structs.replace(after, total_received=before.total_received + received)
         texts.append(as_text(report_of(reconcile(sending, [], before, loaded))))
-    assert "\nserver's CPU: 0.10 s, 5.0 % of one core\n" in texts[0]
+    assert (
+        "\nserver's CPU: 0.10 s, 5.0 % of one core\n  it is not divided by the entries: under 50,000 of them a second"
+        in texts[0]
+    )
     assert "\nserver's CPU: 0.10 s, 5.0 % of one core, 500 ns an entry\n" in texts[1]
+
+
+@pytest.mark.parametrize(("priority_entries", "explained"), [(0, False), (7, True)])
+def test_the_cost_of_an_entry_says_that_syncs_are_in_it(priority_entries, explained):
+    report = result(0, 1e6, 0)
+    sending = msgspec.structs.replace(report.sending, priority_entries=priority_entries)
+    outcome = msgspec.structs.replace(report.outcome, cpu_ns_per_entry=600.0)
+    text = as_text(msgspec.structs.replace(report, sending=sending, outcome=outcome))
+    assert ("600 ns an entry\n  the syncs and ACKs of priority entries are in it" in text) == explained
 
 
 def report_of(outcome: Outcome) -> Report:

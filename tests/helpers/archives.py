@@ -1,4 +1,5 @@
-"""Compressed archives for tests: made by the writer, read by our own reader, and held to be whole in every part."""
+"""Compressed archives for tests: made as the server makes them, read by our own reader and by the library alone, and held to
+be whole in every part."""
 
 import os
 import re
@@ -7,18 +8,49 @@ from pathlib import Path
 from fastlog.archive import zstd
 from fastlog.archive.frames import read_frame, read_rare
 from fastlog.archive.index import Index, read_index
+from fastlog.archive.process import carry_over
 from fastlog.archive.summary import summarize
 from fastlog.archive.writer import compress
+from fastlog.segments import COMPRESSED_ENDING
 
 NAMES_ROOM = 4096  # bytes for the apps and hosts of a summary: more than those of a test need
 
 
 def compressed(path: Path) -> Path:
     """Compresses a file; returns the path of the archive, which has `.zst` behind its name. The file stays."""
-    archive = path.with_name(path.name + ".zst")
+    archive = path.with_name(path.name + COMPRESSED_ENDING)
     with open(path, "rb") as source, open(archive, "w+b") as target:
         compress(source.fileno(), target.fileno())
     return archive
+
+
+def compress_archive(plain: Path, *, keep: bool = False) -> Path:
+    """As the server does it: `<archive>.zst` takes the archive's place, or stands beside it with `keep`; the time and
+    attributes go along."""
+    archive = compressed(plain)
+    with open(plain, "rb") as source, open(archive, "rb") as target:
+        carry_over(source.fileno(), target.fileno())
+    if not keep:
+        plain.unlink()
+    return archive
+
+
+def compressed_size(text: bytes) -> int:
+    """Bytes of the file that this becomes."""
+    source, target = os.memfd_create("source"), os.memfd_create("target")
+    try:
+        os.write(source, text)
+        compress(source, target)
+        return os.fstat(target).st_size
+    finally:
+        os.close(source)
+        os.close(target)
+
+
+def text_of(path: Path) -> bytes:
+    """The lines of a file of the log, in whatever form, as every program reads them."""
+    content = path.read_bytes()
+    return zstd.decompress(content) if path.suffix == COMPRESSED_ENDING else content
 
 
 def index_of(path: Path) -> Index:
@@ -29,7 +61,7 @@ def index_of(path: Path) -> Index:
 
 
 def unpacked(file: Path | int) -> bytes:
-    """The text of an archive."""
+    """The text of an archive, as our own reader has it."""
     fd = os.open(file, os.O_RDONLY) if isinstance(file, Path) else file
     try:
         return b"".join(read_frame(fd, frame) for frame in read_index(fd).frames)

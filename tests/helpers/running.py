@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
-from tests.helpers.compressed import text_of
+from tests.helpers.archives import text_of
 
 # Of the caller's environment, the programs under test get only what finds and measures them.
 BASE_ENVIRONMENT = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastlog.segments import COMPRESSED_ENDING, Identity, identity_of, position_from
-from tests.helpers.compressed import text_of
+from tests.helpers.archives import text_of
 
 MESSAGE_ID = re.compile(r"(.+)/([0-9a-f]{12})/([0-9]+)/([0-9]+)-([0-9]+)")
 UNFINISHED = re.compile(r".*\.(new|torn|repaired|shipped)$")  # names beside the log's that are not files of it

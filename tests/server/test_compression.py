@@ -5,16 +5,13 @@ import os
 import re
 import shutil
 import signal
-from collections import Counter
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
-from fastlog.archive import zstd
 from fastlog.segments import identity_of
-from tests.helpers.resending import ResendingClient
-from tests.helpers.running import PATIENCE_SEC, Server, eventually, until
+from tests.helpers.archives import in_force, text_of
+from tests.helpers.running import eventually, until
 
 LIVE = "server.log"
 FILE = {
@@ -42,14 +39,10 @@ def archives(directory, ending):
     return dict(sorted(found.items()))
 
 
-def text_of(directory):
-    """All lines in force, the oldest first."""
-    plain, compressed = archives(directory, ""), archives(directory, ".zst")
-    assert not plain.keys() & compressed.keys()
-    text = b""
-    for number in sorted({**plain, **compressed}, reverse=True):
-        text += plain[number].read_bytes() if number in plain else zstd.decompress(compressed[number].read_bytes())
-    return text + (directory / LIVE).read_bytes()
+def text_in_force(directory):
+    """All lines, the oldest first."""
+    assert not archives(directory, "").keys() & archives(directory, ".zst").keys()
+    return b"".join(map(text_of, in_force(directory / LIVE)))
 
 
 def settled(server):
@@ -65,7 +58,7 @@ def test_archives_are_compressed(start, tmp_path):
     eventually(server.stats, lambda stats: stats["stored"] == 2_000)
     until(lambda: archives(tmp_path, ".zst") and not archives(tmp_path, ""), "the end of compressing")
     stats = settled(server)
-    assert text_of(tmp_path).splitlines() == sent
+    assert text_in_force(tmp_path).splitlines() == sent
     found = archives(tmp_path, ".zst")
     assert stats["archives"]["compressed_files"] == len(found) == stats["disk"]["rotations"]
     assert stats["archives"]["failure"] is None
@@ -108,7 +101,7 @@ def test_without_it_archives_stay_as_they_are_and_compressed_ones_take_part(star
     more = lines(2_000, 500)
     server.send(more)
     eventually(server.stats, lambda stats: stats["stored"] == 500)
-    assert text_of(tmp_path).splitlines() == sent + more
+    assert text_in_force(tmp_path).splitlines() == sent + more
     assert min(archives(tmp_path, ".zst")) > max(archives(tmp_path, ""))
     server.stop()
     start(**FILE | {"LOG_COMPRESS": "none", "LOG_BACKUPS": "1"}).stop()
@@ -141,7 +134,7 @@ def test_the_end_of_the_server_ends_the_process(start, tmp_path, number):
     until(lambda: not Path(f"/proc/{process}").exists(), "the end of the process")
     assert start(**FILE).stop() == 0
     assert not (tmp_path / f"{LIVE}.zst.new").exists()
-    assert text_of(tmp_path).splitlines() == sent
+    assert text_in_force(tmp_path).splitlines() == sent
 
 
 def test_a_process_that_does_not_continue_holds_nothing_up(start, tmp_path):
@@ -156,7 +149,7 @@ def test_a_process_that_does_not_continue_holds_nothing_up(start, tmp_path):
     os.kill(process, signal.SIGCONT)
     eventually(server.stats, lambda stats: stats["archives"]["compressed_files"] > 0)
     server.stop()
-    assert text_of(tmp_path).splitlines() == lines(0, 4_000)
+    assert text_in_force(tmp_path).splitlines() == lines(0, 4_000)
 
 
 def test_a_process_that_was_killed_is_said(start, tmp_path):
@@ -171,7 +164,7 @@ def test_a_process_that_was_killed_is_said(start, tmp_path):
     assert stats["health"]["warnings"] == ["archives are not compressed: the process was ended by a signal: Killed"]
     assert not (tmp_path / f"{LIVE}.zst.new").exists()
     server.stop()
-    assert text_of(tmp_path).splitlines() == sent
+    assert text_in_force(tmp_path).splitlines() == sent
 
 
 def test_odd_files_with_such_names_are_left_alone(start, tmp_path):
@@ -212,7 +205,7 @@ def test_another_program_renames_the_archive_meanwhile(start, tmp_path):
     os.kill(process, signal.SIGCONT)
     all_compressed(tmp_path)
     assert list(archives(tmp_path, ".zst")) == [2]
-    assert text_of(tmp_path).splitlines() == sent
+    assert text_in_force(tmp_path).splitlines() == sent
     server.stop()
 
 
@@ -229,35 +222,3 @@ def test_the_directory_is_removed_meanwhile(start, tmp_path):
     eventually(server.stats, lambda stats: stats["stored"] == 4_000)
     all_compressed(logs)
     server.stop()
-
-
-ROUNDS = 5
-
-
-def test_kills_at_random_moments_lose_double_and_leave_nothing(tmp_path, closing, rng):
-    client = closing(ResendingClient(rng))
-    settings = {**FILE, "LOG_BACKUPS": "9999", "MAX_LOG_SIZE_MB": "0.005"}
-    port = "0"
-    for _ in range(ROUNDS):
-        server = closing(Server(tmp_path, SERVER_PORT=port, **settings))
-        port = str(server.port)
-        client.connect(server.port)
-        client.send(rng.randrange(50, 400), server)
-        if rng.random() < 0.7:
-            with contextlib.suppress(ProcessLookupError):  # it may have ended
-                process = process_of(server)
-                until_sec = monotonic() + rng.random() / 2
-                until(lambda at=until_sec: monotonic() >= at, "a moment")
-                if rng.random() < 0.5:
-                    os.kill(process, signal.SIGKILL)
-        server.process.kill()
-        server.process.wait(PATIENCE_SEC)
-        server.close()
-    server = closing(Server(tmp_path, SERVER_PORT=port, **settings))
-    client.settle()
-    server.stop()
-    assert not (tmp_path / f"{LIVE}.zst.new").exists()
-    found = Counter(text_of(tmp_path).splitlines())
-    assert max(found.values()) == 1
-    lost = [sequence for sequence in client.acknowledged if client.sent[sequence] not in found]
-    assert not lost

@@ -11,11 +11,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from fastlog.archive import writer, zstd
 from fastlog.archive.frames import read_frame, read_rare
 from fastlog.archive.index import (
     FRAME_BYTES,
+    FRAME_MAX_BYTES,
     RARE_MAGIC,
     RARE_SHARE,
     SUMMARY_MAGIC,
@@ -305,6 +307,14 @@ def test_a_frame_that_unpacks_to_more_than_it_says_is_damaged(tmp_path):
         [frame] = read_index(file.fileno()).frames
         with pytest.raises(DamagedError, match="size"):
             read_frame(file.fileno(), frame)
+
+
+@pytest.mark.parametrize(("size", "stored"), [(FRAME_MAX_BYTES + 1, 100), (100, FRAME_MAX_BYTES + 1)])
+def test_a_frame_that_would_take_much_memory_is_not_unpacked(archive, size, stored):
+    path = archive(b"line\n")
+    frame = structs.replace(index_of(path).frames[0], size=size, stored=stored)
+    with open(path, "rb") as file, pytest.raises(DamagedError, match="more than 16 MiB"):
+        read_frame(file.fileno(), frame)
 
 
 @needs_zstd

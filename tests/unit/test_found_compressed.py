@@ -13,7 +13,7 @@ from fastlog.server import found_compressed
 from fastlog.server.found_files import newest_lines
 from fastlog.server.repair import repair_all
 from fastlog.server.storage import Storage
-from tests.helpers.compressed import compress_archive
+from tests.helpers.archives import compress_archive
 from tests.helpers.disk import Harness, PatientStorage
 from tests.helpers.randomness import Random
 

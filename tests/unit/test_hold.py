@@ -16,7 +16,7 @@ from fastlog.server import closer, hold
 from fastlog.server.closer import Closer
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
-from tests.helpers.compressed import compress_archive, compressed_size, text_of
+from tests.helpers.archives import compress_archive, compressed_size, text_of
 from tests.helpers.disk import CheckedNames
 from tests.helpers.running import until
 from tests.helpers.shipping import make_segment, set_identity, write_note

@@ -15,7 +15,7 @@ from fastlog.segments import ATTRIBUTE, DURABLE_ATTRIBUTE, Identity, durable_siz
 from fastlog.server import identities, logfile, names
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
-from tests.helpers.compressed import compress_archive
+from tests.helpers.archives import compress_archive
 from tests.helpers.disk import EIO, Harness, PatientStorage, error, info
 from tests.helpers.identities import numbers
 

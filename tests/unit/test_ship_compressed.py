@@ -8,14 +8,14 @@ import sys
 
 import pytest
 
-from fastlog.archive import writer
+from fastlog.archive import text_sizes, writer
 from fastlog.archive.index import read_index
 from fastlog.segments import Identity, Position
-from fastlog.ship import compressed_file, shipper
 from fastlog.ship import files as ship_files
+from fastlog.ship import shipper
 from fastlog.ship.compressed_file import CompressedFile
 from fastlog.ship.files import LogFiles
-from tests.helpers.compressed import compress_archive
+from tests.helpers.archives import compress_archive
 from tests.helpers.shipping import LOG, Recorder, append, catch_up, make_segment, rotate, ship_all
 
 LINE_BYTES = 20
@@ -178,7 +178,7 @@ def test_each_archive_is_opened_once_whatever_it_is_called_then(live, monkeypatc
     make_segment(live, 50)
     files = LogFiles(live)
     before = files.now()
-    monkeypatch.setattr(compressed_file, "open_to_read", pytest.fail)
+    monkeypatch.setattr(text_sizes, "open_to_read", pytest.fail)
     for segment in range(1, 50):
         os.rename(live.with_name(f"server.log.{100 - segment}.zst"), live.with_name(f"server.log.{200 - segment}.zst"))
     after = files.now()
@@ -192,7 +192,7 @@ def test_a_size_is_not_taken_for_that_of_another_file(live, monkeypatch):
     archive_of(live, 1, 2, lines(0, 20))
     make_segment(live, 3)
     one, two, three = (live.with_name(f"server.log.{number}.zst") for number in (1, 2, 3))
-    opens, done = compressed_file.open_to_read, []
+    opens, done = text_sizes.open_to_read, []
 
     def rotate_before(path):
         if not done:
@@ -200,7 +200,7 @@ def test_a_size_is_not_taken_for_that_of_another_file(live, monkeypatch):
             os.rename(one, two)
         return opens(path)
 
-    monkeypatch.setattr(compressed_file, "open_to_read", rotate_before)
+    monkeypatch.setattr(text_sizes, "open_to_read", rotate_before)
     assert LogFiles(live).now().sizes == {1: 10 * LINE_BYTES, 2: 20 * LINE_BYTES, 3: 0}
 
 

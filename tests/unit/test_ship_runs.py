@@ -12,7 +12,7 @@ from fastlog.server.storage import Storage
 from fastlog.ship import delivery, shipper
 from fastlog.ship import note as ship_note
 from fastlog.ship.sink import RivalError, UnavailableError, WentBackError
-from tests.helpers.compressed import compress_archive
+from tests.helpers.archives import compress_archive
 from tests.helpers.shipping import Recorder, kill, shipper_of
 
 RUNS = 24
