@@ -7,8 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # pip and others start this file from elsewhere
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+from build_needs import missing_to_compile
 
 if not sys.platform.startswith("linux"):
     sys.exit(f"fastlog needs Linux (recvmmsg, sendmmsg, fdatasync); this is {sys.platform}. Nothing was built.")
@@ -30,6 +33,8 @@ class BuildExtensions(build_ext):
         self.parallel = len(os.sched_getaffinity(0))
 
     def build_extensions(self) -> None:
+        if missing := missing_to_compile():
+            sys.exit(missing)
         from Cython.Build import cythonize
 
         translated = cythonize(self.extensions, nthreads=self.parallel)
