@@ -26,7 +26,7 @@ def compiler():
 
 
 def has_header(name, *options):
-    command = compiler() + list(options) + ["-E", "-"]
+    command = compiler() + list(options) + ["-E", "-x", "c", "-"]
     text = "#include <{}>".format(name).encode()
     done = subprocess.run(command, input=text, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
     return done.returncode == 0

@@ -132,9 +132,11 @@ def build(source: Path, python: Path, minor: int, target: Target, compiler: Path
     (built,) = raw.iterdir()
     repaired = WORK / "repaired"
     shutil.rmtree(repaired, ignore_errors=True)
-    # It refuses a wheel that needs more than the platform has: newer symbols, other libraries, newer processors.
-    run("auditwheel", "repair", "--only-plat", "--plat", target.name, "--wheel-dir", repaired, built)
+    # It finds the oldest platform that has what the wheel needs: symbols, libraries, instructions of the processor.
+    run("auditwheel", "repair", "--plat", "auto", "--wheel-dir", repaired, built)
     (wheel,) = repaired.iterdir()
+    if target.name not in wheel.name:
+        sys.exit(f"auditwheel says that the wheel for {target.name} is {wheel.name}")
     return Path(shutil.move(wheel, DIST))
 
 
