@@ -60,12 +60,12 @@ def _show(
     follower = None
     if options.follow:
         follower = Follower(path, _reader_of_what_comes(files))
-    beginning = (0, 0) if count is None else beginning_of_last(files, selection, count)
-    hidden = Hidden(selection) if selection.conditions.window else None
-    for text in selected(files, selection, shown, *beginning, hidden):
+    first, offset = (0, 0) if count is None else beginning_of_last(files, selection, count)
+    hidden = Hidden(selection, files[first:], offset) if selection.conditions.window else None
+    for text in selected(files, selection, shown, first, offset, hidden):
         sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-    if hidden and (report := hidden.report()):
+    if hidden and (report := hidden.report("shown", "shows")):
         say(report)
     exit_code = exit_code_for(files)
     if follower is None:

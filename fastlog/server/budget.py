@@ -83,6 +83,7 @@ class Budget:
 
     def __init__(self, storage: Storage, live: Path, limits: Limits) -> None:
         self.limits = limits
+        self.known = KnownFiles(live)
         self.files = 0  # of the log but for the live one, by the last look, and without what was deleted since
         self.bytes = 0  # that these have
         self.foreign_bytes = 0  # of these, in files that are not deleted here
@@ -94,8 +95,7 @@ class Budget:
         self._ahead_sec = 0.0  # of the wall clock, at the last look
         self._storage = storage
         self._live = live
-        self._known = KnownFiles(live)
-        self._changes = 1  # of names or sizes since the last look: at most one for each rotation
+        self._is_old = True  # names or sizes have changed since the last look
         self._look_at = -math.inf  # on the clock of time.monotonic
         self._goes_next = False  # there is an archive that may be deleted when the live file grows
         self._kept_bytes = 0  # of the files that are not surplus
@@ -105,7 +105,7 @@ class Budget:
 
     def is_due(self, live_bytes: int) -> bool:
         """Whether it is time for `look`. That costs nothing, so it may be asked each second."""
-        if self._changes or monotonic() >= self._look_at:
+        if self._is_old or monotonic() >= self._look_at:
             return True
         if self._clock and (self._clock.now() >= self._expires_at or self._clock.ahead_sec != self._ahead_sec):
             return True
@@ -114,11 +114,12 @@ class Budget:
 
     def changed(self) -> None:
         """Names or sizes of archives have changed."""
-        self._changes += 1
+        self._is_old = True
 
     def look(self, live_bytes: int, *, at_start: bool = False) -> list[Numbered]:
         """Looks at all files. Returns the archives that are surplus, the oldest first."""
         self._look_at = monotonic() + LOOK_SEC
+        self._is_old = False
         try:
             archives = self.find(at_start=at_start)
         except OSError:  # somebody took the directory away: the writer sees to it
@@ -188,8 +189,7 @@ class Budget:
         live = identity_if_any(self._live)
         forms: dict[int, list[KnownFile]] = {}
         self.files = self.foreign_bytes = 0
-        changes, self._changes = self._changes, 0
-        for file in self._known.find(changes):
+        for file in self.known.find():
             is_near = at_start or file.number <= self.limits.backups
             if file.number and (is_near or (live is not None and file.is_of(live.log))):
                 forms.setdefault(file.number, []).append(file)

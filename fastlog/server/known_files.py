@@ -65,13 +65,19 @@ class KnownFiles:
         self._live = live
         self._known: dict[int, KnownFile] = {}  # by inode
         self._looks = 0
+        self._moves = 0  # since the last one
 
-    def find(self, rotations: int) -> list[KnownFile]:
-        """All of them, in no order. `rotations`: at most so many there were since the last look. Raises OSError."""
+    def moved(self) -> None:
+        """Some may have moved up by one number."""
+        self._moves += 1
+
+    def find(self) -> list[KnownFile]:
+        """All of them, in no order. Raises OSError."""
         live, found = self._live.name, []
         known, self._known = self._known, {}
         turns = len(known) // FRESH_MAX + 1
         self._looks += 1
+        moves, self._moves = self._moves, 0
         with os.scandir(self._live.parent) as entries:
             for entry in entries:
                 name = entry.name
@@ -81,7 +87,7 @@ class KnownFiles:
                 inode = entry.inode()
                 file = known.pop(inode, None)  # a second name of the same file is another one here
                 # Where a file is deleted, the next new one may get its inode.
-                if file is None or file.ending != ending or not 0 <= number - file.number <= rotations:
+                if file is None or file.ending != ending or not 0 <= number - file.number <= moves:
                     file = KnownFile(entry.path, number, ending)
                     is_file = file.look()
                 else:

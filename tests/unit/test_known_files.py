@@ -26,8 +26,8 @@ def place(live, number):
     return live.with_name(f"{live.name}.{number}")
 
 
-def sizes(files, rotations=0):
-    return {(file.number, file.ending): file.size for file in files.find(rotations)}
+def sizes(files):
+    return {(file.number, file.ending): file.size for file in files.find()}
 
 
 @pytest.fixture
@@ -62,7 +62,8 @@ def test_files_that_move_up_are_known(files, live, asked):
     for number in range(COUNT + 1, 1, -1):
         place(live, number).rename(place(live, number + 1))
     place(live, 2).write_bytes(b"new")
-    found = files.find(1)
+    files.moved()
+    found = files.find()
     assert {file.number: file.size for file in found} == {2: 3} | {n + 1: n for n in range(2, COUNT + 2)}
     assert all(file.path == place(live, file.number) for file in found)
     assert len(asked) < COUNT / 2
@@ -81,7 +82,8 @@ def test_an_inode_that_is_used_again_is_another_file(files, live, step):
     for number in sorted(range(2, COUNT + 2), reverse=step > 0):
         os.rename(place(live, number), place(live, number + step))
         os.truncate(place(live, number + step), 500)
-    assert sizes(files, rotations=1) == {(number + step, ""): 500 for number in range(2, COUNT + 2)}
+    files.moved()
+    assert sizes(files) == {(number + step, ""): 500 for number in range(2, COUNT + 2)}
 
 
 def test_an_archive_that_is_compressed_is_another_file(files, live):
