@@ -17,6 +17,7 @@ from fastlog.errors import (
     FastlogError,
     StandardError,
     escape_unencodable,
+    flush_output,
     messages,
     say,
     wait_for_reader,
@@ -42,6 +43,14 @@ DEFAULT_ENV_FILE = Path(".env")  # read by `fastlog serve` if it is there
 
 def main(words: list[str] | None = None) -> int:
     escape_unencodable()
+    try:
+        code = _run_command(words)
+    except SystemExit as end:  # of the parser, which has printed something
+        code = end.code if isinstance(end.code, int) else 0
+    return code if flush_output() else code or 1
+
+
+def _run_command(words: list[str] | None) -> int:
     options = make_parser().parse_args(words)
     try:
         if options.module is None:

@@ -157,7 +157,7 @@ def test_members_of_adm_read_the_log_and_nobody_else_does(installed):
         installed.fails(command, "alice")
     for command in ("cat /var/log/fastlog/server.log", "ls /var/log/fastlog", "cat /etc/default/fastlog"):
         installed.fails(command, "stranger")
-    assert "permission denied" in installed.fails("fastlog tail", "stranger")
+    assert "ermission denied" in installed.fails("fastlog tail", "stranger")
     # New files get the same rights: the server makes one in place of the log that was renamed.
     installed.run("mv /var/log/fastlog/server.log /var/log/fastlog/old && systemctl reload fastlog")
     installed.run("until test -e /var/log/fastlog/server.log; do sleep 0.05; done")
@@ -167,6 +167,21 @@ def test_members_of_adm_read_the_log_and_nobody_else_does(installed):
     installed.run(f"{ship} 'cat /var/log/fastlog/server.log && touch /var/log/fastlog/server.log.shipped'")
     installed.fails(f"{ship} 'rm -f /var/log/fastlog/server.log'")
     installed.fails(f"{ship} 'echo >> /var/log/fastlog/server.log'")
+
+
+def test_the_commands_find_the_service_wherever_it_is(installed):
+    """Its settings are in /etc/default/fastlog, which root and the members of adm can read."""
+    token = "correct-horse-battery-staple"
+    moved = f"DASHBOARD_PORT=9080\\nDASHBOARD_TOKEN={token}\\nLOG_FILENAME=here.log\\n"
+    installed.run(f"printf '{moved}' >> /etc/default/fastlog && systemctl restart fastlog")
+    installed.run("useradd --groups adm alice && useradd stranger")
+    installed.run("python3 /shared/ask.py")
+    for user in ("root", "alice"):
+        assert "card refused" in installed.run("fastlog tail", user)
+        assert "9080" in installed.run("fastlog top --once", user)
+        found = {finding["subject"]: finding for finding in json.loads(installed.run("fastlog doctor --json", user))}
+        assert found["server"]["status"] == "ok"
+    assert "cannot read /etc/default/fastlog: Permission denied" in installed.fails("fastlog top --once", "stranger")
 
 
 def files_named_fastlog(system: Container) -> set[str]:
