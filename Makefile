@@ -156,6 +156,7 @@ pages: $(VENV)/dev  ## write the manual pages and the shell completions: build/p
 deb: dist pages  ## build a package for this release of Debian in build/deb; `apt-get build-dep .` gets what it needs
 	$(DEB_TREE)
 	cd build/deb/fastlog && dpkg-buildpackage --build=binary --no-sign
+	cp build/deb/fastlog/build/wheel/*.whl build/deb
 	@ls $(CURDIR)/build/deb/*.deb
 
 # The modules are compiled there, by that release's Python.
@@ -167,7 +168,7 @@ deb-in: dist pages  ## build it for another one, in a clean system of it: RELEAS
 	  --customize-hook='chroot "$$1" sh -ec "cd /fastlog && rm -f dist/*.whl && \
 	    python3 -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz && \
 	    dpkg-buildpackage --build=binary --no-sign"' \
-	  --customize-hook='cp "$$1"/fastlog_*.deb build/deb' $(RELEASE) /dev/null
+	  --customize-hook='cp "$$1"/fastlog_*.deb "$$1"/fastlog/build/wheel/*.whl build/deb' $(RELEASE) /dev/null
 	@ls $(CURDIR)/build/deb/*.deb
 
 deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root

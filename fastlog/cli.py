@@ -108,7 +108,8 @@ def _run(options: argparse.Namespace) -> int:
         sources += service_sources()
         settings, origins = load(sources, uses)
     if given.get("finds_service") and "LOG_DIR" in uses:
-        settings = find_log(settings, origins, sources)
+        # `doctor` asks the server itself.
+        settings = find_log(settings, origins, sources if set(uses) == set(LOG_USES) else None)
     return int(import_module(options.module).run(options, settings))
 
 

@@ -60,9 +60,9 @@ def _unit() -> tuple[Sequence[str], Mapping[str, str]] | None:
     return files, dict(word.partition("=")[::2] for word in words)
 
 
-def find_log(settings: Settings, origins: Mapping[str, Origin], sources: Sequence[Source]) -> Settings:
+def find_log(settings: Settings, origins: Mapping[str, Origin], sources: Sequence[Source] | None) -> Settings:
     """The settings with the directory of the log of this machine's server, where no source names one and the default
-    directory has none."""
+    directory has none. With `sources`, which have the dashboard's address, a server that runs is asked as well."""
     log = log_of(settings)
     if origins["LOG_DIR"] != DEFAULT or os.path.exists(log):
         return settings
@@ -74,7 +74,7 @@ def find_log(settings: Settings, origins: Mapping[str, Origin], sources: Sequenc
         say(f"{system_log}: permission denied; root may read it")
         return settings
     except OSError:
-        found = _log_of_running_server(sources)
+        found = _log_of_running_server(sources) if sources else None
     if found is None:
         return settings
     say(f"there is no {log}; using {found}")

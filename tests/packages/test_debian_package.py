@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +82,10 @@ def installed(system) -> Container:
     """The same with the package."""
     system.run("apt-get install --yes /shared/fastlog.deb")
     return system
+
+
+def asked(*command: object) -> str:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
 
 
 def newer(package: Path, target: Path) -> None:
@@ -206,6 +211,27 @@ def test_a_purge_leaves_only_logs(installed):
     assert "card refused" in installed.run("fastlog tail")
 
 
+def minor_of(package: Path) -> str:
+    """The Python that the package is for: 3.11, for example."""
+    return re.search(r"python3 \(>= ([\d.]+)\)", asked("dpkg-deb", "--field", package, "Depends"))[1]
+
+
+def test_the_wheel_needs_no_compiler(package, shared, system):
+    """It is the one that was packed. What it needs is downloaded here, since the container has no network."""
+    minor = minor_of(package)
+    (wheel,) = package.parent.glob(f"fastlog_udp-*-cp{minor.replace('.', '')}-*.whl")
+    platforms = (f"--platform={kind}_x86_64" for kind in ("linux", "manylinux2014", "manylinux_2_28"))
+    command = ["-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--python-version={minor}", *platforms]
+    asked(sys.executable, *command, f"--dest={shared}/wheels", wheel)
+    system.fails("command -v cc gcc")
+    system.run("python3 -m venv /own && /own/bin/pip install --no-index --find-links=/shared/wheels fastlog-udp")
+    serve = "/own/bin/fastlog serve --log-dir /own/log"
+    system.run(f"systemd-run --unit=own --service-type=notify {serve}")
+    assert json.loads(system.run("python3 /shared/ask.py")) == {"ack": True, "sequence": 7}
+    assert "card refused" in system.run("/own/bin/fastlog tail")  # the running server says where its log is
+    assert json.loads(system.run("/own/bin/fastlog doctor --json"))[0]["status"] == "ok"
+
+
 @pytest.mark.skipif(
     shutil.which("lintian") is None and os.environ.get("CI") != "true",
     reason="no lintian; on Debian: apt install lintian",
@@ -217,10 +243,6 @@ def test_lintian_finds_no_error(package):
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert re.findall("^E: .*", checked.stdout, re.MULTILINE) == []
-
-
-def asked(*command: object) -> str:
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=True).stdout
 
 
 def test_the_package_has_what_a_command_of_debian_has(package):
@@ -239,11 +261,9 @@ def test_the_package_has_what_a_command_of_debian_has(package):
 
 
 def test_the_package_wants_the_python_that_its_modules_were_compiled_for(package):
-    depends = asked("dpkg-deb", "--field", package, "Depends")
-    oldest, too_new = map(int, re.search(r"python3 \(>= 3\.(\d+)\), python3 \(<< 3\.(\d+)\)", depends).groups())
-    assert too_new == oldest + 1
-    listed = asked("dpkg-deb", "--contents", package)
-    assert f"/_parse.cpython-3{oldest}-" in listed
+    major, minor = minor_of(package).split(".")
+    assert f"python3 (<< {major}.{int(minor) + 1})" in asked("dpkg-deb", "--field", package, "Depends")
+    assert f"/_parse.cpython-{major}{minor}-" in asked("dpkg-deb", "--contents", package)
 
 
 def test_the_packages_version_is_that_of_the_code():
