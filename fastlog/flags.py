@@ -211,7 +211,8 @@ def _add_tail(commands: Commands) -> None:
         "fastlog tail --since 1h --level ERROR\n"
         "fastlog tail --since 14:02 --until 14:05\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
-        f"An entry is shown if it meets every condition.\n\n{FINDS_LOG}",
+        f"An entry is shown if it meets every condition.\n\n{FINDS_LOG}\n\n"
+        "Exit code 0: everything was read; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
     add = parser.add_argument
     add("-f", "--follow", action="store_true", help="keep showing new entries, across rotations")
@@ -245,7 +246,7 @@ def _add_count(commands: Commands) -> None:
         f"{FINDS_LOG}\n\n"
         '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
         '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
-        "Exit code 0: everything was counted; 1: something was damaged or cannot be read; 2: wrong usage.",
+        "Exit code 0: everything was counted; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
     add = parser.add_argument
     add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")

@@ -27,10 +27,10 @@ NODE_MODULES = ROOT / "build/node/node_modules"
 CARD_REFUSED = ["-t", "shop", "-i", "-p", "user.err", "card refused"]  # the message of the recipes, for `logger`
 
 
-def recipe(title: str) -> dict[str, list[str]]:
+def recipe(title: str, document: str = DOCUMENT) -> dict[str, list[str]]:
     """The blocks of code below a heading, up to the next one, by their language."""
-    section = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", DOCUMENT, re.MULTILINE | re.DOTALL)
-    assert section, f"docs/senders.md has no recipe for {title}"
+    section = re.search(rf"^##+ {re.escape(title)}\n(.*?)(?=^##|\Z)", document, re.MULTILINE | re.DOTALL)
+    assert section, f"there is no recipe for {title}"
     blocks: dict[str, list[str]] = {}
     for language, code in re.findall(r"^```(\S+)\n(.*?)^```$", section[1], re.MULTILINE | re.DOTALL):
         blocks.setdefault(language, []).append(code)
