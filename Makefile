@@ -140,6 +140,17 @@ dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/check-wheel-contents dist/*.whl
 
+pages: $(VENV)/dev  ## write the manual pages and the shell completions: build/pages/
+	$(BIN)/python docs/make_pages.py build/pages
+
+deb: dist pages  ## build a package for this release of Debian: build/deb/*.deb; `sudo apt-get build-dep .` installs what it needs
+	rm -rf build/deb
+	mkdir -p build/deb/fastlog/build
+	cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
+	cp -r build/pages build/deb/fastlog/build
+	cd build/deb/fastlog && dpkg-buildpackage --build=binary --no-sign
+	@ls $(CURDIR)/build/deb/*.deb
+
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
 
@@ -223,5 +234,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs dist fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

@@ -56,7 +56,7 @@ def _add(
 def _add_help(commands: Commands, parser: argparse.ArgumentParser) -> None:
     helper = commands.add_parser("help", help="show this help, or that of a command")
     known = {name: command for name, command in commands.choices.items() if name != "help"}
-    helper.add_argument("command", nargs="?", metavar="COMMAND", choices=known, help="one of the commands")
+    helper.add_argument("command", nargs="?", metavar="COMMAND", choices=list(known), help="one of the commands")
     helper.set_defaults(show_help=lambda options: _show_help(known.get(options.command, parser), 0))
 
 
@@ -201,7 +201,8 @@ def _add_tail(commands: Commands) -> None:
         "fastlog tail --since 14:02 --until 14:05\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
         "An entry is shown if it meets every condition. Without --log-dir and LOG_DIR the log is looked\n"
-        f"for in ./logs, then in {SYSTEM_LOG_DIR}.",
+        f"for in ./logs, then in {SYSTEM_LOG_DIR}.\n\n"
+        "Exit code 0: everything was read; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
     add = parser.add_argument
     add("-f", "--follow", action="store_true", help="keep showing new entries, across rotations")
@@ -234,7 +235,7 @@ def _add_count(commands: Commands) -> None:
         "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
         '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
         '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
-        "Exit code 0: everything was counted; 1: something was damaged or cannot be read; 2: wrong usage.",
+        "Exit code 0: everything was counted; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
     add = parser.add_argument
     add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")

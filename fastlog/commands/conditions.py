@@ -12,6 +12,9 @@ from fastlog.logs.log_files import ReadError, open_log, unread_archives
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.selection import Selection, parse_pattern, parse_window
 
+INCOMPLETE = 2  # the exit code where something could not be read, as that of grep
+NAMED_MAX = 20  # files in one line
+
 
 def selection_from(options: argparse.Namespace, entries_only: bool) -> Selection:
     """By the flags that `tail` and `count` share. Raises ConfigError."""
@@ -36,8 +39,21 @@ def files_of(path: Path, *, may_be_missing: bool = False) -> list[OpenFile]:
     return files
 
 
+def exit_code_for(files: list[OpenFile]) -> int:
+    """The exit code once the files were read. Says which could not be read, and why."""
+    failures: dict[str, list[str]] = {}
+    for file in files:
+        if file.failure:
+            failures.setdefault(file.failure, []).append(file.path)
+    for reason, paths in failures.items():
+        more = len(paths) - NAMED_MAX
+        names = ", ".join(paths[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+        say(f"cannot read {names}: {reason}")
+    return 0 if all(file.is_whole for file in files) else INCOMPLETE
+
+
 def _allow_many_files() -> None:
-    """Each file is open while it is read, and there may be a thousand archives: shells allow 1,024 descriptors."""
+    """Each file is kept open while it is read, and there may be a thousand: shells allow 1,024 descriptors."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastlog.commands.conditions import files_of, selection_from
+from fastlog.commands.conditions import exit_code_for, files_of, selection_from
 from fastlog.commands.count_table import Table, as_json, as_text, make_table
 from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
@@ -21,11 +21,14 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     selection = selection_from(options, entries_only=True)
     counting = Counting(selection, by)
     files = files_of(Path(settings.log_dir) / settings.log_filename)
-    counting.add(without_old(files, selection.conditions.window))
+    files = without_old(files, selection.conditions.window)
+    counting.add(files)
     if counting.others and selection.is_all:
         say(f"{counting.others:,} lines are not entries, and are not counted")
     if counting.counts.beyond:
         say(f"there are more than {VALUES_MAX:,} different ones, or very long ones: the last ones count as others")
+    if counting.hidden and (report := counting.hidden.report("counted", "counts")):
+        say(report)
     is_terminal = sys.stdout.isatty()
     top = options.top
     if top is None and is_terminal and not options.json and by in ("app", "host"):
@@ -34,7 +37,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         _print(make_table(by, counting.counts, top), options.json, is_terminal)
     except BrokenPipeError:
         discard_output()
-    return 0 if counting.is_whole else 1
+    return exit_code_for(files)
 
 
 def _print(table: Table, as_one_object: bool, is_terminal: bool) -> None:

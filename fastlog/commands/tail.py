@@ -5,12 +5,13 @@ import select
 import sys
 from pathlib import Path
 
-from fastlog.commands.conditions import files_of, selection_from
+from fastlog.commands.conditions import exit_code_for, files_of, selection_from
 from fastlog.commands.rendering import Runs, Shown, shown_as_text, shown_by
 from fastlog.commands.terminal import visible_json, wants_colours
 from fastlog.config import Settings
 from fastlog.errors import ConfigError, discard_output, say
 from fastlog.logs.hidden import Hidden
+from fastlog.logs.log_files import ReadError
 from fastlog.logs.log_reader import Follower, Reader
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import end_of_lines
@@ -58,19 +59,34 @@ def _show(
     shown = _shown_as_json() if options.json else shown_as_text(wants_colours(), sys.stdout.encoding)
     follower = None
     if options.follow:
-        follower = Follower(path, _reader_of_what_comes(files[-1]) if files else None)
-    beginning = (0, 0) if count is None else beginning_of_last(files, selection, count)
-    hidden = Hidden(selection) if selection.conditions.window else None
-    for text in selected(files, selection, shown, *beginning, hidden):
+        follower = Follower(path, _reader_of_what_comes(files))
+    first, offset = (0, 0) if count is None else beginning_of_last(files, selection, count)
+    hidden = Hidden(selection, files[first:], offset) if selection.conditions.window else None
+    for text in selected(files, selection, shown, first, offset, hidden):
         sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-    if hidden and (report := hidden.report()):
+    if hidden and (report := hidden.report("shown", "shows")):
         say(report)
-    return _follow(follower, selection, shown) if follower else 0
+    exit_code = exit_code_for(files)
+    if follower is None:
+        return exit_code
+    for file in files[:-1]:  # the last one is followed; those that are deleted meanwhile would take room
+        file.close()
+    _follow(follower, selection, shown)
+    return exit_code
 
 
-def _reader_of_what_comes(file: OpenFile) -> Reader:
-    """Reads what is added to the newest file from now on. An archive gets no more lines."""
+def _reader_of_what_comes(files: list[OpenFile]) -> Reader | None:
+    """Reads what is added to the newest file from now on; None if there is none yet. An archive gets no more lines.
+    Raises ReadError."""
+    if not files:
+        return None
+    file = files[-1]
+    try:
+        file.keep_open()
+    except OSError as error:
+        file.note_failure(error)
+        raise ReadError(f"cannot read {file.path}: {file.failure}") from error
     if not file.is_compressed:
         return Reader(file, end_of_lines(file))
     reader = Reader(file)
@@ -79,7 +95,8 @@ def _reader_of_what_comes(file: OpenFile) -> Reader:
     return reader
 
 
-def _follow(follower: Follower, selection: Selection, shown: Shown) -> int:
+def _follow(follower: Follower, selection: Selection, shown: Shown) -> None:
+    """Until nobody reads the output any more."""
     reader_gone = select.poll()
     reader_gone.register(1, 0)
     while True:
@@ -87,7 +104,7 @@ def _follow(follower: Follower, selection: Selection, shown: Shown) -> int:
             sys.stdout.buffer.write(shown(block, selection.runs(block, start, end)))
         sys.stdout.buffer.flush()
         if reader_gone.poll(POLL_MS):
-            return 0
+            return
 
 
 def _shown_as_json() -> Shown:

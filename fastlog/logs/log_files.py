@@ -8,11 +8,13 @@ import errno
 import heapq
 import os
 import re
+import resource
+import stat
 from operator import attrgetter
 from pathlib import Path
 
 from fastlog.errors import FastlogError
-from fastlog.file_systems import is_file, open_to_read
+from fastlog.file_systems import open_to_read
 from fastlog.logs.open_file import GzipFile, OpenFile, ZstdFile
 from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING, NUMBER, identity_if_any
 
@@ -21,6 +23,8 @@ ROTATIONS_MEANWHILE = 2  # the oldest file may move up by so many numbers during
 PREFIX_BYTES = 1 << 16  # compared to recognise a compressed copy of a file: hundreds of entries
 # What `open` fails with where there is no file: nothing, a socket, or a link that leads to itself.
 NO_FILE = {errno.ENOENT, errno.ENXIO, errno.ELOOP}
+# Descriptors that files do not take: of the threads that read, which open what is not kept open, and of all others.
+OTHER_DESCRIPTORS = 32
 SAME_TIME_NS = 2_000_000_000  # a compressed copy keeps the time of its original, to the second at least
 
 _ARCHIVE = rf"(?:\.(?P<number>{NUMBER})|-(?P<date>{DATE}))(?P<ending>\.[A-Za-z0-9]+)?"
@@ -36,7 +40,8 @@ FORMS: Forms = ((OpenFile, ""), (ZstdFile, COMPRESSED_ENDING), (GzipFile, GZIP_E
 
 
 def open_log(path: Path) -> list[OpenFile]:
-    """The archives of a live file and the live file itself, the oldest first, each once. Raises ReadError.
+    """The archives of a live file and the live file itself, the oldest first, each once. Raises ReadError. What cannot
+    be opened, or is one too many to be kept open, is opened when it is read.
 
     Numbered files only ever move to higher numbers, and the walk goes the same way: it may meet a file twice, but
     misses none.
@@ -83,11 +88,11 @@ def is_copy(archive: OpenFile, file: OpenFile) -> bool:
     if abs(archive.changed - os.fstat(file.fd).st_mtime_ns) > SAME_TIME_NS:
         return False
     own = file.beginning(PREFIX_BYTES)
-    return bool(own) and archive.beginning(len(own)) == own
+    return own is not None and bool(own) and archive.beginning(len(own)) == own
 
 
 def _walk(path: Path) -> list[OpenFile]:
-    """Opens the live file and its archives in one walk over their names. Raises ReadError."""
+    """Opens the live file and its archives in one walk over their names, the newest first. Raises ReadError."""
     seen: set[tuple[int, int]] = set()
     numbered: list[OpenFile] = []
     dated: list[OpenFile] = []
@@ -97,7 +102,7 @@ def _walk(path: Path) -> list[OpenFile]:
         highest = max((int(match["number"]) for match in matches if match["number"]), default=0)
         for number in range(highest + 1 + ROTATIONS_MEANWHILE):
             _open_into(numbered, seen, f"{path}.{number}" if number else str(path), FORMS if number else FORMS[:1])
-        for date in sorted({match["date"] for match in matches if match["date"]}):
+        for date in sorted({match["date"] for match in matches if match["date"]}, reverse=True):
             _open_into(dated, seen, f"{path}-{date}", FORMS)
     except OSError as error:
         for file in numbered + dated:
@@ -107,15 +112,16 @@ def _walk(path: Path) -> list[OpenFile]:
         raise ReadError(f"cannot read {error.filename or path}: {error.strerror}") from error
     live = [file for file in numbered[:1] if file.path == str(path)]
     older = reversed(numbered[len(live) :])
-    return [*heapq.merge(dated, older, key=attrgetter("changed")), *live]
+    return [*heapq.merge(reversed(dated), older, key=attrgetter("changed")), *live]
 
 
 def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, forms: Forms) -> None:
     """Opens the file in each form that exists, unless it was met before. Where several exist, one may be a copy of
     another, which is being compressed: the first is whole then, and the other may be unfinished."""
     found: list[OpenFile] = []
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_DESCRIPTORS
     for kind, ending in forms:
-        file = _open(kind, path + ending)
+        file = _open(kind, path + ending, is_kept=len(seen) < room)
         if file is None:
             continue
         met = [other for other in files[-ROTATIONS_MEANWHILE:] if file.identity == other.identity is not None]
@@ -127,18 +133,26 @@ def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, for
     files += sorted(found, key=attrgetter("changed"), reverse=True)  # as numbers are: the newest first
 
 
-def _open(kind: type[OpenFile], name: str) -> OpenFile | None:
+def _open(kind: type[OpenFile], name: str, is_kept: bool) -> OpenFile | None:
+    """The file of this name, if there is one. `is_kept`: whether it is to be kept open."""
+    fd = -1
     try:
-        fd = open_to_read(name)
+        if is_kept:
+            fd = open_to_read(name)
+        status = os.stat(name) if fd < 0 else os.fstat(fd)
     except OSError as error:
         if error.errno in NO_FILE:
             return None
-        raise
-    status = os.fstat(fd)
-    if not is_file(fd):
-        os.close(fd)
+        try:
+            status = os.stat(name)  # whoever needs the file is told why it cannot be read
+        except FileNotFoundError:
+            return None
+    if not stat.S_ISREG(status.st_mode):
+        if fd >= 0:
+            os.close(fd)
         return None
-    return kind(name, fd, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns, identity_if_any(fd))
+    identity = identity_if_any(name if fd < 0 else fd)
+    return kind(name, fd, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns, identity)
 
 
 def _is_copy(file: OpenFile, other: OpenFile) -> bool:
@@ -148,4 +162,4 @@ def _is_copy(file: OpenFile, other: OpenFile) -> bool:
     if file.identity and other.identity:
         return file.identity == other.identity
     own, its = file.beginning(PREFIX_BYTES), other.beginning(PREFIX_BYTES)
-    return own.startswith(its) or its.startswith(own)
+    return own is not None and its is not None and (own.startswith(its) or its.startswith(own))

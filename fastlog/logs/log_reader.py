@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fastlog.errors import say
 from fastlog.logs.conditions import Conditions
-from fastlog.logs.log_files import inode_of, is_copy, open_log
+from fastlog.logs.log_files import ReadError, inode_of, is_copy, open_log
 from fastlog.logs.open_file import BLOCK_BYTES, OpenFile
 from fastlog.logs.parts import Lines, parts
 from fastlog.segments import Identity
@@ -19,7 +19,7 @@ ALL = Conditions()
 
 
 class Reader:
-    """Reads one file from an offset, at which a line begins, to its present end."""
+    """Reads one file from an offset, at which a line begins, to its present end. The file is kept open."""
 
     def __init__(self, file: OpenFile, offset: int = 0) -> None:
         self.file = file
@@ -29,13 +29,16 @@ class Reader:
 
     def read(self) -> Iterator[Lines]:
         """Yields the lines block by block; each block overwrites the one before it. A line longer than a block is not
-        an entry, and left out."""
+        an entry, and left out. Raises ReadError."""
         if self.file.is_compressed:
             yield from self._read_compressed()
             return
         block = memoryview(self._block)
         while True:
-            size = os.preadv(self.file.fd, [block], self.offset)
+            try:
+                size = os.preadv(self.file.fd, [block], self.offset)
+            except OSError as error:
+                raise ReadError(f"cannot read {self.file.path}: {error.strerror}") from error
             end = self._block.rfind(b"\n", 0, size) + 1
             if not end:
                 if size < BLOCK_BYTES:
@@ -64,6 +67,7 @@ class Follower:
     def __init__(self, path: Path, reader: Reader | None) -> None:
         self._path = path
         self._reader = reader
+        self._unreadable: set[tuple[int, int]] = set()  # inodes of files of which that was said
 
     def close(self) -> None:
         if self._reader is not None:
@@ -72,12 +76,10 @@ class Follower:
     def new(self) -> Iterator[Lines]:
         """The lines written since the last call. Raises ReadError."""
         if self._reader is None:
-            files = open_log(self._path)
-            if not files:
+            first = self._first_of(open_log(self._path))
+            if not first:
                 return
-            self._reader = Reader(files[0])
-            for file in files[1:]:
-                file.close()
+            self._reader = Reader(first)
         while True:
             yield from self._reader.read()
             if self._reader.is_cut():
@@ -105,9 +107,30 @@ class Follower:
         if not any(other.size for other in newer):
             newer = []
         for other in files:
-            if other not in newer[:1]:
+            if other not in newer:
                 other.close()
-        return newer[0] if newer else None
+        return self._first_of(newer)
+
+    def _first_of(self, files: list[OpenFile]) -> OpenFile | None:
+        """The first one that can be read, and is kept open. Closes the others."""
+        first = None
+        for file in files:
+            if first is None and self._can_be_read(file):
+                first = file
+            else:
+                file.close()
+        return first
+
+    def _can_be_read(self, file: OpenFile) -> bool:
+        try:
+            file.keep_open()
+        except OSError as error:
+            if file.inode not in self._unreadable:
+                self._unreadable.add(file.inode)
+                file.note_failure(error)
+                say(f"cannot read {file.path}: {file.failure}")
+            return False
+        return True
 
     def _newer(self, files: list[OpenFile], file: OpenFile) -> list[OpenFile]:
         """The files that came after this one."""
@@ -125,7 +148,7 @@ class Follower:
             is_next = later.identity == (file.identity.log, file.identity.segment + 1)
         else:
             is_next = False
-        if newer and not is_next and status.st_nlink == 0:
+        if newer and not is_next and status.st_nlink == 0 and self._unreadable.isdisjoint(each.inode for each in newer):
             say(f"{self._path} was rotated away before it was read: entries may be missing here")
         return newer
 

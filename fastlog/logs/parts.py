@@ -32,6 +32,10 @@ PLACES = 5
 NEAR_BYTES = 4 * PART_BYTES
 LATE_PARTS = 8  # that follow each other and are later than the window: what can be read forward only is left then
 
+# Of an archive: a window that is no wider is unpacked even for rare levels. It takes no time, and shows what else is in
+# the window.
+NARROW_FRAMES = 32
+
 # A part of a block, from one offset to another: whole lines.
 Lines = tuple[bytes | bytearray, int, int]
 NO_LINES: Lines = (b"", 0, 0)
@@ -133,7 +137,8 @@ def _of_archive(file: ZstdFile, index: Index, conditions: Conditions, offset: in
         if frame.end > offset and (summary is None or conditions.may_meet(summary)):
             wanted.append(FramePart(file, max(frame.start, offset), frame.size, frame, is_inside))
         is_inside = summary is not None and summary.lines == 0 and frame.size > 0
-    rare = conditions.rare_levels(index)
+    is_narrow = conditions.window is not None and len(wanted) <= NARROW_FRAMES
+    rare = None if is_narrow else conditions.rare_levels(index)
     if rare is None:
         yield from wanted
     elif wanted:
@@ -208,7 +213,7 @@ def _blocks(file: OpenFile, at: int, until: int) -> Iterator[TextPart]:
 
 def _blocks_backward(file: OpenFile, at: int, until: int) -> Iterator[TextPart]:
     """The same from the second offset to the first. An unfinished last line is left out."""
-    while until > at:
+    while until > at and not file.failure:
         first = max(until - PART_BYTES, at)
         text = file.read(until - first, first)
         end = text.rfind(b"\n") + 1

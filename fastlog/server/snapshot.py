@@ -169,6 +169,8 @@ class Reporter:
         if self._log.hold and self._log.hold.is_shipped and self._log.identities.failure:
             warnings.append(f"the log cannot be shipped: it gets no identity: {self._log.identities.failure}")
         warnings += self._room.warnings
+        if self._log.budget.doubt:
+            warnings.append(self._log.budget.doubt)
         if self._compression and self._compression.failure:
             warnings.append(f"archives are not compressed: {self._compression.failure}")
         if self._rejects.failure:

@@ -289,7 +289,7 @@ def test_a_damaged_archive_is_shown_as_far_as_it_goes_and_reported(archived, tmp
     path = tmp_path / "server.log.2.gz"
     path.write_bytes(path.read_bytes()[:-5_000])
     done = run_fastlog("tail", "--log-dir", ".", "--json", "-n", "all", cwd=tmp_path)
-    assert done.returncode == 0
+    assert done.returncode == 2
     assert done.stderr == "fastlog: server.log.2.gz is damaged: its end is not shown\n"
     shown = done.stdout.splitlines()
     assert shown == archived[: len(shown) - 2_000] + archived[2_000:]

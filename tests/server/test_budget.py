@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import time
 
 from fastlog.segments import shipped_path
@@ -94,6 +95,39 @@ def test_an_archive_goes_by_its_age_while_nothing_is_written(start, tmp_path):
     server = start(LOG_KEEP_DAYS="1", **FILE)
     eventually(last.exists, lambda exists: not exists)
     assert eventually(server.stats, lambda stats: stats["archives"]["deleted_files"] == 1)
+    assert server.stop() == 0
+
+
+# The server with a wall clock that a file sets ahead.
+SET_CLOCK = """
+import pathlib, runpy, sys, time
+real, ahead = time.time, pathlib.Path("ahead")
+time.time = lambda: real() + (float(ahead.read_text()) if ahead.exists() else 0)
+sys.argv[1:] = ["serve"]
+runpy.run_module("fastlog", run_name="__main__")
+"""
+
+
+def test_a_clock_that_jumps_deletes_nothing_at_once(start, tmp_path):
+    """Also not at a start; and what is said of it is in the health."""
+    set_clock = {"command": [sys.executable, "-c", SET_CLOCK], "LOG_KEEP_DAYS": "7", **FILE}
+    server = start(**set_clock)
+    server.send(entries(1_000))
+    archives = settled(server, tmp_path, 1_000)["archives"]
+    (tmp_path / "ahead.new").write_text(str(4_000 * DAY_SEC))
+    (tmp_path / "ahead.new").rename(tmp_path / "ahead")
+    [warning] = eventually(lambda: warnings(server), len)
+    text = f"it is 4,000.0 days ahead: {archives['files']} archives of {tmp_path}/server.log that"
+    assert text in warning
+    assert settled(server, tmp_path)["archives"] == archives
+    assert server.stop() == 0
+    assert sum(text in message for message in server.messages) == 1
+    server = start(**set_clock)
+    [warning] = warnings(server)
+    assert text in warning
+    (tmp_path / "ahead").unlink()
+    assert eventually(lambda: warnings(server), lambda found: not found) == []
+    assert settled(server, tmp_path)["archives"] == archives
     assert server.stop() == 0
 
 

@@ -5,16 +5,13 @@ import os
 import re
 import shutil
 import signal
-from collections import Counter
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
 from fastlog.segments import identity_of
 from tests.helpers.archives import in_force, text_of
-from tests.helpers.resending import ResendingClient
-from tests.helpers.running import PATIENCE_SEC, Server, eventually, until
+from tests.helpers.running import eventually, until
 
 LIVE = "server.log"
 FILE = {
@@ -225,35 +222,3 @@ def test_the_directory_is_removed_meanwhile(start, tmp_path):
     eventually(server.stats, lambda stats: stats["stored"] == 4_000)
     all_compressed(logs)
     server.stop()
-
-
-ROUNDS = 5
-
-
-def test_kills_at_random_moments_lose_double_and_leave_nothing(tmp_path, closing, rng):
-    client = closing(ResendingClient(rng))
-    settings = {**FILE, "LOG_BACKUPS": "9999", "MAX_LOG_SIZE_MB": "0.005"}
-    port = "0"
-    for _ in range(ROUNDS):
-        server = closing(Server(tmp_path, SERVER_PORT=port, **settings))
-        port = str(server.port)
-        client.connect(server.port)
-        client.send(rng.randrange(50, 400), server)
-        if rng.random() < 0.7:
-            with contextlib.suppress(ProcessLookupError):  # it may have ended
-                process = process_of(server)
-                until_sec = monotonic() + rng.random() / 2
-                until(lambda at=until_sec: monotonic() >= at, "a moment")
-                if rng.random() < 0.5:
-                    os.kill(process, signal.SIGKILL)
-        server.process.kill()
-        server.process.wait(PATIENCE_SEC)
-        server.close()
-    server = closing(Server(tmp_path, SERVER_PORT=port, **settings))
-    client.settle()
-    server.stop()
-    assert not (tmp_path / f"{LIVE}.zst.new").exists()
-    found = Counter(text_in_force(tmp_path).splitlines())
-    assert max(found.values()) == 1
-    lost = [sequence for sequence in client.acknowledged if client.sent[sequence] not in found]
-    assert not lost

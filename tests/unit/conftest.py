@@ -2,6 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastlog.server import clock
+from tests.helpers.kept_log import Clocks
+
 
 @pytest.fixture
 def live(tmp_path):
@@ -22,3 +25,12 @@ def begin(closing):
         return made
 
     return begin
+
+
+@pytest.fixture
+def clocks(monkeypatch):
+    """The clocks by which archives become too old."""
+    clocks = Clocks()
+    monkeypatch.setattr(clock, "run_time", lambda: clocks.since_boot)
+    monkeypatch.setattr(clock, "time", SimpleNamespace(time=lambda: clocks.wall))
+    return clocks

@@ -3,95 +3,22 @@
 import contextlib
 import errno
 import os
-import re
 import time
-from pathlib import Path
 
 import pytest
 
 from fastlog.segments import identity_of
-from fastlog.server import budget
+from fastlog.server import budget, moves
 from fastlog.server.budget import DAY_SEC
-from fastlog.server.logfile import LogFile
-from fastlog.server.storage import Storage
 from tests.helpers.disk import CheckedNames
+from tests.helpers.kept_log import FILE, LINE, PER_FILE, SIZE, KeptLog
 from tests.helpers.running import until
 from tests.helpers.shipping import write_note
-
-LINE = b"line %04d\n"
-SIZE = len(LINE % 0)
-PER_FILE = 10  # lines
-FILE = PER_FILE * SIZE
-
-
-class Log:
-    """A log whose lines are numbered. `keep_files`: LOG_KEEP_MB, in full files."""
-
-    def __init__(self, directory, storage=None):
-        self.directory = directory
-        self.path = directory / "server.log"
-        self.written = 0
-        self._storage = storage or Storage()
-        self.file = None
-
-    def start(self, *, backups=100, keep_files=None, keep_days=None, hold_files=100):
-        self.close()
-        self.file = LogFile(
-            self._storage,
-            self.directory,
-            "server.log",
-            FILE,
-            backups,
-            keep_bytes=None if keep_files is None else int(keep_files * FILE),
-            keep_sec=None if keep_days is None else keep_days * DAY_SEC,
-            hold_bytes=hold_files * FILE,
-        )
-        self.budget = self.file.budget
-        return self
-
-    def close(self):
-        if self.file:
-            self.file.close()
-            self.file = None
-
-    def write(self, lines):
-        for _ in range(lines):
-            self.written += 1
-            assert self.file.append(memoryview(LINE % self.written), durable=False) == SIZE
-
-    def write_files(self, count):
-        """So many full files. The newest one stays the live one until the next line."""
-        self.write(count * PER_FILE)
-
-    def numbers(self):
-        """Those of the archives."""
-        found = [re.fullmatch(r"server\.log\.(\d+)(\.zst)?", path.name) for path in self.directory.iterdir()]
-        return sorted(int(match[1]) for match in found if match)
-
-    def lines(self):
-        """The numbers of the lines that are there, the oldest first."""
-        files = [*(Path(f"{self.path}.{number}") for number in reversed(self.numbers())), self.path]
-        return [int(line.split()[1]) for path in files for line in path.read_bytes().splitlines()]
-
-    def total(self):
-        return sum(path.stat().st_size for path in self.directory.glob("server.log*"))
-
-    def tidy(self):
-        """The look of each second; the figures are right then."""
-        self.file.tidy()
-        self.file.tidy()
-
-    def deleted(self):
-        return self.budget.deleted_files, self.budget.deleted_bytes
-
-    def age(self, number, days):
-        then = time.time() - days * DAY_SEC
-        os.utime(f"{self.path}.{number}", (then, then))
 
 
 @pytest.fixture
 def log(tmp_path, closing):
-    return closing(Log(tmp_path))
+    return closing(KeptLog(tmp_path))
 
 
 def check_figures(log):
@@ -157,7 +84,7 @@ def test_what_a_rotation_overwrites_is_counted(log, backups):
     check_figures(log)
 
 
-def test_archives_go_when_they_are_too_old(log, monkeypatch):
+def test_archives_go_when_they_are_too_old(log, clocks):
     log.start(keep_days=2)
     log.write_files(6)
     log.age(5, 3)
@@ -166,14 +93,13 @@ def test_archives_go_when_they_are_too_old(log, monkeypatch):
     assert log.numbers() == [1, 2, 3, 4, 5]
     assert log.deleted() == (1, FILE)
     log.tidy()
-    now = time.time()
-    monkeypatch.setattr(budget.time, "time", lambda: now + 0.4 * DAY_SEC)
+    clocks.run(0.4 * DAY_SEC)
     log.tidy()
     assert log.numbers() == [1, 2, 3, 4, 5]
-    monkeypatch.setattr(budget.time, "time", lambda: now + 0.6 * DAY_SEC)
+    clocks.run(0.2 * DAY_SEC)
     log.tidy()  # nothing was written
     assert log.numbers() == [1, 2, 3, 4]
-    monkeypatch.setattr(budget.time, "time", lambda: now + 3 * DAY_SEC)
+    clocks.run(2.4 * DAY_SEC)
     log.tidy()
     assert log.numbers() == []
     assert log.deleted() == (6, 6 * FILE)
@@ -381,13 +307,15 @@ class FailingNames(CheckedNames):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
+@pytest.mark.parametrize("few", [moves.FEW, 1])
 @pytest.mark.parametrize("times", [1, 3])
-def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, times):
+def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, monkeypatch, times, few):
+    monkeypatch.setattr(moves, "FEW", few)
     for first in range(1, 40):
         directory = tmp_path / str(first)
         directory.mkdir()
         storage = FailingNames()
-        log = closing(Log(directory, storage)).start(backups=6, keep_files=4)
+        log = closing(KeptLog(directory, storage)).start(backups=6, keep_files=4)
         storage.first, storage.times, storage.count = first, times, 0
         for _ in range(10):
             log.write_files(1)
