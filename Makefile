@@ -177,7 +177,7 @@ mutants: $(VENV)/dev  ## make small errors in copies of the server, which the te
 
 senders:  ## unpack the senders and collectors that tests run, from Debian's packages and npm's; installs nothing
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core nginx haproxy php-cli php-monolog liblog4j2-java liblogback-java \
-	  wireguard-go wireguard-tools
+	  wireguard-go wireguard-tools nftables
 	@[ -e build/node/complete ] || { NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt} \
 	  npm install --prefix build/node --silent --no-audit --no-fund --omit=optional winston@3 winston-syslog@2 pino@10 && \
 	  touch build/node/complete; } || { echo "npm's registry gave no winston and pino: their tests are skipped"; rm -rf build/node; }

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
+from fastlog.segments import forms
 from fastlog.server.closer import Closer
 from fastlog.server.compressor import Compressor, Ended
 from fastlog.server.logfile import LogFile
@@ -151,7 +152,7 @@ class Compression:
 
     def _on_compressed(self, now: float) -> None:
         """The new file is whole and durable: it gets its name; or it takes the archive's place, if that is durable.
-        A rotation takes the name away again, since archives get other names then."""
+        A rotation takes the name away again, since archives get other names then. So may another program."""
         job = self._job
         if not job:
             return
@@ -165,7 +166,7 @@ class Compression:
             self._fail(job, "another program has changed it meanwhile")
         else:
             try:
-                if self._names.unsure:
+                if self._names.unsure == forms(plain)[1]:
                     self._replace(job, plain)
                 else:
                     self._names.name_compressed(plain)
@@ -195,8 +196,8 @@ class Compression:
             archives = numbered(self._names.live)
         except OSError:
             return None
-        for forms in archives.values():
-            form = forms.get(PLAIN)
+        for each in archives.values():
+            form = each.get(PLAIN)
             if form and form.inode == job.form.inode and form.is_file:
                 return form.path
         return None

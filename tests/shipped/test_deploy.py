@@ -302,6 +302,11 @@ def test_systemctl_reload_works_before_systemd_253(service):
     assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
 
 
+def test_the_end_of_the_process_that_compresses_is_not_that_of_the_unit(service):
+    assert service["OOMPolicy"] == "continue"  # otherwise systemd ends the server when the kernel has ended the process
+    assert service["KillMode"] == "mixed"  # otherwise each stop ends the process first, which the server reports
+
+
 def test_the_unit_lets_the_process_that_compresses_take_the_lowest_priority():
     text = (CONTRIB / "systemd" / "fastlog.service").read_text()
     filters = re.findall(r"^SystemCallFilter=(.*)$", text, re.MULTILINE)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fastlog.segments import identity_of
-from fastlog.server import budget
+from fastlog.server import budget, moves
 from fastlog.server.budget import DAY_SEC
 from tests.helpers.disk import CheckedNames
 from tests.helpers.kept_log import FILE, LINE, PER_FILE, SIZE, KeptLog
@@ -307,8 +307,10 @@ class FailingNames(CheckedNames):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
+@pytest.mark.parametrize("few", [moves.FEW, 1])
 @pytest.mark.parametrize("times", [1, 3])
-def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, times):
+def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, monkeypatch, times, few):
+    monkeypatch.setattr(moves, "FEW", few)
     for first in range(1, 40):
         directory = tmp_path / str(first)
         directory.mkdir()
