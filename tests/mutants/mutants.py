@@ -742,7 +742,7 @@ MUTANTS = [
             "one archive too many goes by LOG_KEEP_MB",
             "left > most or is_too_old",
             "left >= most or is_too_old",
-            "test_all_files_together_are_never_larger_than_log_keep_mb",
+            "test_a_rotation_keeps_log_keep_mb_by_itself",
         ),
         (
             "all archives go once one has to",
