@@ -842,12 +842,6 @@ MUTANTS = [
             "file.number > number",
             "test_a_file_that_takes_the_place_of_another_is_seen_at_once",
         ),
-        (
-            "of a file with two names one is found",
-            "known.pop(inode, None)",
-            "known.get(inode)",
-            "test_each_name_of_a_file_with_several_is_found",
-        ),
     ),
     *_of(
         "moves.py",
