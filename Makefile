@@ -9,6 +9,9 @@ MODEL_FIRST ?= 0
 # DOCKER=podman works as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
+RELEASE ?= trixie
+# What builds the Debian package, and in a clean system the modules first.
+DEB_NEEDS := debhelper,patchelf,python3-dev,python3-pip,python3-venv,zlib1g-dev
 SOURCES := pyproject.toml setup.py $(shell find fastlog tests/helpers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 # The pid of the server that `make run` started, if it still runs; by now the pid may belong to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
@@ -23,6 +26,13 @@ CHECK_INDEX = $(BIN)/pip download --quiet --disable-pip-version-check --retries 
   'setuptools>=77' > /dev/null 2>&1 || { echo "fastlog's libraries are fetched by pip, and it reaches no package index;" \
   "set HTTPS_PROXY or PIP_INDEX_URL; without a network (on Debian, Fedora, Alpine alike), fetch them elsewhere with" \
   "\`pip download fastlog_udp-….whl\`, then \`pip install --no-index --find-links . fastlog-udp\`" >&2; exit 1; }
+# Lays out what the Debian package is made of: nothing is built in the tree itself.
+define DEB_TREE
+rm -rf build/deb/fastlog
+mkdir -p build/deb/fastlog/build
+cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
+cp -r build/pages build/deb/fastlog/build
+endef
 
 help:  ## this list
 	@awk -F ':.*##' '/^##@/ {print substr($$0, 5) ":"} /^[a-z-]+:.*##/ {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -133,13 +143,26 @@ dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from
 pages: $(VENV)/dev  ## write the manual pages and the shell completions: build/pages/
 	$(BIN)/python docs/make_pages.py build/pages
 
-deb: dist pages  ## build a package for this release of Debian: build/deb/*.deb; `sudo apt-get build-dep .` installs what it needs
-	rm -rf build/deb
-	mkdir -p build/deb/fastlog/build
-	cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
-	cp -r build/pages build/deb/fastlog/build
+deb: dist pages  ## build a package for this release of Debian in build/deb; `apt-get build-dep .` gets what it needs
+	$(DEB_TREE)
 	cd build/deb/fastlog && dpkg-buildpackage --build=binary --no-sign
+	cp build/deb/fastlog/build/wheel/*.whl build/deb
 	@ls $(CURDIR)/build/deb/*.deb
+
+# The modules are compiled there, by that release's Python.
+deb-in: dist pages  ## build it for another one, in a clean system of it: RELEASE=trixie; as root, with mmdebstrap
+	$(DEB_TREE)
+	mmdebstrap --quiet --variant=buildd --include=ca-certificates,$(DEB_NEEDS) \
+	  --customize-hook='copy-in build/deb/fastlog /' \
+	  --customize-hook='[ -z "$$PIP_CERT" ] || cp "$$PIP_CERT" "$$1$$PIP_CERT"' \
+	  --customize-hook='chroot "$$1" sh -ec "cd /fastlog && rm -f dist/*.whl && \
+	    python3 -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz && \
+	    dpkg-buildpackage --build=binary --no-sign"' \
+	  --customize-hook='cp "$$1"/fastlog_*.deb "$$1"/fastlog/build/wheel/*.whl build/deb' $(RELEASE) /dev/null
+	@ls $(CURDIR)/build/deb/*.deb
+
+deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root
+	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -p no:cacheprovider
 
 wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
 	$(BIN)/python -m wheels.build $(WHEELS)
@@ -234,5 +257,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs pythons wheels dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pythons lint format docs pythons wheels dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

@@ -10,20 +10,21 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-import msgspec
-
 from fastlog.config import Settings, in_force
 from fastlog.early import take_signals
 from fastlog.errors import (
     ConfigError,
     FastlogError,
     StandardError,
+    StartError,
     escape_unencodable,
+    flush_output,
     messages,
     say,
     wait_for_reader,
 )
-from fastlog.flags import SERVE, SYSTEM_LOG_DIR, make_parser
+from fastlog.flags import LOG_USES, SERVE, make_parser
+from fastlog.service import find_log, log_of, service_sources
 from fastlog.setting_sources import (
     DEFAULT,
     FLAG,
@@ -40,9 +41,26 @@ from fastlog.setting_sources import (
 
 DEFAULT_ENV_FILE = Path(".env")  # read by `fastlog serve` if it is there
 
+NOT_LINUX = f"this command needs Linux, and this is {sys.platform}; programs can log from here with fastlog.Client"
+NOT_COMPILED = (
+    "this command needs fastlog's compiled modules, which were not built for want of a C compiler. On Debian: "
+    "apt install gcc python3-dev zlib1g-dev; on Fedora: dnf install gcc python3-devel zlib-devel; on Alpine: "
+    "apk add gcc musl-dev linux-headers python3-dev zlib-dev. Then install fastlog anew: "
+    "pip install --force-reinstall --no-cache-dir fastlog-udp"
+)
+NOT_ON_WINDOWS = ("fcntl", "grp", "pwd", "resource", "termios")
+
 
 def main(words: list[str] | None = None) -> int:
     escape_unencodable()
+    try:
+        code = _run_command(words)
+    except SystemExit as end:  # of the parser, which has printed something
+        code = end.code if isinstance(end.code, int) else 0
+    return code if flush_output() else code or 1
+
+
+def _run_command(words: list[str] | None) -> int:
     options = make_parser().parse_args(words)
     try:
         if options.module is None:
@@ -51,11 +69,26 @@ def main(words: list[str] | None = None) -> int:
     except FastlogError as error:
         say(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        say(_what_is_missing(error))
+        return StartError.exit_code
     except KeyboardInterrupt:
         return 130
 
 
+def _what_is_missing(error: ModuleNotFoundError) -> str:
+    """What to install for a command whose module is not there. Raises the error if it is of another kind."""
+    package, _, module = (error.name or "").rpartition(".")
+    if package.startswith("fastlog") and module.startswith("_"):
+        return NOT_COMPILED if sys.platform == "linux" else NOT_LINUX
+    if error.name in NOT_ON_WINDOWS:
+        return NOT_LINUX
+    raise error
+
+
 def _serve(options: argparse.Namespace) -> int:
+    if sys.platform != "linux":
+        raise StartError(NOT_LINUX)
     take_signals()
     messages.never_wait()
     sys.stderr = StandardError()
@@ -96,8 +129,12 @@ def _run(options: argparse.Namespace) -> int:
     if is_client and not settings.server_port:
         name, source = origins["SERVER_PORT"]
         raise ConfigError(f"{name}='0' ({source}): no server listens on port 0; --port names another")
-    if "LOG_DIR" in uses and given.get("finds_log", True):
-        settings = _find_log(settings, origins)
+    if _looks_at_service(options, settings, origins):
+        sources += service_sources()
+        settings, origins = load(sources, uses)
+    if given.get("finds_service") and "LOG_DIR" in uses:
+        # `doctor` asks the server itself.
+        settings = find_log(settings, origins, sources if set(uses) == set(LOG_USES) else None)
     return int(import_module(options.module).run(options, settings))
 
 
@@ -116,20 +153,13 @@ def _choose_server(options: argparse.Namespace) -> Source:
     return Source(SERVER_VARIABLE, {PREFIX + "SERVER_PORT": str(port)} if port else {}, plain_names=False)
 
 
-def _find_log(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
-    """The settings with the directory of the system's server, where the default directory has no log."""
-    log, system_log = (Path(directory, settings.log_filename) for directory in (settings.log_dir, SYSTEM_LOG_DIR))
-    if origins["LOG_DIR"] != DEFAULT or os.path.exists(log):
-        return settings
-    try:
-        system_log.stat()
-    except PermissionError:
-        say(f"{system_log}: permission denied; root may read it")
-        return settings
-    except OSError:
-        return settings
-    say(f"there is no {log}; using {system_log}")
-    return msgspec.structs.replace(settings, log_dir=SYSTEM_LOG_DIR)
+def _looks_at_service(options: argparse.Namespace, settings: Settings, origins: Mapping[str, Origin]) -> bool:
+    """Whether the command takes what it is not told from the service of this machine."""
+    given = vars(options)
+    if not given.get("finds_service") or given.get("server") or given.get("env_file") or given.get("url"):
+        return False
+    needs_only_log = set(options.uses) == set(LOG_USES)
+    return not needs_only_log or (origins["LOG_DIR"] == DEFAULT and not os.path.exists(log_of(settings)))
 
 
 if __name__ == "__main__":

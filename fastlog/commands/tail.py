@@ -72,7 +72,8 @@ def _show(
         return exit_code
     for file in files[:-1]:  # the last one is followed; those that are deleted meanwhile would take room
         file.close()
-    _follow(follower, selection, shown)
+    # What comes now is in the window, whatever its sender's clock says.
+    _follow(follower, selection.at_any_time() if selection.conditions.window else selection, shown)
     return exit_code
 
 

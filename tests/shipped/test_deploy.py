@@ -299,7 +299,7 @@ def service() -> dict[str, str]:
 
 def test_systemctl_reload_works_before_systemd_253(service):
     assert service["Type"] == "notify"  # 253 was the first version with notify-reload
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert service["ExecReload"] == "/bin/sh -c 'kill -HUP $MAINPID'"
 
 
 def test_the_end_of_the_process_that_compresses_is_not_that_of_the_unit(service):
