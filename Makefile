@@ -11,6 +11,9 @@ DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
 # Those in tests/unit that concern the client.
 CLIENT_TESTS := $(patsubst %,tests/unit/test_%.py,client_model client_steps lines replay retransmit send_queue unheard)
+RELEASE ?= trixie
+# What builds the Debian package, and in a clean system the modules first.
+DEB_NEEDS := debhelper,patchelf,python3-dev,python3-pip,python3-venv,zlib1g-dev
 SOURCES := pyproject.toml setup.py $(shell find fastlog tests/helpers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 # The pid of the server that `make run` started, if it still runs; by now the pid may belong to another program.
 SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
@@ -19,25 +22,19 @@ SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
 PORT = $$(sed -n 's/^fastlog: ready udp=.*:\([0-9]*\) http=.*/--port \1/p' $(RUN)/messages 2> /dev/null)
 DASHBOARD = $$(sed -n 's/^fastlog: ready .* http=\(http[^ ]*\) .*/--dashboard \1/p' $(RUN)/messages 2> /dev/null)
 # Prints what a build lacks on this machine, if anything, and the packages that have it.
-define CHECK_TOOLS
-import importlib.util, os, shutil, subprocess, sys, sysconfig
-if sys.version_info < (3, 11):
-    sys.exit("fastlog needs Python 3.11 or newer, and $(PYTHON) is older; PYTHON=python3.12 make … names another one")
-compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC")).split()[0]
-if not shutil.which(compiler):
-    sys.exit(f"fastlog needs a C compiler, and there is no {compiler}; "
-             "on Debian: apt install gcc libc6-dev; on Fedora: dnf install gcc")
-if subprocess.run([compiler, "-E", "-"], input=b"#include <zlib.h>", capture_output=True).returncode:
-    sys.exit("fastlog needs the headers of zlib, and there is no zlib.h; "
-             "on Debian: apt install zlib1g-dev; on Fedora: dnf install zlib-devel")
-headers = sysconfig.get_path("include")
-if not os.path.exists(headers + "/Python.h"):
-    sys.exit(f"fastlog needs the headers of Python, and {headers} has no Python.h; "
-             "on Debian: apt install python3-dev; on Fedora: dnf install python3-devel")
-if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
-    sys.exit("fastlog needs venv and ensurepip; on Debian: apt install python3-venv")
+CHECK_TOOLS = $(PYTHON) $(dir $(firstword $(MAKEFILE_LIST)))build_needs.py
+# pip fetches the tools of the build first. Without a network it would try for half a minute, and print much.
+CHECK_INDEX = $(BIN)/pip download --quiet --disable-pip-version-check --retries 0 --no-deps --dest $(VENV)/fetched \
+  'setuptools>=77' > /dev/null 2>&1 || { echo "fastlog's libraries are fetched by pip, and it reaches no package index;" \
+  "set HTTPS_PROXY or PIP_INDEX_URL; without a network (on Debian, Fedora, Alpine alike), fetch them elsewhere with" \
+  "\`pip download fastlog_udp-….whl\`, then \`pip install --no-index --find-links . fastlog-udp\`" >&2; exit 1; }
+# Lays out what the Debian package is made of: nothing is built in the tree itself.
+define DEB_TREE
+rm -rf build/deb/fastlog
+mkdir -p build/deb/fastlog/build
+cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
+cp -r build/pages build/deb/fastlog/build
 endef
-export CHECK_TOOLS
 
 help:  ## this list
 	@awk -F ':.*##' '/^##@/ {print substr($$0, 5) ":"} /^[a-z-]+:.*##/ {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -113,8 +110,11 @@ test: $(VENV)/dev  ## the whole test suite; about five minutes on two cores
 test-pure: $(VENV)/dev  ## the tests of the client once more, over its twin in Python
 	FASTLOG_PURE=1 $(BIN)/pytest -n auto --dist worksteal tests/client $(CLIENT_TESTS)
 
-test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
-	$(PYTHON) tests/pythons.py
+test-pythons: pythons  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.pythons
+
+pythons: $(VENV)/wheels  ## list the Pythons from 3.11 to 3.15, and unpack those that are missing from Debian's packages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m wheels.pythons
 
 docker-test:  ## the whole test suite in a container
 	$(COMPOSE) --profile tests build tests
@@ -148,13 +148,29 @@ dist: $(VENV)/dev  ## build and check what is published: dist/*.tar.gz, and from
 pages: $(VENV)/dev  ## write the manual pages and the shell completions: build/pages/
 	$(BIN)/python docs/make_pages.py build/pages
 
-deb: dist pages  ## build a package for this release of Debian: build/deb/*.deb; `sudo apt-get build-dep .` installs what it needs
-	rm -rf build/deb
-	mkdir -p build/deb/fastlog/build
-	cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
-	cp -r build/pages build/deb/fastlog/build
+deb: dist pages  ## build a package for this release of Debian in build/deb; `apt-get build-dep .` gets what it needs
+	$(DEB_TREE)
 	cd build/deb/fastlog && dpkg-buildpackage --build=binary --no-sign
+	cp build/deb/fastlog/build/wheel/*.whl build/deb
 	@ls $(CURDIR)/build/deb/*.deb
+
+# The modules are compiled there, by that release's Python.
+deb-in: dist pages  ## build it for another one, in a clean system of it: RELEASE=trixie; as root, with mmdebstrap
+	$(DEB_TREE)
+	mmdebstrap --quiet --variant=buildd --include=ca-certificates,$(DEB_NEEDS) \
+	  --customize-hook='copy-in build/deb/fastlog /' \
+	  --customize-hook='[ -z "$$PIP_CERT" ] || cp "$$PIP_CERT" "$$1$$PIP_CERT"' \
+	  --customize-hook='chroot "$$1" sh -ec "cd /fastlog && rm -f dist/*.whl && \
+	    python3 -m pip wheel --quiet --no-deps --wheel-dir dist dist/*.tar.gz && \
+	    dpkg-buildpackage --build=binary --no-sign"' \
+	  --customize-hook='cp "$$1"/fastlog_*.deb "$$1"/fastlog/build/wheel/*.whl build/deb' $(RELEASE) /dev/null
+	@ls $(CURDIR)/build/deb/*.deb
+
+deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root
+	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -p no:cacheprovider
+
+wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
+	$(BIN)/python -m wheels.build $(WHEELS)
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
@@ -182,7 +198,7 @@ mutants: $(VENV)/dev  ## make small errors in copies of the server, which the te
 
 senders:  ## unpack the senders and collectors that tests run, from Debian's packages and npm's; installs nothing
 	@tests/helpers/unpack.sh rsyslog syslog-ng-core nginx haproxy php-cli php-monolog liblog4j2-java liblogback-java \
-	  wireguard-go wireguard-tools
+	  wireguard-go wireguard-tools nftables
 	@[ -e build/node/complete ] || { NODE_EXTRA_CA_CERTS=$${NODE_EXTRA_CA_CERTS:-/etc/ssl/certs/ca-certificates.crt} \
 	  npm install --prefix build/node --silent --no-audit --no-fund --omit=optional winston@3 winston-syslog@2 pino@10 && \
 	  touch build/node/complete; } || { echo "npm's registry gave no winston and pino: their tests are skipped"; rm -rf build/node; }
@@ -219,25 +235,36 @@ performance: bench  ## measure everything in docs/performance.md and write it ag
 
 $(BIN)/pip:
 	@command -v $(PYTHON) > /dev/null || { echo "fastlog needs Python 3.11 or newer, and there is no $(PYTHON);" \
-	  "on Debian: apt install python3 python3-venv python3-dev; on Fedora: dnf install python3 python3-devel" >&2; exit 1; }
-	@$(PYTHON) -c "$$CHECK_TOOLS"
+	  "on Debian: apt install python3 python3-venv python3-dev; on Fedora: dnf install python3 python3-devel;" \
+	  "on Alpine: apk add python3 py3-pip python3-dev" >&2; exit 1; }
+	@$(CHECK_TOOLS)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # pip downloads the libraries that are missing, and compiles only the C modules whose sources have changed.
 $(VENV)/built: $(SOURCES) | $(BIN)/pip
 	@echo "installing fastlog into $(VENV) and compiling its C modules; about a minute the first time"
+	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 	@echo "installing fastlog and the tools of its developers into $(VENV); about two minutes the first time"
+	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/built $@
+
+$(VENV)/wheels: $(VENV)/dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[wheels]'
+	@touch $@
 
 build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
 	$(BIN)/python tests/fuzz/build.py
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
+<<<<<<< HEAD
         docker-test test test-pure test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+=======
+        docker-test test test-pythons lint format docs pythons wheels dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+>>>>>>> main/main
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

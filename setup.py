@@ -13,8 +13,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # pip and others start this file from elsewhere
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+
+from build_needs import missing_to_compile
 
 # -g0: debug information makes a module six times as large.
 FLAGS = ["-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-function", "-Wno-unused-parameter"]
@@ -38,6 +41,8 @@ class BuildExtensions(build_ext):
         self.parallel = len(os.sched_getaffinity(0)) if IS_LINUX else os.cpu_count()
 
     def build_extensions(self) -> None:
+        if IS_LINUX and (missing := missing_to_compile()):
+            sys.exit(missing)
         from Cython.Build import cythonize
 
         translated = cythonize(self.extensions, nthreads=self.parallel)

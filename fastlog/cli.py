@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-import msgspec
-
 from fastlog.config import Settings, in_force
 from fastlog.early import take_signals
 from fastlog.errors import (
@@ -20,11 +18,13 @@ from fastlog.errors import (
     StandardError,
     StartError,
     escape_unencodable,
+    flush_output,
     messages,
     say,
     wait_for_reader,
 )
-from fastlog.flags import SERVE, SYSTEM_LOG_DIR, make_parser
+from fastlog.flags import LOG_USES, SERVE, make_parser
+from fastlog.service import find_log, log_of, service_sources
 from fastlog.setting_sources import (
     DEFAULT,
     FLAG,
@@ -53,6 +53,14 @@ NOT_ON_WINDOWS = ("fcntl", "grp", "pwd", "resource", "termios")
 
 def main(words: list[str] | None = None) -> int:
     escape_unencodable()
+    try:
+        code = _run_command(words)
+    except SystemExit as end:  # of the parser, which has printed something
+        code = end.code if isinstance(end.code, int) else 0
+    return code if flush_output() else code or 1
+
+
+def _run_command(words: list[str] | None) -> int:
     options = make_parser().parse_args(words)
     try:
         if options.module is None:
@@ -121,8 +129,12 @@ def _run(options: argparse.Namespace) -> int:
     if is_client and not settings.server_port:
         name, source = origins["SERVER_PORT"]
         raise ConfigError(f"{name}='0' ({source}): no server listens on port 0; --port names another")
-    if "LOG_DIR" in uses and given.get("finds_log", True):
-        settings = _find_log(settings, origins)
+    if _looks_at_service(options, settings, origins):
+        sources += service_sources()
+        settings, origins = load(sources, uses)
+    if given.get("finds_service") and "LOG_DIR" in uses:
+        # `doctor` asks the server itself.
+        settings = find_log(settings, origins, sources if set(uses) == set(LOG_USES) else None)
     return int(import_module(options.module).run(options, settings))
 
 
@@ -141,20 +153,13 @@ def _choose_server(options: argparse.Namespace) -> Source:
     return Source(SERVER_VARIABLE, {PREFIX + "SERVER_PORT": str(port)} if port else {}, plain_names=False)
 
 
-def _find_log(settings: Settings, origins: Mapping[str, Origin]) -> Settings:
-    """The settings with the directory of the system's server, where the default directory has no log."""
-    log, system_log = (Path(directory, settings.log_filename) for directory in (settings.log_dir, SYSTEM_LOG_DIR))
-    if origins["LOG_DIR"] != DEFAULT or os.path.exists(log):
-        return settings
-    try:
-        system_log.stat()
-    except PermissionError:
-        say(f"{system_log}: permission denied; root may read it")
-        return settings
-    except OSError:
-        return settings
-    say(f"there is no {log}; using {system_log}")
-    return msgspec.structs.replace(settings, log_dir=SYSTEM_LOG_DIR)
+def _looks_at_service(options: argparse.Namespace, settings: Settings, origins: Mapping[str, Origin]) -> bool:
+    """Whether the command takes what it is not told from the service of this machine."""
+    given = vars(options)
+    if not given.get("finds_service") or given.get("server") or given.get("env_file") or given.get("url"):
+        return False
+    needs_only_log = set(options.uses) == set(LOG_USES)
+    return not needs_only_log or (origins["LOG_DIR"] == DEFAULT and not os.path.exists(log_of(settings)))
 
 
 if __name__ == "__main__":

@@ -385,7 +385,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _setting(
             "dashboard",
-            "token required for every request except `/health`; must be set if DASHBOARD_HOST is not loopback",
+            "token required for all but `/health` and `/live`; must be set if DASHBOARD_HOST is not loopback",
             "at least 16 printable ASCII characters without spaces",
             secret=True,
             pattern=r"^([!-~]{16,})?$",

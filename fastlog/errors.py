@@ -124,6 +124,21 @@ def wait_for_reader() -> None:
         os.close(own)
 
 
+def flush_output() -> bool:
+    """At the end of a command: whether standard output took everything, or its reader has seen enough and is gone."""
+    if sys.stdout is None:  # it was closed before the command began
+        return True
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        discard_output()
+    except (OSError, ValueError) as error:
+        discard_output()
+        say(f"cannot write to standard output: {getattr(error, 'strerror', error)}")
+        return False
+    return True
+
+
 def discard_output() -> None:
     """To be called when the reader of standard output is gone: what Python still has to write goes nowhere."""
     devnull = os.open(os.devnull, os.O_WRONLY)

@@ -8,18 +8,29 @@ from typing import TypeAlias
 
 from fastlog import __version__, arguments
 from fastlog.config import Setting, describe, describe_server
+from fastlog.service import DASHBOARD_USES, ENV_FILES, SYSTEM_LOG_DIR, UNIT
 from fastlog.setting_sources import SERVER_VARIABLE
 
 SERVE = "fastlog.server.server"
 DEFAULT_SERVER = "127.0.0.1"
-SYSTEM_LOG_DIR = "/var/log/fastlog"  # where the server writes under the systemd unit in contrib/ and in the container
 
 # The settings that each command uses. `serve` uses all except those of clients.
 CLIENT_USES = ("SERVER_PORT", "PRIORITY_LEVELS", "SNDBUF_SIZE")
 LOG_USES = ("LOG_DIR", "LOG_FILENAME")
-DASHBOARD_USES = ("DASHBOARD_HOST", "DASHBOARD_PORT", "DASHBOARD_TOKEN")
 SHIP_USES = (*LOG_USES, "SHIP_TO", "SHIP_NODE", "SHIP_BATCH_KB", "SHIP_CREDENTIALS", "SHIP_CA", "REJECTS_MAX_MB")
 DISK_USES = ("MAX_LOG_SIZE_MB", "LOG_BACKUPS", "LOG_KEEP_MB", "LOG_COMPRESS", "REJECTS_MAX_MB")
+
+# Where `tail` and `count`, and `top` and `doctor`, find what they are not told.
+FINDS_LOG = (
+    "Without --log-dir, --env-file and FASTLOG_LOG_DIR the log is looked for in ./logs, and then where the\n"
+    f"service of this machine writes: by the files that {UNIT} reads, such as {ENV_FILES[0]},\n"
+    f"in {SYSTEM_LOG_DIR}, and by the /stats of a server that runs."
+)
+FINDS_SERVICE = (
+    "Settings come from flags, then from variables that begin with FASTLOG_, then from --env-file. Without\n"
+    "--url and --env-file the rest comes from the service of this machine: from the files that\n"
+    f"{UNIT} reads, such as {ENV_FILES[0]}."
+)
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -200,8 +211,7 @@ def _add_tail(commands: Commands) -> None:
         "fastlog tail --since 1h --level ERROR\n"
         "fastlog tail --since 14:02 --until 14:05\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
-        "An entry is shown if it meets every condition. Without --log-dir and LOG_DIR the log is looked\n"
-        f"for in ./logs, then in {SYSTEM_LOG_DIR}.\n\n"
+        f"An entry is shown if it meets every condition.\n\n{FINDS_LOG}\n\n"
         "Exit code 0: everything was read; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
     add = parser.add_argument
@@ -216,7 +226,7 @@ def _add_tail(commands: Commands) -> None:
     add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
-    parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES)
+    parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES, finds_service=True)
 
 
 def _add_count(commands: Commands) -> None:
@@ -233,6 +243,7 @@ def _add_count(commands: Commands) -> None:
         "fastlog count --by app --json | jq '.counts[] | [.app, .count]'",
         "An entry is counted if it meets every condition. `-` stands for entries that have no app, no host or\n"
         "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
+        f"{FINDS_LOG}\n\n"
         '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
         '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
         "Exit code 0: everything was counted; 1: there is no log; 2: wrong usage, or something could not be read.",
@@ -250,7 +261,9 @@ def _add_count(commands: Commands) -> None:
     add("--json", action="store_true", help="print one JSON object")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
-    parser.set_defaults(module="fastlog.commands.count", uses=LOG_USES, check=_check_count, error=parser.error)
+    parser.set_defaults(
+        module="fastlog.commands.count", uses=LOG_USES, finds_service=True, check=_check_count, error=parser.error
+    )
 
 
 def _check_count(options: argparse.Namespace) -> None:
@@ -311,7 +324,7 @@ def _add_ship(commands: Commands) -> None:
     _add_env_file(parser)
     # It runs as a service beside the server, and takes the same variables. It sends the log away, so it is not content
     # with another one than it was told.
-    parser.set_defaults(module="fastlog.commands.ship", uses=SHIP_USES, plain_names=True, finds_log=False)
+    parser.set_defaults(module="fastlog.commands.ship", uses=SHIP_USES, plain_names=True)
 
 
 def _add_top(commands: Commands) -> None:
@@ -321,14 +334,15 @@ def _add_top(commands: Commands) -> None:
         "watch a running server",
         "Show the stats of a running server, until q or Ctrl-C. Losses and a silent server are red.",
         "fastlog top\nfastlog top --url http://logs.example.net:8080\nfastlog top --once",
-        "The stats come from the server's dashboard. Set FASTLOG_DASHBOARD_TOKEN if it needs a token.",
+        "The stats come from the server's dashboard. Set FASTLOG_DASHBOARD_TOKEN if it needs a token.\n\n"
+        f"{FINDS_SERVICE}",
     )
     parser.add_argument("--url", help="URL of the dashboard (http://DASHBOARD_HOST:DASHBOARD_PORT)")
     parser.add_argument(
         "--once", action="store_true", help="show the stats once; the default if the output is not a terminal"
     )
     _add_env_file(parser)
-    parser.set_defaults(module="fastlog.commands.top", uses=DASHBOARD_USES)
+    parser.set_defaults(module="fastlog.commands.top", uses=DASHBOARD_USES, finds_service=True)
 
 
 def _add_doctor(commands: Commands) -> None:
@@ -340,6 +354,7 @@ def _add_doctor(commands: Commands) -> None:
         "the log is shipped, the shipper and its engine.\n"
         "With --server, look from a client's side: send one priority entry and wait for its ACK.",
         "fastlog doctor\nfastlog doctor --env-file /etc/fastlog.env\nfastlog doctor --server logs.example.net",
+        f"{FINDS_SERVICE}\n\n"
         "The entry that --server sends has the app `fastlog-doctor`, and is stored like any other.\n"
         "Exit code 0: no problem was found; 1: there is one; 2: wrong usage.",
     )
@@ -359,7 +374,7 @@ def _add_doctor(commands: Commands) -> None:
         "SHIP_HOLD_MB",
     )
     local = ("url", "env_file", *LOG_USES)
-    parser.set_defaults(module="fastlog.commands.doctor", uses=uses, local_flags=local)
+    parser.set_defaults(module="fastlog.commands.doctor", uses=uses, local_flags=local, finds_service=True)
 
 
 def _add_server(parser: argparse.ArgumentParser, default: str | None = DEFAULT_SERVER) -> None:

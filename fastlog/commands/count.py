@@ -27,6 +27,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         say(f"{counting.others:,} lines are not entries, and are not counted")
     if counting.counts.beyond:
         say(f"there are more than {VALUES_MAX:,} different ones, or very long ones: the last ones count as others")
+    if counting.hidden and (report := counting.hidden.report("counted", "counts")):
+        say(report)
     is_terminal = sys.stdout.isatty()
     top = options.top
     if top is None and is_terminal and not options.json and by in ("app", "host"):

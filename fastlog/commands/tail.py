@@ -60,19 +60,20 @@ def _show(
     follower = None
     if options.follow:
         follower = Follower(path, _reader_of_what_comes(files))
-    beginning = (0, 0) if count is None else beginning_of_last(files, selection, count)
-    hidden = Hidden(selection) if selection.conditions.window else None
-    for text in selected(files, selection, shown, *beginning, hidden):
+    first, offset = (0, 0) if count is None else beginning_of_last(files, selection, count)
+    hidden = Hidden(selection, files[first:], offset) if selection.conditions.window else None
+    for text in selected(files, selection, shown, first, offset, hidden):
         sys.stdout.buffer.write(text)
     sys.stdout.buffer.flush()
-    if hidden and (report := hidden.report()):
+    if hidden and (report := hidden.report("shown", "shows")):
         say(report)
     exit_code = exit_code_for(files)
     if follower is None:
         return exit_code
     for file in files[:-1]:  # the last one is followed; those that are deleted meanwhile would take room
         file.close()
-    _follow(follower, selection, shown)
+    # What comes now is in the window, whatever its sender's clock says.
+    _follow(follower, selection.at_any_time() if selection.conditions.window else selection, shown)
     return exit_code
 
 

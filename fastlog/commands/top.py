@@ -27,7 +27,9 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     )
     console = Console(highlight=False, emoji=False, markup=False)
     if options.once or not sys.stdout.isatty():
-        console.print(Page(client.url, console.encoding).draw(client.stats(), None))
+        with console.capture() as shown:  # rich would end the program when the reader has gone
+            console.print(Page(client.url, console.encoding).draw(client.stats(), None))
+        print(shown.get(), end="")
         return 0
     signal.signal(signal.SIGINT, _end)
     signal.signal(signal.SIGTERM, _end)

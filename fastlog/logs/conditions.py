@@ -1,6 +1,7 @@
 """What wanted entries have in common, and which frames of an archive may have some, by their summaries alone."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -62,14 +63,22 @@ class Window(msgspec.Struct, frozen=True):
 
     def may_have(self, summary: Summary) -> bool:
         """Whether one of the frame's entries may be in the window."""
-        if summary.untimed:
-            return True
+        return summary.untimed > 0 or self.overlaps(summary)
+
+    def overlaps(self, summary: Summary) -> bool:
+        """Whether the window has a part of the time between the frame's first entry and its last one."""
+        return any(times[1] >= since and times[0] < until for times, since, until in self._ranges(summary))
+
+    def surely_has(self, summary: Summary) -> bool:
+        """Whether it has one of these two entries."""
+        return any(since <= time < until for times, since, until in self._ranges(summary) for time in times)
+
+    def _ranges(self, summary: Summary) -> Iterator[tuple[tuple[int, int], int, int]]:
+        """The times of the frame, and the window for them."""
         for times, is_received in ((summary.received, True), (summary.timestamp, False)):
             if times is not None:
                 since, until = self.bounds(is_received)
-                if microseconds(since) <= times[1] and (until == LATEST or times[0] < microseconds(until)):
-                    return True
-        return False
+                yield times, microseconds(since), microseconds(until) + (until == LATEST)
 
 
 class Conditions(msgspec.Struct, frozen=True):
@@ -90,6 +99,19 @@ class Conditions(msgspec.Struct, frozen=True):
         if self.host is not None and not may_have(summary.hosts, self.host):
             return False
         return self.window is None or self.window.may_have(summary)
+
+    def counts(self, summary: Summary) -> tuple[list[int], bool]:
+        """How many of the frame's entries meet each of the conditions besides the window and the pattern, at most; and
+        whether as many meet all conditions but the window as meet the one that fewest meet."""
+        entries = summary.entries
+        counts = [sum(count for level, count in summary.levels.items() if not self.levels or level in self.levels)]
+        is_exact = self.pattern is None
+        for name, names in ((self.app, summary.apps), (self.host, summary.hosts)):
+            if name is None:
+                continue
+            is_exact &= isinstance(names, dict)
+            counts.append(names.get(name, 0) if isinstance(names, dict) else entries if may_have(names, name) else 0)
+        return counts, is_exact and sum(count < entries for count in counts) <= 1
 
     def rare_levels(self, index: Index) -> list[str] | None:
         """The wanted levels that the archive has, if all of them are rare; else None."""

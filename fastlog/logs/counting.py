@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from fastlog.archive.summary import Facts, Summary, facts_of, may_have
 from fastlog.logs._count import BY_APP, BY_HOST, BY_LEVEL, BY_MINUTE, MINUTE_USEC, count_lines
 from fastlog.logs.conditions import LATEST, Conditions, Window
+from fastlog.logs.hidden import Hidden, Seen
 from fastlog.logs.in_threads import looked_at
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import Lines, Part, parts
@@ -146,14 +147,19 @@ class Counting:
     def __init__(self, selection: Selection, by: str) -> None:
         self.counts = Counts()
         self.others = 0
+        self.hidden: Hidden | None = None  # if there is a window
         self._selection = selection
         self._by = by
 
     def add(self, files: list[OpenFile]) -> None:
-        """Closes them."""
-        for spread, others in looked_at(self._unknown_parts(files), self._look):
+        """Closes them. To be called once."""
+        if self._selection.conditions.window:
+            self.hidden = Hidden(self._selection, files)
+        for part, seen, spread, others in looked_at(self._unknown_parts(files), self._look):
             self.counts.add(spread)
             self.others += others
+            if self.hidden:
+                self.hidden.add(part, seen)
         for file in files:
             file.close()
 
@@ -184,11 +190,12 @@ class Counting:
             self.others += summary.lines - summary.entries if summary else 0
         return known
 
-    def _look(self, _: Part, lines: Lines) -> tuple[Spread, int]:
+    def _look(self, part: Part, lines: Lines) -> tuple[Part, list[Seen], Spread, int]:
         """In any thread."""
         block, start, end = lines
         runs = [(start, end)] if self._selection.is_all else self._selection.runs(block, start, end)
-        return of_lines(block, runs, self._by)
+        seen = self.hidden.look(part, lines, runs) if self.hidden else []
+        return part, seen, *of_lines(block, runs, self._by)
 
 
 def of_lines(block: bytes | bytearray, runs: list[tuple[int, int]], by: str) -> tuple[Spread, int]:

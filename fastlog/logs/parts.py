@@ -26,11 +26,16 @@ MARGIN = timedelta(minutes=10)
 SEARCHED_FROM_BYTES = 8 * PART_BYTES  # a smaller file is read as a whole, which takes no longer than a search
 SAMPLE_BYTES = 1 << 16  # read to find out when a place of a file was written
 SAMPLE_LINES = 32  # of which the time is asked: their median is right as long as most clocks are
-# A sender whose clock is wrong may have sent much at once. So a search asks the places around as well, some of which
-# have other senders' lines, and ends before these are too near.
-PLACES = 5
+# A sender may have sent much at once with wrong times, or old entries. So a search asks the places around as well, some
+# of which have other senders' lines, and ends before these are too near.
+PLACES = 9
+WRONG = 1  # of them may have a wrong time, and nothing is missed; for more, the median has to suffice
 NEAR_BYTES = 4 * PART_BYTES
 LATE_PARTS = 8  # that follow each other and are later than the window: what can be read forward only is left then
+
+# Of an archive: a window that is no wider is unpacked even for rare levels. It takes no time, and shows what else is in
+# the window.
+NARROW_FRAMES = 32
 
 # A part of a block, from one offset to another: whole lines.
 Lines = tuple[bytes | bytearray, int, int]
@@ -133,7 +138,8 @@ def _of_archive(file: ZstdFile, index: Index, conditions: Conditions, offset: in
         if frame.end > offset and (summary is None or conditions.may_meet(summary)):
             wanted.append(FramePart(file, max(frame.start, offset), frame.size, frame, is_inside))
         is_inside = summary is not None and summary.lines == 0 and frame.size > 0
-    rare = conditions.rare_levels(index)
+    is_narrow = conditions.window is not None and len(wanted) <= NARROW_FRAMES
+    rare = None if is_narrow else conditions.rare_levels(index)
     if rare is None:
         yield from wanted
     elif wanted:
@@ -259,28 +265,37 @@ def _written_in(file: OpenFile, window: Window | None) -> tuple[int, int]:
     wide = window.widened(MARGIN + window.slack)
     first, last = 0, file.size // SAMPLE_BYTES
     if wide.since > EARLIEST:
-        first, _ = _search(file, first, last, lambda time: time is None or time >= wide.since)
+        first, _ = _search(file, first, last, lambda times: not times or times[1] >= wide.since)
     if wide.until < LATEST:
-        _, last = _search(file, first, last, lambda time: time is not None and time > wide.until)
+        _, last = _search(file, first, last, lambda times: times is not None and times[0] > wide.until)
     return _line_after(file, max(first - 1, 0) * SAMPLE_BYTES), min((last + 1) * SAMPLE_BYTES, file.size)
 
 
-def _search(file: OpenFile, first: int, last: int, is_reached: Callable[[datetime | None], bool]) -> tuple[int, int]:
-    """Between which samples the first one is for whose time this is true."""
+Times = tuple[datetime, datetime]
+
+
+def _search(file: OpenFile, first: int, last: int, is_reached: Callable[[Times | None], bool]) -> tuple[int, int]:
+    """Between which samples the first one is for whose times this is true."""
     while last - first > NEAR_BYTES // SAMPLE_BYTES:
         middle = (first + last) // 2
-        if is_reached(_time_around(file, middle, (last - first) // (2 * (PLACES - 1)))):
+        if is_reached(_times_around(file, middle, (last - first) // (2 * (PLACES - 1)))):
             last = middle
         else:
             first = middle + 1
     return first, last
 
 
-def _time_around(file: OpenFile, middle: int, step: int) -> datetime | None:
-    """When most of the samples around one were written, which are so far from each other."""
-    places = [middle + step * (place - PLACES // 2) for place in range(PLACES)]
-    times = [time for place in places if (time := _time_at(file.read(SAMPLE_BYTES, place * SAMPLE_BYTES)))]
-    return sorted(times)[len(times) // 2] if times else None
+def _times_around(file: OpenFile, middle: int, step: int) -> Times | None:
+    """Between which times most of the samples around one were written, which are so far from each other. A sample
+    without a time does not count, nor does its mirror image: the others would lie on one side."""
+    times = [_time_at(file.read(SAMPLE_BYTES, middle * SAMPLE_BYTES))]
+    for away in range(step, step * (PLACES // 2) + 1, step):
+        pair = [_time_at(file.read(SAMPLE_BYTES, place * SAMPLE_BYTES)) for place in (middle - away, middle + away)]
+        times += pair if all(pair) else []
+    known = sorted(time for time in times if time)
+    if not known:
+        return None
+    return known[max((len(known) - 1) // 2 - WRONG, 0)], known[min(len(known) // 2 + WRONG, len(known) - 1)]
 
 
 def _time_at(text: bytes) -> datetime | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from fastlog.logs.conditions import EARLIEST, Window
-from fastlog.logs.hidden import Hidden
+from fastlog.logs.hidden import Hidden, Seen
 from fastlog.logs.in_threads import looked_at
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.parts import Lines, Part, TextPart, parts, parts_backward
@@ -25,15 +25,16 @@ def selected(
     hidden: Hidden | None = None,
 ) -> Iterator[T]:
     """What `shown` makes of the wanted lines of the files from the `first` one on, which it gets as runs in a block of
-    text; in any thread. `offset`: where to begin in its text. `hidden` sees all lines."""
+    text; in any thread. `offset`: where to begin in its text. `hidden` is told of all parts."""
 
-    def look(_: Part, lines: Lines) -> tuple[Lines, Runs, T | None]:
+    def look(part: Part, lines: Lines) -> tuple[Part, list[Seen], T | None]:
         runs = selection.runs(*lines)
-        return lines, runs, shown(lines[0], runs) if runs else None
+        seen = hidden.look(part, lines, runs) if hidden else []
+        return part, seen, shown(lines[0], runs) if runs else None
 
-    for lines, runs, made in looked_at(_parts_of(files, selection, first, offset), look):
+    for part, seen, made in looked_at(_parts_of(files, selection, first, offset), look):
         if hidden:
-            hidden.see(lines, runs)
+            hidden.add(part, seen)
         if made is not None:
             yield made
 

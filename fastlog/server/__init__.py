@@ -18,11 +18,12 @@
 - `commit.py`: which entries share a sync, when it may begin, and when their ACKs leave
 - `held.py`: the priority entries that are not durable yet
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
-- `names.py`, `numbered.py`: the names in its directory, and how they change; archives by their number, in either form
+- `names.py`, `moves.py`, `numbered.py`: the names in its directory, and how they change; archives that move before a
+  rotation has to; archives by their number, in either form
 - `compression.py`, `compressor.py`: which archive is compressed when, and how it takes its place; the process that does
   it
-- `budget.py`, `clock.py`: which archives go by their number, size or age, and what was deleted; the time of day as far
-  as it can be trusted
+- `budget.py`, `known_files.py`, `clock.py`: which archives go by their number, size or age, and what was deleted; the
+  log's files with their sizes; the time of day as far as it can be trusted
 - `hold.py`, `archives.py`: which archives stay because they are not shipped yet; the log's files by their identity
 - `closer.py`: counts the lines of files that were deleted, and makes their room free
 - `found_files.py`, `found_compressed.py`: what a start finds; the newest lines of archives that are compressed

@@ -8,7 +8,7 @@ An archive that one of the three limits has no place for is surplus. It goes, un
 shipped; what is held does not count.
 
 Its age goes by `Clock`, and by its neighbours: clocks may have been wrong when it was written. It is not older than the
-archive before it. A time in the future says nothing, so the one after it counts.
+archive before it. A time in the future says nothing, so that of the archive after it counts, or when it was first seen.
 
 The directory is looked at when something may have changed: after a rotation, and otherwise once a minute. In between
 the size of the live file and the time say whether another look is due.
@@ -27,9 +27,10 @@ from typing import NamedTuple
 from fastlog.config import MB
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
-from fastlog.segments import COMPRESSED_ENDING, attribute_of, identity_if_any, is_of_log, number_and_ending
+from fastlog.segments import attribute_of, identity_if_any
 from fastlog.server.clock import MARK_ATTRIBUTE, Clock
 from fastlog.server.closer import Closer
+from fastlog.server.known_files import KnownFile, KnownFiles
 from fastlog.server.storage import Storage
 
 DAY_SEC = 86_400.0
@@ -62,13 +63,19 @@ class Limits(NamedTuple):
 
 
 class Numbered(NamedTuple):
-    """An archive. `paths`: of the file in force, and for a moment of the compressed one that is to replace it. `size`:
-    bytes. `modified`: seconds, by time.time."""
+    """An archive. `files`: the one in force, and for a moment the compressed one that is to replace it."""
 
     number: int
-    paths: tuple[Path, ...]
-    size: int
-    modified: float
+    files: tuple[KnownFile, ...]
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.files[0].size
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(file.path for file in self.files)
 
 
 class Budget:
@@ -76,6 +83,7 @@ class Budget:
 
     def __init__(self, storage: Storage, live: Path, limits: Limits) -> None:
         self.limits = limits
+        self.known = KnownFiles(live)
         self.files = 0  # of the log but for the live one, by the last look, and without what was deleted since
         self.bytes = 0  # that these have
         self.foreign_bytes = 0  # of these, in files that are not deleted here
@@ -124,7 +132,8 @@ class Budget:
         surplus: list[Numbered] = []
         kept: list[float] = []  # when they will be too old
         for archive, written in zip(archives, _written(archives, now), strict=True):
-            is_surplus = archive.number > self.limits.backups or left > most or written + age_sec <= now
+            is_too_old = written + age_sec <= now and archive.files[0].is_unchanged()
+            is_surplus = archive.number > self.limits.backups or left > most or is_too_old
             if is_surplus:
                 surplus.append(archive)
                 left -= archive.size
@@ -140,7 +149,7 @@ class Budget:
         """Raises nothing: whatever is not known leaves the clock as it is."""
         if self.limits.age_sec is None:
             return Clock()
-        written = [archive.modified for archive in archives]
+        written = [archive.files[0].modified for archive in archives]
         live = _state(self._live)
         if live and live.st_size:  # an empty one may have been made by this start
             written.append(live.st_mtime)
@@ -159,7 +168,7 @@ class Budget:
                 self._leave_mark(clock.mark)
         is_new = not self.doubt
         self.doubt = ""
-        if spared:
+        if spared and clock.ahead_sec:
             self.doubt = (
                 f"the clock may be wrong, it is {clock.ahead_sec / DAY_SEC:,.1f} days ahead: {spared} archives of "
                 f"{self._live} that are beyond LOG_KEEP_DAYS by it stay until it has been so for "
@@ -177,25 +186,24 @@ class Budget:
 
     def find(self, *, at_start: bool = False) -> list[Numbered]:
         """The numbered archives, the oldest first; and counts all files. Raises OSError."""
-        forms: dict[int, list[tuple[Path, os.stat_result]]] = {}
+        live = identity_if_any(self._live)
+        forms: dict[int, list[KnownFile]] = {}
         self.files = self.foreign_bytes = 0
-        with os.scandir(self._live.parent) as entries:
-            for entry in entries:
-                if entry.name == self._live.name or not is_of_log(self._live.name, entry.name):
-                    continue
-                state = _state(entry.path)
-                if state is None:
-                    continue
-                number, _ = number_and_ending(self._live.name, entry.name) or (None, "")
-                if number and (at_start or number <= self.limits.backups or self._is_own(entry.path)):
-                    forms.setdefault(number, []).append((Path(entry.path), state))
-                else:
-                    self.files += 1
-                    self.foreign_bytes += state.st_size
-        archives = [_archive(number, forms[number]) for number in sorted(forms, reverse=True)]
+        for file in self.known.find():
+            is_near = at_start or file.number <= self.limits.backups
+            if file.number and (is_near or (live is not None and file.is_of(live.log))):
+                forms.setdefault(file.number, []).append(file)
+            else:
+                self.files += 1
+                self.foreign_bytes += file.size
+        # Where there are both forms, the plain file is in force, and comes first.
+        archives = [
+            Numbered(number, tuple(sorted(forms[number], key=lambda file: file.is_compressed)))
+            for number in sorted(forms, reverse=True)
+        ]
         self.files += len(archives)
         self.bytes = self.foreign_bytes + sum(archive.size for archive in archives)
-        self.compressed_sizes = [archive.size for archive in archives if archive.paths[0].suffix == COMPRESSED_ENDING]
+        self.compressed_sizes = [archive.size for archive in archives if archive.files[0].is_compressed]
         return archives
 
     def delete(self, archive: Numbered) -> bool:
@@ -245,29 +253,20 @@ class Budget:
         """At the end of the server."""
         self._closer.finish(END_CLOSE_SEC)
 
-    def _is_own(self, path: str) -> bool:
-        """Whether a file is of this log, by its identity."""
-        identity, live = identity_if_any(path), identity_if_any(self._live)
-        return identity is not None and live is not None and identity.log == live.log
-
 
 def _written(archives: Sequence[Numbered], now: float) -> list[float]:
     """When each of the archives, the oldest first, was written last, as far as can be known."""
     times = []
     next_time = now
     for archive in reversed(archives):
-        next_time = archive.modified if archive.modified <= now else next_time
+        file = archive.files[0]
+        file.seen = file.seen or now
+        next_time = file.modified if file.modified <= now else min(next_time, file.seen)
         times.append(next_time)
     return list(accumulate(reversed(times), max))
 
 
-def _archive(number: int, forms: list[tuple[Path, os.stat_result]]) -> Numbered:
-    forms.sort()  # the plain file, which is in force where there are both, comes first
-    state = forms[0][1]
-    return Numbered(number, tuple(path for path, _ in forms), state.st_size, state.st_mtime)
-
-
-def _state(path: str | Path) -> os.stat_result | None:
+def _state(path: Path) -> os.stat_result | None:
     """Of a file; None: it is none."""
     try:
         state = os.lstat(path)

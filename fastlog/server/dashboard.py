@@ -143,6 +143,7 @@ class Dashboard:
             application.get(path, callback=_constant((PAGE / name).read_bytes(), content_type))
         application.get("/stats", callback=self._answer_stats)
         application.get("/health", callback=self._answer_health)
+        application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
         application.default_error_handler = _error
         return application
@@ -158,6 +159,15 @@ class Dashboard:
         bottle.response.status = 200 if health.status == "ok" else 503
         bottle.response.content_type = "application/json"
         return msgspec.json.encode(health)
+
+    def _answer_live(self) -> bytes:
+        """503 only for what a restart mends: a loop that hangs, whatever `/health` says of losses."""
+        if self._beat is None:
+            raise _starting()
+        silence = self._silence()
+        bottle.response.status = 503 if silence else 200
+        bottle.response.content_type = "application/json"
+        return msgspec.json.encode({"status": silence or "ok"})
 
     def _answer_metrics(self) -> Answer:
         # Imported on demand, since few servers are asked for it.
@@ -197,11 +207,13 @@ class Dashboard:
 
     def _with_silence(self, health: Health) -> Health:
         """Adds the loop's silence to the reasons, if the loop has fallen silent."""
+        silence = self._silence()
+        return Health("degraded", [silence, *health.reasons], health.warnings) if silence else health
+
+    def _silence(self) -> str:
+        """Says that the loop hangs; empty: it does not."""
         silent_sec = monotonic() - self._beat[1] if self._beat else 0.0
-        if silent_sec <= STALLED_SEC:
-            return health
-        reason = f"the server's loop has not answered for {int(silent_sec)} s"
-        return Health("degraded", [reason, *health.reasons], health.warnings)
+        return f"the server's loop has not answered for {int(silent_sec)} s" if silent_sec > STALLED_SEC else ""
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -16,6 +16,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+OPEN_PATHS = ("/health", "/live")  # need no token: what watches the server has none, and they show no entries
 HEADERS = [
     ("Content-Security-Policy", POLICY),
     ("X-Content-Type-Options", "nosniff"),
@@ -47,7 +48,7 @@ class Guard:
         if not _is_known(environ.get("HTTP_HOST", ""), self._names):
             # DNS rebinding: a page of another site, whose name was made to point here, must not read the log
             return response.refuse("403 Forbidden", "unknown Host header; add the name to DASHBOARD_NAMES")
-        if self._token and environ["PATH_INFO"] != "/health" and not _has_token(environ, self._token):
+        if self._token and environ["PATH_INFO"] not in OPEN_PATHS and not _has_token(environ, self._token):
             realm = ("WWW-Authenticate", 'Basic realm="fastlog"')
             return response.refuse("401 Unauthorized", "token required (DASHBOARD_TOKEN)", realm)
         return self._application(environ, response.start)

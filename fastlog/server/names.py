@@ -11,6 +11,7 @@ from pathlib import Path
 from fastlog.errors import say
 from fastlog.server.budget import Budget
 from fastlog.server.hold import Hold
+from fastlog.server.moves import Moves
 from fastlog.server.numbered import (
     COMPRESSED,
     PLAIN,
@@ -45,6 +46,7 @@ class Names:
         self._hold = hold
         self._storage = storage
         self._backups = budget.limits.backups
+        self._moves = Moves(storage, live, self._backups)
         self._said: set[int] = set()  # inodes of files that were said to be in the way
 
     @property
@@ -74,7 +76,8 @@ class Names:
         return self._storage.create(self.compressing)
 
     def name_compressed(self, plain: Path) -> None:
-        """The new file becomes the compressed form of this archive. Raises OSError."""
+        """The new file becomes the compressed form of this archive, whatever it was named before. Raises OSError."""
+        self._take_name_back()
         path = Path(f"{plain}{COMPRESSED}")
         if os.path.lexists(path):
             raise OSError(errno.EEXIST, f"{path} is there already")
@@ -110,6 +113,8 @@ class Names:
             self._hold.tidy()
         if self._hold:
             self._hold.count()
+        if not self.unsure and self._moves.go_on():  # an archive keeps its number until it has one name
+            self.budget.known.moved()
 
     def _keep_limits(self, live_bytes: int, *, at_start: bool = False) -> None:
         surplus = self.budget.look(live_bytes, at_start=at_start)
@@ -127,17 +132,24 @@ class Names:
         costs no archive.
         """
         self._take_name_back()
+        self._moves.forget()
         row = self._row()
         if not row and self._hold:
             self._hold.make_room(self.live)
         elif row:
             self._make_free(row)
+        rename = self._rename
+        above: dict[str, Path] = {}
         for (_, forms), (higher, _) in reversed(list(pairwise(row))):
-            for ending, form in forms.items():
-                self._rename(form.path, path_of(self.live, higher, ending))
+            paths = {ending: form.path for ending, form in forms.items()}
+            for ending, path in paths.items():
+                rename(path, above.get(ending) or path_of(self.live, higher, ending))
+            above = paths  # where the next one goes; to make a path takes as long as to ask for a file
+            rename = self._storage.rename  # only the first one overwrites what was there
         if row:
             self._rename_live(path_of(self.live, row[0][0], PLAIN))
         self._rename(self.next, self.live)
+        self.budget.known.moved()
         self.budget.changed()
         if self.budget.limits.are_many:
             self._keep_limits(0)
@@ -224,6 +236,9 @@ class Names:
     def _remove(self, path: Path) -> None:
         try:
             inode = os.lstat(path).st_ino
+        except OSError:  # it is not there, or its name is too long for the file system
+            return
+        try:
             self._storage.unlink(path)
         except FileNotFoundError:
             pass

@@ -73,20 +73,25 @@ def newest_plain(archives: dict[int, Forms]) -> Iterator[Form]:
 
 
 def is_leftover(forms: Forms) -> bool:
-    """Whether an archive has both names because a crash came between. Otherwise another program made one of them."""
+    """Whether an archive has both names because a crash came between. Otherwise another program made one of them, and
+    has perhaps put an older copy there. What is removed as a leftover must be in the plain file."""
     if forms.keys() != {PLAIN, COMPRESSED} or not all(form.is_file for form in forms.values()):
         return False
     plain, compressed = forms[PLAIN].path, forms[COMPRESSED].path
-    identities = identity_if_any(plain), identity_if_any(compressed)
-    if identities != (None, None):
-        return identities[0] == identities[1]
+    if identity_if_any(plain) != identity_if_any(compressed):
+        return False
     try:
-        fd = open_to_read(compressed)
-        try:
-            index = read_index(fd)
-        finally:
-            os.close(fd)
-        size = os.stat(plain).st_size
+        with open(open_to_read(plain), "rb") as text, open(open_to_read(compressed), "rb") as archive:
+            return _was_made_of(archive.fileno(), text.fileno())
     except (OSError, DamagedError):
         return False
-    return index is not None and all(frame.summary for frame in index.frames) and index.text_size == size
+
+
+def _was_made_of(archive: int, text: int) -> bool:
+    """Whether the server has compressed this text, by its size and its beginning. Raises OSError, and DamagedError."""
+    index = read_index(archive)
+    if index is None or index.text_size != os.fstat(text).st_size or not all(frame.summary for frame in index.frames):
+        return False
+    from fastlog.archive.frames import read_frame  # a server that has no such files never loads the library
+
+    return all(read_frame(archive, frame) == os.pread(text, frame.size, 0) for frame in index.frames[:1])

@@ -227,6 +227,17 @@ def test_conditions_hold_for_new_entries_too(tail, tmp_path):
     assert tailing.lines(1) == [ERROR_7]
 
 
+def test_what_comes_is_shown_whatever_time_it_has(tail, tmp_path):
+    """The window is for what is there: a sender whose clock is wrong is followed as well."""
+    log = tmp_path / "server.log"
+    log.write_bytes(lines([ERROR_7, STAMPED]))
+    tailing = tail("--json", "--since", "2026-11-24T07:00:01Z", "--level", "DEBUG")
+    assert tailing.lines(1) == [STAMPED]
+    with log.open("ab") as file:
+        file.write(lines([ERROR_7, b"no entry", STAMPED]))
+    assert tailing.lines(2) == [ERROR_7, STAMPED]
+
+
 @pytest.fixture
 def archived(tmp_path):
     """A log in four files; returns its lines."""
@@ -476,6 +487,7 @@ def test_the_log_is_where_the_settings_say(tmp_path):
         (["--level", "loud"], "--level loud: unknown level; it must be one of DEBUG, "),
         (["--since", "soon"], "--since soon: must be a duration"),
         (["--grep", "("], "--grep (: not a regular expression"),
+        (["-f", "--until", "1h"], "--until: does not go with --follow, which shows what is to come"),
         (["-n", "-5"], "-n -5: must be a whole number, 0 or more, or `all`"),
         (["--log-filename", "a/b"], "--log-filename='a/b' (flag)"),
     ],

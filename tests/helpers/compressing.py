@@ -5,6 +5,8 @@ import os
 from fastlog.archive.writer import compress
 from fastlog.segments import ATTRIBUTE, attribute_of
 from fastlog.server.compression import Compression
+from fastlog.server.loop import Loop
+from fastlog.server.pipeline import Pipeline
 from fastlog.server.storage import Storage
 from tests.helpers.disk import Harness
 
@@ -40,7 +42,9 @@ class InProcess:
             if failure:
                 break
         else:
-            self.storage.set_attribute(target, ATTRIBUTE, attribute_of(source, ATTRIBUTE))
+            if identity := attribute_of(source, ATTRIBUTE):
+                self.storage.set_attribute(target, ATTRIBUTE, identity)
+            self.storage.set_time(target, os.fstat(source).st_mtime_ns)
             self.sync_target(target)
         self.end(failure)
 
@@ -67,8 +71,13 @@ class InProcess:
 def compressing(harness: Harness) -> tuple[Compression, InProcess]:
     """Has the server of this harness compress its archives."""
     process = InProcess(harness.storage)
-    harness.pipeline.compression = Compression(harness.log, harness.loop, process)
-    return harness.pipeline.compression, process
+    return compress_with(process, harness.pipeline, harness.loop), process
+
+
+def compress_with(process: InProcess, pipeline: Pipeline, loop: Loop) -> Compression:
+    """Has this server compress its archives."""
+    pipeline.compression = Compression(pipeline.log, loop, process)
+    return pipeline.compression
 
 
 def _compressed(source: int) -> bytes:

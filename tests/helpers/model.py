@@ -16,32 +16,39 @@ import select
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from time import monotonic
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from fastlog.config import Settings
-from fastlog.server import found_files, held, identities, logfile, repair, writer
+from fastlog.server import budget, clock, compression, found_files, held, identities, logfile, names, repair, writer
+from fastlog.server.budget import Limits
 from fastlog.server.commit import SyncPace
+from fastlog.server.compression import RETRY_SEC, Compression
 from fastlog.server.listener import Listener
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.pipeline import Pipeline
+from tests.helpers.compressing import InProcess, compress_with
 from tests.helpers.model_disk import Died, ModelDisk
 from tests.helpers.model_identities import Identities
 from tests.helpers.model_names import NAME
 from tests.helpers.model_oracle import Entry, Oracle, check_account
 from tests.helpers.model_outside import Outside
-from tests.helpers.model_steps import STEPS, WEIGHTS
+from tests.helpers.model_steps import KEEP_SEC, STEPS, WEIGHTS
 from tests.helpers.random_runs import Step, main
 
 SENDERS = 2
 FEWEST, MOST = 8, 30  # steps of a run
 STARTS = 5  # one reports an error of the disk that nobody saw before, and the next one works
 HELD_MOST_BYTES = 16 << 20  # far more than any run sends
+CLOSE_SEC = 5.0  # for a thread that closes small files
+ARCHIVES_MAX = 100  # many more than any run has
 ROUNDS = 25  # in which everything is stored and acknowledged at the end
 ROUNDS_ALONE = 2  # of these, in which it is without another repetition
 M_MMAP_THRESHOLD = -3  # for mallopt
@@ -65,7 +72,10 @@ class Rig:
         self.messages: list[str] = []
         self.on_writing_again: Callable[[], None] = lambda: None
         self._undo: list[tuple[object, str, object]] = []
-        for module in (writer, logfile, repair, found_files, identities):
+        self.clock_ahead_sec = 0.0  # of a run
+        clocks = {"time": self.clock, "clock_gettime": self.run_time, "CLOCK_BOOTTIME": time.CLOCK_BOOTTIME}
+        self.patch(clock, "time", SimpleNamespace(**clocks))
+        for module in (writer, logfile, repair, found_files, identities, names, budget, compression):
             self.patch(module, "say", self._say)
         self.patch(repair, "BLOCK_BYTES", 4096)
         limits = (held, "HELD_MAX_BYTES"), (held, "CHUNK_BYTES"), (logfile, "ROTATED_UNSYNCED_MAX")
@@ -85,9 +95,18 @@ class Rig:
         if not os.path.isdir(directory) or os.listdir(self.base) != ["logs"]:
             shutil.rmtree(self.base, ignore_errors=True)
             os.makedirs(directory)
+        with contextlib.suppress(OSError):
+            os.removexattr(directory, clock.MARK_ATTRIBUTE)
         self.empty_sockets()
         self.messages.clear()
+        self.clock_ahead_sec = 0.0
         return Path(directory)
+
+    def clock(self) -> float:
+        return time.time() + self.clock_ahead_sec
+
+    def run_time(self, number: int) -> float:
+        return time.clock_gettime(number) + self.clock_ahead_sec
 
     def empty_sockets(self) -> None:
         for each in (self.listener.socket, *self.senders):
@@ -123,6 +142,9 @@ class Sizes(NamedTuple):
     in_a_row: int  # syncs without a pause; 0: all of them
     flush_count: int
     sync: str
+    compresses: bool
+    keep_bytes: int | None
+    keep_sec: float | None
 
     @property
     def holds_all(self) -> bool:
@@ -140,7 +162,14 @@ class Sizes(NamedTuple):
             in_a_row=rng.choice((0, 0, 0, 1, 2)),
             flush_count=rng.choice((1, 1, 3)),
             sync="written" if rng.random() < 0.08 else "durable",
+            compresses=rng.random() < 0.6,
+            keep_bytes=rng.choice((None, None, None, 300, 800, 2000)),
+            keep_sec=rng.choice((None, None, KEEP_SEC)),
         )
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.backups, self.keep_bytes, self.keep_sec)
 
     def settings(self) -> Settings:
         return SETTINGS[self.flush_count, self.sync]
@@ -164,17 +193,51 @@ SETTINGS = {
 }
 
 
+class Process(InProcess):
+    """That compresses: it has descriptors of its own. What the disk refuses is its failure."""
+
+    def start(self, source, target):
+        self.asked = self.storage.dup(source), self.storage.dup(target)
+
+    def run(self, failure=None):
+        try:
+            super().run(failure)
+        except OSError as error:
+            self.end(error.strerror)
+
+    def kill(self):
+        for fd in self.asked or ():
+            self.storage.close(fd)
+        self.asked = None
+
+    close = kill
+
+
 class Server:
     """One life of the server. Raises OSError if it does not start."""
 
     def __init__(self, disk: ModelDisk, sizes: Sizes, listener: Listener) -> None:
-        self.log = LogFile(disk, disk.directory, NAME, sizes.limit, sizes.backups)
+        limits = sizes.limits
+        self.log = LogFile(
+            disk,
+            disk.directory,
+            NAME,
+            sizes.limit,
+            limits.backups,
+            keep_bytes=limits.total_bytes,
+            keep_sec=limits.age_sec,
+        )
         self.loop = Loop()
+        self.compression: Compression | None = None
+        self._process = Process(disk)
+        self._looked_at = 0.0
         try:
             self.pipeline = Pipeline(sizes.settings(), self.log, Listeners([listener]), self.loop, sizes.pace())
         except (OSError, Died):
             self.close()
             raise
+        if sizes.compresses:
+            self.compression = compress_with(self._process, self.pipeline, self.loop)
         self.writer = self.pipeline.writer
         self.delivered = 0  # datagrams sent to it
         self.acks_read = 0
@@ -190,7 +253,26 @@ class Server:
             if deadline.at != math.inf and chosen():
                 deadline.fire(deadline.at)
 
+    def look_for_archives(self, seconds: float) -> None:
+        """To compress them, so many seconds after the last look."""
+        if self.compression:
+            due = self.compression._due.at
+            self._looked_at = seconds + max(self._looked_at, monotonic(), 0.0 if due == math.inf else due)
+            self.compression._on_due(self._looked_at)
+
+    def end_process(self, failure: str | None = None) -> None:
+        """The process that compresses ends, if there is one."""
+        if self._process.asked:
+            self._process.run(failure)
+
     def close(self) -> None:
+        """It is gone: nothing is put in order."""
+        self._process.close()
+        if self.compression:
+            job, self.compression._job = self.compression._job, None
+            for fd in (job.source, job.target) if job else ():
+                os.close(fd)
+            self.compression._closer.finish(CLOSE_SEC)
         self.loop._deadlines.clear()  # which hold all of it
         self.loop.close()
         self.log.close()
@@ -216,7 +298,9 @@ class Run:
         self.disk.is_blocking = rng.random() < 0.1
         self.outside = Outside(self.disk, rng)
         waits = self.sizes.settings().acks_wait_for_disk
-        self.oracle = Oracle(self.outside, self.disk.names, waits_for_disk=waits, backups=self.sizes.backups)
+        self.oracle = Oracle(
+            self.outside, self.disk.names, waits_for_disk=waits, limits=self.sizes.limits, clock=rig.clock
+        )
         self.identities = Identities(self.disk.directory, self.disk.names)
         self.disk.before_each = self.read_acks
         self.disk.on_failure = rig.on_writing_again = self.oracle.may_repeat
@@ -252,6 +336,7 @@ class Run:
             self.note("    the disk works again")
             self.rng.seed(1)
             self._attempt(Run._settle)
+            self._attempt(Run._compress_all)
             is_complete = not self.server.writer.lost
             self.oracle.check_end(self.starts, is_complete=is_complete)
             if is_complete and self.sizes.holds_all and self.sizes.settings().acks_wait_for_disk:
@@ -266,6 +351,7 @@ class Run:
         for attempt in range(STARTS):
             for file in self.disk.names.now.values():
                 file.trusted = None  # a start does not know which files have failed
+            self.oracle.deleted = 0
             try:
                 self.disk.make_directory(self.disk.directory)
                 self.server = Server(self.disk, self.sizes, self.rig.listener)
@@ -277,7 +363,11 @@ class Run:
         if any("cannot repair" in message for message in self.rig.messages):
             self.oracle.damaged = True
             self.identities.is_strict = False
+        if any("cannot read" in message for message in self.rig.messages):
+            self.oracle.forget_stored()
         self.oracle.check_files()
+        if not any("cannot remove" in message for message in self.rig.messages):
+            self.oracle.check_one_form()
         self.identities.check(self.server.log)
 
     def stop(self) -> None:
@@ -321,6 +411,7 @@ class Run:
     def check(self) -> None:
         self.read_acks()
         check_account(self.server.pipeline)
+        self.oracle.check_deletions(self.server.log.budget.deleted_files)
         self.identities.check(self.server.log)
 
     def _attempt(self, step: Callable[["Run"], None]) -> None:
@@ -384,6 +475,19 @@ class Run:
                     self.deliver(entry, sender)
             self.turn()
         raise AssertionError("not everything is acknowledged in the end")
+
+    def _compress_all(self) -> None:
+        """In the end all archives are compressed, unless other programs have taken their names."""
+        compression = self.server.compression
+        for _ in range(ARCHIVES_MAX if compression else 0):
+            self.server.look_for_archives(2 * RETRY_SEC)
+            if not compression.waiting_files:
+                break
+            self.server.end_process()
+            self.disk.finish()
+            self.check()
+        if compression and self.sizes.sync == "durable":  # otherwise a file may wait for a sync for ever
+            self.oracle.check_one_form(compressed=True)
 
 
 def make_rig() -> Rig:

@@ -109,6 +109,12 @@ class ModelDisk(Storage):
         self._open[fd] = Description(self.names.now[path.name])
         return fd
 
+    def dup(self, fd: int) -> int:
+        """Another descriptor of an open file, which another process has."""
+        another = os.dup(fd)
+        self._open[another] = Description(self._file(fd))
+        return another
+
     def close(self, fd):
         self._open.pop(fd, None)
         super().close(fd)
@@ -119,8 +125,12 @@ class ModelDisk(Storage):
             path.mkdir()
             self.names.renew()
 
+    def set_time(self, fd, modified_ns):
+        self._begin("set_time")
+        super().set_time(fd, modified_ns)
+
     def write(self, fd, data):
-        file = self._open[fd].file
+        file = self._file(fd)
         data = bytes(data)
         try:
             self._begin("write", data)
@@ -142,7 +152,8 @@ class ModelDisk(Storage):
     def set_attribute(self, fd, name, value):
         self._begin("set_attribute", name, value)
         super().set_attribute(fd, name, value)
-        self._file(fd).new_attributes.append((name, value))
+        if os.fstat(fd).st_ino in self.by_inode:  # not of the directory, whose mark may survive or not
+            self._file(fd).new_attributes.append((name, value))
 
     def truncate(self, fd, size):
         try:

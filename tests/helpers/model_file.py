@@ -4,8 +4,12 @@ A sync makes sure what was done before it began. A write-back that fails loses i
 no later sync writes it, and the error is reported once to each descriptor that was open.
 """
 
+from functools import lru_cache
 from random import Random
 
+from fastlog.archive import zstd
+
+ZSTD_MAGIC = bytes.fromhex("28b52ffd"), bytes.fromhex("5d2a4d18")  # of an archive with lines, and of one without
 PENDING, SURE, LOST = range(3)  # what the disk has of a change: perhaps; for sure; perhaps, and no sync writes it
 CUT = None  # in place of a change's data: the file was cut at the offset
 
@@ -89,7 +93,10 @@ class File:
             self.trusted = self.certain()
 
     def certain(self) -> bytes:
-        """What is on the disk whatever happens; zeros stand for what is not certain."""
+        """The text that is on the disk whatever happens; zeros stand for what is not certain."""
+        return sure_text(self._certain_bytes())
+
+    def _certain_bytes(self) -> bytes:
         content = bytearray(self.base)
         for data, offset, state in self.changes:
             if state == SURE:
@@ -141,6 +148,20 @@ class Description:
         self.told = self.file.errors
         self.file.error_seen = True
         return True
+
+
+@lru_cache(512)
+def text_of(content: bytes) -> bytes:
+    """The lines that a file has, compressed or not. Raises ZstdError if it is not whole."""
+    return zstd.decompress(content) if content.startswith(ZSTD_MAGIC) else content
+
+
+def sure_text(content: bytes) -> bytes:
+    """The same; empty if it is not whole."""
+    try:
+        return text_of(content)
+    except zstd.ZstdError:
+        return b""
 
 
 def has_line(content: bytes, line: bytes) -> bool:

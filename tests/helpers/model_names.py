@@ -1,9 +1,11 @@
 """The names in the directory of a modelled disk. Their changes are kept in order, and those after the last sync of the
 directory may be missing after a power cut."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+from fastlog.segments import COMPRESSED_ENDING
 from fastlog.server import found_files
 from tests.helpers.model_file import File
 
@@ -21,14 +23,21 @@ def counts(name: str) -> bool:
     return name.startswith(AWAY) or is_of_log(name)
 
 
+def other_form(name: str) -> str:
+    """The other name that an archive may have."""
+    return name.removesuffix(COMPRESSED_ENDING) if name.endswith(COMPRESSED_ENDING) else name + COMPRESSED_ENDING
+
+
 class Names:
-    """`on_lost` is called with a name that a file has lost, the file, and what it held."""
+    """`on_lost` is called with a name that a file has lost, the file, and what it held. `lost_modified`: seconds, of that
+    file."""
 
     def __init__(self) -> None:
         self.states: list[dict[str, File]] = [{}]  # the names that are sure, and then those after each change
         self.on_lost: Callable[[str, File, bytes], None] = lambda name, file, content: None
         self._before = 0  # changes before those
         self._lost = b""  # what the file held that is about to lose its name
+        self.lost_modified = 0.0
 
     @property
     def now(self) -> dict[str, File]:
@@ -44,7 +53,9 @@ class Names:
 
     def about_to_lose(self, path: Path) -> None:
         """To be called before the file, if there is one, loses its name: reads what it holds."""
-        self._lost = path.read_bytes() if path.name in self.now else b""
+        self._lost = b""
+        if path.name in self.now:
+            self._lost, self.lost_modified = path.read_bytes(), os.stat(path).st_mtime
 
     def rename(self, old: str, new: str) -> None:
         names = dict(self.now)

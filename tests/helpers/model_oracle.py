@@ -1,11 +1,14 @@
 """What a random run expects of the log: what was sent, acknowledged, and taken away; and the checks."""
 
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from fastlog.segments import COMPRESSED_ENDING, number_and_ending
+from fastlog.server.budget import Limits
 from fastlog.server.pipeline import Pipeline
-from tests.helpers.model_file import File, has_line
-from tests.helpers.model_names import AWAY, NAME, counts
+from tests.helpers.model_file import File, has_line, sure_text, text_of
+from tests.helpers.model_names import AWAY, NAME, Names, counts, is_of_log, other_form
 from tests.helpers.model_outside import Outside
 
 Lines = set[bytes]
@@ -37,9 +40,11 @@ class Entry:
 
 
 class Oracle:
-    """`waits_for_disk`: ACKs do. `backups`: archives that a rotation leaves. All checks raise AssertionError."""
+    """`waits_for_disk`: ACKs do. `limits`: of what is kept. `clock`: as time.time. All checks raise AssertionError."""
 
-    def __init__(self, outside: Outside, names, *, waits_for_disk: bool, backups: int) -> None:
+    def __init__(
+        self, outside: Outside, names: Names, *, waits_for_disk: bool, limits: Limits, clock: Callable[[], float]
+    ) -> None:
         self.entries: list[Entry] = []
         self.gone: Lines = set()  # lines that nobody need find any more
         self.repeated: Lines = set()  # lines that may be stored more than once
@@ -48,6 +53,7 @@ class Oracle:
         self.touched = False  # another program has written into a file
         self.copied = False  # another program has copied a file, or a power cut undid a removal
         self.damaged = False  # a start could not repair what a crash left
+        self.deleted = 0  # archives that the server has deleted since its start
         self._by_others = False  # another program has done something
         self._once_gone: Lines = set()  # lines that were gone once, or one of their copies
         self._taken: set[File] = set()  # the files in directories that were moved away
@@ -56,7 +62,8 @@ class Oracle:
         self._outside = outside
         self._names = names
         self._waits_for_disk = waits_for_disk
-        self._backups = backups
+        self._limits = limits
+        self._clock = clock
 
     def new_entry(self, number: int, rng: Random) -> Entry:
         priority = rng.random() < 0.6
@@ -86,6 +93,10 @@ class Oracle:
             if entry.priority and (entry.unanswered or not entry.acked or not entry.timed)
         )
 
+    def forget_stored(self) -> None:
+        """The start could not read a file: what is in it is stored again if it is sent again."""
+        self.repeated.update(entry.line for entry in self.entries if entry.priority)
+
     def another_program_acts(self) -> None:
         self._by_others = True
         self.may_repeat()
@@ -105,12 +116,46 @@ class Oracle:
         """A file lost this name."""
         if not counts(name):
             return
-        lines = lines_of(content)
+        lines = lines_of(text_of(content))
         if self._outside.acts:
             self._note_gone(lines, lines, self._durable(file))
-        elif name.removeprefix(NAME + ".").isdecimal() or (name == NAME and not self._backups):
-            self._once_gone |= lines  # LOG_BACKUPS asks for that
-            self.gone |= lines
+        elif name == NAME:
+            if not self._limits.backups:
+                self._take(lines)
+        elif not self._has_other_form(name, text_of(content)):
+            assert self._by_others or self._may_go(name, len(content)), f"{name} is deleted within {self._limits}"
+            self.deleted += 1
+            self._take(lines)
+
+    def _take(self, lines: Lines) -> None:
+        """A limit asks for that."""
+        self._once_gone |= lines
+        self.gone |= lines
+
+    def _has_other_form(self, name: str, text: bytes) -> bool:
+        """Whether the archive that loses this name has the other one, with the same text. A compressed one that takes
+        the place of the plain one is certain."""
+        other = self._names.now.get(other_form(name))
+        if other is None or self._outside.content(other_form(name)) != text:
+            return False
+        is_certain = other in self._names.certain() and other.certain() == text
+        assert name.endswith(COMPRESSED_ENDING) or is_certain, f"{name} is removed, and {other_form(name)} is not sure"
+        return True
+
+    def _may_go(self, name: str, size: int) -> bool:
+        """Whether a limit has no place for this archive, which just lost its name."""
+        number, _ = number_and_ending(NAME, name) or (0, "")
+        if number >= max(self._limits.backups, 1):
+            return True
+        kept = [each for each in self._names.now if is_of_log(each) and each != name and not self._is_second(each)]
+        total = size + sum(self._names.now[each].size for each in kept)
+        is_over = self._limits.total_bytes is not None and total > self._limits.total_bytes
+        age = self._clock() - self._names.lost_modified
+        return is_over or (self._limits.age_sec is not None and age >= self._limits.age_sec)
+
+    def _is_second(self, name: str) -> bool:
+        """Whether it is the compressed form of an archive whose plain form is there, and in force."""
+        return name.endswith(COMPRESSED_ENDING) and other_form(name) in self._names.now
 
     def cut(self, name: str, size: int) -> None:
         """Another program is about to cut the file."""
@@ -158,6 +203,11 @@ class Oracle:
             if not counts(name):
                 continue
             content = self._outside.content(name)
+            if self._is_second(name):
+                is_same = content == self._outside.content(other_form(name))
+                assert is_same or self._by_others, f"{name} has other lines than {other_form(name)}"
+                if is_same:
+                    continue
             if name.startswith(AWAY) or "distrusted" in name:  # nobody repairs it, or it is not on the disk
                 lines = [line.lstrip(b" ") for line in content.replace(b"\0", b"\n").split(b"\n")]
                 found |= {line: found.get(line, 0) for line in lines}
@@ -207,6 +257,22 @@ class Oracle:
                     f"nobody awaits it, and it is not durable: {line.decode()}"
                 )
 
+    def check_one_form(self, *, compressed: bool = False) -> None:
+        """No archive has both names, and nothing is left over. `compressed`: no archive is plain."""
+        names = {name for name in self._names.now if is_of_log(name) or name.endswith(COMPRESSED_ENDING + ".new")}
+        if self._by_others:
+            return
+        left = {name for name in names if name.endswith(".new") or self._is_second(name)}
+        assert not left, f"left over: {left}"
+        plain = {name for name in names if number_and_ending(NAME, name) and not name.endswith(COMPRESSED_ENDING)}
+        plain = {name for name in plain if not self._outside.has_failed(name)}
+        assert not (compressed and plain), f"not compressed: {plain}"
+
+    def check_deletions(self, deleted: int) -> None:
+        """The server counts what it deletes. Without archives, it deletes the live file."""
+        if self._limits.backups and not self._by_others:
+            assert deleted == self.deleted, f"{self.deleted} archives are deleted, and {deleted} counted"
+
     def _check_order(self, name: str, lines: list[bytes]) -> None:
         """Ordinary entries, which nobody repeats, are in the order in which they were sent."""
         entries = [entry for line in lines if (entry := self._by_line.get(line)) and not entry.priority]
@@ -237,7 +303,10 @@ class Oracle:
 
     def _moved_lines(self) -> Lines:
         return {
-            line for directory in self.moved for path in directory.iterdir() for line in path.read_bytes().split(b"\n")
+            line
+            for directory in self.moved
+            for path in directory.iterdir()
+            for line in sure_text(path.read_bytes()).split(b"\n")
         }
 
 

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 from random import Random
 
+from fastlog.segments import durable_size_of
 from tests.helpers.model_disk import ModelDisk
-from tests.helpers.model_file import CUT, File
+from tests.helpers.model_file import CUT, File, sure_text, text_of
 
 
 class Outside:
@@ -25,7 +26,15 @@ class Outside:
         return self._disk.half_lines
 
     def content(self, name: str) -> bytes:
+        """Its lines, compressed or not."""
+        return text_of(self.stored(name))
+
+    def stored(self, name: str) -> bytes:
         return (self._directory / name).read_bytes()
+
+    def has_failed(self, name: str) -> bool:
+        """Whether the server has noted that a sync of the file failed."""
+        return durable_size_of(self._directory / name) is not None
 
     def rename(self, old: str, new: str) -> None:
         self._names.about_to_lose(self._directory / new)
@@ -82,7 +91,7 @@ class Outside:
             line
             for name, file in self._names.now.items()
             if file.has_lost
-            for line in set(self.content(name).split(b"\n")) - set(file.certain().split(b"\n"))
+            for line in set(sure_text(self.stored(name)).split(b"\n")) - set(file.certain().split(b"\n"))
         }
 
     def cut_power(self) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from fastlog.segments import COMPRESSED_ENDING
 from fastlog.server._drain import RETRANSMIT_MS
+from fastlog.server.compression import RETRY_SEC
 from tests.helpers._hooks import let_pass
 from tests.helpers.model_disk import Died
 from tests.helpers.model_names import AWAY, NAME, is_of_log
@@ -15,6 +17,7 @@ from tests.helpers.model_names import AWAY, NAME, is_of_log
 if TYPE_CHECKING:
     from tests.helpers.model import Run
 
+KEEP_SEC = 3600.0  # LOG_KEEP_DAYS, where it is set
 # Another attempt of an operation may succeed.
 TIMES = (1, 1, 2, 4)
 
@@ -74,6 +77,21 @@ def reopen(run: "Run") -> None:
     run.server.writer.reopen(monotonic(), "SIGHUP")
 
 
+def look_for_archives(run: "Run") -> None:
+    """To compress them: after a second, or after a failure."""
+    run.server.look_for_archives(run.rng.choice((0.0, 2 * RETRY_SEC)))
+
+
+def compress(run: "Run") -> None:
+    """The process that compresses comes to its end; it may fail."""
+    run.server.end_process(None if run.rng.random() < 0.8 else "it was killed")
+
+
+def hours(run: "Run") -> None:
+    """Archives become older."""
+    run.rig.clock_ahead_sec += run.rng.choice((0.3, 0.6, 1.1)) * KEEP_SEC
+
+
 def minute(run: "Run") -> None:
     let_pass(run.server.pipeline.intake, RETRANSMIT_MS + 1000)
     run.minutes += 1
@@ -82,6 +100,7 @@ def minute(run: "Run") -> None:
 def end(run: "Run") -> None:
     """The server ends, as `server.py` has it, and starts again."""
     run.turn()
+    run.server.pipeline.stop_compressing()
     with contextlib.suppress(OSError):
         run.server.pipeline.finish()
     run.server.writer.give_up()
@@ -146,13 +165,16 @@ def other(run: "Run") -> None:
         name = NAME if NAME in names and run.rng.random() < 0.7 else run.rng.choice(names)
         run.oracle.another_program_acts()
         action = run.rng.choice(OTHERS)
+        if name.endswith(COMPRESSED_ENDING) and action in (truncate, append):  # then nobody can read it any more
+            action = remove
         run.note(f"        {action.__name__} {name}")
         action(run, name)
 
 
 def rename(run: "Run", name: str) -> None:
     number = run.next_number()
-    run.outside.rename(name, run.rng.choice((f"{AWAY}{number}", f"{NAME}-202601{number % 30 + 1:02}")))
+    ending = COMPRESSED_ENDING if name.endswith(COMPRESSED_ENDING) else ""
+    run.outside.rename(name, run.rng.choice((f"{AWAY}{number}", f"{NAME}-202601{number % 30 + 1:02}")) + ending)
 
 
 def logrotate(run: "Run", name: str) -> None:
@@ -196,7 +218,7 @@ def append(run: "Run", name: str) -> None:
 def replace(run: "Run", name: str) -> None:
     """As `sed -i` and most editors do."""
     run.oracle.copied = True
-    run.outside.make(".temporary", run.outside.content(name))
+    run.outside.make(".temporary", run.outside.stored(name))
     run.outside.rename(".temporary", name)
 
 
@@ -234,6 +256,9 @@ CHANCES: dict[Callable[["Run"], None], int] = {
     make_room: 4,
     reopen: 2,
     minute: 1,
+    look_for_archives: 4,
+    compress: 6,
+    hours: 2,
     end: 1,
     kill: 2,
     cut: 3,

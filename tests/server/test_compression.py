@@ -117,7 +117,7 @@ def test_what_the_environment_asks_of_python_is_not_for_the_process(start, tmp_p
     sent = fill(server)
     all_compressed(tmp_path)
     assert settled(server)["archives"]["failure"] is None
-    assert text_of(tmp_path).splitlines() == sent
+    assert text_in_force(tmp_path).splitlines() == sent
     server.stop()
 
 

@@ -216,12 +216,14 @@ def test_health_reports_what_the_kernel_dropped(start):
             client.send(INFO)
     response = eventually(lambda: get(server.dashboard_port, "/health"), lambda response: response.status == 503)
     assert "the kernel dropped datagrams within the last minute" in json.loads(response.text)["reasons"][0]
+    live = get(server.dashboard_port, "/live")
+    assert (live.status, live.text) == (200, '{"status":"ok"}')
     stats = server.stats()
     assert stats["losses"]["kernel_drops"] == 1_000 - stats["datagrams"]
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/page.css", "/page.js", "/icon.svg", "/stats", "/metrics", "/health", "/nothing"]
+    "path", ["/", "/page.css", "/page.js", "/icon.svg", "/stats", "/metrics", "/health", "/live", "/nothing"]
 )
 def test_every_answer_has_the_headers_that_protect_the_page(start, path):
     response = get(start().dashboard_port, path)
@@ -281,14 +283,14 @@ def test_host_header_of_another_name_rejected(start):
         assert get(port, "/stats", Host=host).status == 200, host
 
 
-def test_a_token_is_asked_for_everything_but_health(start):
+def test_a_token_is_asked_for_everything_but_health_and_life(start):
     server = start(DASHBOARD_HOST="0.0.0.0", DASHBOARD_TOKEN=TOKEN)
     port = server.dashboard_port
 
     def basic(text: str) -> str:
         return "Basic " + base64.b64encode(text.encode()).decode()
 
-    assert get(port, "/health").status == 200
+    assert get(port, "/health").status == get(port, "/live").status == 200
     for path in ("/", "/page.js", "/stats", "/metrics", "/nothing"):
         response = get(port, path)
         assert response.status == 401
@@ -492,6 +494,9 @@ def test_health_costs_no_snapshot(start, monkeypatch):
 def test_health_reports_a_loop_that_hangs(alone):
     response = eventually(lambda: get(alone, "/health"), lambda response: response.status == 503)
     assert json.loads(response.text)["reasons"][0].startswith("the server's loop has not answered for ")
+    live = get(alone, "/live")
+    assert live.status == 503
+    assert json.loads(live.text)["status"].startswith("the server's loop has not answered for ")
     assert json.loads(get(alone, "/stats").text)["health"]["status"] == "degraded"
 
 

@@ -299,7 +299,12 @@ def service() -> dict[str, str]:
 
 def test_systemctl_reload_works_before_systemd_253(service):
     assert service["Type"] == "notify"  # 253 was the first version with notify-reload
-    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert service["ExecReload"] == "/bin/sh -c 'kill -HUP $MAINPID'"
+
+
+def test_the_end_of_the_process_that_compresses_is_not_that_of_the_unit(service):
+    assert service["OOMPolicy"] == "continue"  # otherwise systemd ends the server when the kernel has ended the process
+    assert service["KillMode"] == "mixed"  # otherwise each stop ends the process first, which the server reports
 
 
 def test_the_unit_lets_the_process_that_compresses_take_the_lowest_priority():

@@ -62,9 +62,7 @@ def test_tail_finds_the_log_of_the_system_and_ship_sends_none_away_that_it_was_n
     system = tmp_path / "system"
     system.mkdir()
     (system / "server.log").write_bytes(b'{"level":"INFO","message":"of the system"}\n')
-    program = (
-        f"import sys; from fastlog import cli; cli.SYSTEM_LOG_DIR = {str(system)!r}; sys.exit(cli.main(sys.argv[1:]))"
-    )
+    program = f"import sys; from fastlog import cli, service; service.SYSTEM_LOG_DIR = {str(system)!r}; sys.exit(cli.main(sys.argv[1:]))"
 
     def run(*words):
         return subprocess.run(

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from fastlog.server import known_files
 from fastlog.server.budget import DAY_SEC, PATIENCE_SHARE
 from fastlog.server.clock import MARK_ATTRIBUTE
 from fastlog.server.storage import Storage
@@ -223,6 +224,31 @@ def test_an_archive_from_the_future_goes_with_the_one_after_it(log, clocks):
     clocks.run(120)
     log.tidy()
     assert log.numbers() == [1, 2]
+
+
+def test_an_archive_that_was_written_anew_stays_also_where_that_is_not_known_yet(log, clocks, monkeypatch):
+    monkeypatch.setattr(known_files, "FRESH_MAX", 1)
+    restart(log)
+    clocks.run(DAY_SEC - 60)
+    log.tidy()
+    os.utime(f"{log.path}.5", (clocks.wall, clocks.wall))
+    clocks.run(120)
+    for _ in range(10):
+        log.tidy()
+        assert log.budget.doubt == ""
+    assert log.numbers() == [1, 2, 3, 4, 5]
+
+
+def test_archives_from_the_future_go_also_where_none_comes_after_them(log, clocks):
+    for number in range(1, 6):
+        log.age(number, -1000)
+    restart(log)
+    clocks.run(KEEP_DAYS * DAY_SEC - 60)
+    log.tidy()
+    assert log.numbers() == [1, 2, 3, 4, 5]
+    clocks.run(60)
+    log.tidy()
+    assert log.numbers() == []
 
 
 def test_an_archive_of_a_clock_that_was_behind_goes_with_the_one_before_it(log, clocks):

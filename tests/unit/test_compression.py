@@ -12,8 +12,9 @@ from fastlog.segments import ATTRIBUTE, identity_of
 from fastlog.server.compression import RETRY_SEC
 from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
+from tests.helpers.archives import text_of
 from tests.helpers.compressing import compressing
-from tests.helpers.disk import Harness, NoNameSyncsStorage, PatientStorage, UnwritableStorage, error, info
+from tests.helpers.disk import EIO, Harness, NoNameSyncsStorage, PatientStorage, UnwritableStorage, error, info
 from tests.helpers.shipping import LOG, make_segment
 
 LIVE = "server.log"
@@ -93,6 +94,23 @@ def test_lines_that_a_sync_has_to_make_durable_are_not_compressed(begin, tmp_pat
     assert process.is_running
 
 
+def test_an_archive_of_which_a_sync_has_failed_is_not_compressed(begin, tmp_path):
+    """The disk may not have what is read of it."""
+    harness, compression, process = begin(0)
+    harness.send(error(1), info(2))
+    harness.log.rotate()
+    harness.storage.end_one(EIO)
+    harness.storage.finish()
+    rotate(harness)
+    look(harness, RETRY_SEC)
+    process.run()
+    harness.storage.finish()
+    look(harness, 2 * RETRY_SEC)
+    assert ".1.zst" in names(tmp_path)
+    assert {".2", ".2.zst"} & set(names(tmp_path)) == {".2"}
+    assert (compression.waiting_files, compression.failure) == (0, None)
+
+
 @pytest.mark.parametrize("moment", ["compressing", "naming"])
 def test_a_rotation_meanwhile_moves_the_archive(begin, tmp_path, moment):
     harness, compression, process = begin()
@@ -106,6 +124,21 @@ def test_a_rotation_meanwhile_moves_the_archive(begin, tmp_path, moment):
     harness.storage.finish()
     assert names(tmp_path) == ["", ".1", ".2.zst"]
     assert compression.compressed_files == 1
+
+
+@pytest.mark.parametrize("moment", ["compressing", "naming"])
+def test_another_program_moves_the_archive_meanwhile(begin, tmp_path, moment):
+    harness, _, process = begin()
+    original = (tmp_path / "server.log.1").read_bytes()
+    if moment == "naming":
+        process.run()
+    os.rename(tmp_path / "server.log.1", tmp_path / "server.log.2")
+    (tmp_path / "server.log.1").write_bytes(b"later\n")
+    if moment == "compressing":
+        process.run()
+    harness.storage.finish()
+    assert names(tmp_path) == ["", ".1", ".2.zst"]
+    assert text_of(tmp_path / "server.log.2.zst") == original
 
 
 @pytest.mark.parametrize("moment", ["compressing", "naming"])
@@ -299,7 +332,9 @@ SAME = b'{"level":"INFO"}\n'
 @pytest.mark.parametrize(
     ("pair", "is_ours"),
     [
-        ({"plain": 1, "compressed": 1}, True),
+        ({"plain": 1, "compressed": 1, "text": SAME}, True),
+        ({"plain": 1, "compressed": 1, "text": SAME * 2}, False),
+        ({"plain": None, "compressed": None, "text": SAME[::-1]}, False),
         ({"plain": None, "compressed": None, "text": SAME}, True),
         ({"plain": 2, "compressed": 1, "text": SAME}, False),
         ({"plain": None, "compressed": 1, "text": SAME}, False),
@@ -318,6 +353,12 @@ def test_of_two_forms_only_ours_is_removed(tmp_path, closing, pair, is_ours, mom
         look(harness)
     assert (tmp_path / "server.log.1").read_bytes() == SAME
     assert (tmp_path / "server.log.1.zst").exists() != is_ours
+
+
+def test_a_name_that_is_too_long_with_an_ending_does_not_keep_the_server_from_starting(tmp_path):
+    live = "x" * (os.pathconf(tmp_path, "PC_NAME_MAX") - len(".new"))
+    LogFile(Storage(), tmp_path, live, LIMIT, 3).close()
+    assert os.listdir(tmp_path) == [live]
 
 
 def test_a_start_removes_what_was_not_finished(tmp_path):

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from fastlog import cli
+from fastlog import cli, service
 from tests.helpers.running import run_fastlog
 
 
@@ -165,7 +165,7 @@ def test_tail_finds_the_log_of_the_systems_server(tmp_path, monkeypatch, capfdbi
     system.mkdir()
     here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr(cli, "SYSTEM_LOG_DIR", str(system))
+    monkeypatch.setattr(service, "SYSTEM_LOG_DIR", str(system))
     assert cli.main(["tail"]) == 1
     assert b"logs/server.log does not exist" in capfdbinary.readouterr().err
     (system / "server.log").write_bytes(b'{"level":"INFO","message":"kept"}\n')

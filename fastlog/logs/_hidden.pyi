@@ -1,0 +1,6 @@
+class Bounds:
+    def __init__(self, since: int, until: int, wide_since: int, wide_until: int, near: int) -> None: ...
+
+def look_at(
+    block: bytes | bytearray, start: int, end: int, runs: list[tuple[int, int]], bounds: Bounds
+) -> tuple[bool, tuple[int, int], tuple[int, int], tuple[int, int]]: ...
