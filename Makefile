@@ -172,6 +172,9 @@ deb-check: $(VENV)/dev  ## install that package in clean systems, and use it the
 wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
 	$(BIN)/python -m wheels.build $(WHEELS)
 
+macos: $(VENV)/wheels  ## compile the client's modules for macOS, to see that they can be; nothing here runs them
+	$(BIN)/python -m wheels.macos
+
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
 
@@ -265,6 +268,6 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 <<<<<<< HEAD
         docker-test test test-pure test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
 =======
-        docker-test test test-pythons lint format docs pythons wheels dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pythons lint format docs pythons wheels macos dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
 >>>>>>> main/main
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance
