@@ -265,9 +265,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-<<<<<<< HEAD
-        docker-test test test-pure test-pythons lint format docs dist pages deb fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
-=======
-        docker-test test test-pythons lint format docs pythons wheels macos dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
->>>>>>> main/main
+        docker-test test test-pure test-pythons lint format docs pythons wheels macos dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance
