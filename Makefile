@@ -172,7 +172,7 @@ deb-in: dist pages  ## build it for another one, in a clean system of it: RELEAS
 	@ls $(CURDIR)/build/deb/*.deb
 
 deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root
-	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -p no:cacheprovider
+	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -n 2 -p no:cacheprovider
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
