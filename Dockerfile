@@ -6,7 +6,7 @@ FROM ${BASE} AS build
 RUN apt-get update \
     && apt-get install -y --no-install-recommends gcc libc6-dev zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
-COPY pyproject.toml setup.py README.md LICENSE /src/
+COPY pyproject.toml setup.py build_needs.py README.md LICENSE /src/
 COPY fastlog /src/fastlog
 RUN python3 -m venv --without-pip /opt/fastlog \
     && python3 -m pip --python /opt/fastlog/bin/python3 install --no-cache-dir '/src[nats]'

@@ -20,25 +20,12 @@ SERVER_PID = $$(pid=$$(cat $(RUN)/pid 2> /dev/null) && \
 PORT = $$(sed -n 's/^fastlog: ready udp=.*:\([0-9]*\) http=.*/--port \1/p' $(RUN)/messages 2> /dev/null)
 DASHBOARD = $$(sed -n 's/^fastlog: ready .* http=\(http[^ ]*\) .*/--dashboard \1/p' $(RUN)/messages 2> /dev/null)
 # Prints what a build lacks on this machine, if anything, and the packages that have it.
-define CHECK_TOOLS
-import importlib.util, os, shutil, subprocess, sys, sysconfig
-if sys.version_info < (3, 11):
-    sys.exit("fastlog needs Python 3.11 or newer, and $(PYTHON) is older; PYTHON=python3.12 make … names another one")
-compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC")).split()[0]
-if not shutil.which(compiler):
-    sys.exit(f"fastlog needs a C compiler, and there is no {compiler}; "
-             "on Debian: apt install gcc libc6-dev; on Fedora: dnf install gcc")
-if subprocess.run([compiler, "-E", "-"], input=b"#include <zlib.h>", capture_output=True).returncode:
-    sys.exit("fastlog needs the headers of zlib, and there is no zlib.h; "
-             "on Debian: apt install zlib1g-dev; on Fedora: dnf install zlib-devel")
-headers = sysconfig.get_path("include")
-if not os.path.exists(headers + "/Python.h"):
-    sys.exit(f"fastlog needs the headers of Python, and {headers} has no Python.h; "
-             "on Debian: apt install python3-dev; on Fedora: dnf install python3-devel")
-if not importlib.util.find_spec("venv") or not importlib.util.find_spec("ensurepip"):
-    sys.exit("fastlog needs venv and ensurepip; on Debian: apt install python3-venv")
-endef
-export CHECK_TOOLS
+CHECK_TOOLS = $(PYTHON) $(dir $(firstword $(MAKEFILE_LIST)))build_needs.py
+# pip fetches the tools of the build first. Without a network it would try for half a minute, and print much.
+CHECK_INDEX = $(BIN)/pip download --quiet --disable-pip-version-check --retries 0 --no-deps --dest $(VENV)/fetched \
+  'setuptools>=77' > /dev/null 2>&1 || { echo "fastlog's libraries are fetched by pip, and it reaches no package index;" \
+  "set HTTPS_PROXY or PIP_INDEX_URL; without a network (on Debian, Fedora, Alpine alike), fetch them elsewhere with" \
+  "\`pip download fastlog_udp-….whl\`, then \`pip install --no-index --find-links . fastlog-udp\`" >&2; exit 1; }
 # Lays out what the Debian package is made of: nothing is built in the tree itself.
 define DEB_TREE
 rm -rf build/deb/fastlog
@@ -118,8 +105,11 @@ docker-clean:  ## remove the containers and images; the volumes with the logs an
 test: $(VENV)/dev  ## the whole test suite; about five minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
 
-test-pythons:  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
-	$(PYTHON) tests/pythons.py
+test-pythons: pythons  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.pythons
+
+pythons: $(VENV)/wheels  ## list the Pythons from 3.11 to 3.15, and unpack those that are missing from Debian's packages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m wheels.pythons
 
 docker-test:  ## the whole test suite in a container
 	$(COMPOSE) --profile tests build tests
@@ -173,6 +163,9 @@ deb-in: dist pages  ## build it for another one, in a clean system of it: RELEAS
 
 deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root
 	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -n 2 -p no:cacheprovider
+
+wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
+	$(BIN)/python -m wheels.build $(WHEELS)
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
@@ -237,25 +230,32 @@ performance: bench  ## measure everything in docs/performance.md and write it ag
 
 $(BIN)/pip:
 	@command -v $(PYTHON) > /dev/null || { echo "fastlog needs Python 3.11 or newer, and there is no $(PYTHON);" \
-	  "on Debian: apt install python3 python3-venv python3-dev; on Fedora: dnf install python3 python3-devel" >&2; exit 1; }
-	@$(PYTHON) -c "$$CHECK_TOOLS"
+	  "on Debian: apt install python3 python3-venv python3-dev; on Fedora: dnf install python3 python3-devel;" \
+	  "on Alpine: apk add python3 py3-pip python3-dev" >&2; exit 1; }
+	@$(CHECK_TOOLS)
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 # pip downloads the libraries that are missing, and compiles only the C modules whose sources have changed.
 $(VENV)/built: $(SOURCES) | $(BIN)/pip
 	@echo "installing fastlog into $(VENV) and compiling its C modules; about a minute the first time"
+	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/dev: $(SOURCES) | $(BIN)/pip
 	@echo "installing fastlog and the tools of its developers into $(VENV); about two minutes the first time"
+	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(VENV)/built $@
+
+$(VENV)/wheels: $(VENV)/dev
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[wheels]'
+	@touch $@
 
 build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered tests/fuzz/ignored) | $(VENV)/dev
 	$(BIN)/python tests/fuzz/build.py
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pythons lint format docs pythons wheels dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

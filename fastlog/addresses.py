@@ -4,6 +4,7 @@ import _socket
 import ipaddress
 import os
 import socket
+import sys
 import threading
 from typing import Any
 
@@ -64,6 +65,8 @@ def resolve(host: str, port: int, flags: int = 0) -> list[Address]:
     if path := unix_path(host):
         if len(os.fsencode(path)) > UNIX_PATH_MAX_BYTES:
             raise AddressError(host, f"the path has more than {UNIX_PATH_MAX_BYTES} bytes")
+        if sys.platform != "linux":
+            raise AddressError(host, "a server's unix socket is reached on Linux only")
         return [(int(socket.AF_UNIX), path)]
     try:
         name = ascii_name(host).encode()  # bytes are passed on as they are

@@ -16,6 +16,7 @@ from fastlog.errors import (
     ConfigError,
     FastlogError,
     StandardError,
+    StartError,
     escape_unencodable,
     flush_output,
     messages,
@@ -40,6 +41,15 @@ from fastlog.setting_sources import (
 
 DEFAULT_ENV_FILE = Path(".env")  # read by `fastlog serve` if it is there
 
+NOT_LINUX = f"this command needs Linux, and this is {sys.platform}; programs can log from here with fastlog.Client"
+NOT_COMPILED = (
+    "this command needs fastlog's compiled modules, which were not built for want of a C compiler. On Debian: "
+    "apt install gcc python3-dev zlib1g-dev; on Fedora: dnf install gcc python3-devel zlib-devel; on Alpine: "
+    "apk add gcc musl-dev linux-headers python3-dev zlib-dev. Then install fastlog anew: "
+    "pip install --force-reinstall --no-cache-dir fastlog-udp"
+)
+NOT_ON_WINDOWS = ("fcntl", "grp", "pwd", "resource", "termios")
+
 
 def main(words: list[str] | None = None) -> int:
     escape_unencodable()
@@ -59,11 +69,26 @@ def _run_command(words: list[str] | None) -> int:
     except FastlogError as error:
         say(str(error))
         return error.exit_code
+    except ModuleNotFoundError as error:
+        say(_what_is_missing(error))
+        return StartError.exit_code
     except KeyboardInterrupt:
         return 130
 
 
+def _what_is_missing(error: ModuleNotFoundError) -> str:
+    """What to install for a command whose module is not there. Raises the error if it is of another kind."""
+    package, _, module = (error.name or "").rpartition(".")
+    if package.startswith("fastlog") and module.startswith("_"):
+        return NOT_COMPILED if sys.platform == "linux" else NOT_LINUX
+    if error.name in NOT_ON_WINDOWS:
+        return NOT_LINUX
+    raise error
+
+
 def _serve(options: argparse.Namespace) -> int:
+    if sys.platform != "linux":
+        raise StartError(NOT_LINUX)
     take_signals()
     messages.never_wait()
     sys.stderr = StandardError()

@@ -9,16 +9,22 @@ import os
 import sys
 from types import FrameType
 
+
+def _signals(*names: str) -> tuple[int, ...]:
+    """The numbers of those that this system has."""
+    return tuple(getattr(_signal, name) for name in names if hasattr(_signal, name))
+
+
 ENDED_BY_SIGNAL = 128  # plus its number: the exit code that a shell shows for a signal
 # The signals that end the server, besides SIGINT. SIGXCPU comes shortly before a limit of processor time is reached,
 # and SIGPWR before the power fails, or to the first process of some containers.
-ENDING_SIGNALS = (_signal.SIGTERM, _signal.SIGQUIT, _signal.SIGXCPU, _signal.SIGPWR)
+ENDING_SIGNALS = _signals("SIGTERM", "SIGQUIT", "SIGXCPU", "SIGPWR")
 # Those that would end or stop a program that does not know them. They mean nothing to the server, except SIGHUP: during
 # the start it asks for a log file to be opened anew that is not open yet. A terminal may send SIGTTOU to a program in
 # the background that prints.
 IGNORED_SIGNALS = (
-    *(_signal.SIGHUP, _signal.SIGTTOU, _signal.SIGUSR1, _signal.SIGUSR2, _signal.SIGALRM, _signal.SIGVTALRM),
-    *(_signal.SIGPROF, _signal.SIGIO, _signal.SIGSTKFLT, *range(_signal.SIGRTMIN, _signal.SIGRTMAX + 1)),
+    *_signals("SIGHUP", "SIGTTOU", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGSTKFLT"),
+    *range(getattr(_signal, "SIGRTMIN", 0), getattr(_signal, "SIGRTMAX", -1) + 1),
 )
 
 closed_at_start: set[int] = set()  # descriptors that were closed, and are /dev/null now

@@ -49,6 +49,8 @@ class Messages:
 
     def wait_at_most(self, seconds: float) -> None:
         """For a line, from now on. The lines after one that could not be printed wait for no time."""
+        if not hasattr(select, "poll"):  # Windows
+            return
         with contextlib.suppress(OSError):
             kind = os.fstat(2).st_mode
             if stat.S_ISFIFO(kind) or stat.S_ISCHR(kind):
@@ -113,7 +115,7 @@ def escape_unencodable() -> None:
 def wait_for_reader() -> None:
     """Makes standard output wait until it is read, where another program has made the description that both share
     non-blocking: what does not fit in a pipe would be lost. The other program keeps its description as it is."""
-    with contextlib.suppress(OSError):  # a socket cannot be opened a second time
+    with contextlib.suppress(OSError, AttributeError):  # a socket cannot be opened twice; Windows has no such flag
         if os.get_blocking(1):
             return
         own = os.open("/proc/self/fd/1", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

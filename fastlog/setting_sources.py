@@ -23,6 +23,7 @@ from fastlog.errors import ConfigError
 
 PREFIX = "FASTLOG_"
 SERVER_VARIABLE = "FASTLOG_SERVER"  # where clients send to; not a setting of the server
+PURE_VARIABLE = "FASTLOG_PURE"  # which twin a client runs on (client/core.py); not a setting of the server either
 
 
 class Source(NamedTuple):
@@ -111,7 +112,7 @@ def _convert(setting: Setting, text: str, origin: Origin) -> Any:
 
 def misspelt(sources: Sequence[Source]) -> list[str]:
     """Variables that begin with FASTLOG_ and mean nothing."""
-    known = {SERVER_VARIABLE, *(PREFIX + setting.variable for setting in describe())}
+    known = {SERVER_VARIABLE, PURE_VARIABLE, *(PREFIX + setting.variable for setting in describe())}
     return [
         f"{variable} ({source.name})"
         for source in sources

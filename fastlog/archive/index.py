@@ -2,12 +2,15 @@
 
     frame of zstd, frame of zstd, …      whole lines of the log, about FRAME_BYTES each
     skippable frame RARE_MAGIC           the lines of rare levels once more; left out if there are none
-    skippable frame SUMMARY_MAGIC        JSON: `Contents`
+    skippable frame SUMMARY_MAGIC        CHECKSUM, and JSON: `Contents`
     skippable frame SEEK_TABLE_MAGIC     the seek table of zstd's seekable format
 
 Every reader of zstd passes over skippable frames, so it reads the log's lines and nothing else. The seek table is that
 of github.com/facebook/zstd/blob/dev/contrib/seekable_format/zstd_seekable_compression_format.md. Archives of other
 programs in that format have no summary, and those in plain zstd no seek table either.
+
+The checksum is the CRC-32 of the seek table's entries and of the JSON. Where it is another one, the summary is not
+believed, since a wrong one would hide lines that are there; zstd's own checksums are in the frames.
 
 The content of the frame RARE_MAGIC is frames of zstd, one after the other. Unpacked, each has lines of one level, each
 with its place before it: `<offset in the log's text> <line>`. A level is rare if its lines are at most RARE_SHARE of
@@ -16,8 +19,10 @@ the log's bytes.
 
 import os
 import struct
-from collections.abc import Sequence
+from binascii import crc32
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 
@@ -35,6 +40,7 @@ FRAMES_MAX = 1 << 22  # in the seek table: so many of ours have 4 TB
 SUMMARY_MAX_BYTES = 1 << 28  # of the summary: a million frames of a TB have as much
 
 HEADER = struct.Struct("<II")  # of a skippable frame: its magic number, and the bytes that follow
+CHECKSUM = struct.Struct("<I")
 FOOTER = struct.Struct("<IBI")  # of the seek table: frames, descriptor, SEEKABLE_MAGIC
 HAS_CHECKSUMS = 0x80  # in the descriptor: each entry has four bytes more
 RESERVED = 0x7C  # bits of the descriptor that must be 0
@@ -97,14 +103,12 @@ def read_index(fd: int) -> Index | None:
     table = _read_seek_table(fd, size)
     if table is None:
         return None
-    stored, sizes, table_at = table
-    end = sum(stored)
-    contents, rare_at = _read_contents(fd, end, table_at)
-    if contents is not None and len(contents.frames) != len(sizes):
+    contents, rare_at = _read_contents(fd, table)
+    if contents is not None and len(contents.frames) != len(table.sizes):
         raise DamagedError("its summary has not as many frames as its seek table")
-    summaries: Sequence[Summary | None] = contents.frames if contents else [None] * len(sizes)
-    starts, places = accumulate(sizes, initial=0), accumulate(stored, initial=0)
-    frames = [Frame(*each) for each in zip(starts, sizes, places, stored, summaries, strict=False)]
+    summaries: Sequence[Summary | None] = contents.frames if contents else [None] * len(table.sizes)
+    starts, places = accumulate(table.sizes, initial=0), accumulate(table.stored, initial=0)
+    frames = [Frame(*each) for each in zip(starts, table.sizes, places, table.stored, summaries, strict=False)]
     rare = {} if contents is None else contents.rare
     placed = {
         level: [msgspec.structs.replace(part, at=part.at + rare_at) for part in parts] for level, parts in rare.items()
@@ -116,11 +120,20 @@ def read_text_size(fd: int) -> int | None:
     """Bytes of the log's text in an open archive, by its seek table alone; None if it is not in the seekable format.
     Raises OSError, and DamagedError."""
     table = _read_seek_table(fd, os.fstat(fd).st_size)
-    return None if table is None else sum(table[1])
+    return None if table is None else sum(table.sizes)
 
 
-def _read_seek_table(fd: int, size: int) -> tuple[Sequence[int], Sequence[int], int] | None:
-    """Of each frame the compressed and the other size, and where the table begins."""
+class _SeekTable(NamedTuple):
+    """`entries`: as they are in the file. `stored`, `sizes`: of each frame, compressed and not. `at`: where the table
+    begins."""
+
+    entries: bytes
+    stored: Sequence[int]
+    sizes: Sequence[int]
+    at: int
+
+
+def _read_seek_table(fd: int, size: int) -> _SeekTable | None:
     footer = os.pread(fd, FOOTER.size, max(size - FOOTER.size, 0))
     if len(footer) < FOOTER.size:
         return None
@@ -142,28 +155,46 @@ def _read_seek_table(fd: int, size: int) -> tuple[Sequence[int], Sequence[int], 
     stored, sizes = numbers[:: width // 4], numbers[1 :: width // 4]
     if sum(stored) > at:
         raise DamagedError("its seek table has more than the file")
-    return stored, sizes, at
+    return _SeekTable(entries, stored, sizes, at)
 
 
-def _read_contents(fd: int, at: int, end: int) -> tuple[Contents | None, int]:
+def _read_contents(fd: int, table: _SeekTable) -> tuple[Contents | None, int]:
     """The summary in the skippable frames between the last frame and the seek table, if it is there, and where the
     content of the frame RARE_MAGIC begins."""
-    rare_at = 0
-    while at + HEADER.size <= end:
-        magic, size = HEADER.unpack(os.pread(fd, HEADER.size, at))
+    at, rare_at = sum(table.stored), 0
+    while at + HEADER.size <= table.at:
+        header = os.pread(fd, HEADER.size, at)
+        if len(header) < HEADER.size:
+            raise DamagedError("it became shorter while it was read")
+        magic, size = HEADER.unpack(header)
         at += HEADER.size
-        if at + size > end:
+        if at + size > table.at:
             raise DamagedError("a skippable frame is longer than the file")
         if magic == RARE_MAGIC:
             rare_at = at
         elif magic == SUMMARY_MAGIC and size <= SUMMARY_MAX_BYTES:
-            try:
-                contents = msgspec.json.decode(os.pread(fd, size, at), type=Contents)
-            except msgspec.DecodeError:  # another program's, or of a version to come: the frames are read all the same
-                return None, 0
-            return (contents, rare_at) if contents.version == VERSION else (None, 0)
+            return _decode(os.pread(fd, size, at), table.entries), rare_at
         at += size
     return None, 0
+
+
+def _decode(content: bytes, entries: bytes) -> Contents | None:
+    """None: it is damaged, another program's, or of a version to come. The frames are read all the same."""
+    checksum, text = content[: CHECKSUM.size], content[CHECKSUM.size :]
+    if checksum != CHECKSUM.pack(checksum_of([entries, text])):
+        return None
+    try:
+        contents = msgspec.json.decode(text, type=Contents)
+    except msgspec.DecodeError:
+        return None
+    return contents if contents.version == VERSION else None
+
+
+def checksum_of(parts: Iterable[bytes | bytearray]) -> int:
+    checksum = 0
+    for part in parts:
+        checksum = crc32(part, checksum)
+    return checksum
 
 
 VERSION = 1  # of the summary

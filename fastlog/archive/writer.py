@@ -10,6 +10,7 @@ from msgspec import json, structs
 from fastlog.archive import zstd
 from fastlog.archive._summary import Lines
 from fastlog.archive.index import (
+    CHECKSUM,
     FOOTER,
     FRAME_BYTES,
     HEADER,
@@ -21,6 +22,7 @@ from fastlog.archive.index import (
     VERSION,
     DamagedError,
     RarePart,
+    checksum_of,
 )
 from fastlog.archive.summary import facts_of, summary_of
 from fastlog.entry import LEVELS
@@ -104,7 +106,8 @@ class _Writer:
             for part in self._rare.packed():
                 self._write(part)
         beginning, end = b'{"version":%d,"frames":[' % VERSION, b'],"rare":%b}' % json.encode(parts)
-        self._write_skippable(SUMMARY_MAGIC, beginning, *self._summaries, end)
+        contents = [beginning, *self._summaries, end]
+        self._write_skippable(SUMMARY_MAGIC, CHECKSUM.pack(checksum_of([self._table, *contents])), *contents)
         self._write_skippable(SEEK_TABLE_MAGIC, self._table, FOOTER.pack(self._frames, 0, SEEKABLE_MAGIC))
 
     def _write_skippable(self, magic: int, *content: bytes | bytearray) -> None:

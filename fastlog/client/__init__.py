@@ -5,6 +5,8 @@
 - `client.py`, `level_methods.py`, `options.py`, `stats.py`: what programs call
 - `encode.py`, `_plain.pyx`, `level_names.py`, `shorten.py`: any object as JSON that the server takes
 - `_outbox.pyx`, `_native.pyx`: from the callers' threads to the client's own
+- `core.py`: which twin the client runs on: `_record.pyx`, `_plain.pyx`, `_outbox.pyx` and `_native.pyx`, or, in Python,
+  `pure_record.py`, `pure_plain.py`, `pure_outbox.py` and `pure_native.py`
 - `thread.py`, `waiting.py`, `worker.py`: that thread; who waits for it; its turn
 - `send_queue.py`, `retransmit.py`: new entries; sent ones that wait for their ACK
 - `unheard.py`, `delivery.py`: entries and levels that the server does not acknowledge; what becomes of entries sent

@@ -39,6 +39,6 @@ cdef bint start_thread(void (*run)(void *) noexcept nogil, void *argument) noexc
 # What identifies the calling thread: never 0.
 cdef unsigned long this_thread() noexcept
 
-cpdef int above_standard_streams(int fd) except -1
+cdef int above_standard_streams(int fd) except -1
 
 cpdef void pause(double seconds) noexcept

@@ -11,7 +11,6 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EINTR, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport strerror
-from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK
 from posix.stat cimport fstat, struct_stat
 from posix cimport unistd
 
@@ -26,14 +25,39 @@ cdef extern from "Python.h":
 cdef extern from "pthread.h" nogil:
     int pthread_atfork(void (*prepare)() noexcept, void (*parent)() noexcept, void (*child)() noexcept)
 
+cdef extern from * nogil:
+    """
+    #include <fcntl.h>
+    #include <sys/mman.h>
+    #include <unistd.h>
+
+    #ifndef MADV_WIPEONFORK
+    #define MADV_WIPEONFORK -1 /* a system that has none refuses it */
+    #endif
+
+    static int open_pipe(int *ends) {
+    #ifdef __linux__
+        return pipe2(ends, O_NONBLOCK | O_CLOEXEC);
+    #else
+        int i;
+        if (pipe(ends))
+            return -1;
+        for (i = 0; i < 2; i++) {
+            fcntl(ends[i], F_SETFD, FD_CLOEXEC);
+            fcntl(ends[i], F_SETFL, O_NONBLOCK);
+        }
+        return 0;
+    #endif
+    }
+    """
+    int MADV_WIPEONFORK
+    int open_pipe(int *ends)
+
 cdef extern from "sys/mman.h" nogil:
-    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS, MADV_WIPEONFORK
+    int PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_ANONYMOUS
     void *MAP_FAILED
     void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset)
     int madvise(void *address, size_t size, int advice)
-
-cdef extern from "unistd.h" nogil:
-    int pipe2(int *ends, int flags)
 
 cdef extern from "fcntl.h" nogil:
     int F_DUPFD_CLOEXEC
@@ -58,10 +82,10 @@ cpdef enum:
     # For Wakeup.wait, from poll.h.
     READ = 1
     WRITE = 4
-    # The first descriptor that is not one of the standard streams.
-    FIRST_OTHER = 3
 
 cdef enum:
+    # The first descriptor that is not one of the standard streams.
+    FIRST_OTHER = 3
     # A client waits for its wake-up, its socket, and the socket of a replay.
     WAITED_MAX = 8
     # Bytes of the pipe that are read at once; each wake-up is one.
@@ -169,9 +193,8 @@ cpdef void pause(double seconds) noexcept:
         wait_for(NULL, 0, timeout_ms)
 
 
-cpdef int above_standard_streams(int fd) except -1:
-    """The descriptor, or another one in its place if its number is one of 0 to 2. A program that has closed those is
-    about to open them anew, and whatever is printed goes there. Raises OSError, and has closed `fd` then."""
+cdef int above_standard_streams(int fd) except -1:
+    """As in `descriptor.py`."""
     cdef int other, failure
     if fd >= FIRST_OTHER:
         return fd
@@ -197,7 +220,7 @@ cdef class Wakeup:
         cdef int ends[2]
         cdef struct_stat status
         self.shut()
-        if pipe2(ends, O_NONBLOCK | O_CLOEXEC):
+        if open_pipe(ends):
             PyErr_SetFromErrno(OSError)
         fstat(ends[0], &status)
         self.device, self.inode = status.st_dev, status.st_ino

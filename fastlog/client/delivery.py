@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import Outbox
 from fastlog.client.options import ClientOptions
 from fastlog.client.retransmit import Sent, Unacknowledged, items_of
 from fastlog.client.send_queue import PRIORITY, SendQueue

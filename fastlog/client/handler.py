@@ -13,8 +13,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from fastlog.client._record import entry_of
 from fastlog.client.client import Client
+from fastlog.client.core import entry_of
 from fastlog.client.level_names import known_spelling
 from fastlog.client.options import DEFAULT_HOST, GIVE_UP_SEC, PACK_DELAY_SEC, QUEUE_BYTES, QUEUE_ENTRIES
 from fastlog.client.record_fields import least_entry, select_fields

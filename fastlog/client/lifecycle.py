@@ -14,7 +14,7 @@ import time
 import weakref
 from functools import partial
 
-from fastlog.client._native import after_fork_of_python, keep_interruption, note_fork_of_python
+from fastlog.client.core import after_fork_of_python, keep_interruption, note_fork_of_python
 from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
@@ -163,7 +163,10 @@ def _begin_end() -> None:
 def _watch() -> None:
     end_of_program.expect = _expect_end_of_billiard
     end_of_program.finish = lambda thread: _finish([thread])
-    os.register_at_fork(before=_before_fork, after_in_parent=after_fork_of_python, after_in_child=_after_fork_in_child)
+    if hasattr(os, "register_at_fork"):  # Windows has no forks
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=after_fork_of_python, after_in_child=_after_fork_in_child
+        )
     atexit.register(_at_exit)
     try:
         # Private to CPython, and what concurrent.futures itself uses. A Python without it has no other such moment:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from fastlog._parse import scan
-from fastlog.client._outbox import HAS_APP, HAS_HOST, HAS_TIMESTAMP
+from fastlog.client.core import HAS_APP, HAS_HOST, HAS_TIMESTAMP, scan
 from fastlog.client.encode import OWN_SEQUENCE, encode
 from fastlog.entry import known_level, level_of
 

@@ -7,20 +7,22 @@ addresses, or a translator of addresses on the way has forgotten the port, only 
 
 import _socket
 import errno
-import fcntl
 import ipaddress
 import os
 import re
 import socket
 import sys
-import termios
-from contextlib import closing
+from contextlib import closing, suppress
 from enum import Enum
 
 from fastlog.addresses import Address, unless_green
 from fastlog.client.descriptor import Descriptor, close_socket, socket_above_standard_streams
 from fastlog.client.sock_diag import ReceiveBuffer
 from fastlog.limits import DATAGRAM_MAX_BYTES, OVERHEAD_LEAST_BYTES, SEQUENCE_WINDOW
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 RECEIVE_BUFFER_BYTES = SEQUENCE_WINDOW * (OVERHEAD_LEAST_BYTES + 256)  # holds the ACKs of a whole window
 ACKS_PER_CALL = 4096  # so that a flood of datagrams to this socket does not keep the thread
@@ -84,13 +86,14 @@ class Link:
             self.socket.setblocking(False)
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, min(send_buffer, C_INT_MAX))
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-            if family == socket.AF_UNIX:
+            if isinstance(peer, str):
                 self.is_unix = True
                 self.socket.bind(OWN_ADDRESS % (os.getpid(), os.urandom(8).hex().encode()))
             self.socket.connect(peer)
             if self.is_unix:
                 self.is_local = True
                 return
+            self._descriptor = Descriptor(self.socket.fileno())  # again, since some systems know sockets by their names
             own = self.socket.getsockname()[0]
             self.is_local = own == self.socket.getpeername()[0] or ipaddress.ip_address(own.split("%")[0]).is_loopback
             if self.is_local:
@@ -131,13 +134,13 @@ class Link:
         if self.is_local:
             return LOCAL_PACK_BYTES
         is_ipv4 = self.socket.family == socket.AF_INET
-        try:
-            if is_ipv4:
-                size = self.socket.getsockopt(socket.IPPROTO_IP, IP_MTU) - 28
-            else:
-                size = self.socket.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU) - 48
-        except OSError:
-            size = IPV4_PACK_BYTES if is_ipv4 else IPV6_PACK_BYTES
+        size = IPV4_PACK_BYTES if is_ipv4 else IPV6_PACK_BYTES
+        if sys.platform == "linux":  # elsewhere, these numbers are other options
+            with suppress(OSError):
+                if is_ipv4:
+                    size = self.socket.getsockopt(socket.IPPROTO_IP, IP_MTU) - 28
+                else:
+                    size = self.socket.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU) - 48
         return max(min(size, DATAGRAM_MAX_BYTES), SMALLEST_PACK_BYTES)
 
     def room_at(self, size: int, now: float) -> float:
@@ -173,6 +176,6 @@ class Link:
 
 
 def _queued_bytes(sock: socket.socket) -> int:
-    """Bytes that were sent, and that the receiver has not taken yet; for a unix socket only."""
+    """Bytes that were sent, and that the receiver has not taken yet; for a unix socket only, which only Linux has."""
     answer = fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4))
     return int.from_bytes(answer, sys.byteorder)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from fastlog.addresses import Address, AddressError, is_numeric, resolve
-from fastlog.client._native import start
+from fastlog.client.core import start
 
 INTERVAL_SEC = 300.0  # between two look-ups; entries do not wait for one
 TROUBLE_INTERVAL_SEC = 10.0  # between two look-ups while the server does not answer; the most after one that failed

@@ -3,6 +3,8 @@
 import math
 import os
 import socket
+import sys
+import warnings
 from collections.abc import Iterable
 from numbers import Real
 from typing import Annotated, Any
@@ -10,8 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from fastlog.addresses import ascii_name
-from fastlog.client._outbox import ADDED_MAX_BYTES
-from fastlog.client._plain import PlainCopy
+from fastlog.client.core import ADDED_MAX_BYTES, PlainCopy
 from fastlog.client.encode import encode, text_of
 from fastlog.client.level_names import known_spelling
 from fastlog.client.record_fields import RESERVED
@@ -152,8 +153,12 @@ def _converted(field: msgspec.structs.FieldInfo, value: Any) -> Any:
     raise ConfigError(f"{field.name} is {value!r}: must be {allowed}")
 
 
-def _spill_path(value: str | os.PathLike[str]) -> str:
-    """What the names of the files begin with: the path itself, or `spill` in a directory. Raises ConfigError."""
+def _spill_path(value: str | os.PathLike[str]) -> str | None:
+    """What the names of the files begin with: the path itself, or `spill` in a directory. Raises ConfigError. None on
+    Windows, whose locks are of another kind; the program is to run there all the same."""
+    if sys.platform == "win32":
+        warnings.warn("fastlog has no spill files on Windows: entries wait in memory", stacklevel=2)
+        return None
     path = os.fspath(value)
     if not path.strip():
         raise ConfigError(f"spill is {path!r}: must be a path, or None for no spill files")

@@ -12,7 +12,6 @@ them.
 import math
 from collections.abc import Callable, Iterable
 from enum import Enum
-from socket import AF_UNIX
 
 import msgspec
 
@@ -236,7 +235,8 @@ class Peer:
                 link = self._connect_to(address)
             except Exception as error:  # also one of a guard or a sandbox
                 self._problem = f"cannot reach {self._server}: {getattr(error, 'strerror', None) or error}"
-                if address[0] == AF_UNIX and isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+                is_unix = isinstance(address[1], str)
+                if is_unix and isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
                     self.counts.refused += 1
                 continue
             self.reach.connected(now, link.is_local, is_same=self.link is None or self.link.address == address)

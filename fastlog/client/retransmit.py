@@ -24,7 +24,7 @@ from collections.abc import Container, Iterable, Iterator
 
 import msgspec
 
-from fastlog.client._outbox import Item
+from fastlog.client.core import Item
 from fastlog.limits import FIRST_TIMEOUT_SEC, LONGEST_TIMEOUT_SEC, SEQUENCE_WINDOW, TIMEOUT_JITTER
 
 SHORTEST_TIMEOUT_SEC = 0.02  # a needless retransmission is cheap; RFC 6298 says 1 s, for TCP over any path

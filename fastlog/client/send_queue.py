@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable
 from itertools import islice
 
-from fastlog.client._outbox import Datagram, Item, Outbox
+from fastlog.client.core import Datagram, Item, Outbox
 from fastlog.client.options import ClientOptions
 from fastlog.client.retransmit import Unacknowledged
 from fastlog.entry import LEVELS

@@ -13,7 +13,7 @@ from itertools import accumulate
 from time import monotonic
 
 from fastlog.addresses import Address
-from fastlog.client._outbox import Item
+from fastlog.client.core import Item
 from fastlog.client.link import Link
 from fastlog.client.replay import Replay, SpillCounts
 from fastlog.client.retransmit import Unacknowledged

@@ -43,7 +43,7 @@ class SpillDirectory:
         found = []
         try:
             found = sorted(found_files(self._prefix))
-            if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+            if not os.access(directory, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
                 self.problem = f"cannot write to {self._prefix}: {directory} is not writable"
         except OSError as error:
             self.problem = f"cannot write to {self._prefix}: {error.strerror}"

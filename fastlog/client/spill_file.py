@@ -12,20 +12,22 @@ Some programs close all descriptors, and the numbers then become those of other 
 descriptor the file looks whether it is still its own, and opens itself anew if not.
 """
 
-import fcntl
 import os
 import re
 import stat
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
-from fastlog.client._native import above_standard_streams
-from fastlog.client.descriptor import Descriptor
+from fastlog.client.descriptor import Descriptor, above_standard_streams
 from fastlog.client.send_queue import first_sequence
 from fastlog.limits import DATAGRAM_MAX_BYTES
+
+if sys.platform != "win32":  # where there are no spill files
+    import fcntl
 
 VERSION = 1
 READ_BYTES = 1 << 18  # a file is read in parts of this size; no entry is longer
@@ -44,8 +46,9 @@ _SEQUENCE = re.compile(rb'"sequence":([0-9]{1,20}),')  # the first one of a line
 # of the same program could take them.
 _in_use: set[tuple[int, int]] = set()
 
-_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # follows no link, and waits for nobody
-_USE = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
+_CAREFULLY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # follows no link, and waits for nobody
+_LOOK = os.O_RDONLY | _CAREFULLY
+_USE = os.O_RDWR | _CAREFULLY
 
 
 class ForeignFileError(Exception):

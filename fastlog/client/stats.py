@@ -33,3 +33,4 @@ class ClientStats(msgspec.Struct, frozen=True, kw_only=True):
     abandoned: int  # of the spilled ones, never acknowledged and lost, since the files set aside had no room
     round_trip_ms: float | None  # from sending to the ACK, smoothed
     problem: str  # the latest trouble, or empty
+    implementation: str  # `compiled`, or `python` where there are no compiled modules, or FASTLOG_PURE is set

@@ -14,8 +14,7 @@ from sys import is_finalizing
 from time import monotonic
 
 from fastlog.addresses import server_name
-from fastlog.client._native import pause
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import Outbox, pause
 from fastlog.client.options import ClientOptions
 from fastlog.client.waiting import Trouble, Waiters, is_true, never
 from fastlog.client.worker import Worker

@@ -12,8 +12,7 @@ import math
 from functools import partial
 from time import monotonic
 
-from fastlog.client._native import READ, WRITE
-from fastlog.client._outbox import LINGERING, SLEEPING, Outbox
+from fastlog.client.core import IMPLEMENTATION, LINGERING, READ, SLEEPING, WRITE, Outbox
 from fastlog.client.delivery import Delivery
 from fastlog.client.link import Link
 from fastlog.client.options import ClientOptions
@@ -174,6 +173,7 @@ class Worker:
             abandoned=spill.abandoned,
             round_trip_ms=None if round_trip is None else round_trip * 1000,
             problem=problem or self.problem,
+            implementation=IMPLEMENTATION,
         )
 
     def turn(self, now: float) -> None:

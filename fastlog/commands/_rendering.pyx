@@ -256,7 +256,7 @@ cdef bint is_ascii(const Text *text) noexcept nogil:
     return bits < 0x80
 
 
-cdef Text text_of(bytes text):
+cdef Text text_of(bytes text) except *:
     return Text(text, len(text))
 
 

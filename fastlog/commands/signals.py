@@ -27,7 +27,9 @@ class EndingSignals:
         self._may_raise = True
 
     def __enter__(self) -> Self:
-        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._woken, self._wake = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._wake, False)
         self._wake_before = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         self._before = {
             number: signal.signal(number, self._note)

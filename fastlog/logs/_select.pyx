@@ -262,7 +262,7 @@ cdef bint is_in_value(const uint8_t *p, const uint8_t *end, const Needle *needle
     return fl_find(value, quote + 1, needle.text, needle.size, 0) != NULL and not hides(p, end)
 
 
-cdef Bounds bounds_of(tuple times):
+cdef Bounds bounds_of(tuple times) except *:
     cdef Bounds bounds
     low, start, end, high = times
     memcpy(bounds.low, <const char *>low, TIME_BYTES)

@@ -125,7 +125,7 @@ def _open_into(files: list[OpenFile], seen: set[tuple[int, int]], path: str, for
         if file is None:
             continue
         met = [other for other in files[-ROTATIONS_MEANWHILE:] if file.identity == other.identity is not None]
-        if file.inode in seen or any(_is_copy(file, other) for other in met + found):
+        if file.inode in seen or any(_have_one_text(file, other) for other in met + found):
             file.close()
         else:
             seen.add(file.inode)
@@ -155,7 +155,7 @@ def _open(kind: type[OpenFile], name: str, is_kept: bool) -> OpenFile | None:
     return kind(name, fd, (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns, identity)
 
 
-def _is_copy(file: OpenFile, other: OpenFile) -> bool:
+def _have_one_text(file: OpenFile, other: OpenFile) -> bool:
     """Whether one of two files is compressed and has the text of the other, as far as it has any yet."""
     if not (file.is_compressed or other.is_compressed):
         return False

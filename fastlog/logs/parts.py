@@ -26,9 +26,10 @@ MARGIN = timedelta(minutes=10)
 SEARCHED_FROM_BYTES = 8 * PART_BYTES  # a smaller file is read as a whole, which takes no longer than a search
 SAMPLE_BYTES = 1 << 16  # read to find out when a place of a file was written
 SAMPLE_LINES = 32  # of which the time is asked: their median is right as long as most clocks are
-# A sender whose clock is wrong may have sent much at once. So a search asks the places around as well, some of which
-# have other senders' lines, and ends before these are too near.
-PLACES = 5
+# A sender may have sent much at once with wrong times, or old entries. So a search asks the places around as well, some
+# of which have other senders' lines, and ends before these are too near.
+PLACES = 9
+WRONG = 1  # of them may have a wrong time, and nothing is missed; for more, the median has to suffice
 NEAR_BYTES = 4 * PART_BYTES
 LATE_PARTS = 8  # that follow each other and are later than the window: what can be read forward only is left then
 
@@ -292,7 +293,9 @@ def _times_around(file: OpenFile, middle: int, step: int) -> Times | None:
         pair = [_time_at(file.read(SAMPLE_BYTES, place * SAMPLE_BYTES)) for place in (middle - away, middle + away)]
         times += pair if all(pair) else []
     known = sorted(time for time in times if time)
-    return (known[(len(known) - 1) // 2], known[len(known) // 2]) if known else None
+    if not known:
+        return None
+    return known[max((len(known) - 1) // 2 - WRONG, 0)], known[min(len(known) // 2 + WRONG, len(known) - 1)]
 
 
 def _time_at(text: bytes) -> datetime | None:

@@ -168,7 +168,7 @@ class Budget:
                 self._leave_mark(clock.mark)
         is_new = not self.doubt
         self.doubt = ""
-        if spared:
+        if spared and clock.ahead_sec:
             self.doubt = (
                 f"the clock may be wrong, it is {clock.ahead_sec / DAY_SEC:,.1f} days ahead: {spared} archives of "
                 f"{self._live} that are beyond LOG_KEEP_DAYS by it stay until it has been so for "

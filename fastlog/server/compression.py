@@ -5,9 +5,12 @@ what it has written is durable. Then the new file gets the archive's name with `
 then the original goes. Until then the original is in force, whatever happens. An archive is known by its inode: an open
 descriptor keeps the number from being used again.
 
-Not compressed are: the live file; a file with lines that a sync has to make durable; files set aside.
+Not compressed are: the live file; a file with lines that a sync has to make durable; files set aside; and archives of
+which a sync has failed. The disk may have less of such a file than its reader gets, and a later sync would succeed, so
+it could not be in force.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -19,7 +22,7 @@ from typing import NamedTuple
 
 from fastlog.errors import say
 from fastlog.file_systems import open_to_read
-from fastlog.segments import forms
+from fastlog.segments import durable_size_of, forms
 from fastlog.server.closer import Closer
 from fastlog.server.compressor import Compressor, Ended
 from fastlog.server.logfile import LogFile
@@ -53,6 +56,7 @@ class Compression:
         self._closer = Closer()
         self._job: Job | None = None
         self._failures: dict[int, str] = {}  # by inode, of archives that are there
+        self._distrusted: set[int] = set()  # inodes of archives of which a sync has failed
         self._rotations = -1  # of the log, at the last look
         self._look_at = 0.0  # when to look, though there was no rotation
         self._begin_at = 0.0  # no attempt before that
@@ -103,6 +107,8 @@ class Compression:
             self.waiting_files = 0
             return
         inodes = {form.inode for form in waiting}
+        self._distrusted &= inodes
+        waiting = [form for form in waiting if form.inode not in self._distrusted]
         self._failures = {inode: reason for inode, reason in self._failures.items() if inode in inodes}
         self.waiting_files = len(waiting) + bool(self._names.unsure)
         if self._job or now < self._begin_at:
@@ -127,14 +133,21 @@ class Compression:
                 os.close(source)
                 self._look_at = now
                 continue
+            if _has_failed(source):
+                os.close(source)
+                self._distrusted.add(form.inode)
+                self.waiting_files -= 1
+                continue
             self._begin(form, status, source)
             return
 
     def _begin(self, form: Form, status: os.stat_result, source: int) -> None:
         try:
-            target = self._names.create_compressed()
+            with contextlib.ExitStack() as failed:
+                failed.callback(os.close, source)
+                target = self._names.create_compressed()
+                failed.pop_all()
         except OSError as error:
-            os.close(source)
             self._note_failure(form, error.strerror or str(error))
             return
         self._job = Job(form, status, source, target)
@@ -229,3 +242,11 @@ class Compression:
         self._job = None
         self._look_at = 0.0
         self._due.set(0.0)  # at once
+
+
+def _has_failed(file: int) -> bool:
+    """Whether a sync of it has failed, as far as is known."""
+    try:
+        return durable_size_of(file) is not None
+    except OSError:  # there are no attributes here
+        return False

@@ -6,8 +6,8 @@ from functools import wraps
 from typing import Any
 from unittest import mock
 
-from fastlog.client._outbox import Item, Outbox
 from fastlog.client.client import Client, clients
+from fastlog.client.core import Item, Outbox
 from fastlog.client.thread import ClientThread
 from fastlog.testing.entry_log import EntryLog
 

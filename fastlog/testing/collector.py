@@ -5,7 +5,6 @@ and acknowledges priority entries. What it lacks is all that a disk is for. It c
 networks do.
 """
 
-import os
 import random
 import selectors
 import socket
@@ -16,7 +15,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from fastlog._parse import scan
+from fastlog.client.core import scan
 from fastlog.entry import known_level
 from fastlog.errors import ConfigError
 from fastlog.limits import DEFAULT_PRIORITY_LEVELS
@@ -250,7 +249,7 @@ class _Receiver:
     def __init__(self, listener: socket.socket, take: Callable[[bytes, Any], list[bytes]]) -> None:
         self._socket = listener
         self._take = take
-        self._end = os.eventfd(0, os.EFD_CLOEXEC)
+        self._end, self._ended = socket.socketpair()
         self._taking = threading.Lock()  # from the receipt of a datagram until it is taken
         self._thread = threading.Thread(target=self._run, name="fastlog.testing.Collector", daemon=True)
         self._thread.start()
@@ -259,9 +258,10 @@ class _Receiver:
         """Refuses datagrams from now on, takes those that are here, and ends the thread."""
         # Not only closed: a child of this process may hold the socket, too.
         self._socket.connect(self._socket.getsockname())
-        os.eventfd_write(self._end, 1)
+        self._end.send(b"e")
         self._thread.join()
-        os.close(self._end)
+        self._end.close()
+        self._ended.close()
         self._socket.close()
 
     def take_waiting(self) -> None:
@@ -273,8 +273,8 @@ class _Receiver:
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
-            selector.register(self._end, selectors.EVENT_READ)
-            while not any(key.fd == self._end for key, _ in selector.select()):
+            selector.register(self._ended, selectors.EVENT_READ)
+            while not any(key.fileobj is self._ended for key, _ in selector.select()):
                 self._receive()
         self.take_waiting()
 

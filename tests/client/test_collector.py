@@ -54,7 +54,7 @@ def test_what_the_collector_changes_while_an_entry_is_encoded(start):
 
 def test_an_entry_of_the_collector_is_counted_once_while_the_entries_are_counted_anew():
     program = f"""
-        from fastlog.client._outbox import Outbox
+        from fastlog.client.core import Outbox
         from fastlog.client.options import checked_options
         {COLLECTING.replace(chr(10), chr(10) + " " * 8)}
         class Owner:

@@ -16,7 +16,7 @@ import numpy
 import pytest
 
 import fastlog
-from fastlog.client._record import entry_of
+from fastlog.client.core import entry_of
 from fastlog.client.handler import RECORD_FIELDS, Logger
 from fastlog.errors import ConfigError
 from fastlog.testing import capture_entries

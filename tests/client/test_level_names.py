@@ -14,8 +14,7 @@ from loguru import logger as loguru_logger
 import fastlog
 from fastlog._parse import scan
 from fastlog.client import level_names
-from fastlog.client._outbox import Item, Outbox
-from fastlog.client._record import entry_of
+from fastlog.client.core import Item, Outbox, entry_of
 from fastlog.client.options import checked_options
 from fastlog.client.shorten import _cut_known
 from fastlog.entry import ALIASES, LEVELS, decode

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from fastlog.client._record import entry_of
+from fastlog.client.core import entry_of
 from fastlog.client.record_fields import add_exception
 from fastlog.client.tracebacks import format_exception
 

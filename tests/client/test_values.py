@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlog._parse import scan
-from fastlog.client._outbox import Item, Outbox
+from fastlog.client.core import Item, Outbox
 from fastlog.client.options import checked_options
 from fastlog.entry import ALIASES, LEVELS, decode
 from tests.helpers.running import run_python
@@ -249,8 +249,7 @@ def test_an_interruption_by_the_user_is_passed_on_and_the_entry_counted(outbox):
 
 HAMMER = """
 import faulthandler, gc, logging, random, sys, threading, time
-from fastlog.client._record import entry_of
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import Outbox, entry_of
 from fastlog.client.options import checked_options
 faulthandler.enable()
 sys.setswitchinterval(1e-5)
@@ -318,7 +317,7 @@ def test_threads_that_change_what_another_one_logs():
 COLLECTED = """
 import gc, threading
 from decimal import Decimal
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import Outbox
 from fastlog.client.options import checked_options
 
 class Garbage:

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fastlog.client import lifecycle
-from fastlog.client._native import WRITE
-from fastlog.client._outbox import Outbox
+from fastlog.client import lifecycle, pure_native
+from fastlog.client.core import COMPILED, IMPLEMENTATION, WRITE, Outbox
 from fastlog.client.options import ClientOptions
 from fastlog.client.stats import ClientStats
 from fastlog.client.thread import ClientThread, end_of_program, is_done
@@ -21,6 +20,8 @@ from fastlog.client.waiting import Trouble
 from tests.helpers._hooks import count_fork
 from tests.helpers.client_model_network import Network
 from tests.helpers.client_model_oracle import Entry
+
+note_fork = count_fork if IMPLEMENTATION == COMPILED else pure_native._process.note_fork
 
 TURN_SEC = 1e-5  # that a turn takes
 SPIN_TURNS = 20_000  # in a virtual second: nothing that a run does needs so many
@@ -227,7 +228,7 @@ class Program:
 
     def begin_anew(self, *, is_seen: bool) -> None:
         """`is_seen`: it was forked by os.fork, and not in C."""
-        count_fork()
+        note_fork()
         if is_seen:  # as `lifecycle.py` has it
             self.outbox.begin_anew()
             if self.thread.is_in_use:

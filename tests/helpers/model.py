@@ -47,6 +47,7 @@ SENDERS = 2
 FEWEST, MOST = 8, 30  # steps of a run
 STARTS = 5  # one reports an error of the disk that nobody saw before, and the next one works
 HELD_MOST_BYTES = 16 << 20  # far more than any run sends
+CLOSE_SEC = 5.0  # for a thread that closes small files
 ARCHIVES_MAX = 100  # many more than any run has
 ROUNDS = 25  # in which everything is stored and acknowledged at the end
 ROUNDS_ALONE = 2  # of these, in which it is without another repetition
@@ -267,10 +268,11 @@ class Server:
     def close(self) -> None:
         """It is gone: nothing is put in order."""
         self._process.close()
-        if self.compression and self.compression._job:
+        if self.compression:
             job, self.compression._job = self.compression._job, None
-            os.close(job.source)
-            os.close(job.target)
+            for fd in (job.source, job.target) if job else ():
+                os.close(fd)
+            self.compression._closer.finish(CLOSE_SEC)
         self.loop._deadlines.clear()  # which hold all of it
         self.loop.close()
         self.log.close()

@@ -265,6 +265,7 @@ class Oracle:
         left = {name for name in names if name.endswith(".new") or self._is_second(name)}
         assert not left, f"left over: {left}"
         plain = {name for name in names if number_and_ending(NAME, name) and not name.endswith(COMPRESSED_ENDING)}
+        plain = {name for name in plain if not self._outside.has_failed(name)}
         assert not (compressed and plain), f"not compressed: {plain}"
 
     def check_deletions(self, deleted: int) -> None:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from random import Random
 
+from fastlog.segments import durable_size_of
 from tests.helpers.model_disk import ModelDisk
 from tests.helpers.model_file import CUT, File, sure_text, text_of
 
@@ -30,6 +31,10 @@ class Outside:
 
     def stored(self, name: str) -> bytes:
         return (self._directory / name).read_bytes()
+
+    def has_failed(self, name: str) -> bool:
+        """Whether the server has noted that a sync of the file failed."""
+        return durable_size_of(self._directory / name) is not None
 
     def rename(self, old: str, new: str) -> None:
         self._names.about_to_lose(self._directory / new)

@@ -15,9 +15,12 @@ from time import monotonic, sleep
 
 from tests.helpers.archives import text_of
 
-# Of the caller's environment, the programs under test get only what finds and measures them.
+# Of the caller's environment, the programs under test get only what finds and measures them, and which twin of the
+# client they run on.
 BASE_ENVIRONMENT = {
-    name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG") or name.startswith("COVERAGE")
+    name: value
+    for name, value in os.environ.items()
+    if name in ("PATH", "HOME", "LANG", "FASTLOG_PURE") or name.startswith("COVERAGE")
 }
 PATIENCE_SEC = 30  # until something that must happen counts as not happening; never waited out by a test that passes
 LOOK_AGAIN_SEC = 0.003  # between two looks: one after the other would take the processor from what is waited for

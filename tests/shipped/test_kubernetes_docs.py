@@ -13,7 +13,7 @@ from dockerfile_parse import DockerfileParser
 
 from fastlog.config import Settings, describe
 from tests.helpers import unpacked
-from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, TOKEN, Server, eventually, get
+from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, TOKEN, Server, eventually, get, run_fastlog
 from tests.helpers.two_hosts import Program, TwoHosts, ip, needs_two_hosts
 
 ROOT = Path(__file__).parents[2]
@@ -80,11 +80,11 @@ def test_the_manifest_fits_the_program_and_its_image(manifest):
     assert pod["enableServiceLinks"] is False
 
 
-def test_the_variables_of_a_service_are_why_service_links_are_off(tmp_path):
-    command = [*FASTLOG, "serve", "--check"]
-    variables = {**BASE_ENVIRONMENT, "FASTLOG_SERVER_PORT": "udp://10.96.7.1:5514"}
-    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, timeout=PATIENCE_SEC, check=False)
+@pytest.mark.parametrize("command", [["serve", "--check"], ["send", "hello"]], ids=" ".join)
+def test_the_variables_of_a_service_are_why_service_links_are_off(tmp_path, command):
+    done = run_fastlog(*command, cwd=tmp_path, FASTLOG_SERVER_PORT="udp://10.96.7.1:5514")
     assert done.returncode == 2
+    assert "FASTLOG_SERVER_PORT" in done.stderr
 
 
 # The probes

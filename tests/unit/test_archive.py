@@ -1,5 +1,6 @@
 """Compressed archives: what is written is read back, by our own reader, by that of zstd, and by the format's description."""
 
+import contextlib
 import json
 import os
 import random
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from fastlog.archive import writer, zstd
+from fastlog.archive import index, writer, zstd
 from fastlog.archive.frames import read_frame, read_rare
 from fastlog.archive.index import (
     FRAME_BYTES,
@@ -307,6 +308,39 @@ def test_a_frame_that_unpacks_to_more_than_it_says_is_damaged(tmp_path):
         [frame] = read_index(file.fileno()).frames
         with pytest.raises(DamagedError, match="size"):
             read_frame(file.fileno(), frame)
+
+
+def test_a_summary_that_is_not_as_it_was_written_rules_out_nothing(archive, text, rng):
+    path = archive(text)
+    frames = index_of(path).frames
+    written = path.read_bytes()
+    behind = frames[-1].at + frames[-1].stored
+    seen = set()
+    for at in rng.sample(range(behind, len(written)), 300):
+        changed = bytearray(written)
+        changed[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with open(path, "rb") as file, contextlib.suppress(DamagedError):
+            found = read_index(file.fileno())
+            summaries = [frame.summary for frame in found.frames] if found else []
+            assert summaries == [frame.summary for frame in frames] or not any(summaries)
+            seen.add(any(summaries))
+    assert seen == {True, False}  # the summary is whole where the lines of rare levels were changed
+
+
+def test_an_archive_that_becomes_shorter_while_it_is_read_is_damaged(archive, monkeypatch):
+    path = archive(b"line\n")
+    with open(path, "r+b") as file:
+        read_table = index._read_seek_table
+
+        def read_and_cut(fd, size):
+            table = read_table(fd, size)
+            os.truncate(fd, sum(table.stored))
+            return table
+
+        monkeypatch.setattr(index, "_read_seek_table", read_and_cut)
+        with pytest.raises(DamagedError, match="shorter"):
+            read_index(file.fileno())
 
 
 @pytest.mark.parametrize(("size", "stored"), [(FRAME_MAX_BYTES + 1, 100), (100, FRAME_MAX_BYTES + 1)])

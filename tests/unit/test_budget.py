@@ -155,6 +155,19 @@ def test_files_that_no_rotation_named_count_and_stay(log):
     assert all((log.directory / name).stat().st_size == FILE for name in FOREIGN)
 
 
+def test_a_high_number_of_another_program_stays(log):
+    """A number above LOG_BACKUPS is one of ours at the start, or by the identity of its file."""
+    log.start(backups=5, keep_files=4)
+    (log.directory / "server.log.900").write_bytes(LINE % 0 * PER_FILE)
+    log.write_files(6)
+    os.link(f"{log.path}.2", f"{log.path}.800")  # with the identity
+    log.write_files(4)
+    log.tidy()
+    assert 900 in log.numbers()
+    assert 800 not in log.numbers()
+    assert log.budget.foreign_bytes == FILE
+
+
 def test_compressed_archives_count_what_they_take(log):
     log.start(keep_files=5)
     log.write_files(4)
@@ -309,7 +322,7 @@ class FailingNames(CheckedNames):
 
 @pytest.mark.parametrize("few", [moves.FEW, 1])
 @pytest.mark.parametrize("times", [1, 3])
-def test_renames_and_removals_may_fail_anywhere(tmp_path, closing, monkeypatch, times, few):
+def test_the_limits_hold_where_renames_and_removals_fail(tmp_path, closing, monkeypatch, times, few):
     monkeypatch.setattr(moves, "FEW", few)
     for first in range(1, 40):
         directory = tmp_path / str(first)

@@ -235,6 +235,7 @@ def test_an_archive_that_was_written_anew_stays_also_where_that_is_not_known_yet
     clocks.run(120)
     for _ in range(10):
         log.tidy()
+        assert log.budget.doubt == ""
     assert log.numbers() == [1, 2, 3, 4, 5]
 
 

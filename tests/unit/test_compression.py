@@ -14,7 +14,7 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.storage import Storage
 from tests.helpers.archives import text_of
 from tests.helpers.compressing import compressing
-from tests.helpers.disk import Harness, NoNameSyncsStorage, PatientStorage, UnwritableStorage, error, info
+from tests.helpers.disk import EIO, Harness, NoNameSyncsStorage, PatientStorage, UnwritableStorage, error, info
 from tests.helpers.shipping import LOG, make_segment
 
 LIVE = "server.log"
@@ -92,6 +92,23 @@ def test_lines_that_a_sync_has_to_make_durable_are_not_compressed(begin, tmp_pat
     harness.storage.finish()
     look(harness)
     assert process.is_running
+
+
+def test_an_archive_of_which_a_sync_has_failed_is_not_compressed(begin, tmp_path):
+    """The disk may not have what is read of it."""
+    harness, compression, process = begin(0)
+    harness.send(error(1), info(2))
+    harness.log.rotate()
+    harness.storage.end_one(EIO)
+    harness.storage.finish()
+    rotate(harness)
+    look(harness, RETRY_SEC)
+    process.run()
+    harness.storage.finish()
+    look(harness, 2 * RETRY_SEC)
+    assert ".1.zst" in names(tmp_path)
+    assert {".2", ".2.zst"} & set(names(tmp_path)) == {".2"}
+    assert (compression.waiting_files, compression.failure) == (0, None)
 
 
 @pytest.mark.parametrize("moment", ["compressing", "naming"])

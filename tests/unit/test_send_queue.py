@@ -3,7 +3,7 @@
 import json
 import math
 
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import Outbox
 from fastlog.client.options import checked_options
 from fastlog.client.retransmit import Unacknowledged
 from fastlog.client.send_queue import HOLD_SEC, HOLD_UNHEARD_SEC, SendQueue

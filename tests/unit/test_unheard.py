@@ -2,7 +2,7 @@
 
 import math
 
-from fastlog.client._outbox import Outbox
+from fastlog.client.core import Outbox
 from fastlog.client.delivery import TAKEN_ASKS, Delivery
 from fastlog.client.options import checked_options
 from fastlog.client.retransmit import LONGEST_BACKOFF_SEC, Sent, Unacknowledged

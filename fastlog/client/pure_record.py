@@ -1,0 +1,104 @@
+"""What `_record.pyx` does, in Python: a record of `logging` as an entry."""
+
+from logging import LogRecord, makeLogRecord
+from math import floor
+from time import gmtime, time
+from typing import Any
+
+from fastlog.client.level_names import level_of_record
+from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted
+
+TIME_END = 253402300800  # the year 10000, which RFC 3339 cannot write, in seconds
+_LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
+# The attributes of a new record, and those that formatters leave in it. Any other attribute is an extra field.
+_ATTRIBUTES = frozenset(vars(makeLogRecord({})))
+_NO_EXTRAS = _ATTRIBUTES | {"message", "asctime"}
+
+
+class SecondText:
+    """The text of the second that was written last, since most timestamps have the second of the one before."""
+
+    def __init__(self) -> None:
+        self._last = -1, ""
+
+    def text(self, second: int) -> str:
+        """As RFC 3339 writes it, with the point before its fraction."""
+        last, text = self._last
+        if last != second:
+            year, month, day, hour, minute, sec, *_ = gmtime(second)
+            text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{sec:02d}."
+            self._last = second, text
+        return text
+
+
+_last_second = SecondText()
+
+
+def entry_of(record: LogRecord, fields: tuple[tuple[str, str], ...]) -> dict[str, object]:
+    """The entry for a record, without the fields that the client adds. `fields` has pairs: the name of a field, and the
+    name of the record's attribute for it; an attribute that is missing or None makes no field.
+    """
+    attributes = record.__dict__
+    get = attributes.get
+    number = get("levelno")
+    level = _LEVELS.get(number) if type(number) is int else None
+    name = get("levelname", level)
+    message, args = get("msg"), get("args")
+    entry: dict[str, object] = {
+        "timestamp": _timestamp(get("created")),
+        "level": level_of_record(number, name) if level is None else level,
+        "message": "",
+    }
+    if name is not level and name != level:
+        entry["level_name"] = name
+    try:
+        if type(record) is not LogRecord or type(message) is not str:
+            message = record.getMessage()
+        elif args:
+            message = message % args
+        entry["message"] = message
+    except Exception as error:
+        add_unformatted(entry, record, error)
+    for field, attribute in fields:
+        value = get(attribute)
+        if value is not None:
+            entry[field] = value
+    if args is None or get("exc_info") or get("exc_text") or get("stack_info"):
+        add_exceptions(entry, record)
+    if len(attributes) != len(_ATTRIBUTES):
+        _add_extras(entry, attributes)
+    return entry
+
+
+def _add_extras(entry: dict[str, object], attributes: dict[str, Any]) -> None:
+    rest: list[tuple[object, object]] = []
+    for key, value in attributes.copy().items():  # other threads may change them meanwhile
+        if type(key) is str:
+            if key in _NO_EXTRAS:
+                continue
+            if type(value) is not bytes and key not in entry and key not in RESERVED:
+                entry[key] = value
+                continue
+        rest.append((key, value))
+    if rest:
+        add_fields(entry, rest)
+
+
+def _seconds_of(created: Any) -> float:
+    """The time of a record that a program made itself: an integer, a Decimal, one of numpy; -1 if there is none."""
+    try:
+        return -1.0 if created is None else float(created)
+    except Exception:
+        return -1.0
+
+
+def _timestamp(created: object) -> str:
+    """Seconds since 1970 as RFC 3339 writes them, with microseconds; the present time if `created` is not a time."""
+    seconds = created if type(created) is float else _seconds_of(created)
+    if not 0 <= seconds < TIME_END:
+        seconds = time()
+    second = floor(seconds)
+    usec = int((seconds - second) * 1e6 + 0.5)
+    if usec == 1_000_000:
+        second, usec = second + 1, 0
+    return f"{_last_second.text(second)}{usec:06d}Z"
