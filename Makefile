@@ -167,7 +167,7 @@ deb-in: dist pages  ## build it for another one, in a clean system of it: RELEAS
 	@ls $(CURDIR)/build/deb/*.deb
 
 deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root
-	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -p no:cacheprovider
+	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -n 2 -p no:cacheprovider
 
 wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
 	$(BIN)/python -m wheels.build $(WHEELS)
