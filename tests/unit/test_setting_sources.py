@@ -160,6 +160,7 @@ def test_a_client_cannot_send_to_any_free_port(tmp_path):
     assert done.stderr.startswith("fastlog: FASTLOG_SERVER_PORT='0' (environment): ")
 
 
+@pytest.mark.leaves_behind("the files of the log, which a command leaves to the end of its process")
 def test_tail_finds_the_log_of_the_systems_server(tmp_path, monkeypatch, capfdbinary):
     system, here = tmp_path / "system", tmp_path / "here"
     system.mkdir()
