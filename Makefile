@@ -9,6 +9,8 @@ MODEL_FIRST ?= 0
 # DOCKER=podman works as well.
 DOCKER ?= docker
 COMPOSE := $(DOCKER) compose
+# Those in tests/unit that concern the client.
+CLIENT_TESTS := $(patsubst %,tests/unit/test_%.py,client_model client_steps lines replay retransmit send_queue unheard)
 RELEASE ?= trixie
 # What builds the Debian package, and in a clean system the modules first.
 DEB_NEEDS := debhelper,patchelf,python3-dev,python3-pip,python3-venv,zlib1g-dev
@@ -105,6 +107,9 @@ docker-clean:  ## remove the containers and images; the volumes with the logs an
 test: $(VENV)/dev  ## the whole test suite; about five minutes on two cores
 	$(BIN)/pytest -n auto --dist worksteal
 
+test-pure: $(VENV)/dev  ## the tests of the client once more, over its twin in Python
+	FASTLOG_PURE=1 $(BIN)/pytest -n auto --dist worksteal tests/client $(CLIENT_TESTS)
+
 test-pythons: pythons  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.pythons
 
@@ -162,10 +167,13 @@ deb-in: dist pages  ## build it for another one, in a clean system of it: RELEAS
 	@ls $(CURDIR)/build/deb/*.deb
 
 deb-check: $(VENV)/dev  ## install that package in clean systems, and use it there; as root
-	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -p no:cacheprovider
+	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -n 2 -p no:cacheprovider
 
 wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
 	$(BIN)/python -m wheels.build $(WHEELS)
+
+macos: $(VENV)/wheels  ## compile the client's modules for macOS, to see that they can be; nothing here runs them
+	$(BIN)/python -m wheels.macos
 
 fuzz: $(VENV)/dev  ## compare the scanner with its reference on two million cases
 	FASTLOG_FUZZ_FACTOR=80 $(BIN)/pytest tests/unit/test_scanner_agrees.py -n auto --timeout 0
@@ -257,5 +265,5 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
-        docker-test test test-pythons lint format docs pythons wheels dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
+        docker-test test test-pure test-pythons lint format docs pythons wheels macos dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
         bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance

@@ -19,6 +19,7 @@ import pygelf
 import pytest
 
 from fastlog import Client, Handler
+from fastlog.client import handler, pure_outbox, pure_record, thread
 
 CALLS = 1_000
 READER = """
@@ -60,32 +61,51 @@ HANDLERS = {
 @pytest.mark.benchmark(group="emit")
 @pytest.mark.parametrize("name", HANDLERS)
 def test_handler(measure, port, name):
-    handler = HANDLERS[name](port)
-    emit, made = handler.emit, record()
+    theirs = HANDLERS[name](port)
+    emit, made = theirs.emit, record()
 
     def burst():
         for _ in range(CALLS):
             emit(made)
 
     measure(burst, count=CALLS, rounds=50, unit="call")
-    handler.close()
+    theirs.close()
 
 
 @pytest.mark.benchmark(group="emit")
 @pytest.mark.parametrize("queue_entries", [10_000, 10])
 def test_our_handler(measure, port, queue_entries):
     """With room in the queue, and with a queue that is full after the first few records of a burst."""
-    handler = Handler(port=port, queue_entries=queue_entries)
-    emit, made = handler.emit, record()
+    ours = Handler(port=port, queue_entries=queue_entries)
+    emit, made = ours.emit, record()
 
     def burst():
         for _ in range(CALLS):
             emit(made)
 
-    measure(burst, count=CALLS, rounds=200, unit="call", setup=handler.flush)
-    dropped = handler.client.stats().dropped.get("INFO", 0)
+    measure(burst, count=CALLS, rounds=200, unit="call", setup=ours.flush)
+    dropped = ours.client.stats().dropped.get("INFO", 0)
     assert dropped == 0 if queue_entries > CALLS else dropped > measure.rounds * CALLS / 2
-    handler.close()
+    ours.close()
+
+
+@pytest.fixture
+def in_python(monkeypatch):
+    """The client's twin in Python, as FASTLOG_PURE=1 chooses it."""
+    monkeypatch.setattr(thread, "Outbox", pure_outbox.Outbox)
+    monkeypatch.setattr(handler, "entry_of", pure_record.entry_of)
+
+
+@pytest.mark.benchmark(group="emit")
+@pytest.mark.usefixtures("in_python")
+def test_our_handler_in_python(measure, port):
+    test_our_handler(measure, port, 10_000)
+
+
+@pytest.mark.benchmark(group="emit")
+@pytest.mark.usefixtures("in_python")
+def test_client_in_python(measure, port):
+    test_client(measure, port)
 
 
 @pytest.mark.benchmark(group="emit")

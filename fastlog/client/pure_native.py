@@ -13,6 +13,8 @@ import time
 from _thread import get_ident, interrupt_main, start_new_thread
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from fastlog.client.descriptor import Descriptor, close_socket, socket_above_standard_streams
 
@@ -34,23 +36,24 @@ class _Process:
         self.number = getpid()
         self.forks = 0
         self.interruption: BaseException | None = None
+        self.handler: Any = None  # of SIGINT, before it was replaced by one that raises the interruption
 
     def note_fork(self) -> None:
         self.number = getpid()
         self.forks += 1
 
 
-_process = _Process()
+process = _Process()
 if hasattr(os, "register_at_fork"):
     # The child may have the number of its parent, in a namespace of its own.
-    os.register_at_fork(after_in_child=_process.note_fork)
+    os.register_at_fork(after_in_child=process.note_fork)
 
 
 def generation() -> int:
     """Another number after each fork, also one that Python has not made."""
-    if getpid() != _process.number:
-        _process.note_fork()
-    return _process.forks
+    if getpid() != process.number:
+        process.note_fork()
+    return process.forks
 
 
 def note_fork_of_python(is_under_way: bool) -> None:
@@ -68,24 +71,29 @@ def start(run: Callable[[], None]) -> bool:
 
 def keep_interruption(error: BaseException | None) -> None:
     """An error of a signal handler that came before a fork of Python, where it would reach nobody; None for none."""
-    _process.interruption = error
-
-
-def after_fork_of_python() -> None:
-    """To be called in the parent. The main thread raises the error that was kept as soon as it is out of this call: as
-    if a signal came, whose handler raises it."""
-    error, _process.interruption = _process.interruption, None
-    before = signal.getsignal(signal.SIGINT)
-    if error is None or before is None:
+    if _raised_after_fork:
+        _raised_after_fork.clear()
+        signal.signal(signal.SIGINT, process.handler)
+    if error is None:
         return
+    process.handler, process.interruption = signal.getsignal(signal.SIGINT), error
+    if process.handler is not None:  # otherwise C code has set it, and nothing could set it again
+        with suppress(ValueError):  # another thread forks, and no signal handler has run in it
+            signal.signal(signal.SIGINT, _raise_again)
+            _raised_after_fork.append(signal.SIGINT)
 
-    def raise_again(*_: object) -> None:
-        signal.signal(signal.SIGINT, before)
+
+def _raise_again(*_: object) -> None:
+    error = process.interruption
+    keep_interruption(None)
+    if error is not None:
         raise error
 
-    with suppress(ValueError):  # another thread forks, and no signal handler has run in it
-        signal.signal(signal.SIGINT, raise_again)
-        start(interrupt_main)
+
+# To be called in the parent. The main thread raises the error that was kept as soon as it runs Python code: as if a
+# signal came, whose handler raises it. So this must not be such code itself: it raises each of these signals.
+_raised_after_fork: list[int] = []
+after_fork_of_python = partial(_raised_after_fork.sort, key=interrupt_main)
 
 
 def pause(seconds: float) -> None:

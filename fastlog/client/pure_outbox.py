@@ -14,9 +14,9 @@ import msgspec
 
 from fastlog.client.encode import encode
 from fastlog.client.level_names import USUAL_SPELLINGS, level_index, warn_of_unknown_level
-from fastlog.client.pure_native import Wakeup, generation, pause
+from fastlog.client.pure_native import Wakeup, generation, getpid, pause, process
 from fastlog.client.pure_plain import ODD, PLAIN, PlainCopy, kind_of
-from fastlog.client.pure_record import SecondText
+from fastlog.client.pure_record import second_text
 from fastlog.client.shorten import shorten
 from fastlog.entry import LEVELS
 from fastlog.limits import DATAGRAM_MAX_BYTES
@@ -32,19 +32,18 @@ FAILED_SEC = 1.0
 
 OTHER = len(LEVELS) - 1
 NOT_TAKEN = -1  # the number of an item that no lane has
+# The types of a flat entry's values.
+_FLAT = frozenset((str, int, float, bool, type(None)))
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Item:
-    __slots__ = ("body", "level", "number", "present", "priority", "when_usec")
-
-    def __init__(self, body: bytes, level: int, present: int) -> None:
-        self.number = NOT_TAKEN
-        self.when_usec = time_ns() // 1000
-        self.body = body
-        self.level = level
-        self.present = present
-        self.priority = False
+class Item(msgspec.Struct, gc=False, eq=False):
+    when_usec: int
+    body: bytes
+    level: int
+    present: int
+    number: int = NOT_TAKEN
+    priority: bool = False
 
 
 class Datagram:
@@ -341,7 +340,6 @@ class Outbox(_Work):
         self._added_bytes = len(self._host) + len(self._app) + sum(map(len, self._constants))
         self._body_max = (options.datagram_bytes or DATAGRAM_MAX_BYTES) - ADDED_MAX_BYTES - self._added_bytes
         self._whole_tail = self._tail(0)
-        self._last_second = SecondText()
 
     # For the applications' threads
 
@@ -350,18 +348,51 @@ class Outbox(_Work):
         Exception, such as KeyboardInterrupt. Does not keep the dict."""
         item = None
         try:
-            forks = generation()
+            forks = process.forks if getpid() == process.number else generation()
             if self._forks != forks:
                 self.begin_anew()
-            item = self._item_of(entry)
+            item = self._flat_item(entry) or self._item_of(entry)
             if item is not None:
                 self._add(item, forks)
             if (self._state == NO_THREAD or self._is_visited) and self._items:
                 self._call_owner()
         except Exception:  # the program's stack has no room for another call
             if item is None or item.number == NOT_TAKEN:
-                self._dropped[OTHER if item is None else item.level] += 1
-                self._refused += 1
+                self._lose(OTHER if item is None else item.level)
+
+    def _flat_item(self, entry: dict[str, object]) -> Item | None:
+        """Most entries: what `_item_of` would make of one that holds strings and numbers only, and fits. None for any
+        other, and one that is to be dropped."""
+        fields = entry.copy()
+        for name, value in fields.items():
+            if type(name) is not str or type(value) not in _FLAT:
+                return None
+        get = fields.get
+        spelling = get("level")
+        level = USUAL_SPELLINGS.get(spelling) if type(spelling) is str else None
+        if level is None or type(get("message")) is not str or "sequence" in fields:
+            return None
+        present = 0
+        if "timestamp" in fields:
+            present = HAS_TIMESTAMP
+        if "host" in fields:
+            present |= HAS_HOST
+        if "app" in fields:
+            present |= HAS_APP
+        if present and not (type(get("timestamp", "")) is type(get("host", "")) is type(get("app", "")) is str):
+            return None
+        lane = self._lanes[self._is_priority[level]]
+        if self._closed or lane.entries >= lane.entries_max or lane.bytes >= lane.bytes_max:
+            return None
+        try:
+            body = encode(fields)
+        except ValueError:  # half a surrogate pair, or a large integer
+            return None
+        if len(body) > self._body_max:
+            return None
+        if self._names:
+            present |= self._constants_in(fields)
+        return Item(time_ns() // 1000, body, level, present)
 
     def _item_of(self, entry: dict[str, object]) -> Item | None:
         """None if the entry is dropped, and counted."""
@@ -382,7 +413,7 @@ class Outbox(_Work):
                         return None
                     body = _encoded(fields) if kind == PLAIN and not known.has_containers else None
                     if body is not None and len(body) <= self._body_max:
-                        return Item(body, level, known.present | self._constants_in(fields))
+                        return Item(time_ns() // 1000, body, level, known.present | self._constants_in(fields))
         except Exception:
             self._lose(level)
             return None
@@ -407,7 +438,7 @@ class Outbox(_Work):
             if len(body) > self._body_max or copy.characters_left_out or copy.fields_left_out:
                 body = shorten(copy.entry, self._body_max, encode, copy)
                 self._shortened += 1
-            return Item(body, level, _presence_in(copy.entry) | self._constants_in(copy.entry))
+            return Item(time_ns() // 1000, body, level, _presence_in(copy.entry) | self._constants_in(copy.entry))
         except BaseException as error:
             self._lose(level)
             if not isinstance(error, Exception):
@@ -428,7 +459,7 @@ class Outbox(_Work):
         if not self._drops(index):
             if self._names:
                 present |= self._constants_in(_decode_names(body))
-            self._add(Item(body, index, present), forks)
+            self._add(Item(time_ns() // 1000, body, index, present), forks)
             if (self._state == NO_THREAD or self._is_visited) and self._items:
                 self._call_owner()
         return True
@@ -501,7 +532,7 @@ class Outbox(_Work):
         if present & HAS_TIMESTAMP:
             return b'{"sequence":%d,%b%b' % (sequence, item.body[1:-1], tail)
         second, usec = divmod(item.when_usec, 1_000_000)
-        text = self._last_second.text(second)
+        text = second_text(second)
         return b'{"timestamp":"%b%06dZ","sequence":%d,%b%b' % (text.encode(), usec, sequence, item.body[1:-1], tail)
 
     def _tail(self, present: int) -> bytes:

@@ -1,37 +1,33 @@
 """What `_record.pyx` does, in Python: a record of `logging` as an entry."""
 
 from logging import LogRecord, makeLogRecord
-from math import floor
 from time import gmtime, time
 from typing import Any
 
 from fastlog.client.level_names import level_of_record
 from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted
 
-TIME_END = 253402300800  # the year 10000, which RFC 3339 cannot write, in seconds
+TIME_END = 253402300800.0  # the year 10000, which RFC 3339 cannot write, in seconds
 _LEVELS = {10: "DEBUG", 20: "INFO", 30: "WARNING", 40: "ERROR", 50: "CRITICAL"}
 # The attributes of a new record, and those that formatters leave in it. Any other attribute is an extra field.
-_ATTRIBUTES = frozenset(vars(makeLogRecord({})))
-_NO_EXTRAS = _ATTRIBUTES | {"message", "asctime"}
+_ATTRIBUTES = list(vars(makeLogRecord({})))
+_ATTRIBUTE_COUNT = len(_ATTRIBUTES)
+_LAST_ATTRIBUTE = _ATTRIBUTES[-1]
+_GONE = object()
+_NO_EXTRAS = frozenset((*_ATTRIBUTES, "message", "asctime"))
 
 
-class SecondText:
-    """The text of the second that was written last, since most timestamps have the second of the one before."""
-
-    def __init__(self) -> None:
-        self._last = -1, ""
-
-    def text(self, second: int) -> str:
-        """As RFC 3339 writes it, with the point before its fraction."""
-        last, text = self._last
-        if last != second:
-            year, month, day, hour, minute, sec, *_ = gmtime(second)
-            text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{sec:02d}."
-            self._last = second, text
-        return text
+_last_second = [(-1, "")]  # written last, and its text: most timestamps have the second of the one before
 
 
-_last_second = SecondText()
+def second_text(second: int) -> str:
+    """As RFC 3339 writes it, with the point before its fraction."""
+    last, text = _last_second[0]
+    if last != second:
+        year, month, day, hour, minute, sec, *_ = gmtime(second)
+        text = f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{sec:02d}."
+        _last_second[0] = second, text
+    return text
 
 
 def entry_of(record: LogRecord, fields: tuple[tuple[str, str], ...]) -> dict[str, object]:
@@ -65,23 +61,41 @@ def entry_of(record: LogRecord, fields: tuple[tuple[str, str], ...]) -> dict[str
             entry[field] = value
     if args is None or get("exc_info") or get("exc_text") or get("stack_info"):
         add_exceptions(entry, record)
-    if len(attributes) != len(_ATTRIBUTES):
-        _add_extras(entry, attributes)
+    if len(attributes) != _ATTRIBUTE_COUNT:
+        _add_extras(entry, attributes, type(record) is LogRecord)
     return entry
 
 
-def _add_extras(entry: dict[str, object], attributes: dict[str, Any]) -> None:
+def _add_extras(entry: dict[str, object], attributes: dict[str, Any], is_usual: bool) -> None:
     rest: list[tuple[object, object]] = []
-    for key, value in attributes.copy().items():  # other threads may change them meanwhile
-        if type(key) is str:
-            if key in _NO_EXTRAS:
-                continue
-            if type(value) is not bytes and key not in entry and key not in RESERVED:
-                entry[key] = value
-                continue
-        rest.append((key, value))
+    for key in _extra_keys(attributes) if is_usual else [*attributes]:
+        if type(key) is str and key in _NO_EXTRAS:
+            continue
+        value = attributes.get(key, _GONE)
+        if value is _GONE:  # another thread has taken it away
+            continue
+        if type(key) is str and type(value) is not bytes and key not in entry and key not in RESERVED:
+            entry[key] = value
+        else:
+            rest.append((key, value))
     if rest:
         add_fields(entry, rest)
+
+
+def _extra_keys(attributes: dict[str, Any]) -> list[str]:
+    """Those behind the attributes that `logging` makes, which come first; or else all."""
+    keys: list[str] = []
+    try:
+        for key in reversed(attributes):
+            if key is _LAST_ATTRIBUTE:
+                break
+            keys.append(key)
+    except RuntimeError:  # another thread has changed them
+        keys.clear()
+    if len(keys) != len(attributes) - _ATTRIBUTE_COUNT:
+        return [*attributes]
+    keys.reverse()
+    return keys
 
 
 def _seconds_of(created: Any) -> float:
@@ -95,10 +109,13 @@ def _seconds_of(created: Any) -> float:
 def _timestamp(created: object) -> str:
     """Seconds since 1970 as RFC 3339 writes them, with microseconds; the present time if `created` is not a time."""
     seconds = created if type(created) is float else _seconds_of(created)
-    if not 0 <= seconds < TIME_END:
+    if not 0.0 <= seconds < TIME_END:
         seconds = time()
-    second = floor(seconds)
+    second = int(seconds)
     usec = int((seconds - second) * 1e6 + 0.5)
     if usec == 1_000_000:
         second, usec = second + 1, 0
-    return f"{_last_second.text(second)}{usec:06d}Z"
+    last, text = _last_second[0]
+    if last != second:
+        text = second_text(second)
+    return f"{text}{str(1_000_000 + usec)[1:]}Z"

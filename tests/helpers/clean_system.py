@@ -4,6 +4,7 @@ It has the packages that every Debian has, systemd, dbus, and Python with `venv`
 read: what a container writes is in memory, and gone with it. It has a network of its own, with nothing but loopback.
 """
 
+import fcntl
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ SYSTEMS = ROOT / "build" / "systems"  # one for each release, made when it is fi
 INCLUDED = "systemd,systemd-sysv,dbus,python3-venv"
 BOOT_SEC = 60  # time to boot: it takes a second
 COMMAND_SEC = 120  # time for a command there
-MAKING_SEC = 600  # time to make a system: a hundred packages are downloaded
+MAKING_SEC = 250  # time to make a system: a hundred packages are downloaded
 
 needs_systems = pytest.mark.skipif(
     os.geteuid() != 0
@@ -30,12 +31,15 @@ needs_systems = pytest.mark.skipif(
 
 def clean_system(release: str) -> Path:
     """The root directory of a system of this release, such as `bookworm`."""
-    system = SYSTEMS / release
-    if not (system / "etc/machine-id").exists():
-        shutil.rmtree(system, ignore_errors=True)
-        SYSTEMS.mkdir(parents=True, exist_ok=True)
-        command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={INCLUDED}", release, str(system)]
-        subprocess.run(command, check=True, env=BASE_ENVIRONMENT, timeout=MAKING_SEC, stdin=subprocess.DEVNULL)
+    system, unfinished = SYSTEMS / release, SYSTEMS / f"{release}.new"
+    SYSTEMS.mkdir(parents=True, exist_ok=True)
+    with (SYSTEMS / f"{release}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers may want the same one
+        if not system.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={INCLUDED}", release, str(unfinished)]
+            subprocess.run(command, check=True, env=BASE_ENVIRONMENT, timeout=MAKING_SEC, stdin=subprocess.DEVNULL)
+            unfinished.rename(system)
     return system
 
 

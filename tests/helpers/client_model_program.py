@@ -21,7 +21,7 @@ from tests.helpers._hooks import count_fork
 from tests.helpers.client_model_network import Network
 from tests.helpers.client_model_oracle import Entry
 
-note_fork = count_fork if IMPLEMENTATION == COMPILED else pure_native._process.note_fork
+note_fork = count_fork if IMPLEMENTATION == COMPILED else pure_native.process.note_fork
 
 TURN_SEC = 1e-5  # that a turn takes
 SPIN_TURNS = 20_000  # in a virtual second: nothing that a run does needs so many

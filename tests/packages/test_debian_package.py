@@ -126,7 +126,20 @@ def test_it_receives_at_once_and_acknowledges(installed):
     assert installed.run("systemctl is-enabled fastlog.socket fastlog.service") == "enabled\nenabled\n"
     assert installed.fails("systemctl is-enabled fastlog-ship.service") == "disabled\n"
     assert installed.fails("systemctl --failed --quiet --no-legend | grep .") == ""
-    assert "card refused" in installed.run("fastlog --version && fastlog tail --grep refused")
+
+
+def test_the_logs_directory_is_made_anew_where_it_was_removed(installed):
+    installed.run("rm -r /var/log/fastlog && systemctl restart fastlog && python3 /shared/ask.py")
+    installed.run("useradd --groups adm alice")
+    assert "card refused" in installed.run("fastlog tail", "alice")
+
+
+def test_the_shipper_needs_only_an_engine(installed):
+    """There is none at that address; the note beside the log says so."""
+    installed.run("echo FASTLOG_SHIP_TO=http://127.0.0.1:9/logs >> /etc/default/fastlog-ship")
+    installed.run("systemctl enable --now fastlog-ship && python3 /shared/ask.py")
+    installed.run("until grep refused /var/log/fastlog/server.log.shipped; do sleep 0.05; done")
+    assert "Connection refused" in installed.fails("fastlog doctor")
 
 
 def test_a_reload_a_restart_and_an_upgrade_under_load_lose_nothing(package, shared, installed):

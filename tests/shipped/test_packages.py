@@ -18,13 +18,13 @@ COMPILED = "fastlog/server/_aio"  # the smallest of the compiled modules
 NOT_COPIED = {".git", ".venv", "build", "dist", "logs", ".hypothesis"}
 
 
-def build(tree: Path, kind: str) -> Path:
+def build(tree: Path, kind: str, **environment: str) -> Path:
     """Builds an `sdist` or a `wheel` as pip does, but with the setuptools of this environment."""
     program = f"import setuptools.build_meta; setuptools.build_meta.build_{kind}('dist')"
     subprocess.run(
         [sys.executable, "-c", program],
         cwd=tree,
-        env=BASE_ENVIRONMENT,
+        env=BASE_ENVIRONMENT | environment,
         stdout=subprocess.DEVNULL,
         check=True,
         timeout=BUILD_SEC,
@@ -85,6 +85,30 @@ def test_the_wheel_has_no_sources_of_compiled_modules_and_strips_these(sdist, tm
     assert b".symtab" not in (tmp_path / "wheel" / library).read_bytes()
 
 
+@pytest.mark.parametrize(
+    "environment", [{"CC": "no-compiler -pipe"}, {"FASTLOG_PURE": "1"}], ids=["no compiler", "pure"]
+)
+def test_without_a_compiler_the_client_is_installed_alone(sdist, tmp_path, environment):
+    shutil.copytree(sdist, tmp_path / "tree")
+    built = build(tmp_path / "tree", "wheel", **environment)
+    assert built.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(built) as wheel:
+        assert [name for name in wheel.namelist() if name.endswith((".so", ".c", ".pyx"))] == []
+        wheel.extractall(tmp_path / "installed")
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        installed = BASE_ENVIRONMENT | {"PYTHONPATH": str(tmp_path / "installed")}
+        command = [sys.executable, *words]
+        return subprocess.run(command, cwd=tmp_path, env=installed, capture_output=True, text=True, check=False)
+
+    program = "import fastlog; client = fastlog.Client(); print(client.stats().implementation, fastlog.__file__)"
+    assert run("-c", program).stdout.split() == ["python", str(tmp_path / "installed" / "fastlog" / "__init__.py")]
+    served = run("-m", "fastlog", "serve")
+    assert served.returncode == 1
+    assert served.stderr.count("\n") == 1
+    assert "apt install gcc" in served.stderr
+
+
 def test_each_cython_file_becomes_a_module_and_every_core_compiles(sdist):
     program = """
 import setuptools
@@ -92,7 +116,7 @@ def setup(cmdclass, ext_modules):
     print(cmdclass["build_ext"](setuptools.Distribution()).parallel)
     print(*(path for module in ext_modules for path in module.sources))
 setuptools.setup = setup
-exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__name__": "__main__"})
+exec(compile(open("setup.py").read(), "setup.py", "exec"), {"__name__": "__main__", "__file__": "setup.py"})
 """
     command = [sys.executable, "-c", program]
     shown = subprocess.run(command, cwd=sdist, env=BASE_ENVIRONMENT, check=True, capture_output=True, text=True).stdout
