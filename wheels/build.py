@@ -195,6 +195,7 @@ def main() -> int:
     built = sorted(DIST.iterdir())
     run("twine", "check", "--strict", *built)
     run("check-wheel-contents", *DIST.glob("*.whl"))
+    run("pyroma", "--min=10", ".")  # of 10
     print("\n".join(line for line in report if "not built" in line))
     return 0
 
