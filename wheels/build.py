@@ -125,7 +125,8 @@ def build(source: Path, python: Path, minor: int, target: Target, compiler: Path
     environment = {
         "CC": str(compiler),
         "LDSHARED": f"{compiler} -shared",
-        "_PYTHON_HOST_PLATFORM": f"linux-{target.machine}",
+        # auditwheel learns from the name that a wheel is for musl.
+        "_PYTHON_HOST_PLATFORM": target.name if target.zig.endswith("musl") else f"linux-{target.machine}",
         "SETUPTOOLS_EXT_SUFFIX": f".cpython-3{minor}-{target.suffix}.so",
     }
     run(python, "-m", "build", "--wheel", "--no-isolation", "--outdir", raw, environment=environment, directory=source)
@@ -133,7 +134,8 @@ def build(source: Path, python: Path, minor: int, target: Target, compiler: Path
     repaired = WORK / "repaired"
     shutil.rmtree(repaired, ignore_errors=True)
     # It finds the oldest platform that has what the wheel needs: symbols, libraries, instructions of the processor.
-    run("auditwheel", "repair", "--plat", "auto", "--wheel-dir", repaired, built)
+    # libc.so is zig's name for the loader of musl, which is there, whatever a system calls it.
+    run("auditwheel", "repair", "--plat", "auto", "--exclude", "libc.so", "--wheel-dir", repaired, built)
     (wheel,) = repaired.iterdir()
     if target.name not in wheel.name:
         sys.exit(f"auditwheel says that the wheel for {target.name} is {wheel.name}")
@@ -193,6 +195,7 @@ def main() -> int:
     built = sorted(DIST.iterdir())
     run("twine", "check", "--strict", *built)
     run("check-wheel-contents", *DIST.glob("*.whl"))
+    run("pyroma", "--min=10", ".")  # of 10
     print("\n".join(line for line in report if "not built" in line))
     return 0
 
