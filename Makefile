@@ -110,8 +110,8 @@ test: $(VENV)/dev  ## the whole test suite; about five minutes on two cores
 test-pure: $(VENV)/dev  ## the tests of the client once more, over its twin in Python
 	FASTLOG_PURE=1 $(BIN)/pytest -n auto --dist worksteal tests/client $(CLIENT_TESTS)
 
-test-pythons: pythons  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.pythons
+test-pythons: $(VENV)/dev  ## tests/unit on each Python from 3.11 on; with CI=true on the oldest and the newest that make test has not used
+	$(BIN)/python -m tests.pythons
 
 pythons: $(VENV)/wheels  ## list the Pythons from 3.11 to 3.15, and unpack those that are missing from Debian's packages
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m wheels.pythons

@@ -10,6 +10,7 @@ import sys
 
 from wheels.pythons import ROOT, find_pythons
 
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 ENVIRONMENTS = ROOT / "build" / "pythons"
 
 
@@ -17,8 +18,8 @@ def run_tests(minor: int, path: str) -> bool:
     environment = ENVIRONMENTS / f"3.{minor}"
     python = str(environment / "bin" / "python")
     commands = [
-        ["uv", "venv", "--quiet", "--allow-existing", "--no-config", "--python", path, str(environment)],
-        ["uv", "pip", "install", "--quiet", "--python", python, "--editable", ".[unit]"],
+        [path, "-m", "venv", "--without-pip", str(environment)],  # one that was unpacked has no pip
+        [*PIP, "--python", python, "install", "--quiet", "--editable", ".[unit]"],
         [python, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "tests/unit"],
     ]
     print(f"Python 3.{minor} ({path}):", flush=True)
