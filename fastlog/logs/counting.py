@@ -187,7 +187,8 @@ class Counting:
         for frame in file.index.frames:
             summary = frame.summary
             known[frame.at] = by_summary(summary, self._selection.conditions, self._by) if summary else None
-            self.others += summary.lines - summary.entries if summary else 0
+            if summary and known[frame.at] is not None:  # otherwise they are counted when its lines are looked at
+                self.others += summary.lines - summary.entries
         return known
 
     def _look(self, part: Part, lines: Lines) -> tuple[Part, list[Seen], Spread, int]:

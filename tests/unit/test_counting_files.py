@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastlog.archive import writer, zstd
@@ -39,6 +39,10 @@ def directory(tmp_path_factory):
     return tmp_path_factory.mktemp("forms")
 
 
+# A frame that its summary does not spread over minutes, so it is unpacked.
+OF_TWO_MINUTES = [b'{"level":"INFO","message":"m","timestamp":"2026-11-24T07:0%d:00Z"}\n' % minute for minute in (0, 1)]
+
+
 @given(
     texts=st.lists(
         st.tuples(
@@ -55,6 +59,7 @@ def directory(tmp_path_factory):
     ),
     by=st.sampled_from([TOTAL, *BY]),
 )
+@example(texts=[("ours", [*OF_TWO_MINUTES, b"what\n"])], conditions=(None, None, None, None), by="minute")
 @settings(max_examples=150, deadline=None)
 def test_all_forms_are_counted_alike(directory, texts, conditions, by):
     level, app, window, pattern = conditions
