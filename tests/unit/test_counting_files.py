@@ -59,7 +59,9 @@ OF_TWO_MINUTES = [b'{"level":"INFO","message":"m","timestamp":"2026-11-24T07:0%d
     ),
     by=st.sampled_from([TOTAL, *BY]),
 )
-@example(texts=[("ours", [*OF_TWO_MINUTES, b"what\n"])], conditions=(None, None, None, None), by="minute")
+@example(
+    texts=[("plain", []), ("ours", [*OF_TWO_MINUTES, b"what\n"])], conditions=(None, None, None, None), by="minute"
+)
 @settings(max_examples=150, deadline=None)
 def test_all_forms_are_counted_alike(directory, texts, conditions, by):
     level, app, window, pattern = conditions
