@@ -84,7 +84,7 @@ class Output:
 
 
 def run(command: Sequence[str | Path], **more: str) -> Output:
-    """`more`: of its environment. It may find nothing, as grep tells with 1."""
+    """`more`: of its environment. It may find nothing, as grep says with 1."""
     hashed = hashlib.blake2b()
     block = memoryview(bytearray(READ_BYTES))
     lines, first, begin = 0, None, b""

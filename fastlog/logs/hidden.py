@@ -2,7 +2,7 @@
 
 An entry is hidden if it stands between two entries in the window, and meets all other conditions, but its `timestamp`
 is outside of the window. Which entries are in the window goes by their times alone: so a search that finds nothing says
-of whom it found nothing. Differences of less than NEAR are not told, since clocks are never quite the same.
+of whom it found nothing. Differences of less than NEAR are not reported, since clocks are never quite the same.
 
 Frames that were not unpacked are judged by their summaries.
 """

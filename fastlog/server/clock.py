@@ -2,7 +2,7 @@
 
 A wall clock may jump: by a wrong answer of a time server, on a board without a battery, in a virtual machine that is
 resumed. A jump back makes all files younger, so it harms none, and counts at once. A long jump ahead would delete
-everything, so it counts when it has lasted. How long that is, is told by a clock that nobody sets.
+everything, so it counts when it has lasted. A clock that nobody sets measures how long that is.
 
 At a start the newest file says what time it was. That one may have been written after such a jump, so a mark outlives
 the server.

@@ -1,6 +1,6 @@
 """Which archive is compressed when, and how the compressed one takes its place.
 
-The process that does it gets two open files and knows no names, so rotations go on meanwhile. When it has ended well,
+The process that does it gets two open files and knows no names, so rotations continue meanwhile. When it has ended well,
 what it has written is durable. Then the new file gets the archive's name with `.zst`, the directory is synced, and only
 then the original goes. Until then the original is in force, whatever happens. An archive is known by its inode: an open
 descriptor keeps the number from being used again.

@@ -28,7 +28,7 @@ class Moves:
         """A rotation begins: other numbers are free after it."""
         self._free = None if self._backups > FEW else 0
 
-    def go_on(self) -> bool:
+    def advance(self) -> bool:
         """Moves some, by one number. To be called from time to time. Returns whether any may have moved."""
         free, self._free = self._free, 0  # an error is left to the rotation, which reports it
         with contextlib.suppress(OSError):

@@ -113,7 +113,7 @@ class Names:
             self._hold.tidy()
         if self._hold:
             self._hold.count()
-        if not self.unsure and self._moves.go_on():  # an archive keeps its number until it has one name
+        if not self.unsure and self._moves.advance():  # an archive keeps its number until it has one name
             self.budget.known.moved()
 
     def _keep_limits(self, live_bytes: int, *, at_start: bool = False) -> None:
