@@ -1,9 +1,9 @@
 """Which archive is compressed when, and how the compressed one takes its place.
 
-The process that does it gets two open files and knows no names, so rotations continue meanwhile. When it has ended well,
-what it has written is durable. Then the new file gets the archive's name with `.zst`, the directory is synced, and only
-then the original goes. Until then the original is in force, whatever happens. An archive is known by its inode: an open
-descriptor keeps the number from being used again.
+The process that does it gets two open files and knows no names, so rotations continue meanwhile. When it has ended
+well, what it has written is durable. Then the new file gets the archive's name with `.zst`, the directory is synced,
+and only then the original goes. Until then the original is in force, whatever happens. An archive is known by its
+inode: an open descriptor keeps the number from being used again.
 
 Not compressed are: the live file; a file with lines that a sync has to make durable; files set aside; and archives of
 which a sync has failed. The disk may have less of such a file than its reader gets, and a later sync would succeed, so
