@@ -7,21 +7,29 @@ the oldest and the newest Python are used, and of these not the one that runs th
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from wheels.pythons import ROOT, find_pythons
 
-PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+UV = Path(sys.executable).with_name("uv")  # where `make pythons` was run
 ENVIRONMENTS = ROOT / "build" / "pythons"
 
 
 def run_tests(minor: int, path: str) -> bool:
     environment = ENVIRONMENTS / f"3.{minor}"
     python = str(environment / "bin" / "python")
-    commands = [
-        [path, "-m", "venv", "--without-pip", str(environment)],  # one that was unpacked has no pip
-        [*PIP, "--python", python, "install", "--quiet", "--editable", ".[unit]"],
-        [python, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "tests/unit"],
-    ]
+    has_pip = subprocess.run([path, "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0
+    if has_pip:
+        commands = [
+            [path, "-m", "venv", str(environment)],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ".[unit]"],
+        ]
+    else:  # it was unpacked
+        commands = [
+            [str(UV), "venv", "--quiet", "--allow-existing", "--no-config", "--python", path, str(environment)],
+            [str(UV), "pip", "install", "--quiet", "--python", python, "--editable", ".[unit]"],
+        ]
+    commands.append([python, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", "tests/unit"])
     print(f"Python 3.{minor} ({path}):", flush=True)
     return all(subprocess.run(command, cwd=ROOT, check=False).returncode == 0 for command in commands)
 
