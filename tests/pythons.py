@@ -15,11 +15,14 @@ UV = Path(sys.executable).with_name("uv")  # where `make pythons` was run
 ENVIRONMENTS = ROOT / "build" / "pythons"
 
 
+def has_pip(path: str) -> bool:
+    return subprocess.run([path, "-c", "import venv, ensurepip"], capture_output=True, check=False).returncode == 0
+
+
 def run_tests(minor: int, path: str) -> bool:
     environment = ENVIRONMENTS / f"3.{minor}"
     python = str(environment / "bin" / "python")
-    has_pip = subprocess.run([path, "-c", "import ensurepip"], capture_output=True, check=False).returncode == 0
-    if has_pip:
+    if has_pip(path):
         commands = [
             [path, "-m", "venv", str(environment)],
             [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable", ".[unit]"],
@@ -35,7 +38,7 @@ def run_tests(minor: int, path: str) -> bool:
 
 
 def main() -> int:
-    pythons = list(find_pythons().items())
+    pythons = [python for python in find_pythons().items() if UV.exists() or has_pip(python[1])]
     if os.environ.get("CI") == "true":
         oldest_and_newest = {pythons[0], pythons[-1]}
         pythons = sorted(python for python in oldest_and_newest if python[0] != sys.version_info.minor)
