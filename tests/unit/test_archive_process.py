@@ -141,17 +141,22 @@ def test_a_target_that_cannot_be_read_back_is_a_failure(files):
         os.close(write_only)
 
 
-def test_a_file_that_may_grow_no_larger_is_a_failure_and_no_death(files):
-    source, target = files(random.Random(1).randbytes(1 << 20))
-    limits = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); os.execv(sys.argv[1], sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", limits, *COMMAND, str(source), str(target), str(os.getpid())],
+def compress_after(program: str, source: int, target: int) -> subprocess.CompletedProcess:
+    """`program` becomes the process: its arguments are the command."""
+    return subprocess.run(
+        [sys.executable, "-c", program, *COMMAND, str(source), str(target), str(os.getpid())],
         pass_fds=(source, target),
         env=BASE_ENVIRONMENT,
         capture_output=True,
         timeout=PATIENCE_SEC,
         check=False,
     )
+
+
+def test_a_file_that_may_grow_no_larger_is_a_failure_and_no_death(files):
+    source, target = files(random.Random(1).randbytes(1 << 20))
+    limits = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); os.execv(sys.argv[1], sys.argv[1:])"
+    done = compress_after(limits, source, target)
     assert (done.returncode, done.stderr) == (1, b"File too large\n")
 
 
@@ -173,14 +178,7 @@ except PermissionError: os.execv(sys.argv[1], sys.argv[1:])
 
 def test_it_works_where_priorities_may_not_be_changed(files):
     source, target = files(b"x\n" * 1000)
-    done = subprocess.run(
-        [sys.executable, "-c", NO_PRIORITIES, *COMMAND, str(source), str(target), str(os.getpid())],
-        pass_fds=(source, target),
-        env=BASE_ENVIRONMENT,
-        capture_output=True,
-        timeout=PATIENCE_SEC,
-        check=False,
-    )
+    done = compress_after(NO_PRIORITIES, source, target)
     assert (done.returncode, done.stderr) == (0, b"")
     assert unpacked(target) == b"x\n" * 1000
 
