@@ -41,7 +41,6 @@ PATIENCE_SHARE = 0.1
 PATIENCE_MAX_SEC = DAY_SEC
 LOOK_SEC = 60.0  # between two looks where nothing has changed: other programs may have made or removed files
 LARGE_BYTES = 1 << 22  # of a file: to free it takes the kernel 2 ms, which is more than a thread for it takes
-END_CLOSE_SEC = 2.0  # how long the end waits for such files
 
 
 class Limits(NamedTuple):
@@ -239,8 +238,7 @@ class Budget:
         if state and counts:
             self.note_deleted(state.st_size)
         if fd is not None:
-            self._closer.add(fd, 0, 0, is_compressed=False)
-            self._closer.resume()
+            self._closer.close(fd)
 
     def note_deleted(self, size: int) -> None:
         """An archive of so many bytes was deleted."""
@@ -251,7 +249,7 @@ class Budget:
 
     def finish(self) -> None:
         """At the end of the server."""
-        self._closer.finish(END_CLOSE_SEC)
+        self._closer.finish()
 
 
 def _written(archives: Sequence[Numbered], now: float) -> list[float]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from fastlog.archive.index import read_index
 
 WAITING_MAX = 16  # files, each an open descriptor and room on the disk: more are not deleted until these are closed
+END_CLOSE_SEC = 2.0  # how long the end waits for files of which nothing is counted
 BLOCK_BYTES = 1 << 18  # read at once: counting it takes 20 us, in which the loop cannot run
 
 
@@ -39,8 +40,13 @@ class Closer:
     def bytes_left(self) -> int:
         return sum(part.end - part.start for part in self._waiting)
 
+    def close(self, fd: int) -> None:
+        """Closes the file at once, and counts nothing."""
+        self.add(fd, 0, 0)
+        self.resume()
+
     def add(self, fd: int, start: int, end: int, *, is_compressed: bool = False) -> None:
-        """Counts the lines of the file in between soon, and closes it. `start == end`: only closes it."""
+        """Counts the lines of the file in between soon, and closes it."""
         self._waiting.append(Part(fd, start, end, is_compressed))
         if len(self._waiting) > WAITING_MAX // 2:  # a thread for each file would cost a rotation a millisecond
             self.resume()
@@ -52,7 +58,7 @@ class Closer:
             with contextlib.suppress(RuntimeError):
                 self._thread.start()
 
-    def finish(self, seconds: float) -> None:
+    def finish(self, seconds: float = END_CLOSE_SEC) -> None:
         """Waits until all are closed, though no longer than that."""
         self.resume()
         if self._thread is not None and self._thread.is_alive():

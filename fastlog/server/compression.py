@@ -32,7 +32,6 @@ from fastlog.server.numbered import PLAIN, Form, numbered
 LOOK_SEC = 1.0  # time between two looks whether there was a rotation: nobody waits for a compressed archive
 RETRY_SEC = 60.0  # from a failure to the next attempt; and time between two looks for archives of other programs
 NAMES_WAIT_SEC = 0.1  # while a directory is synced: until names are looked at again
-END_CLOSE_SEC = 2.0  # how long the end waits until the room of an original is free
 
 
 class Job(NamedTuple):
@@ -91,7 +90,7 @@ class Compression:
     def close(self) -> None:
         self.stop()
         self._compressor.close()
-        self._closer.finish(END_CLOSE_SEC)
+        self._closer.finish()
 
     def _on_due(self, now: float) -> None:
         self._due.set(now + LOOK_SEC)
@@ -236,8 +235,7 @@ class Compression:
             self._end(self._job)
 
     def _end(self, job: Job) -> None:
-        self._closer.add(job.source, 0, 0)  # it may have lost its name: to free 100 MB takes the kernel 40 ms
-        self._closer.resume()
+        self._closer.close(job.source)  # it may have lost its name: to free 100 MB takes the kernel 40 ms
         os.close(job.target)
         self._job = None
         self._look_at = 0.0
