@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from fastlog import __version__
+from fastlog.answers import SenderAnswer
 from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
@@ -21,6 +22,7 @@ from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
 from fastlog.server.pipeline import Pipeline
 from fastlog.server.room import Room, Space
+from fastlog.server.sender_gaps import LOOK_SEC, WORST, SenderGaps, SenderKey
 from fastlog.server.ship_lag import ShipLag
 from fastlog.stats import (
     AckStats,
@@ -81,6 +83,8 @@ class Reporter:
         self._started = now
         self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
+        self._sender_gaps = SenderGaps()
+        self._sender_gaps_due = now
         self._dropped_before = listeners.dropped_before or 0
         self._losses = {name: LossMeter() for name in LossAges.__struct_fields__}
         self._losses["kernel_drops"] = LossMeter(self._dropped_before)
@@ -91,6 +95,9 @@ class Reporter:
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
         self._ship_lag.tick(now)
         self._room.tick(now)
+        if now >= self._sender_gaps_due:
+            self._sender_gaps_due = now + LOOK_SEC
+            self._sender_gaps.look(time.time(), self._intake.ledger.worst(WORST, int(now * 1000)))
         losses = self._count_losses()
         for name, count in losses._asdict().items():
             self._losses[name].tick(now, count)
@@ -106,6 +113,23 @@ class Reporter:
             acks=self._writer.commit.latency.counts,
         )
         history.add(time.time(), now, counters, _resident_bytes())
+
+    def sender(self, key: SenderKey, now: float) -> SenderAnswer | None:
+        """What is known of one sender; None: nothing."""
+        found = self._intake.ledger.sender(*key, int(now * 1000))
+        if found is None:
+            return None
+        address, received, lost, repeated, restarts, first_sec, last_sec = found
+        return SenderAnswer(
+            address=address,
+            received=received,
+            lost=lost,
+            repeated=repeated,
+            restarts=restarts,
+            first_heard=round(time.time() - first_sec, 3),
+            last_heard=round(time.time() - last_sec, 3),
+            gaps=self._sender_gaps.of(address),
+        )
 
     @property
     def rate(self) -> float:

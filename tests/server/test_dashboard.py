@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fastlog.config import Settings
 from fastlog.entry import LEVELS, OTHER_NAMES
 from fastlog.server import connections, dashboard
-from fastlog.server.dashboard import Dashboard
+from fastlog.server.dashboard import Asks, Dashboard
 from fastlog.server.history import History
 from fastlog.server.http_guard import HEADERS
 from fastlog.server.prometheus import exposition
@@ -468,7 +468,7 @@ def alone(start, quick_limits):
 
 
 def dashboard_with(start, ask) -> Dashboard:
-    page = Dashboard(Settings(), port=0, ask=ask, history=History(time(), monotonic()))
+    page = Dashboard(Settings(), port=0, asks=Asks(ask, ask), history=History(time(), monotonic()))
     stats = msgspec.convert(start().stats(), Stats)
     page.publish(stats)
     page.beat(stats.health, busy=False)
