@@ -19,6 +19,7 @@ from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.config import Settings
 from fastlog.errors import say
 from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, connections_allowed
+from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
 from fastlog.stats import Health, Stats
 
@@ -31,6 +32,7 @@ ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the 
 LOOK_SEC = 0.001  # time between two looks for a new snapshot: waiting for a lock could hold up the loop
 PAUSE_SEC = 0.001  # time between two looks at the connections: requests that arrive meanwhile are served together
 BUSY_PAUSE_SEC = 0.05  # the pause while the loop is busy and needs the interpreter: a person does not notice it
+RANGE_DEFAULT = "5m"  # of the history
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
@@ -49,12 +51,14 @@ class Dashboard:
     listens, and `problem` says why it does not, or no longer.
     """
 
-    def __init__(self, settings: Settings, port: int, ask: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, port: int, ask: Callable[[], None], history: History) -> None:
         self.url: str | None = None
         self.problem: str | None = None
         self._settings = settings
         self._port = port
         self._ask = ask
+        self._history = history
+        self._encoded_history: dict[str, tuple[int, bytes]] = {}  # for each range: its revision, and the answer
         self._server: HttpServer | None = None  # once it listens
         self._thread_due = math.inf  # when to try again to start the thread
         self._application = self._make_application()
@@ -145,6 +149,7 @@ class Dashboard:
         application.get("/health", callback=self._answer_health)
         application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
+        application.get("/history", callback=self._answer_history)
         application.default_error_handler = _error
         return application
 
@@ -175,6 +180,17 @@ class Dashboard:
 
         bottle.response.content_type = CONTENT_TYPE
         return self._once("/metrics", exposition)
+
+    def _answer_history(self) -> Answer:
+        """Encodes an answer once for each second, however many ask for it."""
+        name = bottle.request.query.get("range", RANGE_DEFAULT)
+        if name not in self._history.rings:
+            raise bottle.HTTPError(400, f"range is one of {', '.join(self._history.rings)}")
+        revision = self._history.revision
+        if self._encoded_history.get(name, (None, b""))[0] != revision:
+            self._encoded_history[name] = revision, msgspec.json.encode(history_answer(self._history, name))
+        bottle.response.content_type = "application/json"
+        return _answer(self._encoded_history[name][1])
 
     def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""

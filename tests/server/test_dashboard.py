@@ -12,7 +12,7 @@ import select
 import socket
 import sys
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import jsonschema
 import msgspec
@@ -23,6 +23,7 @@ from fastlog.config import Settings
 from fastlog.entry import LEVELS, OTHER_NAMES
 from fastlog.server import connections, dashboard
 from fastlog.server.dashboard import Dashboard
+from fastlog.server.history import History
 from fastlog.server.http_guard import HEADERS
 from fastlog.server.prometheus import exposition
 from fastlog.stats import Stats, figures
@@ -467,7 +468,7 @@ def alone(start, quick_limits):
 
 
 def dashboard_with(start, ask) -> Dashboard:
-    page = Dashboard(Settings(), port=0, ask=ask)
+    page = Dashboard(Settings(), port=0, ask=ask, history=History(time(), monotonic()))
     stats = msgspec.convert(start().stats(), Stats)
     page.publish(stats)
     page.beat(stats.health, busy=False)
