@@ -37,6 +37,8 @@ Around that path:
 - `meters.py`, `ship_lag.py`, `room.py`, `snapshot.py`: the figures of all parts, as `/stats` has them; whether the disk
   has room for the log
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
+- `alerts.py`, `alert_process.py`, `silence.py`: runs a command when the health has changed; the process that does so;
+  whether the loop hangs
 - `service_manager.py`: notifies systemd
 - `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end
 """
