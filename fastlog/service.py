@@ -14,6 +14,7 @@ import msgspec
 from fastlog.addresses import dashboard_url
 from fastlog.config import Settings
 from fastlog.errors import ConfigError, say
+from fastlog.file_systems import who_may_read
 from fastlog.setting_sources import DEFAULT, Origin, Source, load, read_env_file
 
 UNIT = "fastlog.service"
@@ -71,7 +72,7 @@ def find_log(settings: Settings, origins: Mapping[str, Origin], sources: Sequenc
         system_log.stat()
         found: Path | None = system_log
     except PermissionError:
-        say(f"{system_log}: permission denied; root may read it")
+        say(f"{system_log}: permission denied; {who_may_read(system_log)} may read it")
         return settings
     except OSError:
         found = _log_of_running_server(sources) if sources else None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fastlog.errors import FastlogError
 from fastlog.file_systems import open_to_read
-from fastlog.logs.open_file import GzipFile, OpenFile, ZstdFile
+from fastlog.logs.open_file import GzipFile, OpenFile, ZstdFile, reason_and_advice
 from fastlog.segments import COMPRESSED_ENDING, DATE, GZIP_ENDING, NUMBER, identity_if_any
 
 WALKS_MAX = 100  # over the files, until no rotation comes in between: a walk takes microseconds, rotations are rare
@@ -65,7 +65,7 @@ def unread_archives(path: Path) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ReadError(f"cannot read {path.parent}: {error.strerror}") from error
+        raise ReadError(f"cannot read {path.parent}: {reason_and_advice(error, path.parent)}") from error
     archive, endings = re.compile(re.escape(path.name) + _ARCHIVE), {ending for _, ending in FORMS}
     found = [name for name in names if (match := archive.fullmatch(name)) and (match["ending"] or "") not in endings]
     return sorted(found)
@@ -109,7 +109,8 @@ def _walk(path: Path) -> list[OpenFile]:
             file.close()
         if isinstance(error, FileNotFoundError):  # the directory does not exist
             return []
-        raise ReadError(f"cannot read {error.filename or path}: {error.strerror}") from error
+        unread = error.filename or path
+        raise ReadError(f"cannot read {unread}: {reason_and_advice(error, unread)}") from error
     live = [file for file in numbered[:1] if file.path == str(path)]
     older = reversed(numbered[len(live) :])
     return [*heapq.merge(reversed(dated), older, key=attrgetter("changed")), *live]

@@ -19,7 +19,7 @@ import msgspec
 
 from fastlog.archive.index import FRAME_MAX_BYTES, DamagedError, Frame, Index, RarePart, read_index
 from fastlog.errors import say
-from fastlog.file_systems import open_to_read
+from fastlog.file_systems import open_to_read, who_may_read
 from fastlog.limits import LINE_MAX_BYTES
 from fastlog.segments import Identity
 
@@ -30,7 +30,6 @@ BLOCK_BYTES = LINE_MAX_BYTES + 2
 
 # What to do about an error besides what it says.
 ADVICE = {
-    errno.EACCES: "root may read it",
     errno.EMFILE: "`ulimit -n` allows more",
     errno.ENOENT: "it was deleted or compressed meanwhile; the next search reads what there is then",
 }
@@ -40,6 +39,13 @@ NOT_UNPACKED = {
     "Dictionary": "it was compressed with a dictionary (`zstd -d -D DICTIONARY` unpacks it)",
 }
 RENAMED_MAX = 10  # looks for a file that rotations move meanwhile
+
+
+def reason_and_advice(error: OSError, path: str | Path) -> str:
+    """Why this path cannot be read, and what to do about it where that is known."""
+    denied = error.errno == errno.EACCES
+    advice = f"{who_may_read(path)} may read it" if denied else ADVICE.get(error.errno or 0)
+    return f"{error.strerror}{f' ({advice})' if advice else ''}"
 
 
 class OpenFile(msgspec.Struct):
@@ -113,8 +119,7 @@ class OpenFile(msgspec.Struct):
         return None if other.failure else text
 
     def note_failure(self, error: OSError) -> None:
-        advice = ADVICE.get(error.errno or 0)
-        self.failure = self.failure or f"{error.strerror}{f' ({advice})' if advice else ''}"
+        self.failure = self.failure or reason_and_advice(error, self.path)
 
     def close(self) -> None:
         if self.fd >= 0:

@@ -1,5 +1,6 @@
 """`fastlog tail` and `count` where some files of the log cannot be read: the rest is shown, and it is said which and why."""
 
+import grp
 import json
 import os
 import subprocess
@@ -65,6 +66,17 @@ def test_files_that_may_not_be_read_are_named_and_the_rest_is_shown(log, tmp_pat
     assert run(tmp_path, "tail", *ALL, before=AS_USER) == (2, rest, said)
     code, [shown], said_by_count = run(tmp_path, "count", "--log-dir", ".", "--json", before=AS_USER)
     assert (code, json.loads(shown)["total"], said_by_count) == (2, len(rest), said)
+
+
+def test_a_group_that_may_read_is_named(log, tmp_path):
+    """The owner of a file has the owner's rights alone, so here root is a user outside the group."""
+    may_read = f"Permission denied (root and the group {grp.getgrgid(tmp_path.stat().st_gid).gr_name} may read it)"
+    (tmp_path / "server.log").chmod(0o040)
+    assert run(tmp_path, "tail", *ALL, before=AS_USER)[2] == f"fastlog: cannot read server.log: {may_read}\n"
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs").chmod(0o050)
+    code, shown, said = run(tmp_path, "tail", "--log-dir", "logs", before=AS_USER)
+    assert (code, shown, said) == (1, [], f"fastlog: cannot read logs: {may_read}\n")
 
 
 def test_a_file_that_is_not_needed_need_not_be_readable(log, tmp_path):

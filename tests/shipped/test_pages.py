@@ -1,7 +1,9 @@
 """The manual pages and the completions, as `make pages` writes them."""
 
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -86,7 +88,35 @@ def test_fish_completes_commands_and_flags(pages):
     assert {"--since", "--until"} <= offered("fastlog tail --")
 
 
+ZSH_SETTINGS = """
+fpath=({pages} $fpath); autoload -Uz compinit; compinit -D -u
+show() {{ print -r -- "<$BUFFER>"; zle kill-whole-line }}; zle -N show; bindkey '^X' show
+"""
+
+
 @needs("zsh")
-def test_zsh_understands_the_completion(pages):
-    assert shown(["zsh", "--no-rcs", "--no-exec", str(pages / "_fastlog")]) == ""
-    assert re.match("#compdef fastlog\n", (pages / "_fastlog").read_text())
+def test_zsh_completes_commands_and_flags(pages):
+    master, terminal = pty.openpty()
+    with (
+        open(master, "r+b", buffering=0) as keyboard,
+        subprocess.Popen(
+            ["zsh", "-f", "-i"], stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+            env=BASE_ENVIRONMENT | {"TERM": "dumb"},
+        ) as zsh,
+    ):  # fmt: skip
+        os.close(terminal)
+
+        def completed_line(typed: str) -> str:
+            """What becomes of a line by the tab key."""
+            keyboard.write(typed.encode() + b"\t\x18")
+            shown = b""
+            while not (line := re.search(rb"<(.*)>\r\n", shown)):
+                assert select.select([keyboard], [], [], PATIENCE_SEC)[0], shown
+                shown += keyboard.read(4096)
+            return line[1].decode()
+
+        keyboard.write(ZSH_SETTINGS.format(pages=pages).replace("\n", "\r").encode())
+        assert completed_line("fastlog do") == "fastlog doctor "
+        assert completed_line("fastlog tail --log-d") == "fastlog tail --log-dir "
+        assert completed_line("fastlog count --by lev") == "fastlog count --by level "
+        zsh.kill()
