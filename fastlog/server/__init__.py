@@ -20,8 +20,8 @@
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
 - `names.py`, `moves.py`, `numbered.py`: the names in its directory, and how they change; archives that move before a
   rotation has to; archives by their number, in either form
-- `compression.py`, `compressor.py`: which archive is compressed when, and how it takes its place; the process that does
-  it
+- `compression.py`, `compressor.py`, `side_process.py`: which archive is compressed when, and how it takes its place;
+  the process that does it; how a process beside the server is started
 - `budget.py`, `known_files.py`, `clock.py`: which archives go by their number, size or age, and what was deleted; the
   log's files with their sizes; the time of day as far as it can be trusted
 - `hold.py`, `archives.py`: which archives stay because they are not shipped yet; the log's files by their identity
@@ -37,6 +37,7 @@ Around that path:
 - `meters.py`, `ship_lag.py`, `room.py`, `snapshot.py`: the figures of all parts, as `/stats` has them; whether the disk
   has room for the log
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
+- `viewing.py`: hands viewers over to the process that shows them the log
 - `service_manager.py`: notifies systemd
 - `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end
 """
