@@ -19,20 +19,22 @@ from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.config import Settings
 from fastlog.errors import say
 from fastlog.server.connections import CONNECTIONS_MAX, VIEW, Answer, HttpServer, connections_allowed
+from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
+from fastlog.server.silence import silence, with_silence
 from fastlog.server.viewing import NoViewsError, Viewing
 from fastlog.stats import Health, Stats
 from fastlog.view.query import Kind, Query, QueryError, parse_query
 
 NO_THREAD = "the system has no thread left for it"
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
-STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
 FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
 OLD_SEC = 1.0  # a snapshot of this age is shown with a warning: the loop has not made a fresh one when it was asked to
 ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the old one is shown
 LOOK_SEC = 0.001  # time between two looks for a new snapshot: waiting for a lock could hold up the loop
 PAUSE_SEC = 0.001  # time between two looks at the connections: requests that arrive meanwhile are served together
 BUSY_PAUSE_SEC = 0.05  # the pause while the loop is busy and needs the interpreter: a person does not notice it
+RANGE_DEFAULT = "5m"  # of the history
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
@@ -51,12 +53,14 @@ class Dashboard:
     listens, and `problem` says why it does not, or no longer.
     """
 
-    def __init__(self, settings: Settings, port: int, ask: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, port: int, ask: Callable[[], None], history: History) -> None:
         self.url: str | None = None
         self.problem: str | None = None
         self._settings = settings
         self._port = port
         self._ask = ask
+        self._history = history
+        self._encoded_history: dict[str, tuple[int, bytes]] = {}  # for each range: its revision, and the answer
         self._server: HttpServer | None = None  # once it listens
         self._thread_due = math.inf  # when to try again to start the thread
         self._viewing = Viewing(settings)
@@ -150,6 +154,7 @@ class Dashboard:
         application.get("/metrics", callback=self._answer_metrics)
         application.get("/tap", callback=self._answer_tap)
         application.get("/lines", callback=self._answer_lines)
+        application.get("/history", callback=self._answer_history)
         application.default_error_handler = _error
         return application
 
@@ -160,7 +165,7 @@ class Dashboard:
     def _answer_health(self) -> bytes:
         if self._beat is None:
             raise _starting()
-        health = self._with_silence(self._beat[0])
+        health = with_silence(self._beat[0], self._silent_sec())
         bottle.response.status = 200 if health.status == "ok" else 503
         bottle.response.content_type = "application/json"
         return msgspec.json.encode(health)
@@ -169,10 +174,10 @@ class Dashboard:
         """503 only for what a restart mends: a loop that hangs, whatever `/health` says of losses."""
         if self._beat is None:
             raise _starting()
-        silence = self._silence()
-        bottle.response.status = 503 if silence else 200
+        silent = silence(self._silent_sec())
+        bottle.response.status = 503 if silent else 200
         bottle.response.content_type = "application/json"
-        return msgspec.json.encode({"status": silence or "ok"})
+        return msgspec.json.encode({"status": silent or "ok"})
 
     def _answer_metrics(self) -> Answer:
         # Imported on demand, since few servers are asked for it.
@@ -210,6 +215,17 @@ class Dashboard:
             raise bottle.HTTPError(503, str(error)) from error
         return query
 
+    def _answer_history(self) -> Answer:
+        """Encodes an answer once for each second, however many ask for it."""
+        name = bottle.request.query.get("range", RANGE_DEFAULT)
+        if name not in self._history.rings:
+            raise bottle.HTTPError(400, f"range is one of {', '.join(self._history.rings)}")
+        revision = self._history.revision
+        if self._encoded_history.get(name, (None, b""))[0] != revision:
+            self._encoded_history[name] = revision, msgspec.json.encode(history_answer(self._history, name))
+        bottle.response.content_type = "application/json"
+        return _answer(self._encoded_history[name][1])
+
     def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""
         stats = self._fresh_stats()
@@ -234,20 +250,14 @@ class Dashboard:
         if self._stats is None:
             raise _starting()
         stats, made_at = self._stats
-        health = self._with_silence(_with_age(stats.health, monotonic() - made_at))
+        health = with_silence(_with_age(stats.health, monotonic() - made_at), self._silent_sec())
         if not self._shown or self._shown[0] is not stats or self._shown[1].health != health:
             self._shown = stats, msgspec.structs.replace(stats, health=health)
         return self._shown[1]
 
-    def _with_silence(self, health: Health) -> Health:
-        """Adds the loop's silence to the reasons, if the loop has fallen silent."""
-        silence = self._silence()
-        return Health("degraded", [silence, *health.reasons], health.warnings) if silence else health
-
-    def _silence(self) -> str:
-        """Says that the loop hangs; empty: it does not."""
-        silent_sec = monotonic() - self._beat[1] if self._beat else 0.0
-        return f"the server's loop has not answered for {int(silent_sec)} s" if silent_sec > STALLED_SEC else ""
+    def _silent_sec(self) -> float:
+        """Since the loop's last sign of life."""
+        return monotonic() - self._beat[1] if self._beat else 0.0
 
 
 def _bind(host: str, port: int) -> socket.socket:
