@@ -36,12 +36,13 @@ RANGE_DEFAULT = "5m"  # of the history
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
-FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+FILES = {"/": "index.html"} | {f"/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
 
 
 class Dashboard:
@@ -143,8 +144,9 @@ class Dashboard:
 
     def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
-        for path, (name, content_type) in FILES.items():
-            application.get(path, callback=_constant((PAGE / name).read_bytes(), content_type))
+        for path, name in FILES.items():
+            file = PAGE / name
+            application.get(path, callback=_constant(file.read_bytes(), TYPES[file.suffix]))
         application.get("/stats", callback=self._answer_stats)
         application.get("/health", callback=self._answer_health)
         application.get("/live", callback=self._answer_live)
