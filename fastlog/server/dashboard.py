@@ -21,11 +21,11 @@ from fastlog.errors import say
 from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, connections_allowed
 from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
+from fastlog.server.silence import silence, with_silence
 from fastlog.stats import Health, Stats
 
 NO_THREAD = "the system has no thread left for it"
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
-STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
 FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
 OLD_SEC = 1.0  # a snapshot of this age is shown with a warning: the loop has not made a fresh one when it was asked to
 ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the old one is shown
@@ -162,7 +162,7 @@ class Dashboard:
     def _answer_health(self) -> bytes:
         if self._beat is None:
             raise _starting()
-        health = self._with_silence(self._beat[0])
+        health = with_silence(self._beat[0], self._silent_sec())
         bottle.response.status = 200 if health.status == "ok" else 503
         bottle.response.content_type = "application/json"
         return msgspec.json.encode(health)
@@ -171,10 +171,10 @@ class Dashboard:
         """503 only for what a restart mends: a loop that hangs, whatever `/health` says of losses."""
         if self._beat is None:
             raise _starting()
-        silence = self._silence()
-        bottle.response.status = 503 if silence else 200
+        silent = silence(self._silent_sec())
+        bottle.response.status = 503 if silent else 200
         bottle.response.content_type = "application/json"
-        return msgspec.json.encode({"status": silence or "ok"})
+        return msgspec.json.encode({"status": silent or "ok"})
 
     def _answer_metrics(self) -> Answer:
         # Imported on demand, since few servers are asked for it.
@@ -218,20 +218,14 @@ class Dashboard:
         if self._stats is None:
             raise _starting()
         stats, made_at = self._stats
-        health = self._with_silence(_with_age(stats.health, monotonic() - made_at))
+        health = with_silence(_with_age(stats.health, monotonic() - made_at), self._silent_sec())
         if not self._shown or self._shown[0] is not stats or self._shown[1].health != health:
             self._shown = stats, msgspec.structs.replace(stats, health=health)
         return self._shown[1]
 
-    def _with_silence(self, health: Health) -> Health:
-        """Adds the loop's silence to the reasons, if the loop has fallen silent."""
-        silence = self._silence()
-        return Health("degraded", [silence, *health.reasons], health.warnings) if silence else health
-
-    def _silence(self) -> str:
-        """Says that the loop hangs; empty: it does not."""
-        silent_sec = monotonic() - self._beat[1] if self._beat else 0.0
-        return f"the server's loop has not answered for {int(silent_sec)} s" if silent_sec > STALLED_SEC else ""
+    def _silent_sec(self) -> float:
+        """Since the loop's last sign of life."""
+        return monotonic() - self._beat[1] if self._beat else 0.0
 
 
 def _bind(host: str, port: int) -> socket.socket:

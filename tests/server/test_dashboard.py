@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
 from fastlog.entry import LEVELS, OTHER_NAMES
-from fastlog.server import connections, dashboard
+from fastlog.server import connections, dashboard, silence
 from fastlog.server.dashboard import Dashboard
 from fastlog.server.history import History
 from fastlog.server.http_guard import HEADERS
@@ -104,7 +104,7 @@ def test_every_figure_is_declared_and_documented():
 
 
 def test_metrics_show_every_figure_that_has_one(start):
-    server = start()
+    server = start(ALERT_COMMAND="true")
     with server.client() as client:
         client.send(ERROR_7)
         client.recv(100)
@@ -458,7 +458,7 @@ def test_a_malformed_request_is_answered_or_closed(start, request_):
 @pytest.fixture
 def quick_limits(monkeypatch):
     monkeypatch.setattr(connections, "REQUEST_SEC", 0.05)
-    monkeypatch.setattr(dashboard, "STALLED_SEC", 0.05)
+    monkeypatch.setattr(silence, "STALLED_SEC", 0.05)
 
 
 @pytest.fixture
