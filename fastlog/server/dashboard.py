@@ -18,11 +18,13 @@ import msgspec
 from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.config import Settings
 from fastlog.errors import say
-from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, connections_allowed
+from fastlog.server.connections import CONNECTIONS_MAX, VIEW, Answer, HttpServer, connections_allowed
 from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
 from fastlog.server.silence import silence, with_silence
+from fastlog.server.viewing import NoViewsError, Viewing
 from fastlog.stats import Health, Stats
+from fastlog.view.query import Kind, Query, QueryError, parse_query
 
 NO_THREAD = "the system has no thread left for it"
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
@@ -62,6 +64,7 @@ class Dashboard:
         self._encoded_history: dict[str, tuple[int, bytes]] = {}  # for each range: its revision, and the answer
         self._server: HttpServer | None = None  # once it listens
         self._thread_due = math.inf  # when to try again to start the thread
+        self._viewing = Viewing(settings)
         self._application = self._make_application()
         self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
@@ -116,7 +119,7 @@ class Dashboard:
                 sock = opened.enter_context(_bind(host, port))
                 address = sock.getsockname()[:2]
                 guard = Guard(self._application, self._settings, address[0])
-                self._server = HttpServer(guard, sock, connections, _rest)
+                self._server = HttpServer(guard, sock, connections, _rest, self._viewing)
                 opened.pop_all()  # the server has taken the socket over
         except (OSError, AddressError) as error:
             reason = error.reason if isinstance(error, AddressError) else error.strerror
@@ -152,6 +155,8 @@ class Dashboard:
         application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
         application.get("/history", callback=self._answer_history)
+        application.get("/tap", callback=self._answer_tap)
+        application.get("/lines", callback=self._answer_lines)
         application.default_error_handler = _error
         return application
 
@@ -193,6 +198,35 @@ class Dashboard:
             self._encoded_history[name] = revision, msgspec.json.encode(history_answer(self._history, name))
         bottle.response.content_type = "application/json"
         return _answer(self._encoded_history[name][1])
+
+    def _answer_tap(self) -> bytes:
+        self._view("tap")
+        bottle.response.content_type = "text/event-stream"
+        bottle.response.set_header("X-Accel-Buffering", "no")  # a proxy would hold lines back
+        return b""
+
+    def _answer_lines(self) -> bytes:
+        query = self._view("lines")
+        bottle.response.content_type = "application/json"
+        if query.download:
+            bottle.response.content_type = "application/x-ndjson"
+            name = "rejects" if query.rejected else "entries"
+            bottle.response.set_header("Content-Disposition", f'attachment; filename="{name}.jsonl"')
+        return b""
+
+    def _view(self, kind: Kind) -> Query:
+        """Has the connection handed over to the process that shows the log. Raises HTTPError."""
+        request = bottle.request
+        try:
+            query = parse_query(kind, request.query_string, request.headers.get("Last-Event-ID", ""))
+            if request.method == "GET":
+                self._viewing.may_view()
+                request.environ[VIEW] = query
+        except QueryError as error:
+            raise bottle.HTTPError(400, str(error)) from error
+        except NoViewsError as error:
+            raise bottle.HTTPError(503, str(error)) from error
+        return query
 
     def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""
