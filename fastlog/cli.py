@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
-from fastlog.config import Settings, in_force
+from fastlog.config import Settings, in_force, missing_program
 from fastlog.early import take_signals
 from fastlog.errors import (
     ConfigError,
@@ -106,6 +106,8 @@ def _serve(options: argparse.Namespace) -> int:
     if options.check:
         for variable, value in in_force(settings).items():
             print(f"{variable}={value}  # {origins[variable]}")
+        if problem := missing_program(settings):
+            raise ConfigError(problem)
         return 0
     from fastlog.server.server import Server
 

@@ -34,7 +34,7 @@ NAME_MAX_BYTES = 200  # of LOG_FILENAME: file systems allow 255, and archives an
 OWN_NAMES = re.compile(r"(rejects|ship-refused)\.jsonl.*|\.fastlog-.*", re.DOTALL)  # files besides the log
 OWN_ENDINGS = re.compile(r"\.(\d+|new|torn|repaired|distrusted|shipped)$")  # what it adds to the name of the log
 
-Group = Literal["receiving", "files", "priority entries", "dashboard", "shipping", "clients"]
+Group = Literal["receiving", "files", "priority entries", "dashboard", "alerts", "shipping", "clients"]
 
 OF_OTHERS: tuple[Group, ...] = ("shipping", "clients")  # groups that `serve` does not use
 
@@ -112,6 +112,15 @@ def _ship_to(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     place, _, path = rest.partition("/")
     if scheme.lower() not in SHIP_SCHEMES or not separator or not place or not path or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def _command(text: str) -> str:
+    import shlex  # here, since only this setting needs it
+
+    words = shlex.split(text)  # raises ValueError for a quote without its other one
+    if (text and not words) or "\0" in text:
         raise ValueError(text)
     return text
 
@@ -412,6 +421,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 100
 
+    alert_command: Annotated[
+        str,
+        _setting(
+            "alerts",
+            "command to run when `/health` has changed, with the alert as JSON on its standard input; without a shell; "
+            "empty: none",
+            "a program and its arguments, with quotes as in a shell",
+            parse=_command,
+            secret=True,
+        ),
+    ] = ""
+
     ship_to: Annotated[
         str,
         _setting(
@@ -607,6 +628,19 @@ def rate_and_burst(settings: Settings) -> tuple[int, int]:
     """RATE_LIMIT: entries a second, and at once. 0 a second: there is no limit."""
     rate, *burst = settings.rate_limit or (0, 1)
     return rate, burst[0] if burst else rate
+
+
+def missing_program(settings: Settings) -> str:
+    """Why ALERT_COMMAND cannot be started, in words; empty if it can, as far as can be seen, or if there is none."""
+    if not settings.alert_command:
+        return ""
+    import shlex  # here, since only this setting needs them
+    import shutil
+
+    program = shlex.split(settings.alert_command)[0]
+    if shutil.which(program):
+        return ""
+    return f"ALERT_COMMAND: there is no program {program!r} that this user may execute"
 
 
 def networks(settings: Settings) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -372,6 +372,7 @@ def _add_doctor(commands: Commands) -> None:
         *DASHBOARD_USES,
         *SHIP_USES,
         "SHIP_HOLD_MB",
+        "ALERT_COMMAND",
     )
     local = ("url", "env_file", *LOG_USES)
     parser.set_defaults(module="fastlog.commands.doctor", uses=uses, local_flags=local, finds_service=True)

@@ -310,6 +310,23 @@ class ArchiveStats(msgspec.Struct, frozen=True):
     failure: Annotated[str | None, figure("Why an archive cannot be compressed; `null`: none failed")]
 
 
+class AlertStats(msgspec.Struct, frozen=True):
+    """The runs of `ALERT_COMMAND`."""
+
+    runs: Annotated[int, figure("Runs of `ALERT_COMMAND`", counter("fastlog_alert_runs"))]
+    failures: Annotated[int, figure("Those that failed", counter("fastlog_alert_failures"))]
+    last_run: Annotated[
+        float | None,
+        figure(
+            "End of the last run, in seconds of Unix time; `null`: none yet", gauge("fastlog_alert_last_run_seconds")
+        ),
+    ]
+    last_status: Annotated[
+        Literal["ok", "degraded"] | None, figure("The status that the last run reported; `null`: none yet")
+    ]
+    last_failure: Annotated[str | None, figure("Why the last run failed; `null`: it did not")]
+
+
 class SenderStats(msgspec.Struct, frozen=True):
     address: Annotated[str, figure("The sender's address and port, or its process and user at a unix socket")]
     received: Annotated[int, figure("Valid entries from this sender, duplicates included")]
@@ -403,6 +420,7 @@ class Stats(msgspec.Struct, frozen=True):
     ship: Annotated[
         ShipStats | None, figure("Where the log is shipped to an engine; `null`: `fastlog ship` has left no note")
     ]
+    alerts: Annotated[AlertStats | None, figure("The runs of `ALERT_COMMAND`; `null`: it is not set")]
     receive_buffer: ReceiveBuffer
     listeners: Annotated[list[ListenerStats], figure("Every socket that the server receives from")]
     senders: Annotated[

@@ -5,8 +5,8 @@
 - `tail.py`, with `rendering.py` and `_rendering.pyx` (lines as text for people)
 - `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
 - `count.py`, with `count_table.py` (rows, columns, JSON) and `histogram.py` (in a terminal)
-- `doctor.py`, with `checks.py`, `space_checks.py` and `ship_checks.py` (one function for each subject),
-  `bound_sockets.py` and `directories.py`
+- `doctor.py`, with `checks.py`, `space_checks.py`, `ship_checks.py` and `alert_checks.py` (one function for each
+  subject), `bound_sockets.py` and `directories.py`
 
 They share `conditions.py` and `levels.py` (wanted entries and a level on the command line) and `terminal.py` (harmless
 text, colours).

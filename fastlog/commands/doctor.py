@@ -7,7 +7,7 @@ from functools import partial
 import msgspec
 
 from fastlog.addresses import dashboard_url
-from fastlog.commands import checks, ship_checks, space_checks
+from fastlog.commands import alert_checks, checks, ship_checks, space_checks
 from fastlog.commands.bound_sockets import BoundSocket, udp_sockets
 from fastlog.commands.checks import Examined, Finding
 from fastlog.commands.terminal import PLAIN, visible, wants_colours
@@ -67,8 +67,17 @@ def _server_side(url: str | None, settings: Settings) -> Checks:
         "sync": partial(checks.check_sync, server),
         "disk space": partial(space_checks.check_space, server),
         **(_of_shipping(server, settings) if ship_checks.is_shipped(server, settings) else {}),
+        **(_of_alerts(server, settings) if _has_alerts(server, settings) else {}),
         "clock": checks.check_clock,
     }
+
+
+def _has_alerts(server: Examined, settings: Settings) -> bool:
+    return bool(server.stats.alerts if server.stats else settings.alert_command)
+
+
+def _of_alerts(server: Examined, settings: Settings) -> Checks:
+    return {"alert command": partial(alert_checks.check_alerts, server, settings)}
 
 
 def _of_shipping(server: Examined, settings: Settings) -> Checks:

@@ -20,15 +20,17 @@ from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.answers import SenderAnswer
 from fastlog.config import Settings
 from fastlog.errors import say
-from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, connections_allowed
+from fastlog.server.connections import CONNECTIONS_MAX, VIEW, Answer, HttpServer, connections_allowed
 from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
 from fastlog.server.sender_gaps import SenderKey, sender_key
+from fastlog.server.silence import silence, with_silence
+from fastlog.server.viewing import NoViewsError, Viewing
 from fastlog.stats import Health, Stats
+from fastlog.view.query import Kind, Query, QueryError, parse_query
 
 NO_THREAD = "the system has no thread left for it"
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
-STALLED_SEC = 5.0  # the loop beats every second; after so long without a beat it hangs
 FRESH_SEC = 0.5  # how long a snapshot is shown: the page asks every 2 s
 OLD_SEC = 1.0  # a snapshot of this age is shown with a warning: the loop has not made a fresh one when it was asked to
 ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the old one is shown
@@ -39,12 +41,13 @@ RANGE_DEFAULT = "5m"  # of the history
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
-FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+FILES = {"/": "index.html"} | {f"/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
 
 
 class Asks(NamedTuple):
@@ -73,6 +76,7 @@ class Dashboard:
         self._encoded_history: dict[str, tuple[int, bytes]] = {}  # for each range: its revision, and the answer
         self._server: HttpServer | None = None  # once it listens
         self._thread_due = math.inf  # when to try again to start the thread
+        self._viewing = Viewing(settings)
         self._application = self._make_application()
         self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
@@ -132,7 +136,7 @@ class Dashboard:
                 sock = opened.enter_context(_bind(host, port))
                 address = sock.getsockname()[:2]
                 guard = Guard(self._application, self._settings, address[0])
-                self._server = HttpServer(guard, sock, connections, _rest)
+                self._server = HttpServer(guard, sock, connections, _rest, self._viewing)
                 opened.pop_all()  # the server has taken the socket over
         except (OSError, AddressError) as error:
             reason = error.reason if isinstance(error, AddressError) else error.strerror
@@ -160,14 +164,17 @@ class Dashboard:
 
     def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
-        for path, (name, content_type) in FILES.items():
-            application.get(path, callback=_constant((PAGE / name).read_bytes(), content_type))
+        for path, name in FILES.items():
+            file = PAGE / name
+            application.get(path, callback=_constant(file.read_bytes(), TYPES[file.suffix]))
         application.get("/stats", callback=self._answer_stats)
         application.get("/health", callback=self._answer_health)
         application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
         application.get("/sender", callback=self._answer_sender)
         application.get("/history", callback=self._answer_history)
+        application.get("/tap", callback=self._answer_tap)
+        application.get("/lines", callback=self._answer_lines)
         application.default_error_handler = _error
         return application
 
@@ -178,7 +185,7 @@ class Dashboard:
     def _answer_health(self) -> bytes:
         if self._beat is None:
             raise _starting()
-        health = self._with_silence(self._beat[0])
+        health = with_silence(self._beat[0], self._silent_sec())
         bottle.response.status = 200 if health.status == "ok" else 503
         bottle.response.content_type = "application/json"
         return msgspec.json.encode(health)
@@ -187,10 +194,10 @@ class Dashboard:
         """503 only for what a restart mends: a loop that hangs, whatever `/health` says of losses."""
         if self._beat is None:
             raise _starting()
-        silence = self._silence()
-        bottle.response.status = 503 if silence else 200
+        silent = silence(self._silent_sec())
+        bottle.response.status = 503 if silent else 200
         bottle.response.content_type = "application/json"
-        return msgspec.json.encode({"status": silence or "ok"})
+        return msgspec.json.encode({"status": silent or "ok"})
 
     def _answer_metrics(self) -> Answer:
         # Imported on demand, since few servers are asked for it.
@@ -230,6 +237,35 @@ class Dashboard:
         bottle.response.content_type = "application/json"
         return msgspec.json.encode(self._sender)
 
+    def _answer_tap(self) -> bytes:
+        self._view("tap")
+        bottle.response.content_type = "text/event-stream"
+        bottle.response.set_header("X-Accel-Buffering", "no")  # a proxy would hold lines back
+        return b""
+
+    def _answer_lines(self) -> bytes:
+        query = self._view("lines")
+        bottle.response.content_type = "application/json"
+        if query.download:
+            bottle.response.content_type = "application/x-ndjson"
+            name = "rejects" if query.rejected else "entries"
+            bottle.response.set_header("Content-Disposition", f'attachment; filename="{name}.jsonl"')
+        return b""
+
+    def _view(self, kind: Kind) -> Query:
+        """Has the connection handed over to the process that shows the log. Raises HTTPError."""
+        request = bottle.request
+        try:
+            query = parse_query(kind, request.query_string, request.headers.get("Last-Event-ID", ""))
+            if request.method == "GET":
+                self._viewing.may_view()
+                request.environ[VIEW] = query
+        except QueryError as error:
+            raise bottle.HTTPError(400, str(error)) from error
+        except NoViewsError as error:
+            raise bottle.HTTPError(503, str(error)) from error
+        return query
+
     def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""
         stats = self._fresh_stats()
@@ -254,20 +290,14 @@ class Dashboard:
         if self._stats is None:
             raise _starting()
         stats, made_at = self._stats
-        health = self._with_silence(_with_age(stats.health, monotonic() - made_at))
+        health = with_silence(_with_age(stats.health, monotonic() - made_at), self._silent_sec())
         if not self._shown or self._shown[0] is not stats or self._shown[1].health != health:
             self._shown = stats, msgspec.structs.replace(stats, health=health)
         return self._shown[1]
 
-    def _with_silence(self, health: Health) -> Health:
-        """Adds the loop's silence to the reasons, if the loop has fallen silent."""
-        silence = self._silence()
-        return Health("degraded", [silence, *health.reasons], health.warnings) if silence else health
-
-    def _silence(self) -> str:
-        """Says that the loop hangs; empty: it does not."""
-        silent_sec = monotonic() - self._beat[1] if self._beat else 0.0
-        return f"the server's loop has not answered for {int(silent_sec)} s" if silent_sec > STALLED_SEC else ""
+    def _silent_sec(self) -> float:
+        """Since the loop's last sign of life."""
+        return monotonic() - self._beat[1] if self._beat else 0.0
 
 
 def _bind(host: str, port: int) -> socket.socket:

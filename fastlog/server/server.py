@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastlog.config import MB, Settings
+from fastlog.config import MB, Settings, missing_program
 from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
 from fastlog.server.budget import DAY_SEC
@@ -29,6 +29,7 @@ from fastlog.server.unix_listener import QUEUE_ROOMY
 from fastlog.stats import Health
 
 if TYPE_CHECKING:
+    from fastlog.server.alerts import Alerts
     from fastlog.server.dashboard import Dashboard
 
 BUSY_RATE = 20_000  # entries a second at which the dashboard's thread begins to slow the loop down
@@ -80,7 +81,8 @@ class Server:
         self._history_due = self._loop.deadline(self._on_history_due)
         self._history_due.set(now + SAVE_SEC)
         self._dashboard = self._make_dashboard()
-        self._reporter = Reporter(settings, self._listeners, self._pipeline, self._sync_mode(), now)
+        self._alerts = self._make_alerts(log.path)
+        self._reporter = Reporter(settings, self._listeners, self._pipeline, self._sync_mode(), now, self._alerts)
         self._on_tick_due(now)
         self._on_snapshot_asked(now)
 
@@ -109,13 +111,15 @@ class Server:
         self._tick_due.set(now + TICK_SEC)
         self._listeners.look_at_addresses()
         try:
-            self._reporter.tick(now)
+            losses = self._reporter.tick(now)
             self._reporter.record(now, self._history)
             health, busy = self._reporter.health(now), self._reporter.rate > BUSY_RATE
         except Exception as error:  # whoever looks must not end the server
-            health, busy = Health("degraded", [self._without_figures(error)]), False
+            losses, health, busy = None, Health("degraded", [self._without_figures(error)]), False
         if self._dashboard:
             self._dashboard.beat(health, busy)
+        if self._alerts:
+            self._alerts.beat(health, losses)
 
     def _on_history_due(self, now: float) -> None:
         self._history_due.set(now + SAVE_SEC)
@@ -131,6 +135,16 @@ class Server:
         from_thread = self._loop.from_thread
         asks = Asks(from_thread(self._on_snapshot_asked), from_thread(self._on_sender_asked))
         return Dashboard(self._settings, port, asks, self._history)
+
+    def _make_alerts(self, log: Path) -> "Alerts | None":
+        command = self._settings.alert_command
+        if not command:
+            return None
+        from fastlog.server.alerts import Alerts  # imports what few servers need
+
+        if problem := missing_program(self._settings):
+            say(f"{problem}; alerts will fail")
+        return Alerts(command, log)
 
     def _on_snapshot_asked(self, now: float) -> None:
         if self._dashboard:

@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -40,6 +40,9 @@ from fastlog.stats import (
     SyncState,
 )
 
+if TYPE_CHECKING:
+    from fastlog.server.alerts import Alerts
+
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 SENDER_IDLE_MS = 3_600_000  # then only the totals remember a sender: an hour, since there is room for many senders
 # How long a kernel drop degrades health. The kernel counts wrong UDP checksums as well, and does not say which it was;
@@ -65,7 +68,13 @@ class Reporter:
     """Moments are in seconds of time.monotonic."""
 
     def __init__(
-        self, settings: Settings, listeners: Listeners, pipeline: Pipeline, sync_mode: str, now: float
+        self,
+        settings: Settings,
+        listeners: Listeners,
+        pipeline: Pipeline,
+        sync_mode: str,
+        now: float,
+        alerts: "Alerts | None" = None,
     ) -> None:
         self._in_force = in_force(settings)
         self._listeners = listeners
@@ -78,6 +87,7 @@ class Reporter:
         self._drops = pipeline.drops
         self._throttle = pipeline.throttle
         self.sync_mode = sync_mode
+        self._alerts = alerts
         self._space = Space(pipeline.log.path.parent)
         self._room = Room(pipeline.log, self._space, is_compressed=settings.log_compress != "none")
         self._started = now
@@ -171,6 +181,7 @@ class Reporter:
             sync=_sync(writer.commit, self.sync_mode, now),
             archives=_archives(self._log.budget, self._compression),
             ship=self._ship_lag.stats(now),
+            alerts=self._alerts.stats if self._alerts else None,
             receive_buffer=ReceiveBuffer(wanted=self._listeners.wanted, granted=self._listeners.granted),
             listeners=self._listener_stats(),
             senders=ledger["senders"],
@@ -211,6 +222,8 @@ class Reporter:
             warnings.append(f"archives are not compressed: {self._compression.failure}")
         if self._rejects.failure:
             warnings.append(f"rejected input is counted, but cannot be written down: {self._rejects.failure}")
+        if self._alerts and (warning := self._alerts.warning):
+            warnings.append(warning)
         if self._listeners.is_small:
             warnings.append(
                 f"receive buffer is {self._listeners.granted} bytes, not the {self._listeners.wanted} asked for; "

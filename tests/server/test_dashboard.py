@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fastlog.config import Settings
 from fastlog.entry import LEVELS, OTHER_NAMES
-from fastlog.server import connections, dashboard
+from fastlog.server import connections, dashboard, silence
 from fastlog.server.dashboard import Asks, Dashboard
 from fastlog.server.history import History
 from fastlog.server.http_guard import HEADERS
@@ -104,7 +104,7 @@ def test_every_figure_is_declared_and_documented():
 
 
 def test_metrics_show_every_figure_that_has_one(start):
-    server = start()
+    server = start(ALERT_COMMAND="true")
     with server.client() as client:
         client.send(ERROR_7)
         client.recv(100)
@@ -243,7 +243,7 @@ def test_a_path_that_is_markup_is_answered_as_data(start):
 
 
 def test_the_page_knows_the_names_of_levels():
-    script = (ROOT / "fastlog/server/page/page.js").read_text()
+    script = (ROOT / "fastlog/server/page/levels.js").read_text()
     assert re.findall(r"[A-Z]+", re.search(r"LEVELS = \[(.*?)\]", script)[1]) == list(LEVELS)
     names = re.findall(r'([A-Z]+): "([A-Z0-9 ]+)"', re.search(r"OTHER_NAMES = {(.*?)}", script, re.DOTALL)[1])
     assert {level: tuple(of.split()) for level, of in names} == OTHER_NAMES
@@ -458,7 +458,7 @@ def test_a_malformed_request_is_answered_or_closed(start, request_):
 @pytest.fixture
 def quick_limits(monkeypatch):
     monkeypatch.setattr(connections, "REQUEST_SEC", 0.05)
-    monkeypatch.setattr(dashboard, "STALLED_SEC", 0.05)
+    monkeypatch.setattr(silence, "STALLED_SEC", 0.05)
 
 
 @pytest.fixture
