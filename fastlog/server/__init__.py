@@ -38,9 +38,9 @@ Around that path:
   has room for the log
 - `history.py`, `history_file.py`: figures over time, up to seven days; how they survive the server
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
-- `viewing.py`: hands viewers over to the process that shows them the log
 - `alerts.py`, `alert_process.py`, `silence.py`: runs a command when the health has changed; the process that does so;
   whether the loop hangs
+- `viewing.py`: hands viewers over to the process that shows them the log
 - `service_manager.py`: notifies systemd
 - `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end
 """

@@ -38,12 +38,13 @@ RANGE_DEFAULT = "5m"  # of the history
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
-FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+FILES = {"/": "index.html"} | {f"/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
 
 
 class Dashboard:
@@ -146,15 +147,16 @@ class Dashboard:
 
     def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
-        for path, (name, content_type) in FILES.items():
-            application.get(path, callback=_constant((PAGE / name).read_bytes(), content_type))
+        for path, name in FILES.items():
+            file = PAGE / name
+            application.get(path, callback=_constant(file.read_bytes(), TYPES[file.suffix]))
         application.get("/stats", callback=self._answer_stats)
         application.get("/health", callback=self._answer_health)
         application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
+        application.get("/history", callback=self._answer_history)
         application.get("/tap", callback=self._answer_tap)
         application.get("/lines", callback=self._answer_lines)
-        application.get("/history", callback=self._answer_history)
         application.default_error_handler = _error
         return application
 
@@ -186,6 +188,17 @@ class Dashboard:
         bottle.response.content_type = CONTENT_TYPE
         return self._once("/metrics", exposition)
 
+    def _answer_history(self) -> Answer:
+        """Encodes an answer once for each second, however many ask for it."""
+        name = bottle.request.query.get("range", RANGE_DEFAULT)
+        if name not in self._history.rings:
+            raise bottle.HTTPError(400, f"range is one of {', '.join(self._history.rings)}")
+        revision = self._history.revision
+        if self._encoded_history.get(name, (None, b""))[0] != revision:
+            self._encoded_history[name] = revision, msgspec.json.encode(history_answer(self._history, name))
+        bottle.response.content_type = "application/json"
+        return _answer(self._encoded_history[name][1])
+
     def _answer_tap(self) -> bytes:
         self._view("tap")
         bottle.response.content_type = "text/event-stream"
@@ -214,17 +227,6 @@ class Dashboard:
         except NoViewsError as error:
             raise bottle.HTTPError(503, str(error)) from error
         return query
-
-    def _answer_history(self) -> Answer:
-        """Encodes an answer once for each second, however many ask for it."""
-        name = bottle.request.query.get("range", RANGE_DEFAULT)
-        if name not in self._history.rings:
-            raise bottle.HTTPError(400, f"range is one of {', '.join(self._history.rings)}")
-        revision = self._history.revision
-        if self._encoded_history.get(name, (None, b""))[0] != revision:
-            self._encoded_history[name] = revision, msgspec.json.encode(history_answer(self._history, name))
-        bottle.response.content_type = "application/json"
-        return _answer(self._encoded_history[name][1])
 
     def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""

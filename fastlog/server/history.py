@@ -78,12 +78,12 @@ class Ring:
         step = int(wall // self.step_sec)
         passed = 1
         if step != self.newest + 1:
-            passed = max(1, min(step - self.newest, math.ceil(ran_sec / self.step_sec), self.steps))
+            passed = max(1, min(step - self.newest, math.ceil(ran_sec / self.step_sec)))
         self.newest = step
         if passed == 1:
             self._add(step, resident, (ran_sec, *grown))
             return
-        for number in range(passed):
+        for number in range(passed)[-self.steps :]:
             shares = (count * (number + 1) // passed - count * number // passed for count in grown[1:])
             self._add(step - passed + 1 + number, resident, (ran_sec / passed, grown[0] / passed, *shares))
 

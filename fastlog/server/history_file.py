@@ -31,6 +31,7 @@ SLOT = struct.Struct(f"={WIDTH}dQ")  # a row and its checksum
 FILE_BYTES = HEADER_BYTES + SLOT.size * sum(steps for _, steps in RANGES.values())
 SAVE_SEC = 10.0  # time between two writes: as much is lost if the server is killed
 END_SEC = 0.5  # how long the end waits for the last write: a disk that works needs a millisecond
+NOT_A_FILE = "it is not a file; remove it"
 
 
 class HistoryFile:
@@ -127,10 +128,13 @@ class _NotOursError(Exception):
 @contextlib.contextmanager
 def _opened(path: Path, flags: int) -> Iterator[int]:
     """Raises OSError or _NotOursError. A link is not followed, and nothing waits for the other end of a FIFO."""
-    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, FILE_MODE)
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC, FILE_MODE)
+    except IsADirectoryError:
+        raise _NotOursError(NOT_A_FILE) from None
     try:
         if not is_file(fd):
-            raise _NotOursError("it is not a file; remove it")
+            raise _NotOursError(NOT_A_FILE)
         yield fd
     finally:
         os.close(fd)

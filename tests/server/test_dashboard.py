@@ -243,7 +243,7 @@ def test_a_path_that_is_markup_is_answered_as_data(start):
 
 
 def test_the_page_knows_the_names_of_levels():
-    script = (ROOT / "fastlog/server/page/page.js").read_text()
+    script = (ROOT / "fastlog/server/page/levels.js").read_text()
     assert re.findall(r"[A-Z]+", re.search(r"LEVELS = \[(.*?)\]", script)[1]) == list(LEVELS)
     names = re.findall(r'([A-Z]+): "([A-Z0-9 ]+)"', re.search(r"OTHER_NAMES = {(.*?)}", script, re.DOTALL)[1])
     assert {level: tuple(of.split()) for level, of in names} == OTHER_NAMES
