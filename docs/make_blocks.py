@@ -85,7 +85,7 @@ BLOCKS = {
     "examples": (example_settings, ".env.example"),
     "environment": (compose_settings, "docker-compose.yml"),
     "levels": (levels_table, "docs/protocol.md"),
-    "aliases": (page_aliases, "fastlog/server/page/page.js"),
+    "aliases": (page_aliases, "fastlog/server/page/levels.js"),
     "reasons": (reasons_table, "docs/protocol.md"),
     "figures": (figures_table, "docs/http-api.md"),
 }

@@ -25,6 +25,9 @@ OVERHEAD_LEAST_BYTES = 768
 OVERHEAD_TYPICAL_BYTES = 1_024
 OVERHEAD_MOST_BYTES = 1_280
 
+# Beside the log: input that was rejected. The server writes the file, and its live view reads it.
+REJECTS_FILENAME = "rejects.jsonl"
+
 # The longest ACK is {"ack":true,"sequence":18446744073709551615}.
 ACK_MAX_BYTES = 44
 

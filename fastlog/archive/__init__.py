@@ -3,7 +3,8 @@
 - `summary.py`, `_summary.pyx`: what the lines of one frame have in common, so that a reader can skip them
 - `writer.py`: writes an archive
 - `index.py`: the layout of the file; reads where its frames are, without unpacking any
-- `process.py`, `_background.pyx`: the process that compresses one; what it asks of Linux
+- `process.py`, `background.py`, `_background.pyx`: the process that compresses one; what it does first, as each process
+  beside the server does; what it asks of Linux
 - `frames.py`: unpacks frames
 - `text_sizes.py`: how much text archives have, without unpacking any
 - `zstd.py`: the library

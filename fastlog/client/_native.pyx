@@ -140,6 +140,11 @@ cdef void begin_thread(void *started) noexcept nogil:
     thread_ends()
 
 
+def may_start_threads():
+    """Whether a thread may run in this process: always, since forks in C code wait for it."""
+    return True
+
+
 def start(run):
     """Runs `run()`, which raises nothing, in a new thread. Returns False if there is no thread for it."""
     Py_INCREF(run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 __all__ = [
     "ADDED_MAX_BYTES", "HAS_APP", "HAS_HOST", "HAS_TIMESTAMP", "IMPLEMENTATION", "LINGERING", "READ", "SLEEPING",
     "WRITE", "Datagram", "Item", "Outbox", "PlainCopy", "Wakeup", "after_fork_of_python", "entry_of",
-    "keep_interruption", "note_fork_of_python", "pause", "scan", "start",
+    "keep_interruption", "may_start_threads", "note_fork_of_python", "pause", "scan", "start",
 ]  # fmt: skip
 
 COMPILED, PURE = "compiled", "python"
@@ -34,6 +34,7 @@ if TYPE_CHECKING or IMPLEMENTATION == COMPILED:
         Wakeup,
         after_fork_of_python,
         keep_interruption,
+        may_start_threads,
         note_fork_of_python,
         pause,
         start,
@@ -58,6 +59,7 @@ else:
         Wakeup,
         after_fork_of_python,
         keep_interruption,
+        may_start_threads,
         note_fork_of_python,
         pause,
         start,

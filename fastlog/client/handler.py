@@ -83,7 +83,6 @@ class Handler(logging.Handler):
                 raise TypeError(f"pass these to the client itself: {', '.join(beside)}")
         self._owns_client = client is None
         self.client = Client(host, port, fields=extra, **options) if client is None else client
-        self._send = self.client.send_entry
         super().__init__(_threshold(level))  # from here on, logging knows the handler, and closes it at exit
 
     def setLevel(self, level: int | str) -> None:  # noqa: N802 (its name in logging)
@@ -107,7 +106,7 @@ class Handler(logging.Handler):
                 entry = entry_of(record, self._fields)
             except Exception as error:
                 entry = least_entry(record, error)
-            self._send(entry)
+            self.client._put(entry)
         except Exception:
             try:  # noqa: SIM105 (suppress is a call, for which there may be no room left)
                 self.handleError(record)

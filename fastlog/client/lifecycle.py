@@ -15,10 +15,9 @@ import weakref
 from functools import partial
 
 from fastlog.client.core import after_fork_of_python, keep_interruption, note_fork_of_python
-from fastlog.client.thread import END_SEC, ClientThread, end_of_program, is_done
+from fastlog.client.thread import END_SEC, FORK_SEC, ClientThread, end_of_program, is_done
 from fastlog.errors import Messages
 
-FORK_SEC = 0.05  # before a fork, to send what waits: a server on the same machine takes it within a millisecond
 LAST_SEC = 0.5  # in all for what is logged after that, if a server answers
 LAST_PRIORITY = -1000  # of a finalizer of multiprocessing: others may log
 EXIT_SEC = 2.0  # to send what is left at the end of a program: somebody waits for that end

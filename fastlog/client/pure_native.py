@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from _thread import get_ident, interrupt_main, start_new_thread
 from collections.abc import Callable, Sequence
@@ -60,8 +61,21 @@ def note_fork_of_python(is_under_way: bool) -> None:
     """The compiled twin keeps forks of C code from those of Python apart. Here, threads have no part in them."""
 
 
+def may_start_threads() -> bool:
+    """Whether a thread may run in this process. Not in the master process of uWSGI: it forks in C code, and waits for
+    no thread. If one has Python's lock at that moment, or the lock of a module, the child waits for that lock for ever.
+    """
+    uwsgi = sys.modules.get("uwsgi")  # there is such a module in its processes only
+    try:
+        return uwsgi is None or uwsgi.masterpid() != getpid()
+    except AttributeError:  # another module of that name
+        return True
+
+
 def start(run: Callable[[], None]) -> bool:
     """Runs `run()`, which raises nothing, in a new thread. Returns False if there is no thread for it."""
+    if not may_start_threads():
+        return False
     try:
         start_new_thread(run, ())
     except RuntimeError:

@@ -2,7 +2,8 @@
 
 The outbox knows whether a thread of this process works. Whoever finds none, starts one: a log call, `flush`, `close`.
 Whatever an error ends, begins again after a pause, with what was accepted; `problem` reports it. Where no thread can be
-started, those who wait do the work themselves, and at the end of the program every call does.
+started, those who wait do the work themselves, and at the end of the program every call does. So does every call in a
+process where no thread may run, but it does not wait for ACKs.
 
 Other threads reach the worker by the outbox, by waiters and by flags, for which the GIL is enough.
 """
@@ -14,7 +15,7 @@ from sys import is_finalizing
 from time import monotonic
 
 from fastlog.addresses import server_name
-from fastlog.client.core import Outbox, pause
+from fastlog.client.core import Outbox, may_start_threads, pause
 from fastlog.client.options import ClientOptions
 from fastlog.client.waiting import Trouble, Waiters, is_true, never
 from fastlog.client.worker import Worker
@@ -24,6 +25,7 @@ PAUSE_FIRST_SEC = 0.1  # after an error, before the work begins again; doubles
 PAUSE_LONGEST_SEC = 5.0  # so that a client works again soon after the trouble is over
 PAUSE_PART_SEC = 0.1  # in a pause, how often the thread looks whether it is to end: nothing wakes it then
 LEAVING_SEC = 30.0  # a client that nobody uses any more tries so long: a restart of the server takes less
+FORK_SEC = 0.05  # before a fork, to send what waits: a server on the same machine takes it within a millisecond
 END_SEC = 1.0  # the longest wait for the end of the thread, which waits for nothing but its sockets
 
 
@@ -91,6 +93,9 @@ class ClientThread:
                     self.wait_until(is_over, None)
             finally:  # also if a signal handler has raised an error
                 end_of_program.finish(self)
+        elif not may_start_threads():  # this process forks at any moment
+            number, worker = self.outbox.accepted, self.worker()
+            self._work_here(lambda: worker.is_sent(number) or worker.is_away, monotonic() + FORK_SEC)
         elif monotonic() >= self._start_at:
             end_of_program.expect()
             if not self.outbox.start():

@@ -89,6 +89,7 @@ class Conditions(msgspec.Struct, frozen=True):
     host: str | None = None
     window: Window | None = None
     pattern: re.Pattern[str] | None = None
+    source: str | None = None  # which no summary has
 
     def may_meet(self, summary: Summary) -> bool:
         """Whether one of the frame's lines may be wanted."""
@@ -105,7 +106,7 @@ class Conditions(msgspec.Struct, frozen=True):
         whether as many meet all conditions but the window as meet the one that fewest meet."""
         entries = summary.entries
         counts = [sum(count for level, count in summary.levels.items() if not self.levels or level in self.levels)]
-        is_exact = self.pattern is None
+        is_exact = self.pattern is None and self.source is None
         for name, names in ((self.app, summary.apps), (self.host, summary.hosts)):
             if name is None:
                 continue

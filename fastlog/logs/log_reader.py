@@ -51,6 +51,11 @@ class Reader:
             self.offset += end
             yield self._block, start, end
 
+    def pass_over(self, size: int) -> None:
+        """The line that the new place is in is not read either. The file is a plain one."""
+        self.offset += size
+        self._inside_long_line = True
+
     def _read_compressed(self) -> Iterator[Lines]:
         for part in parts(self.file, ALL, self.offset):
             self.offset = part.at + part.size
@@ -72,6 +77,26 @@ class Follower:
     def close(self) -> None:
         if self._reader is not None:
             self._reader.file.close()
+
+    @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
+    def place(self) -> tuple[OpenFile, int] | None:
+        """The file that is read now, and how far it was read, in bytes; None: there is none yet."""
+        return (self._reader.file, self._reader.offset) if self._reader else None
+
+    def waiting_bytes(self) -> int:
+        """How much the file that is read now has beyond what was read of it."""
+        if self._reader is None or self._reader.file.is_compressed:
+            return 0
+        return max(os.fstat(self._reader.file.fd).st_size - self._reader.offset, 0)
+
+    def pass_over(self, size: int) -> None:
+        """Continues so many bytes further on, up to the line that begins there: the lines before it are not read."""
+        if self._reader:
+            self._reader.pass_over(size)
 
     def new(self) -> Iterator[Lines]:
         """The lines written since the last call. Raises ReadError."""

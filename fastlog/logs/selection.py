@@ -50,6 +50,10 @@ class _Host(msgspec.Struct, gc=False):
     host: msgspec.Raw = msgspec.Raw()
 
 
+class _Source(msgspec.Struct, gc=False):
+    source: msgspec.Raw = msgspec.Raw()
+
+
 class _Message(msgspec.Struct, gc=False):
     message: msgspec.Raw = msgspec.Raw()
 
@@ -67,7 +71,8 @@ def _shown(value: msgspec.Raw) -> str:
 class Selection:
     """The lines that are wanted. Without any condition all are, even those that are not entries (there should be none).
 
-    `level`: this level and those above. `app`, `host`: the whole name. `window`: see there. `pattern`: found in the
+    `level`: this level and those above. `levels`: these, in place of `level`. `source`: the address that the server
+    recorded, with or without its port. `app`, `host`: the whole name. `window`: see there. `pattern`: found in the
     message, or in any other field written as `key=value`. `entries_only`: lines that are not entries are left out even
     without a condition.
     """
@@ -76,28 +81,35 @@ class Selection:
         self,
         *,
         level: str | None = None,
+        levels: frozenset[str] | None = None,
         app: str | None = None,
         host: str | None = None,
+        source: str | None = None,
         window: Window | None = None,
         pattern: re.Pattern[str] | None = None,
         entries_only: bool = False,
     ) -> None:
-        self.is_all = all(condition is None for condition in (level, app, host, window, pattern))
-        self._level = level
-        numbers = [] if self.is_all and not entries_only else _from(level)
-        self.conditions = Conditions(frozenset(LEVELS[n] for n in numbers) or None, app, host, window, pattern)
+        self.is_all = all(condition is None for condition in (level, levels, app, host, source, window, pattern))
+        if levels is None:
+            levels = frozenset(() if self.is_all and not entries_only else _from(level))
+        numbers = [number for number, name in enumerate(LEVELS) if name in levels]
+        self._levels = levels
+        self.conditions = Conditions(levels or None, app, host, window, pattern, source)
         needles = [_needles_of_name(b"app", app), _needles_of_name(b"host", host), _needles_of(pattern)]
+        needles += [_needles_of_address(source)]
         groups = [group for group in needles if group]
         bounds = [_bounds(window, is_received) for is_received in (True, False)] if window else []
         self._selector = Selector(sum(1 << number for number in numbers), groups, bounds)
         self._looks = _second_looks(self.conditions)
         # A line that the first look is certain about needs no second one, unless a condition has no needle.
-        self._trusts = len(groups) == sum(condition is not None for condition in (app, host, pattern))
+        self._trusts = len(groups) == sum(condition is not None for condition in (app, host, pattern, source))
 
     def at_any_time(self) -> "Selection":
         """The same without a window: of entries."""
         own = self.conditions
-        return Selection(level=self._level, app=own.app, host=own.host, pattern=own.pattern, entries_only=True)
+        return Selection(
+            levels=self._levels, app=own.app, host=own.host, source=own.source, pattern=own.pattern, entries_only=True
+        )
 
     def runs(self, block: bytes | bytearray, start: int, end: int) -> list[tuple[int, int]]:
         """Where the wanted lines are in block[start:end], which has whole lines; neighbours may come as one run. In any
@@ -138,7 +150,8 @@ def _to_second(time: datetime) -> bytes:
 
 def _second_looks(conditions: Conditions) -> list[Look]:
     """The conditions besides the level, each of which decodes only what it needs of a line."""
-    app, host, window, pattern = conditions.app, conditions.host, conditions.window, conditions.pattern
+    app, host, source = conditions.app, conditions.host, conditions.source
+    window, pattern = conditions.window, conditions.pattern
     looks: list[Look] = []
     if app is not None:
         decode_app = msgspec.json.Decoder(_App).decode
@@ -146,6 +159,9 @@ def _second_looks(conditions: Conditions) -> list[Look]:
     if host is not None:
         decode_host = msgspec.json.Decoder(_Host).decode
         looks.append(lambda line: text_of(decode_host(line).host) == host)
+    if source is not None:
+        decode_source = msgspec.json.Decoder(_Source).decode
+        looks.append(lambda line: is_address(text_of(decode_source(line).source) or "", source))
     if window is not None:
 
         def is_in_window(line: bytes | bytearray) -> bool:
@@ -166,12 +182,11 @@ def _second_looks(conditions: Conditions) -> list[Look]:
     return looks
 
 
-def _from(level: str | None) -> range | list[int]:
-    """The numbers of a level and of those above it. OTHER is neither above nor below another one."""
+def _from(level: str | None) -> tuple[str, ...]:
+    """A level and those above it. OTHER is neither above nor below another one."""
     if level is None:
-        return range(len(LEVELS))
-    number = LEVELS.index(level)
-    return [number] if level == "OTHER" else range(number, LEVELS.index("OTHER"))
+        return LEVELS
+    return (level,) if level == "OTHER" else LEVELS[LEVELS.index(level) : LEVELS.index("OTHER")]
 
 
 def parse_window(
@@ -249,6 +264,19 @@ def _needles_of_name(field: bytes, name: str | None) -> list[Needle]:
         return [(b'"' + name.encode() + b'"', b"", False, b'"' + field + b'"')]
     longest = max(pieces, key=len)
     return [(longest.encode(), b"", False, b"")] if longest else []
+
+
+def _needles_of_address(source: str | None) -> list[Needle]:
+    """The same for the address of a sender, with or without its port: so the string may be longer."""
+    if source is None:
+        return []
+    longest = max(_AMBIGUOUS.split(source.strip("[]")), key=len)
+    return [(longest.encode(), b"", False, b"")] if longest else []
+
+
+def is_address(recorded: str, wanted: str) -> bool:
+    """Whether an address that the server recorded is the wanted one, which may lack its port."""
+    return recorded == wanted or recorded.rpartition(":")[0].strip("[]") == wanted.strip("[]")
 
 
 def _needles_of(pattern: re.Pattern[str] | None) -> list[Needle]:

@@ -20,8 +20,8 @@
 - `logfile.py`, `linesfile.py`: the live file, its rotation and its lines
 - `names.py`, `moves.py`, `numbered.py`: the names in its directory, and how they change; archives that move before a
   rotation has to; archives by their number, in either form
-- `compression.py`, `compressor.py`: which archive is compressed when, and how it takes its place; the process that does
-  it
+- `compression.py`, `compressor.py`, `side_process.py`: which archive is compressed when, and how it takes its place;
+  the process that does it; how a process beside the server is started
 - `budget.py`, `known_files.py`, `clock.py`: which archives go by their number, size or age, and what was deleted; the
   log's files with their sizes; the time of day as far as it can be trusted
 - `hold.py`, `archives.py`: which archives stay because they are not shipped yet; the log's files by their identity
@@ -36,9 +36,11 @@ Around that path:
 - `loop.py`, `pipeline.py`: the loop and its deadlines; the parts above on one loop
 - `meters.py`, `ship_lag.py`, `room.py`, `snapshot.py`: the figures of all parts, as `/stats` has them; whether the disk
   has room for the log
+- `history.py`, `history_file.py`: figures over time, up to seven days; how they survive the server
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `alerts.py`, `alert_process.py`, `silence.py`: runs a command when the health has changed; the process that does so;
   whether the loop hangs
+- `viewing.py`: hands viewers over to the process that shows them the log
 - `service_manager.py`: notifies systemd
 - `server.py`, `ending.py`: puts all of it together, with the signals and the start; the end
 """

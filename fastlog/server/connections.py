@@ -26,6 +26,8 @@ from waitress.buffers import ReadOnlyFileBasedBuffer
 from waitress.utilities import BadRequest
 
 from fastlog.server.http_guard import HEADERS, Application
+from fastlog.server.viewing import Viewing
+from fastlog.view.query import Query
 
 CONNECTIONS_MAX = 256  # enough for many open pages; each takes a few kilobytes and a file descriptor
 ACCEPTED_MAX = 32  # connections in one turn: while the loop is busy, turns are far apart
@@ -39,6 +41,9 @@ REQUEST_MAX_BYTES = 16 * 1024  # largest header, and largest body, which no requ
 UNSENT_MAX_BYTES = 32 * 1024 * 1024  # of different answers that are being sent: sixteen snapshots of 2 MB
 SEND_BUFFER_BYTES = 128 * 1024  # of each connection, in the kernel, which grants twice as much: 64 MB for all of them
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER for a connection whose unsent bytes the kernel shall forget
+
+
+VIEW = "fastlog.view"  # the key of a request's environment that has the Query of one whose body is not made here
 
 
 class Answer(io.BytesIO):
@@ -58,10 +63,16 @@ class HttpServer:
     """
 
     def __init__(
-        self, application: Application, sock: socket.socket, connections_max: int, rest: Callable[[float], None]
+        self,
+        application: Application,
+        sock: socket.socket,
+        connections_max: int,
+        rest: Callable[[float], None],
+        viewing: Viewing,
     ) -> None:
         logging.getLogger("waitress").setLevel(logging.ERROR)
         self._connections_max = connections_max
+        self._viewing = viewing
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit it
         self._server: Any = waitress.server.create_server(
             application,
@@ -78,13 +89,15 @@ class HttpServer:
         )
         self._server.channel_class = _Channel
         self._server.rest = rest
+        self._server.viewing = viewing
         self._server.handle_accept = self._accept
 
     def turn(self) -> None:
         """Waits until there is something to do, and does it."""
         self._look_after()
         # Connections have time limits to look after; without any, there is nothing to wake up for.
-        wasyncore.poll2(LOOK_AFTER_SEC if self._channels() else None, self._server._map)
+        has_more = self._channels() or self._viewing.is_running
+        wasyncore.poll2(LOOK_AFTER_SEC if has_more else None, self._server._map)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_MAX):
@@ -103,6 +116,8 @@ class HttpServer:
                 channel.abort()
             else:
                 channel.read_ahead()
+        if self._viewing.is_running:
+            self._viewing.look_after()
         while len(self._channels()) > self._connections_max:
             self._make_room()
         self._bound_memory()
@@ -160,11 +175,26 @@ class _ErrorTask(waitress.task.ErrorTask):
         self.write(body)
 
 
+class _Task(waitress.task.WSGITask):
+    """The answer to a request. One with a Query in its environment is a head alone, without a length: another process
+    writes the body, and closes the connection behind it."""
+
+    @property
+    def has_body(self) -> bool:
+        return VIEW not in self.get_environment() and cast(bool, super().has_body)
+
+    def finish(self) -> None:
+        super().finish()
+        self.channel.query = self.get_environment().get(VIEW)
+
+
 class _Channel(waitress.channel.HTTPChannel):
     """A connection. Its requests are answered one after the other: the next one is read when the answer to the last one
     is sent, so that no answers pile up."""
 
+    task_class = _Task
     error_task_class = _ErrorTask
+    query: Query | None = None  # of a viewer, to whom the connection is handed over when the head of the answer is sent
     sending_since = 0.0  # when the first byte of the answer under way was written
     _newest: _Request | None = None
     _ahead = b""
@@ -195,6 +225,14 @@ class _Channel(waitress.channel.HTTPChannel):
         if not self.total_outbufs_len:
             self.sending_since = monotonic()
         return cast(int, super().write_soon(data))
+
+    def handle_write(self) -> None:
+        if self.query and self.close_when_flushed and self.connected:
+            self._flush_exception(self._flush_some)
+            if not (self.total_outbufs_len or self.will_close):
+                self.server.viewing.hand_over(self.socket, self.query)
+                self.query = None
+        super().handle_write()  # which closes it once all is sent: the process has a copy
 
     def is_overdue(self, now: float) -> bool:
         """Whether its request takes too long to arrive, or its answer to be taken, even if bytes trickle."""

@@ -18,10 +18,13 @@ import msgspec
 from fastlog.addresses import AddressError, join_host_port, resolve
 from fastlog.config import Settings
 from fastlog.errors import say
-from fastlog.server.connections import CONNECTIONS_MAX, Answer, HttpServer, connections_allowed
+from fastlog.server.connections import CONNECTIONS_MAX, VIEW, Answer, HttpServer, connections_allowed
+from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
 from fastlog.server.silence import silence, with_silence
+from fastlog.server.viewing import NoViewsError, Viewing
 from fastlog.stats import Health, Stats
+from fastlog.view.query import Kind, Query, QueryError, parse_query
 
 NO_THREAD = "the system has no thread left for it"
 RETRY_SEC = 10.0  # time between two attempts to listen: soon enough for a person who has just freed the port
@@ -31,15 +34,17 @@ ANSWER_SEC = 0.25  # how long the loop may take to publish a snapshot; then the 
 LOOK_SEC = 0.001  # time between two looks for a new snapshot: waiting for a lock could hold up the loop
 PAUSE_SEC = 0.001  # time between two looks at the connections: requests that arrive meanwhile are served together
 BUSY_PAUSE_SEC = 0.05  # the pause while the loop is busy and needs the interpreter: a person does not notice it
+RANGE_DEFAULT = "5m"  # of the history
 REST = 19  # times as long as it has worked, this thread rests: a twentieth of a processor is enough for it
 
 PAGE = Path(__file__).parent / "page"
-FILES = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
+FILES = {"/": "index.html"} | {f"/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
 
 
 class Dashboard:
@@ -49,14 +54,17 @@ class Dashboard:
     listens, and `problem` says why it does not, or no longer.
     """
 
-    def __init__(self, settings: Settings, port: int, ask: Callable[[], None]) -> None:
+    def __init__(self, settings: Settings, port: int, ask: Callable[[], None], history: History) -> None:
         self.url: str | None = None
         self.problem: str | None = None
         self._settings = settings
         self._port = port
         self._ask = ask
+        self._history = history
+        self._encoded_history: dict[str, tuple[int, bytes]] = {}  # for each range: its revision, and the answer
         self._server: HttpServer | None = None  # once it listens
         self._thread_due = math.inf  # when to try again to start the thread
+        self._viewing = Viewing(settings)
         self._application = self._make_application()
         self._beat: tuple[Health, float] | None = None  # the loop's last health, and when it came
         self._busy = False
@@ -111,7 +119,7 @@ class Dashboard:
                 sock = opened.enter_context(_bind(host, port))
                 address = sock.getsockname()[:2]
                 guard = Guard(self._application, self._settings, address[0])
-                self._server = HttpServer(guard, sock, connections, _rest)
+                self._server = HttpServer(guard, sock, connections, _rest, self._viewing)
                 opened.pop_all()  # the server has taken the socket over
         except (OSError, AddressError) as error:
             reason = error.reason if isinstance(error, AddressError) else error.strerror
@@ -139,12 +147,16 @@ class Dashboard:
 
     def _make_application(self) -> bottle.Bottle:
         application = bottle.Bottle()
-        for path, (name, content_type) in FILES.items():
-            application.get(path, callback=_constant((PAGE / name).read_bytes(), content_type))
+        for path, name in FILES.items():
+            file = PAGE / name
+            application.get(path, callback=_constant(file.read_bytes(), TYPES[file.suffix]))
         application.get("/stats", callback=self._answer_stats)
         application.get("/health", callback=self._answer_health)
         application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
+        application.get("/history", callback=self._answer_history)
+        application.get("/tap", callback=self._answer_tap)
+        application.get("/lines", callback=self._answer_lines)
         application.default_error_handler = _error
         return application
 
@@ -175,6 +187,46 @@ class Dashboard:
 
         bottle.response.content_type = CONTENT_TYPE
         return self._once("/metrics", exposition)
+
+    def _answer_history(self) -> Answer:
+        """Encodes an answer once for each second, however many ask for it."""
+        name = bottle.request.query.get("range", RANGE_DEFAULT)
+        if name not in self._history.rings:
+            raise bottle.HTTPError(400, f"range is one of {', '.join(self._history.rings)}")
+        revision = self._history.revision
+        if self._encoded_history.get(name, (None, b""))[0] != revision:
+            self._encoded_history[name] = revision, msgspec.json.encode(history_answer(self._history, name))
+        bottle.response.content_type = "application/json"
+        return _answer(self._encoded_history[name][1])
+
+    def _answer_tap(self) -> bytes:
+        self._view("tap")
+        bottle.response.content_type = "text/event-stream"
+        bottle.response.set_header("X-Accel-Buffering", "no")  # a proxy would hold lines back
+        return b""
+
+    def _answer_lines(self) -> bytes:
+        query = self._view("lines")
+        bottle.response.content_type = "application/json"
+        if query.download:
+            bottle.response.content_type = "application/x-ndjson"
+            name = "rejects" if query.rejected else "entries"
+            bottle.response.set_header("Content-Disposition", f'attachment; filename="{name}.jsonl"')
+        return b""
+
+    def _view(self, kind: Kind) -> Query:
+        """Has the connection handed over to the process that shows the log. Raises HTTPError."""
+        request = bottle.request
+        try:
+            query = parse_query(kind, request.query_string, request.headers.get("Last-Event-ID", ""))
+            if request.method == "GET":
+                self._viewing.may_view()
+                request.environ[VIEW] = query
+        except QueryError as error:
+            raise bottle.HTTPError(400, str(error)) from error
+        except NoViewsError as error:
+            raise bottle.HTTPError(503, str(error)) from error
+        return query
 
     def _once(self, path: str, encode: Callable[[Stats], bytes]) -> Answer:
         """Encodes an answer once for each snapshot, however many ask for it."""

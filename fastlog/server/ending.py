@@ -46,10 +46,10 @@ class Ending:
         for number in (signal.SIGINT, *ENDING_SIGNALS):
             loop.on_signal(number, self._hurry)
 
-    def run(self, notify: Callable[[], None]) -> bool:
+    def run(self, notify: Callable[[], None], save: Callable[[], None]) -> bool:
         """Receives and stores what is left, and prints the totals. Returns whether all of it went well.
 
-        `notify` announces the end to the service manager.
+        `notify` announces the end to the service manager; `save` saves the last figures.
         """
         steps = (
             self._count_drops,
@@ -61,6 +61,7 @@ class Ending:
             self._store_rest,
             self._pipeline.writer.give_up,
             self._count_deleted,
+            save,
             lambda: say(f"stopped: {self._account()}"),
         )
         is_well = True

@@ -4,13 +4,19 @@ Each has a bound. Only the loop feeds them.
 """
 
 import itertools
+import math
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 
 from fastlog.stats import Latency, Rates
 
 HISTORY_SEC = 300  # the dashboard shows five minutes
 RATE_WINDOW_SEC = 3.0  # short enough to fall to 0 soon after the last entry, long enough to be steady
 ACK_GROUPS = 1024  # latencies are taken from the newest ones
+# Upper bounds of the latencies that are counted together, here, in `/metrics` and in `/history`: from a disk that needs
+# no sync to a client that has given up.
+ACK_BOUNDS_SEC = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 RECENT_MAX_BYTES = 4 << 20  # a thousand recent entries of the longest lines would take 64 times as much
 
 
@@ -53,9 +59,14 @@ class RateMeter:
 
 
 class LatencyMeter:
-    """Latencies of the newest ACKs. ACKs that leave together have one latency: it is kept once, with their count."""
+    """Latencies of the newest ACKs. ACKs that leave together have one latency: it is kept once, with their count.
+
+    `counts`: all ACKs so far, by latency: up to each of ACK_BOUNDS_SEC, and above. `sum_sec`: all their latencies.
+    """
 
     def __init__(self) -> None:
+        self.counts = [0] * (len(ACK_BOUNDS_SEC) + 1)
+        self.sum_sec = 0.0
         self._groups: deque[tuple[float, int]] = deque(maxlen=ACK_GROUPS)
         self._summary = Latency(None, None, None)
         self._changed = False
@@ -63,6 +74,8 @@ class LatencyMeter:
     def add(self, seconds: float, acks: int) -> None:
         self._groups.append((seconds, acks))
         self._changed = True
+        self.counts[bisect_left(ACK_BOUNDS_SEC, seconds)] += acks
+        self.sum_sec += seconds * acks
 
     def summary(self) -> Latency:
         if self._changed:
@@ -76,6 +89,20 @@ class LatencyMeter:
             self._summary = Latency(p50=at(0.5), p99=at(0.99), max=at(1.0))
             self._changed = False
         return self._summary
+
+
+def quantile(counts: Sequence[float], share: float) -> float | None:
+    """The latency in seconds that this share of so many ACKs did not exceed, interpolated as Prometheus does it
+    (histogram_quantile): within the bounds as if all were evenly apart, and the last bound for all above. `counts`: as
+    in LatencyMeter. None: there are no ACKs."""
+    wanted, below, bound = share * sum(counts), 0.0, 0.0
+    if not wanted > 0:
+        return None
+    for count, upper in zip(counts, ACK_BOUNDS_SEC, strict=False):
+        if below + count >= wanted:
+            return bound + (upper - bound) * (wanted - below) / count
+        below, bound = below + count, upper
+    return ACK_BOUNDS_SEC[-1]
 
 
 class RecentEntries:
@@ -103,19 +130,33 @@ class RecentEntries:
 
 
 class LossMeter:
-    """When a count of losses last grew. `before`: its value at the start, which is not this server's loss.
+    """When a count of losses first and last grew. `before`: its value at the start, which is not this server's loss.
 
     Only a new maximum is growth: late entries fill gaps, so some counts fall, and rise to where they were.
     """
 
     def __init__(self, before: int = 0) -> None:
+        self._before = before
         self._most = before
+        self._is_known = True
+        self._first_grew_at: float | None = None
         self._grew_at: float | None = None
 
+    @property
+    def grown(self) -> float:
+        """By how much it has grown since the start; not a number while the count is not known."""
+        return self._most - self._before if self._is_known else math.nan
+
     def tick(self, now: float, count: int | None) -> None:
+        self._is_known = count is not None
         if count is not None and count > self._most:
             self._most = count
             self._grew_at = now
+            if self._first_grew_at is None:
+                self._first_grew_at = now
 
     def seconds_since(self, now: float) -> float | None:
         return None if self._grew_at is None else round(now - self._grew_at, 1)
+
+    def first_seconds_since(self, now: float) -> float | None:
+        return None if self._first_grew_at is None else round(now - self._first_grew_at, 1)

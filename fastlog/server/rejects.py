@@ -16,12 +16,12 @@ from time import monotonic
 import msgspec
 
 from fastlog.errors import say
+from fastlog.limits import REJECTS_FILENAME
 from fastlog.server._rejects import RejectedInput
 from fastlog.server.logfile import LogFile
 from fastlog.server.loop import Loop
 from fastlog.server.storage import Done, Storage
 
-FILENAME = "rejects.jsonl"
 NOTES_PER_SEC = 5_000  # a note takes some microseconds: a flood of garbage gets a few hundredths of the loop's time
 # Bytes of the pieces noted in a second: as many as NOTES_PER_SEC notes of common size have. To write them as JSON takes
 # a few milliseconds.
@@ -55,7 +55,7 @@ class RejectsFile:
         self.lost = 0  # notes that could not be written, or were larger than the file may be
         self.failure: str | None = None  # why the last notes could not be written
         self._line_max_bytes = cap_bytes // 2
-        self._file = LogFile(_NoSyncs(), directory, FILENAME, cap_bytes // 2, backups=1)
+        self._file = LogFile(_NoSyncs(), directory, REJECTS_FILENAME, cap_bytes // 2, backups=1)
         self._encoder = msgspec.json.Encoder()
 
     def write(self, notes: list[Note]) -> None:
@@ -148,7 +148,7 @@ class Rejects:
         self._rejected.allow(NOTES_PER_SEC, NOTE_BYTES_PER_SEC)
 
     def _open(self, now: float) -> None:
-        path = self._directory / FILENAME
+        path = self._directory / REJECTS_FILENAME
         try:
             self._file = RejectsFile(self._directory, self._cap_bytes)
         except OSError as error:

@@ -15,6 +15,8 @@ from fastlog.early import ENDING_SIGNALS
 from fastlog.errors import StartError, say
 from fastlog.server.budget import DAY_SEC
 from fastlog.server.ending import Ending, attempt
+from fastlog.server.history import History
+from fastlog.server.history_file import SAVE_SEC, HistoryFile
 from fastlog.server.linesfile import NotAFileError
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
@@ -72,10 +74,14 @@ class Server:
         self._loop.on_readable(self._storage.source, self._storage.on_ready)
         with _start_errors(log.path):
             self._pipeline = Pipeline(settings, log, self._listeners, self._loop)
+        now = time.monotonic()
+        self._history = History(time.time(), now)
+        self._history_file = HistoryFile(log.path, self._history)
+        self._history_file.load()
+        self._history_due = self._loop.deadline(self._on_history_due)
+        self._history_due.set(now + SAVE_SEC)
         self._dashboard = self._make_dashboard()
         self._alerts = self._make_alerts(log.path)
-
-        now = time.monotonic()
         self._reporter = Reporter(settings, self._listeners, self._pipeline, self._sync_mode(), now, self._alerts)
         self._on_tick_due(now)
         self._on_snapshot_asked(now)
@@ -88,7 +94,7 @@ class Server:
         sys.setswitchinterval(SWITCH_SEC)
         is_well = attempt(self._serve)
         ending = Ending(self._loop, self._storage, self._listeners, self._pipeline)
-        is_well = ending.run(self._manager.stopping) and is_well
+        is_well = ending.run(self._manager.stopping, self._save_history) and is_well
         is_well = attempt(self._close) and is_well
         return 0 if is_well else 1
 
@@ -106,6 +112,7 @@ class Server:
         self._listeners.look_at_addresses()
         try:
             losses = self._reporter.tick(now)
+            self._reporter.record(now, self._history)
             health, busy = self._reporter.health(now), self._reporter.rate > BUSY_RATE
         except Exception as error:  # whoever looks must not end the server
             losses, health, busy = None, Health("degraded", [self._without_figures(error)]), False
@@ -114,6 +121,10 @@ class Server:
         if self._alerts:
             self._alerts.beat(health, losses)
 
+    def _on_history_due(self, now: float) -> None:
+        self._history_due.set(now + SAVE_SEC)
+        self._history_file.save()
+
     def _make_dashboard(self) -> "Dashboard | None":
         port = self._settings.dashboard_port
         if port is None:
@@ -121,7 +132,7 @@ class Server:
         # Imported here, so that a server without a dashboard does not load a web server.
         from fastlog.server.dashboard import Dashboard
 
-        return Dashboard(self._settings, port, self._loop.from_thread(self._on_snapshot_asked))
+        return Dashboard(self._settings, port, self._loop.from_thread(self._on_snapshot_asked), self._history)
 
     def _make_alerts(self, log: Path) -> "Alerts | None":
         command = self._settings.alert_command
@@ -220,6 +231,16 @@ class Server:
         # For programs, which should not have to read the sentences above. The path is last: it may hold spaces.
         http = (self._dashboard.url or "unavailable") if self._dashboard else "off"
         say(f"ready {listeners.addresses} http={http} log={path}")
+
+    def _save_history(self) -> None:
+        """With what the end has stored, lost and acknowledged."""
+        now = time.monotonic()
+        try:
+            self._reporter.tick(now)
+            self._reporter.record(now, self._history)
+        except Exception as error:
+            self._without_figures(error)
+        self._history_file.finish()
 
     def _close(self) -> None:
         self._pipeline.close()

@@ -15,6 +15,7 @@ from fastlog.limits import SYNC_ALARM_SEC
 from fastlog.server.budget import Budget
 from fastlog.server.commit import Commit
 from fastlog.server.compression import Compression
+from fastlog.server.history import LOSSES, Counters, History
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
 from fastlog.server.meters import LossMeter, RateMeter
@@ -104,6 +105,17 @@ class Reporter:
         for name, count in losses._asdict().items():
             self._losses[name].tick(now, count)
         return losses
+
+    def record(self, now: float, history: History) -> None:
+        """Adds what was counted up to the last `tick` to the history. To be called once a second."""
+        counters = Counters(
+            cpu_sec=time.process_time(),
+            sender_restarts=self._intake.ledger.totals()["restarts"],
+            levels=self._intake.received.values(),
+            losses=[self._losses[name].grown for name in LOSSES],
+            acks=self._writer.commit.latency.counts,
+        )
+        history.add(time.time(), now, counters, _resident_bytes())
 
     @property
     def rate(self) -> float:

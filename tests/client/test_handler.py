@@ -528,7 +528,7 @@ def test_emit_raises_nothing_where_not_even_the_failure_can_be_printed(monkeypat
     def fail(_):
         raise MemoryError
 
-    monkeypatch.setattr(handler, "_send", fail)
+    monkeypatch.setattr(handler.client, "_put", fail)
     closed = io.StringIO()
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed)

@@ -40,17 +40,21 @@ WORKERS = 3
 def host(server, tmp_path, closing):
     """Runs a host with the application, asks it at least a hundred times, ends it, and compares what was logged."""
 
-    def run(command: list[object], ready: str, *, ends_gracefully: bool = True) -> None:
-        host = closing(WebServer(command, ready, tmp_path, LOG_PORT=str(server.port), PYTHONPATH=str(PROGRAMS)))
+    def run(command: list[object], ready: str, *, loaded: int = 1, loads: int | None = None) -> None:
+        """`loaded`: the errors that the application logs whenever it is loaded. `loads`: how often it is loaded; None
+        if that depends on the host, which then ends its workers gracefully."""
+        variables = {"LOG_PORT": str(server.port), "LOADED": str(loaded), "PYTHONPATH": str(PROGRAMS)}
+        host = closing(WebServer(command, ready, tmp_path, **variables))
         paths = host.ask_until_all_have_answered(100, WORKERS)
-        if not ends_gracefully:
-            eventually(server.stats, lambda stats: stats["level_distribution"]["ERROR"] > len(paths) * 5)
+        if loads:
+            logged = len(paths) * 5 + loaded * loads
+            eventually(server.stats, lambda stats: stats["level_distribution"]["ERROR"] >= logged)
         assert host.end() == 0, host.printed
         messages = stored(server)
-        loaded = [message for message in messages if message.startswith("loaded")]
-        assert loaded
+        at_load = [message for message in messages if message.startswith("loaded")]
+        assert len(at_load) == loaded * loads if loads else at_load
         expected = sorted(f"{path} {number}" for path in paths for number in range(5))
-        assert [message for message in messages if message not in loaded] == expected, host.printed
+        assert [message for message in messages if not message.startswith("loaded")] == expected, host.printed
 
     return run
 
@@ -60,11 +64,14 @@ def host(server, tmp_path, closing):
     [[], ["--py-call-uwsgi-fork-hooks"], ["--lazy-apps"], ["--max-requests", 20]],
     ids=["without-hooks", "with-hooks", "lazy-apps", "recycled"],
 )
-def test_uwsgi(host, options):
+@pytest.mark.parametrize("loaded", [1, 500])  # with so many, the client works while the master forks
+def test_uwsgi(host, options, loaded):
     uwsgi = Path(sys.executable).with_name("uwsgi")
     usual = ["--http-socket", "127.0.0.1:0", "--master", "--processes", WORKERS, "--enable-threads", "--die-on-term"]
     # A worker that is busy when it is told to end does so at once, without the end of a Python program.
-    host([uwsgi, *usual, "--disable-logging", "--module", "web", *options], UWSGI_READY, ends_gracefully=False)
+    loads = WORKERS if "--lazy-apps" in options else 1
+    command = [uwsgi, *usual, "--disable-logging", "--module", "web", *options]
+    host(command, UWSGI_READY, loaded=loaded, loads=loads)
 
 
 @pytest.mark.parametrize(

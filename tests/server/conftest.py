@@ -1,4 +1,8 @@
+import sys
+
 import pytest
+
+from tests.helpers.running import Server
 
 
 @pytest.fixture
@@ -9,3 +13,14 @@ def nats(tmp_path, closing):
     server = closing(NatsServer(tmp_path / "nats"))
     server.make_stream()
     return server
+
+
+@pytest.fixture
+def start_changed(tmp_path, closing):
+    """Starts a server after a piece of program has changed something in it."""
+
+    def start(change: str, **settings: str) -> Server:
+        program = f"import sys\n{change}\nfrom fastlog.cli import main\nsys.exit(main(['serve']))"
+        return closing(Server(tmp_path, command=[sys.executable, "-c", program], **settings))
+
+    return start

@@ -12,7 +12,7 @@ import select
 import socket
 import sys
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 
 import jsonschema
 import msgspec
@@ -23,6 +23,7 @@ from fastlog.config import Settings
 from fastlog.entry import LEVELS, OTHER_NAMES
 from fastlog.server import connections, dashboard, silence
 from fastlog.server.dashboard import Dashboard
+from fastlog.server.history import History
 from fastlog.server.http_guard import HEADERS
 from fastlog.server.prometheus import exposition
 from fastlog.stats import Stats, figures
@@ -242,7 +243,7 @@ def test_a_path_that_is_markup_is_answered_as_data(start):
 
 
 def test_the_page_knows_the_names_of_levels():
-    script = (ROOT / "fastlog/server/page/page.js").read_text()
+    script = (ROOT / "fastlog/server/page/levels.js").read_text()
     assert re.findall(r"[A-Z]+", re.search(r"LEVELS = \[(.*?)\]", script)[1]) == list(LEVELS)
     names = re.findall(r'([A-Z]+): "([A-Z0-9 ]+)"', re.search(r"OTHER_NAMES = {(.*?)}", script, re.DOTALL)[1])
     assert {level: tuple(of.split()) for level, of in names} == OTHER_NAMES
@@ -467,7 +468,7 @@ def alone(start, quick_limits):
 
 
 def dashboard_with(start, ask) -> Dashboard:
-    page = Dashboard(Settings(), port=0, ask=ask)
+    page = Dashboard(Settings(), port=0, ask=ask, history=History(time(), monotonic()))
     stats = msgspec.convert(start().stats(), Stats)
     page.publish(stats)
     page.beat(stats.health, busy=False)

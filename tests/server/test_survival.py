@@ -30,17 +30,6 @@ def acknowledged(server: Server, datagram: bytes = ERROR_7) -> bytes:
         return client.recv(100)
 
 
-@pytest.fixture
-def start_changed(tmp_path, closing):
-    """Starts a server after a piece of program has changed something in it."""
-
-    def start(change: str, **settings: str) -> Server:
-        program = f"import sys\n{change}\nfrom fastlog.cli import main\nsys.exit(main(['serve']))"
-        return closing(Server(tmp_path, command=[sys.executable, "-c", program], **settings))
-
-    return start
-
-
 class Output:
     """What a server has as its standard error: the test reads it or does not. It is a pipe, a socket or a terminal."""
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from fastlog.archive.process import LOWEST_PRIORITY, OOM_SCORE_ADJ
+from fastlog.archive.background import OOM_SCORE_ADJ
+from fastlog.archive.process import LOWEST_PRIORITY
 from tests.helpers.archives import unpacked
 from tests.helpers.running import BASE_ENVIRONMENT, PATIENCE_SEC, run_python, until
 

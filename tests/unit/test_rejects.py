@@ -7,11 +7,12 @@ from time import monotonic
 
 import pytest
 
+from fastlog.limits import REJECTS_FILENAME
 from fastlog.server._drain import Intake
 from fastlog.server._rejects import RejectedInput
 from fastlog.server._socket import Admission
 from fastlog.server.loop import Loop
-from fastlog.server.rejects import FILENAME, Rejects, RejectsFile
+from fastlog.server.rejects import Rejects, RejectsFile
 from fastlog.server.storage import Storage
 from tests.helpers._hooks import noted
 
@@ -65,7 +66,7 @@ def test_after_notes_that_the_disk_refused_none_is_made_in_the_same_second(tmp_p
 
 def test_an_attempt_to_open_it_that_fails_leaves_no_descriptor(tmp_path, closing):
     """It is repeated for as long as it fails."""
-    other = closing((tmp_path / FILENAME).open("wb"))
+    other = closing((tmp_path / REJECTS_FILENAME).open("wb"))
     fcntl.flock(other, fcntl.LOCK_EX)
     with pytest.raises(BlockingIOError):
         RejectsFile(tmp_path, 1000)

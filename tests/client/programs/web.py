@@ -1,4 +1,4 @@
-"""A WSGI application that sets up its logging when it is loaded, and logs five errors for each request."""
+"""A WSGI application that sets up its logging when it is loaded, logs LOADED errors then, and five for each request."""
 
 import logging
 import os
@@ -6,7 +6,8 @@ import os
 import fastlog
 
 logging.basicConfig(level="INFO", handlers=[fastlog.Handler(port=os.environ["LOG_PORT"], fields=["process"])])
-logging.error("loaded by %d", os.getpid())
+for number in range(int(os.environ["LOADED"])):
+    logging.error("loaded %d by %d", number, os.getpid())
 
 
 def application(environment, start_response):

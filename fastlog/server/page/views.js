@@ -1,0 +1,45 @@
+// The views, and which of them is open: the address has the view and what it shows behind its #, so that a link, the
+// history of the browser and a bookmark hold it.
+
+import { setAttribute } from "./dom.js";
+
+const FIRST = "overview";
+const views = {}; // by name: {open(parameters), close()}
+let shown = null;
+
+export function addView(name, view) {
+  views[name] = view;
+}
+
+export function link(name, parameters = {}) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const query = new URLSearchParams(given).toString();
+  return `#${name}${query ? `?${query}` : ""}`;
+}
+
+export function go(name, parameters) {
+  location.hash = link(name, parameters);
+}
+
+export function currentView() {
+  return shown;
+}
+
+export function startViews() {
+  addEventListener("hashchange", () => show(true));
+  show(false);
+}
+
+function show(moved) {
+  const [asked, query = ""] = location.hash.slice(1).split(/\?(.*)/s);
+  const name = asked in views ? asked : FIRST;
+  const other = name !== shown;
+  if (shown !== null) views[shown].close?.();
+  for (const section of document.querySelectorAll("[data-view]")) section.hidden = section.dataset.view !== name;
+  for (const entry of document.querySelectorAll("nav [data-opens]")) {
+    setAttribute(entry, "aria-current", String(entry.dataset.opens === name));
+  }
+  shown = name;
+  views[name].open?.(new URLSearchParams(query));
+  if (other && moved) scrollTo(0, 0);
+}
