@@ -45,7 +45,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
     commands = parser.add_subparsers(prog="fastlog", metavar="COMMAND", title="commands")
-    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_count, _add_ship, _add_top, _add_doctor):
+    for add in (
+        _add_serve,
+        _add_send,
+        _add_loadtest,
+        _add_tail,
+        _add_tap,
+        _add_count,
+        _add_ship,
+        _add_top,
+        _add_doctor,
+    ):
         add(commands)
     _add_help(commands, parser)
     parser.set_defaults(module=None, show_help=lambda options: _show_help(parser, 2))
@@ -250,6 +260,52 @@ def _add_tail(commands: Commands) -> None:
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
     parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES, finds_service=True)
+
+
+def _add_tap(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "tap",
+        "show the entries of a running server as they come",
+        "Show the entries of a running server as they come, from whatever machine, or its rejected input. They are\n"
+        "printed as `fastlog tail` prints them. More than 50 a second are not shown, but counted: then a line on\n"
+        "standard error says how many are.",
+        "fastlog tap --level ERROR\n"
+        "fastlog tap --url http://logs.example.net:8080 --app shop --grep timeout\n"
+        "fastlog tap --sender 192.0.2.17\n"
+        "fastlog tap --rejected --json | jq .reason",
+        "An entry is shown if it meets every condition. The entries come from the server's dashboard; set\n"
+        "FASTLOG_DASHBOARD_TOKEN if it needs a token. When the server restarts, the view continues.\n\n"
+        f"{FINDS_SERVICE}\n\n"
+        "Exit code 0: it was ended; 1: the server cannot be reached, or refuses; 2: wrong usage.",
+    )
+    add = parser.add_argument
+    add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
+    add("--app", metavar="X", help="entries of this application")
+    add("--host", metavar="X", help="entries of this host")
+    add(
+        "--sender",
+        metavar="ADDRESS",
+        help="entries, or rejected input, of this sender, with or without its port, by the address that the server "
+        "recorded: with STAMP=missing only entries that name no host have one",
+    )
+    add("--grep", metavar="TEXT", help="entries with this text in the message, or in another field as key=value")
+    add("--rejected", action="store_true", help="rejected input in place of entries: why, of whom, its size and bytes")
+    add("--reason", metavar="R", help="with --rejected: what was rejected for this reason, such as syntax or utf8")
+    add("-n", "--lines", type=arguments.tap_lines, default=0, metavar="N", help="begin with the last N, up to 200 (0)")
+    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
+    add("--url", help="URL of the dashboard (http://DASHBOARD_HOST:DASHBOARD_PORT)")
+    _add_env_file(parser)
+    parser.set_defaults(
+        module="fastlog.commands.tap", uses=DASHBOARD_USES, finds_service=True, check=_check_tap, error=parser.error
+    )
+
+
+def _check_tap(options: argparse.Namespace) -> None:
+    if options.reason is not None and not options.rejected:
+        options.error("--reason needs --rejected")
+    if options.rejected and (options.level or options.app or options.host):
+        options.error("--level, --app and --host are for entries, not for --rejected")
 
 
 def _add_count(commands: Commands) -> None:
