@@ -216,14 +216,21 @@ def _add_tail(commands: Commands) -> None:
         "tail",
         "show the entries of the log file",
         "Show the entries of the log file and its archives, oldest first, as\n"
-        "`time LEVEL app host message key=value…`. Control characters are escaped.",
+        "`time LEVEL app host message key=value…`. Control characters are escaped. The sequence is shown by\n"
+        "--fields and --json only.",
         "fastlog tail -f\n"
         "fastlog tail --since 1h --level ERROR\n"
         "fastlog tail --since 14:02 --until 14:05\n"
+        "fastlog tail --since yesterday --until today --local --level ERROR\n"
+        "fastlog tail --since 1h30m --fields time,level,message,order\n"
+        "fastlog tail --level ERROR --color always | less -R\n"
+        "fastlog tail -n all server.log.2.gz server.log.1.zst server.log\n"
+        "ssh web-1 cat /var/log/fastlog/server.log | fastlog tail --grep timeout -\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
         f"An entry is shown if it meets every condition.\n\n{FINDS_LOG}\n\n"
         "Exit code 0: everything was read; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
+    _add_files(parser)
     add = parser.add_argument
     add("-f", "--follow", action="store_true", help="keep showing new entries, across rotations")
     add(
@@ -232,7 +239,23 @@ def _add_tail(commands: Commands) -> None:
         metavar="N",
         help="the last N entries that meet the conditions, or `all` (10; all with a condition and without -f)",
     )
-    _add_conditions(parser)
+    _add_conditions(
+        parser,
+        "show times in the time zone of this machine, and take those of --since and --until so",
+        "show times in UTC",
+    )
+    add(
+        "--fields",
+        metavar="NAMES",
+        help="show only these fields, in this order, such as time,level,message,order; all but time, level, app, host "
+        "and message as key=value",
+    )
+    add(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours; auto: in a terminal, unless NO_COLOR is set, or FORCE_COLOR (auto)",
+    )
     add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
@@ -296,14 +319,16 @@ def _add_count(commands: Commands) -> None:
         "fastlog count --by level\n"
         "fastlog count --by minute --level ERROR --since 1d\n"
         "fastlog count --by host --since 1h --top 5\n"
+        "fastlog count --by minute --local --since today server.log.1.zst server.log\n"
         "fastlog count --by app --json | jq '.counts[] | [.app, .count]'",
         "An entry is counted if it meets every condition. `-` stands for entries that have no app, no host or\n"
-        "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
+        "no time. Minutes are in UTC without --local, by `received` where it is recorded, else by `timestamp`.\n\n"
         f"{FINDS_LOG}\n\n"
         '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
         '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
         "Exit code 0: everything was counted; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
+    _add_files(parser)
     add = parser.add_argument
     add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")
     add(
@@ -313,7 +338,11 @@ def _add_count(commands: Commands) -> None:
         help="with --by: only the N values of most entries, and the others together (20 apps or hosts in a terminal; "
         "otherwise all)",
     )
-    _add_conditions(parser)
+    _add_conditions(
+        parser,
+        "show minutes in the time zone of this machine, and take --since and --until so",
+        "show minutes in UTC, as without it",
+    )
     add("--json", action="store_true", help="print one JSON object")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
@@ -327,15 +356,24 @@ def _check_count(options: argparse.Namespace) -> None:
         options.error("--top needs --by")
 
 
-def _add_conditions(parser: argparse.ArgumentParser) -> None:
-    """Which entries of the log are wanted: for `tail` and `count`."""
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="files to read in this order, instead of the log; .zst and .gz are unpacked, - is standard input",
+    )
+
+
+def _add_conditions(parser: argparse.ArgumentParser, local: str, utc: str) -> None:
+    """Which entries of the log are wanted: for `tail` and `count`. `local`, `utc`: what these flags do."""
     add = parser.add_argument
     add(
         "--since",
         metavar="TIME",
         help="entries from this time on, by `received` where it is recorded, else by `timestamp`: a duration like 90s, "
-        "10m, 2h, 1d, 1w before now, or a time like 2026-11-24T07:00:00Z or 07:00, in UTC unless it has an offset; "
-        "entries without a time are in every window",
+        "10m, 1h30m, 1d, 1w before now, a time like 2026-11-24T07:00:00Z, '2026-11-24 07:00', 2026-11-24 or 07:00, in "
+        "UTC unless it has an offset, or today or yesterday; entries without a time are in every window",
     )
     add("--until", metavar="TIME", help="entries before this time, as for --since")
     add(
@@ -344,6 +382,9 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         help="widen the window of --since and --until by this duration, such as 5m, for entries whose receipt was not "
         "recorded: their senders' clocks may be wrong (0s)",
     )
+    zones = parser.add_mutually_exclusive_group()
+    zones.add_argument("--local", dest="zone", action="store_const", const="local", help=local)
+    zones.add_argument("--utc", dest="zone", action="store_const", const="utc", help=utc)
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")
     add("--host", metavar="X", help="entries of this host")

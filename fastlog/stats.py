@@ -10,25 +10,30 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-MetricType = Literal["counter", "gauge", "summary"]
+MetricType = Literal["counter", "gauge", "histogram"]
+
+
+ACK_LATENCY = "fastlog_ack_latency_seconds"
 
 
 class Metric(msgspec.Struct, frozen=True):
     """How a figure is shown in `/metrics`.
 
     `name` is without the `_total` of a counter. A figure that is a table has its keys in `label`, and one of each
-    struct in a list has there what tells the structs apart. A summary has one
-    figure for each `quantile`. `convert` makes the base unit of Prometheus, such as seconds, from the figure's.
+    struct in a list has there what tells the structs apart. A histogram is two figures: a table of its buckets, each of
+    which counts those before it as well, and the sum. `convert` makes the base unit of Prometheus, such as seconds,
+    from the figure's.
     """
 
     type: MetricType
     name: str
     label: str = ""
-    quantile: str = ""
     convert: Callable[[Any], float] = float
 
     @property
     def full_name(self) -> str:
+        if self.type == "histogram":
+            return f"{self.name}_bucket" if self.label else f"{self.name}_sum"
         return f"{self.name}_total" if self.type == "counter" else self.name
 
 
@@ -50,10 +55,6 @@ def counter(name: str, label: str = "") -> Metric:
 
 def gauge(name: str, convert: Callable[[Any], float] = float) -> Metric:
     return Metric("gauge", name, convert=convert)
-
-
-def _ack_latency(quantile: str) -> Metric:
-    return Metric("summary", "fastlog_ack_latency_seconds", quantile=quantile, convert=_seconds)
 
 
 def _seconds(milliseconds: float) -> float:
@@ -117,6 +118,18 @@ class LossAges(msgspec.Struct, frozen=True):
     rejected: Annotated[float | None, figure("Seconds since input was last rejected")]
 
 
+class FirstLossAges(msgspec.Struct, frozen=True):
+    """When a loss began, which `LossAges` says when it last grew; `null`: not since the start."""
+
+    kernel_drops: Annotated[float | None, figure("Seconds since the kernel's drops first grew")]
+    filtered: Annotated[float | None, figure("Seconds since the filter first kept out a datagram")]
+    sequence_gaps: Annotated[float | None, figure("Seconds since the first gap")]
+    network: Annotated[float | None, figure("Seconds since the network's first loss")]
+    disk: Annotated[float | None, figure("Seconds since the disk's first loss")]
+    unshipped: Annotated[float | None, figure("Seconds since an archive was first deleted before it was shipped")]
+    rejected: Annotated[float | None, figure("Seconds since input was first rejected")]
+
+
 class Losses(msgspec.Struct, frozen=True):
     """What did not reach the file, by cause: the kernel, the network, the disk; and what reached it, and did not reach
     the engine that it is shipped to. `sequence_gaps` is not a cause."""
@@ -168,6 +181,7 @@ class Losses(msgspec.Struct, frozen=True):
         ),
     ]
     seconds_since: LossAges
+    first_seconds_since: FirstLossAges
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -177,10 +191,9 @@ class Latency(msgspec.Struct, frozen=True):
         float | None,
         figure(
             "Milliseconds from an entry's receipt to its ACK, over the newest ACKs: the median; `null`: none yet",
-            _ack_latency("0.5"),
         ),
     ]
-    p99: Annotated[float | None, figure("The 99th percentile of these, in milliseconds", _ack_latency("0.99"))]
+    p99: Annotated[float | None, figure("The 99th percentile of these, in milliseconds")]
     max: Annotated[float | None, figure("The longest of these, in milliseconds")]
 
 
@@ -195,6 +208,16 @@ class AckStats(msgspec.Struct, frozen=True):
         ),
     ]
     latency_ms: Latency
+    latency_counts: Annotated[
+        dict[str, int],
+        figure(
+            "All ACKs so far, by their latency: the count of those that took at most so many seconds",
+            Metric("histogram", ACK_LATENCY, "le"),
+        ),
+    ]
+    latency_sum_seconds: Annotated[
+        float, figure("The sum of their latencies, in seconds", Metric("histogram", ACK_LATENCY))
+    ]
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -358,9 +381,12 @@ class Process(msgspec.Struct, frozen=True):
     cpu_seconds: Annotated[
         float, figure("Processor time of the server's threads, user and system", counter("process_cpu_seconds"))
     ]
+    cpu_percent: Annotated[float, figure("Processor time over the last 3 seconds, in percent of one processor")]
     resident_bytes: Annotated[
         int | None, figure("Resident memory of the server", gauge("process_resident_memory_bytes"))
     ]
+    open_fds: Annotated[int | None, figure("Open file descriptors of the server", gauge("process_open_fds"))]
+    max_fds: Annotated[int | None, figure("Most that it may have open; `null`: no limit", gauge("process_max_fds"))]
     messages_not_printed: Annotated[
         int,
         figure(

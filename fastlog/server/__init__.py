@@ -37,6 +37,7 @@ Around that path:
 - `meters.py`, `ship_lag.py`, `room.py`, `snapshot.py`: the figures of all parts, as `/stats` has them; whether the disk
   has room for the log
 - `history.py`, `history_file.py`: figures over time, up to seven days; how they survive the server
+- `sender_gaps.py`: one sender in detail
 - `dashboard.py`, `http_guard.py`, `connections.py`, `prometheus.py`, `page/`: the thread that shows the figures
 - `alerts.py`, `alert_process.py`, `silence.py`: runs a command when the health has changed; the process that does so;
   whether the loop hangs

@@ -18,6 +18,8 @@ cdef struct Record:
     uint64_t doubtful
     # How often the two runs have taken turns.
     uint64_t turns
+    # This sender's sequences that came again, and how often they began again.
+    uint64_t repeated, restarts
 
 cdef class Ledger:
     # The senders, and for each place a record; owned by this object.
@@ -43,7 +45,8 @@ cdef class Ledger:
     cdef void account(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
     cdef void extend(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
     cdef void fill_gap(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
-    cdef void count(self, Filled filled) noexcept nogil
+    cdef void count(self, Record *record, Filled filled) noexcept nogil
+    cdef void repeat(self, Record *record) noexcept nogil
     cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil
     cdef void dismiss(self, Sender *at, Record *record) noexcept nogil
     cdef void change_runs(self, Sender *at, Record *record) noexcept nogil

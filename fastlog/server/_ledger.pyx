@@ -163,8 +163,9 @@ cdef class Ledger:
         if place:
             self.push_out(place)
         place = add(&self.table, key, now_ms)
-        self.records[place].lost = 0
-        self.records[place].run.missing = 0  # the count belongs to the sender that had this place before
+        # These counts belong to the sender that had this place before.
+        self.records[place].lost = self.records[place].repeated = self.records[place].restarts = 0
+        self.records[place].run.missing = 0
         return place
 
     cdef void seen_now(self, uint32_t place, uint64_t now_ms) noexcept nogil:
@@ -210,7 +211,7 @@ cdef class Ledger:
         run.newest = at.newest
         if at.state & RETURNABLE and not is_near(run, sequence) and is_near(&record.other, sequence):
             if sequence <= record.other.newest:  # the entry was on its way when the run after it began
-                self.count(fill(&record.other, sequence))
+                self.count(record, fill(&record.other, sequence))
                 return
             self.resume_old_run(at, record)
         if at.state & ASIDE and sequence > run.newest and is_near(&record.other, sequence):
@@ -247,18 +248,22 @@ cdef class Ledger:
         """A sequence in the run's window, or just before the run, has arrived."""
         cdef SequenceRun *run = &record.run
         if at.state & WHOLE and sequence >= run.first:
-            self.repeated += 1
+            self.repeat(record)
             return
         self.open_window(at, record)
-        self.count(fill(run, sequence))
+        self.count(record, fill(run, sequence))
         if at.state & RETURNABLE and run.arrived > WINDOW:
             self.end_old_run(at, record)
 
-    cdef void count(self, Filled filled) noexcept nogil:
+    cdef void count(self, Record *record, Filled filled) noexcept nogil:
         if filled == NOTHING:
-            self.repeated += 1
+            self.repeat(record)
         elif filled == GAP:
             self.missing -= 1
+
+    cdef void repeat(self, Record *record) noexcept nogil:
+        self.repeated += 1
+        record.repeated += 1
 
     cdef void set_aside(self, Sender *at, Record *record, uint64_t sequence) noexcept nogil:
         """A sequence that does not belong to the run has arrived."""
@@ -269,7 +274,7 @@ cdef class Ledger:
             if sequence > other.newest:
                 other.lost += advance(other, sequence)
             elif fill(other, sequence) == NOTHING:  # its gaps are not counted yet
-                self.repeated += 1
+                self.repeat(record)
                 return
             if is_proven(other, sequence):
                 self.change_runs(at, record)
@@ -298,6 +303,7 @@ cdef class Ledger:
             reach_back(&record.run, old.newest + 1)
         else:
             self.restarts += 1
+            record.restarts += 1
         record.doubtful = record.run.lost
         self.missing += record.run.missing + record.doubtful
         at.state = STARTED | RETURNABLE
@@ -360,6 +366,20 @@ cdef class Ledger:
     def worst(self, size_t count, uint64_t now_ms):
         """The senders with the most gaps, as `top` returns them. A sender without gaps is not among them."""
         return self.ranked(count, now_ms, True)
+
+    def sender(self, uint64_t high, uint64_t low, uint64_t scope_and_port, uint64_t now_ms):
+        """One sender, by the numbers of its AddressKey: (address, received, lost and missing, repeated, restarts,
+        seconds since the first entry, seconds since the last one). None: there is no such sender, or no longer."""
+        cdef AddressKey key
+        key.high, key.low, key.scope_and_port = high, low, scope_and_port
+        cdef uint32_t place = find(&self.table, &key)
+        if place == 0:
+            return None
+        cdef Sender *at = &self.table.places[place]
+        cdef Record *record = &self.records[place]
+        return (name_of(&at.key), at.received, self.gaps(place), record.repeated, record.restarts,
+                max(<int64_t>(now_ms - self.table.standings[place].since_ms), 0) / 1000.0,
+                max(<int64_t>(now_ms - at.last_seen_ms), 0) / 1000.0)
 
     cdef inline uint64_t gaps(self, uint32_t place) noexcept nogil:
         cdef Record *record = &self.records[place]

@@ -11,16 +11,19 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep, thread_time
+from typing import NamedTuple
 
 import bottle
 import msgspec
 
 from fastlog.addresses import AddressError, join_host_port, resolve
+from fastlog.answers import SenderAnswer
 from fastlog.config import Settings
 from fastlog.errors import say
 from fastlog.server.connections import CONNECTIONS_MAX, VIEW, Answer, HttpServer, connections_allowed
 from fastlog.server.history import History, history_answer
 from fastlog.server.http_guard import Guard
+from fastlog.server.sender_gaps import SenderKey, sender_key
 from fastlog.server.silence import silence, with_silence
 from fastlog.server.viewing import NoViewsError, Viewing
 from fastlog.stats import Health, Stats
@@ -47,19 +50,28 @@ TYPES = {
 FILES = {"/": "index.html"} | {f"/{path.name}": path.name for path in PAGE.iterdir() if path.suffix != ".html"}
 
 
+class Asks(NamedTuple):
+    """What the thread can ask the loop for, which publishes it some time later."""
+
+    snapshot: Callable[[], None]
+    sender: Callable[[], None]  # the one that is `sender_asked`
+
+
 class Dashboard:
     """Serves from `start` until the process ends. If its address is taken, it tries again.
 
-    `ask` asks the loop for a new snapshot, which is published some time later. `url` is None until the dashboard
+    `sender_asked`: the sender that the loop shall publish, until it has. `url` is None until the dashboard
     listens, and `problem` says why it does not, or no longer.
     """
 
-    def __init__(self, settings: Settings, port: int, ask: Callable[[], None], history: History) -> None:
+    def __init__(self, settings: Settings, port: int, asks: Asks, history: History) -> None:
         self.url: str | None = None
         self.problem: str | None = None
         self._settings = settings
         self._port = port
-        self._ask = ask
+        self.sender_asked: SenderKey | None = None
+        self._sender: SenderAnswer | None = None  # the answer to the last question
+        self._asks = asks
         self._history = history
         self._encoded_history: dict[str, tuple[int, bytes]] = {}  # for each range: its revision, and the answer
         self._server: HttpServer | None = None  # once it listens
@@ -77,6 +89,11 @@ class Dashboard:
     def publish(self, stats: Stats) -> None:
         """Shows this snapshot from now on."""
         self._stats = stats, monotonic()
+
+    def publish_sender(self, key: SenderKey, sender: SenderAnswer | None) -> None:
+        """The answer to `sender_asked`; None: there is no such sender."""
+        if key is self.sender_asked:
+            self._sender, self.sender_asked = sender, None
 
     def beat(self, health: Health, busy: bool) -> None:
         """A sign of life, which the loop gives every second. `busy`: this thread should take its time."""
@@ -154,6 +171,7 @@ class Dashboard:
         application.get("/health", callback=self._answer_health)
         application.get("/live", callback=self._answer_live)
         application.get("/metrics", callback=self._answer_metrics)
+        application.get("/sender", callback=self._answer_sender)
         application.get("/history", callback=self._answer_history)
         application.get("/tap", callback=self._answer_tap)
         application.get("/lines", callback=self._answer_lines)
@@ -199,6 +217,26 @@ class Dashboard:
         bottle.response.content_type = "application/json"
         return _answer(self._encoded_history[name][1])
 
+    def _answer_sender(self) -> bytes:
+        address = bottle.request.query.getunicode("address", "")
+        try:
+            key = sender_key(address)
+        except ValueError as error:
+            raise bottle.HTTPError(400, str(error)) from error
+        is_held_up = self.sender_asked is not None  # it has not answered the last question yet
+        self.sender_asked = key
+        self._asks.sender()
+        # Everybody waits while this thread does, so it waits once for a loop that is held up.
+        asked_at = monotonic()
+        while self.sender_asked and not is_held_up and monotonic() - asked_at < ANSWER_SEC:
+            sleep(LOOK_SEC)
+        if self.sender_asked:
+            raise bottle.HTTPError(503, "the server's loop is held up; try again")
+        if self._sender is None:
+            raise bottle.HTTPError(404, f"{address} is not known: no entry came from it within the last hour")
+        bottle.response.content_type = "application/json"
+        return msgspec.json.encode(self._sender)
+
     def _answer_tap(self) -> bytes:
         self._view("tap")
         bottle.response.content_type = "text/event-stream"
@@ -242,7 +280,7 @@ class Dashboard:
         """A fresh snapshot, or the last one with a warning if the loop does not make a fresh one in time."""
         before = self._stats
         if before is None or monotonic() - before[1] > FRESH_SEC:
-            self._ask()
+            self._asks.snapshot()
             asked_at = monotonic()
             # Everybody waits while this thread does, so it waits once for a loop that is held up.
             while self._stats is before is not self._unanswered and monotonic() - asked_at < ANSWER_SEC:

@@ -20,21 +20,38 @@ ACK_BOUNDS_SEC = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 RECENT_MAX_BYTES = 4 << 20  # a thousand recent entries of the longest lines would take 64 times as much
 
 
+class RecentRate:
+    """By how much a counter grows a second, over the last few seconds."""
+
+    def __init__(self, now: float, count: float = 0) -> None:
+        self._samples: deque[tuple[float, float]] = deque([(now, count)])
+
+    def tick(self, now: float, count: float) -> None:
+        self._samples.append((now, count))
+        while self._samples[1][0] <= now - RATE_WINDOW_SEC:
+            self._samples.popleft()
+
+    @property
+    def now(self) -> float:
+        (began, before), (ended, after) = self._samples[0], self._samples[-1]
+        return (after - before) / (ended - began) if ended > began else 0.0
+
+
 class RateMeter:
     """Turns a counter into rates. The counter is read from time to time."""
 
     def __init__(self, now: float) -> None:
         self._started = now
-        self._samples: deque[tuple[float, int]] = deque([(now, 0)])
+        self._read_at, self._count = now, 0
+        self._recent = RecentRate(now)
         self._history: deque[int] = deque(maxlen=HISTORY_SEC)
         self._second_ends = now + 1.0
         self._second_began_at = 0  # the counter when the present second began
         self._peak = 0.0
 
     def tick(self, now: float, count: int) -> None:
-        self._samples.append((now, count))
-        while self._samples[1][0] <= now - RATE_WINDOW_SEC:
-            self._samples.popleft()
+        self._read_at, self._count = now, count
+        self._recent.tick(now, count)
         seconds = int(now - self._second_ends) + 1 if now >= self._second_ends else 0
         if seconds:
             grown = count - self._second_began_at
@@ -49,12 +66,11 @@ class RateMeter:
     @property
     def now(self) -> float:
         """Events a second over the last few seconds."""
-        (began, before), (ended, after) = self._samples[0], self._samples[-1]
-        return round((after - before) / (ended - began), 1) if ended > began else 0.0
+        return round(self._recent.now, 1)
 
     def rates(self) -> Rates:
-        ended, count = self._samples[-1]
-        average = count / (ended - self._started) if ended > self._started else 0.0
+        ran_sec = self._read_at - self._started
+        average = self._count / ran_sec if ran_sec > 0 else 0.0
         return Rates(peak=round(max(self._peak, self.now), 1), average=round(average, 1), history=list(self._history))
 
 
@@ -76,6 +92,11 @@ class LatencyMeter:
         self._changed = True
         self.counts[bisect_left(ACK_BOUNDS_SEC, seconds)] += acks
         self.sum_sec += seconds * acks
+
+    def cumulative(self) -> dict[str, int]:
+        """How many ACKs took at most so many seconds, by the text of that number; the last bound is infinite."""
+        bounds = (*(f"{bound:g}" for bound in ACK_BOUNDS_SEC), "+Inf")
+        return dict(zip(bounds, itertools.accumulate(self.counts), strict=True))
 
     def summary(self) -> Latency:
         if self._changed:

@@ -54,9 +54,10 @@ def _look_up(stats: Stats, key: str) -> Any:
 
 
 def _add_samples(family: Metric, shown: declared.Metric, value: Any) -> None:
-    if shown.label:
-        for key, count in value.items():
-            family.add_sample(shown.full_name, {shown.label: key}, shown.convert(count))
-    else:
-        labels = {"quantile": shown.quantile} if shown.quantile else {}
-        family.add_sample(shown.full_name, labels, shown.convert(value))
+    if not shown.label:
+        family.add_sample(shown.full_name, {}, shown.convert(value))
+        return
+    for key, count in value.items():
+        family.add_sample(shown.full_name, {shown.label: key}, shown.convert(count))
+    if shown.type == "histogram":
+        family.add_sample(f"{shown.name}_count", {}, float(max(value.values())))

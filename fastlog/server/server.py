@@ -130,9 +130,11 @@ class Server:
         if port is None:
             return None
         # Imported here, so that a server without a dashboard does not load a web server.
-        from fastlog.server.dashboard import Dashboard
+        from fastlog.server.dashboard import Asks, Dashboard
 
-        return Dashboard(self._settings, port, self._loop.from_thread(self._on_snapshot_asked), self._history)
+        from_thread = self._loop.from_thread
+        asks = Asks(from_thread(self._on_snapshot_asked), from_thread(self._on_sender_asked))
+        return Dashboard(self._settings, port, asks, self._history)
 
     def _make_alerts(self, log: Path) -> "Alerts | None":
         command = self._settings.alert_command
@@ -149,6 +151,13 @@ class Server:
             try:
                 self._dashboard.publish(self._reporter.snapshot(now))
             except Exception as error:  # the last snapshot is shown on
+                self._without_figures(error)
+
+    def _on_sender_asked(self, now: float) -> None:
+        if self._dashboard and (key := self._dashboard.sender_asked):
+            try:
+                self._dashboard.publish_sender(key, self._reporter.sender(key, now))
+            except Exception as error:
                 self._without_figures(error)
 
     def _without_figures(self, error: Exception) -> str:

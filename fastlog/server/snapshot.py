@@ -1,6 +1,7 @@
 """Puts the snapshot together from the counters of the parts. The loop does this between two turns, so they agree."""
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from fastlog import __version__
+from fastlog.answers import SenderAnswer
 from fastlog.config import Settings, in_force, printable
 from fastlog.errors import messages
 from fastlog.inputs._chunks import Chunks
@@ -18,15 +20,17 @@ from fastlog.server.compression import Compression
 from fastlog.server.history import LOSSES, Counters, History
 from fastlog.server.listeners import Listeners
 from fastlog.server.logfile import LogFile
-from fastlog.server.meters import LossMeter, RateMeter
+from fastlog.server.meters import LossMeter, RateMeter, RecentRate
 from fastlog.server.pipeline import Pipeline
 from fastlog.server.room import Room, Space
+from fastlog.server.sender_gaps import LOOK_SEC, WORST, SenderGaps, SenderKey
 from fastlog.server.ship_lag import ShipLag
 from fastlog.stats import (
     AckStats,
     ArchiveStats,
     ChunkStats,
     Disk,
+    FirstLossAges,
     Health,
     ListenerStats,
     LossAges,
@@ -91,6 +95,9 @@ class Reporter:
         self._started = now
         self._started_unix = round(time.time(), 3)
         self._rate = RateMeter(now)
+        self._cpu = RecentRate(now, time.process_time())
+        self._sender_gaps = SenderGaps()
+        self._sender_gaps_due = now
         self._dropped_before = listeners.dropped_before or 0
         self._losses = {name: LossMeter() for name in LossAges.__struct_fields__}
         self._losses["kernel_drops"] = LossMeter(self._dropped_before)
@@ -98,9 +105,13 @@ class Reporter:
     def tick(self, now: float) -> LossCounts:
         """Reads the counters that rates are computed from. To be called at regular times, and before a snapshot."""
         self._rate.tick(now, self._intake.total_received)
+        self._cpu.tick(now, time.process_time())
         self._intake.ledger.retire(int(now * 1000), SENDER_IDLE_MS)
         self._ship_lag.tick(now)
         self._room.tick(now)
+        if now >= self._sender_gaps_due:
+            self._sender_gaps_due = now + LOOK_SEC
+            self._sender_gaps.look(time.time(), self._intake.ledger.worst(WORST, int(now * 1000)))
         losses = self._count_losses()
         for name, count in losses._asdict().items():
             self._losses[name].tick(now, count)
@@ -116,6 +127,23 @@ class Reporter:
             acks=self._writer.commit.latency.counts,
         )
         history.add(time.time(), now, counters, _resident_bytes())
+
+    def sender(self, key: SenderKey, now: float) -> SenderAnswer | None:
+        """What is known of one sender; None: nothing."""
+        found = self._intake.ledger.sender(*key, int(now * 1000))
+        if found is None:
+            return None
+        address, received, lost, repeated, restarts, first_sec, last_sec = found
+        return SenderAnswer(
+            address=address,
+            received=received,
+            lost=lost,
+            repeated=repeated,
+            restarts=restarts,
+            first_heard=round(time.time() - first_sec, 3),
+            last_heard=round(time.time() - last_sec, 3),
+            gaps=self._sender_gaps.of(address),
+        )
 
     @property
     def rate(self) -> float:
@@ -146,6 +174,9 @@ class Reporter:
                 disk=losses.disk,
                 unshipped=losses.unshipped,
                 seconds_since=LossAges(**{name: meter.seconds_since(now) for name, meter in self._losses.items()}),
+                first_seconds_since=FirstLossAges(
+                    **{name: meter.first_seconds_since(now) for name, meter in self._losses.items()}
+                ),
             ),
             acks=_acks(writer.commit),
             datagrams=intake.datagrams,
@@ -166,7 +197,7 @@ class Reporter:
             stray_sequences=ledger["late"],
             top_senders=self._top_senders(now),
             throttled=self._throttle.top(now),
-            process=_process(self._started_unix),
+            process=_process(self._started_unix, self._cpu.now),
             settings=self._in_force,
             version=__version__,
         )
@@ -282,6 +313,8 @@ def _acks(commit: Commit) -> AckStats:
         pending=commit.acks_pending,
         dropped=commit.acks_dropped,
         latency_ms=commit.latency.summary(),
+        latency_counts=commit.latency.cumulative(),
+        latency_sum_seconds=round(commit.latency.sum_sec, 6),
     )
 
 
@@ -329,12 +362,15 @@ def _archives(budget: Budget, compression: Compression | None) -> ArchiveStats:
     )
 
 
-def _process(started: float) -> Process:
+def _process(started: float, cpu: float) -> Process:
     return Process(
         pid=os.getpid(),
         started=started,
         cpu_seconds=time.process_time(),
+        cpu_percent=round(100 * cpu, 1),
         resident_bytes=_resident_bytes(),
+        open_fds=_open_fds(),
+        max_fds=_max_fds(),
         messages_not_printed=messages.not_printed,
     )
 
@@ -344,3 +380,15 @@ def _resident_bytes() -> int | None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _open_fds() -> int | None:
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # the one that lists them is closed again
+    except OSError:
+        return None
+
+
+def _max_fds() -> int | None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft

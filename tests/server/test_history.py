@@ -5,10 +5,15 @@ import signal
 from pathlib import Path
 from time import monotonic, time
 
+import msgspec
 import pytest
 
+from fastlog.config import Settings
+from fastlog.server import dashboard
+from fastlog.server.dashboard import Asks, Dashboard
 from fastlog.server.history import History, history_answer
 from fastlog.server.history_file import HistoryFile
+from fastlog.stats import Stats
 from tests.helpers.entries import ERROR_7, INFO
 from tests.helpers.running import eventually, get, until
 
@@ -105,3 +110,57 @@ def test_the_history_is_no_archive_and_no_log(start, tmp_path):
     assert found == [".fastlog-history-server.log", "rejects.jsonl", "server.log"]
     again = start(LOG_BACKUPS="0", MAX_LOG_SIZE_MB="0.001")
     assert total(history(again)["series"]["received"]) == 100
+
+
+def sender(server, address: str) -> dict:
+    answer = get(server.dashboard_port, f"/sender?address={address}")
+    assert answer.status == 200, answer.text
+    return json.loads(answer.text)
+
+
+def test_a_sender_is_shown_with_its_gaps_over_time(start):
+    server = start()
+    began = time()
+    with server.client() as client:
+        address = f"127.0.0.1:{client.getsockname()[1]}"
+        for sequence in (7, 8, 12, 12):
+            client.send(b'{"level":"ERROR","message":"%d","sequence":%d}' % (sequence, sequence))
+            client.recv(100)
+        shown = eventually(lambda: sender(server, address), lambda shown: shown["gaps"])
+    assert {name: shown[name] for name in ("address", "received", "lost", "repeated", "restarts")} == {
+        "address": address, "received": 4, "lost": 3, "repeated": 1, "restarts": 0
+    }  # fmt: skip
+    assert began - 1 < shown["first_heard"] <= shown["last_heard"] <= time() + 1
+    [growth] = shown["gaps"]
+    assert growth["count"] == 3
+    assert began <= growth["at"] <= time()
+    server.send([INFO])
+    other = next(each["address"] for each in server.stats()["top_senders"] if each["address"] != address)
+    assert sender(server, other)["gaps"] is None
+
+
+def test_a_sender_that_is_not_known_is_said_to_be_so(start):
+    server = start()
+    answer = get(server.dashboard_port, "/sender?address=192.0.2.1:514")
+    assert answer.status == 404
+    assert json.loads(answer.text) == {
+        "error": "192.0.2.1:514 is not known: no entry came from it within the last hour"
+    }
+    for wrong in ("", "?address=", "?address=x", "?address=%ff", "?address=192.0.2.1"):
+        answer = get(server.dashboard_port, f"/sender{wrong}")
+        assert answer.status == 400
+        assert "such as 192.0.2.1:514" in json.loads(answer.text)["error"]
+
+
+@pytest.mark.leaves_behind("the dashboard's thread, which ends with its process")
+def test_a_loop_that_is_held_up_is_waited_for_once(start, monkeypatch):
+    stats = msgspec.convert(start().stats(), Stats)
+    page = Dashboard(Settings(), 0, Asks(lambda: None, lambda: None), History(time(), monotonic()))
+    page.publish(stats)
+    page.beat(stats.health, busy=False)
+    page.start()
+    port = int(page.url.rstrip("/").rpartition(":")[2])
+    for answer_sec in (0.001, 1e9, 1e9):
+        monkeypatch.setattr(dashboard, "ANSWER_SEC", answer_sec)
+        answer = get(port, "/sender?address=192.0.2.1:514")
+        assert (answer.status, json.loads(answer.text)) == (503, {"error": "the server's loop is held up; try again"})

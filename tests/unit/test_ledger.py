@@ -20,6 +20,7 @@ from fastlog.server._ledger import (
     WINDOW,
     Ledger,
 )
+from fastlog.server.sender_gaps import sender_key
 from tests.helpers._hooks import check_senders, saw, saw_many
 from tests.helpers.ledger_model import Model
 
@@ -216,6 +217,20 @@ def test_what_was_dropped_is_lost_or_missing(seed, drop, repeat, spread):
     assert totals["repeated"] == len(copies) - len(set(copies))
     assert sent[-1] - 1 + 1 == 1 + len(set(copies)) + totals["lost"] + totals["missing"]  # newest - first + 1
     assert totals["late"] == totals["restarts"] == 0
+
+
+def test_a_sender_is_found_with_its_own_figures(ledger):
+    feed(ledger, 1, 2, 5, 5, run(900_000_000, PROOF_ROW), now_ms=1_000)
+    feed(ledger, 1, 1, 1, port=2000, now_ms=3_500)
+    found = ledger.sender(*sender_key("192.0.2.1:1000"), 4_000)
+    assert found == ("192.0.2.1:1000", 4 + PROOF_ROW, 2, 1, 1, 3.0, 3.0)
+    assert ledger.sender(*sender_key("192.0.2.1:2000"), 4_000) == ("192.0.2.1:2000", 3, 0, 2, 0, 0.5, 0.5)
+    assert ledger.sender(*sender_key("192.0.2.1:2001"), 4_000) is None
+    assert ledger.sender(*sender_key("192.0.2.2:1000"), 4_000) is None
+    retire_all(ledger, 10_000, 1)
+    assert ledger.sender(*sender_key("192.0.2.1:1000"), 10_000) is None
+    feed(ledger, 7, now_ms=20_000)  # in the place of one of them
+    assert ledger.sender(*sender_key("192.0.2.1:1000"), 20_000) == ("192.0.2.1:1000", 1, 0, 0, 0, 0.0, 0.0)
 
 
 steps = st.one_of(

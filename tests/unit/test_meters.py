@@ -10,7 +10,11 @@ def test_a_loss_has_the_age_of_its_last_growth():
     assert meter.seconds_since(11.0) is None
     meter.tick(12.0, 3)
     meter.tick(13.0, 3)
-    assert meter.seconds_since(14.5) == 2.5
+    assert meter.seconds_since(14.5) == meter.first_seconds_since(14.5) == 2.5
+    meter.tick(15.0, 4)
+    assert meter.seconds_since(16.0) == 1.0
+    assert meter.first_seconds_since(16.0) == 4.0
+    assert meter.grown == 4
 
 
 def test_gaps_that_open_and_are_filled_again_are_no_new_loss():
@@ -26,7 +30,9 @@ def test_losses_before_the_start_have_no_age():
     meter = LossMeter(before=100)
     meter.tick(1.0, 100)
     assert meter.seconds_since(2.0) is None
+    assert meter.grown == 0
     meter.tick(3.0, 101)
+    assert meter.grown == 1
     assert meter.seconds_since(3.0) == 0.0
 
 
