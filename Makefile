@@ -170,7 +170,7 @@ deb-check: $(VENV)/dev  ## install that package in clean systems, and use it the
 	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -n 2 -p no:cacheprovider
 
 wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
-	$(BIN)/python -m wheels.build $(WHEELS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m wheels.build $(WHEELS)
 
 macos: $(VENV)/wheels  ## compile the client's modules for macOS, to see that they can be; nothing here runs them
 	$(BIN)/python -m wheels.macos

@@ -1,5 +1,6 @@
 """Lines of the log as text for people: the readable reference. `_rendering.pyx` renders ordinary lines alike."""
 
+import argparse
 import codecs
 import re
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from fastlog.commands._rendering import Renderer
-from fastlog.commands.terminal import PLAIN, visible
+from fastlog.commands.terminal import PLAIN, visible, wants_colours
 from fastlog.entry import LEVELS, level_of
 from fastlog.errors import ConfigError
 from fastlog.logs.selection import fields_of
@@ -51,6 +52,12 @@ def parse_fields(text: str) -> tuple[str, ...]:
             f"--fields {text}: must be names of fields with commas between them, such as time,level,message"
         )
     return fields
+
+
+def form_of(options: argparse.Namespace) -> Form:
+    """Raises ConfigError."""
+    fields = parse_fields(options.fields) if options.fields is not None else ()
+    return Form(wants_colours(options.color), options.zone, fields)
 
 
 def shown_by(shown: Callable[[str], str], encoding: str) -> Shown:

@@ -17,8 +17,8 @@ import msgspec
 
 from fastlog.addresses import dashboard_url
 from fastlog.commands.levels import parse_level
-from fastlog.commands.rendering import COLOURS, DIM, Shown, shown_as_text, shown_by
-from fastlog.commands.terminal import PLAIN, visible, visible_json, wants_colours
+from fastlog.commands.rendering import COLOURS, DIM, Shown, form_of, shown_as_text, shown_by
+from fastlog.commands.terminal import PLAIN, visible, visible_json
 from fastlog.config import Settings
 from fastlog.entry import LEVELS
 from fastlog.errors import discard_output, say
@@ -107,10 +107,10 @@ def _shown(options: argparse.Namespace) -> Shown:
         if sys.stdout.isatty():
             return shown_by(visible_json, sys.stdout.encoding)
         return lambda block, runs: b"".join([bytes(block[start:end]) for start, end in runs])
-    colours = wants_colours()
+    form = form_of(options)
     if options.rejected:
-        return shown_by(lambda line: render_note(line, colours), sys.stdout.encoding)
-    return shown_as_text(colours, sys.stdout.encoding)
+        return shown_by(lambda line: render_note(line, form.colours), sys.stdout.encoding)
+    return shown_as_text(form, sys.stdout.encoding)
 
 
 def render_note(line: str, colours: bool) -> str:
