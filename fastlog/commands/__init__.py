@@ -3,6 +3,7 @@
 - `send.py`, with `delivery.py` (waits for what moves) and `signals.py` (those that ask it to end)
 - `loadtest.py`, `ship.py`
 - `tail.py`, with `rendering.py` and `_rendering.pyx` (lines as text for people)
+- `tap.py`
 - `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
 - `count.py`, with `count_table.py` (rows, columns, JSON) and `histogram.py` (in a terminal)
 - `doctor.py`, with `checks.py`, `space_checks.py`, `ship_checks.py` and `alert_checks.py` (one function for each
