@@ -32,7 +32,7 @@ CHECK_INDEX = $(BIN)/pip download --quiet --disable-pip-version-check --retries 
 define DEB_TREE
 rm -rf build/deb/fastlog
 mkdir -p build/deb/fastlog/build
-cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
+cp -r CHANGELOG.md LICENSE README.md SECURITY.md contrib debian dist docs build/deb/fastlog
 cp -r build/pages build/deb/fastlog/build
 endef
 
