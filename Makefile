@@ -245,12 +245,14 @@ $(BIN)/pip:
 
 # pip downloads the libraries that are missing, and compiles only the C modules whose sources have changed.
 $(VENV)/built: $(SOURCES) | $(BIN)/pip
+	@$(CHECK_TOOLS)
 	@echo "installing fastlog into $(VENV) and compiling its C modules; about a minute the first time"
 	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/dev: $(SOURCES) | $(BIN)/pip
+	@$(CHECK_TOOLS)
 	@echo "installing fastlog and the tools of its developers into $(VENV); about two minutes the first time"
 	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
