@@ -1,5 +1,6 @@
 """Lines of the log as text for people: the readable reference. `_rendering.pyx` renders ordinary lines alike."""
 
+import argparse
 import codecs
 import re
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from fastlog.commands._rendering import Renderer
-from fastlog.commands.terminal import PLAIN, visible
+from fastlog.commands.terminal import PLAIN, visible, wants_colours
 from fastlog.entry import LEVELS, level_of
 from fastlog.errors import ConfigError
 from fastlog.logs.selection import fields_of
@@ -30,6 +31,7 @@ _BARE = re.compile(r'[^\s"]+')  # a value whose end is plain without quotes
 PLACES = ("time", "level", "app", "host", "message")
 NOT_SHOWN = "sequence"  # unless it is asked for: nobody reads it, and it is long
 
+Zone = Literal["utc", "local"] | None
 Runs = list[tuple[int, int]]
 Shown = Callable[[bytes | bytearray, Runs], bytes]  # what is written of the lines in parts of a block; in any thread
 
@@ -39,8 +41,14 @@ class Form(msgspec.Struct, frozen=True):
     stored. `fields`: only these, in this order; empty: all but the sequence."""
 
     colours: bool = False
-    zone: Literal["utc", "local"] | None = None
+    zone: Zone = None
     fields: tuple[str, ...] = ()
+
+
+def form_from(options: argparse.Namespace) -> Form:
+    """By the flags that `tail` and `tap` share. Raises ConfigError."""
+    fields = parse_fields(options.fields) if options.fields is not None else ()
+    return Form(wants_colours(options.color), options.zone, fields)
 
 
 def parse_fields(text: str) -> tuple[str, ...]:
@@ -103,9 +111,7 @@ def render(line: str, form: Form) -> str:
     rest = dict(fields)
     for name in ("level", "message", "app", NOT_SHOWN):
         rest.pop(name, None)
-    time, host = _first_of(rest, "timestamp", "received"), _first_of(rest, "host", "source")
-    if form.zone:
-        time = _in_zone(time, form.zone)
+    time, host = in_zone(_first_of(rest, "timestamp", "received"), form.zone), _first_of(rest, "host", "source")
     places = {
         "time": f"{DIM}{visible(time)}{PLAIN}" if form.colours else visible(time),
         "level": f"{COLOURS[level_of(level)]}{visible(level):8}{PLAIN}" if form.colours else visible(f"{level:8}"),
@@ -129,9 +135,9 @@ def _pair(key: str, value: str) -> str:
     return visible(f"{key}={_quoted(value)}")
 
 
-def _in_zone(text: str, zone: str) -> str:
+def in_zone(text: str, zone: Zone) -> str:
     """The time there, to the millisecond so that all have the same width; what is not a time stays as it is."""
-    time = time_of(text)
+    time = time_of(text) if zone else None
     if time is None:
         return text
     try:

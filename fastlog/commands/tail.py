@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from fastlog.commands.conditions import exit_code_for, files_of, selection_from
-from fastlog.commands.rendering import Form, Runs, Shown, parse_fields, shown_as_text, shown_by
-from fastlog.commands.terminal import visible_json, wants_colours
+from fastlog.commands.rendering import Runs, Shown, form_from, shown_as_text, shown_by
+from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import ConfigError, discard_output, say
 from fastlog.logs.hidden import Hidden
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         raise ConfigError("--fields: does not go with --json, which shows the lines as they are stored; jq can choose")
     selection = selection_from(options, entries_only=options.json)
     count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
-    shown = _shown_as_json() if options.json else shown_as_text(_form(options), sys.stdout.encoding)
+    shown = _shown_as_json() if options.json else shown_as_text(form_from(options), sys.stdout.encoding)
     path = Path(settings.log_dir) / settings.log_filename
     files = files_of(options, path, may_be_missing=options.follow)
     if not files:
@@ -84,12 +84,6 @@ def _show(
     # What comes now is in the window, whatever its sender's clock says.
     _follow(follower, selection.at_any_time() if selection.conditions.window else selection, shown)
     return exit_code
-
-
-def _form(options: argparse.Namespace) -> Form:
-    """Raises ConfigError."""
-    fields = parse_fields(options.fields) if options.fields is not None else ()
-    return Form(wants_colours(options.color), options.zone, fields)
 
 
 def _reader_of_what_comes(files: list[OpenFile]) -> Reader | None:
