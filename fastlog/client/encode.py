@@ -20,7 +20,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def is_short_integer(value: object) -> bool:
-    """An integer of 64 bits, whose digits take no time worth a look."""
+    """An integer that 64 bits hold. A longer one may have more digits than JSON gets."""
     return type(value) is int and value.bit_length() < 64
 
 
