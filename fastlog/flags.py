@@ -439,7 +439,8 @@ def _add_top(commands: Commands) -> None:
         commands,
         "top",
         "watch a running server",
-        "Show the stats of a running server, until q or Ctrl-C. Losses and a silent server are red.",
+        "Show the stats of a running server, until q or Ctrl-C, and charts of the last 5 minutes, hour, 24 hours or 7 "
+        "days. Losses and a silent server are red. The key ? lists the others.",
         "fastlog top\nfastlog top --url http://logs.example.net:8080\nfastlog top --once",
         "The stats come from the server's dashboard. Set FASTLOG_DASHBOARD_TOKEN if it needs a token.\n\n"
         f"{FINDS_SERVICE}",
