@@ -3,10 +3,11 @@
 import http.client
 from time import monotonic, sleep
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from fastlog.answers import HistoryAnswer, RangeName, SenderAnswer
 from fastlog.errors import ConfigError, FastlogError
 from fastlog.stats import Losses, Process, SenderStats, Stats
 
@@ -98,8 +99,18 @@ class StatsClient:
         """The server's newest snapshot as a whole. Raises UnreachableError."""
         return self._ask(Stats)
 
+    def history(self, range_name: RangeName) -> HistoryAnswer | None:
+        """Figures over time; None: the server has none, since it is older. Raises UnreachableError."""
+        status, body = self._request(f"/history?range={range_name}")
+        return _decoded(body, HistoryAnswer) if status == 200 else None
+
+    def sender(self, address: str) -> SenderAnswer | None:
+        """One sender; None: the server does not know it, or no longer. Raises UnreachableError."""
+        status, body = self._request(f"/sender?address={quote(address)}")
+        return _decoded(body, SenderAnswer) if status == 200 else None
+
     def _ask(self, kind_of_answer: type[T]) -> T:
-        status, body = self._request()
+        status, body = self._request("/stats")
         if status != 200:
             reason = _refusal(status, body, REFUSALS)
             if reason is None:
@@ -116,11 +127,11 @@ class StatsClient:
                 f"{self.url}/stats is that of fastlog {version}, which this version cannot read: {error}", status
             ) from error
 
-    def _request(self) -> tuple[int, bytes]:
+    def _request(self, path: str) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises UnreachableError."""
         connection = self._connection(TIMEOUT_SEC)
         try:
-            connection.request("GET", self._path + "/stats", headers=self._headers)
+            connection.request("GET", self._path + path, headers=self._headers)
             response = connection.getresponse()
             return response.status, response.read(BODY_MAX_BYTES)
         except OSError as error:
@@ -174,6 +185,14 @@ class StatsClient:
                 return figures
             sleep(ASK_AGAIN_SEC)
         raise UnreachableError(f"{self.url}/stats does not change: the server hangs")
+
+
+def _decoded(body: bytes, kind_of_answer: type[T]) -> T | None:
+    """The answer; None if it is none that this version can read."""
+    try:
+        return msgspec.json.decode(body, type=kind_of_answer)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _refusal(status: int, body: bytes, refusals: tuple[int, ...]) -> str | None:

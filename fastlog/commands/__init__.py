@@ -4,7 +4,8 @@
 - `loadtest.py`, `ship.py`
 - `tail.py`, with `rendering.py` and `_rendering.pyx` (lines as text for people)
 - `tap.py`
-- `top.py`, with `top_page.py` (what it draws) and `keyboard.py` (the keys typed meanwhile)
+- `top.py`, with `top_page.py`, `top_views.py` and `sparkline.py` (what it draws) and `keyboard.py` (the keys typed
+  meanwhile)
 - `count.py`, with `count_table.py` (rows, columns, JSON) and `histogram.py` (in a terminal)
 - `doctor.py`, with `checks.py`, `space_checks.py`, `ship_checks.py` and `alert_checks.py` (one function for each
   subject), `bound_sockets.py` and `directories.py`

@@ -3,16 +3,24 @@
 What matters most comes first: a terminal cuts the page at its last line. Only losses and a silent server are red.
 """
 
+import time
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fastlog.answers import HistoryAnswer
+from fastlog.commands.sparkline import losses, mean, rates, sparkline, with_starts
 from fastlog.commands.terminal import blocks_for, visible
 from fastlog.stats import ArchiveStats, ShipStats, Stats
 
-HISTORY_COLUMNS = 50  # seconds of the rate's history shown; with their scale they fit in 80 columns
+HISTORY_COLUMNS = 50  # of the charts; with their scale they fit in 80 columns
+SMALL_COLUMNS = 16  # of a chart beside other figures
 BAR_COLUMNS = 30
 SENDERS_SHOWN = 10
+MARKS_SHOWN = 4  # starts of the server and of senders; they fit in 120 columns
+DAY_SEC = 86_400
+SELECTED_ROW = 3  # where a selected sender stays while the list moves: a small terminal shows few
 ROOMY_LINES = 34  # a terminal with so many has room for bars, blank lines and all senders
 LOSS = "bold red"
 
@@ -23,32 +31,78 @@ class Page:
     def __init__(self, url: str, encoding: str, lines: int | None = None) -> None:
         self._url = url
         self._is_roomy = lines is None or lines >= ROOMY_LINES
-        self._hint = "" if lines is None else "  q: quit"
+        self._hint = "" if lines is None else "  q: quit  ?: keys"
         self._blocks = blocks_for(encoding)
 
-    def draw(self, stats: Stats | None, trouble: str | None) -> RenderableType:
-        """`trouble`: why the stats are not fresh."""
-        title = Text.assemble(("fastlog", "bold"), "  ", visible(self._url))
+    def title(self) -> Text:
+        return Text.assemble(("fastlog", "bold"), "  ", visible(self._url))
+
+    def draw(
+        self,
+        stats: Stats | None,
+        trouble: str | None,
+        history: HistoryAnswer | None = None,
+        selected: int | None = None,
+    ) -> RenderableType:
+        """`trouble`: why the stats are not fresh. `selected`: a sender's place in `top_senders`."""
+        title = self.title()
         if stats is None:
             title.append(self._hint, "dim")
             return Group(title, Text(visible(trouble or ""), LOSS))
         title.append(f"  up {duration(stats.elapsed_seconds)}  version {visible(stats.version)}{self._hint}", "dim")
-        parts = [title, _state(stats, trouble), _losses(stats), *_warnings(stats)]
-        sections = [self._rates(stats), self._levels(stats), _figures(stats), _senders(stats)]
+        parts = [title, _state(stats, trouble), self._losses(stats, history), *_warnings(stats)]
+        figures = _figures(stats, self._latency_chart(history))
+        sections = [self._rates(stats, history), self._levels(stats), figures, _senders(stats, selected)]
         for section in sections:
             parts += [Text(), section] if self._is_roomy else [section]
         return Group(*parts)
 
-    def _rates(self, stats: Stats) -> Text:
-        history = stats.rates.history[-HISTORY_COLUMNS:]
-        top = max(history, default=0)
+    def _rates(self, stats: Stats, history: HistoryAnswer | None) -> Text:
         text = Text.assemble((f"{stats.logs_per_second:,.0f}", "bold"), " entries/s")
         text.append(f"  peak {stats.rates.peak:,.0f}  average {stats.rates.average:,.0f}")
-        text.append(f"  total {stats.total_received:,}\n")
-        text.append(
-            "".join(self._blocks[-(-count * (len(self._blocks) - 1) // (top or 1))] for count in history), "cyan"
-        )
-        return text.append(f"  last {len(history)} s, up to {top:,}/s", "dim")
+        text.append(f"  total {stats.total_received:,}")
+        memory = stats.process.resident_bytes
+        text.append(f"  CPU {stats.process.cpu_percent:.0f} %", "dim")
+        text.append(f"  {_bytes(memory)}\n" if memory else "\n", "dim")
+        if history:
+            line = sparkline(rates(history), HISTORY_COLUMNS, self._blocks, mean)
+            text.append(with_starts(line, history), "cyan")
+            text.append(f"  last {history.range}, up to {line.most:,.0f}/s", "dim")
+            return text.append(self._restarts(history))
+        seconds = stats.rates.history[-HISTORY_COLUMNS:]
+        line = sparkline(seconds, len(seconds), self._blocks, mean)
+        return text.append(line.text, "cyan").append(f"  last {len(seconds)} s, up to {line.most:,.0f}/s", "dim")
+
+    def _losses(self, stats: Stats, history: HistoryAnswer | None) -> Text:
+        """With a chart, if there were any lately; a small terminal has no line to spare for it."""
+        text = _losses(stats)
+        if history and any(losses(history)):
+            columns = HISTORY_COLUMNS if self._is_roomy else SMALL_COLUMNS
+            line = sparkline(losses(history), columns, self._blocks, sum)
+            text.append("\n" if self._is_roomy else "  ").append(line.text, LOSS).append(
+                f"  last {history.range}", "dim"
+            )
+            text.append(f", up to {line.most:,.0f}" if self._is_roomy else "", "dim")
+        return text
+
+    def _latency_chart(self, history: HistoryAnswer | None) -> str:
+        """Of the 99th percentile."""
+        if not history or not any(history.series.ack_p99_ms):
+            return ""
+        line = sparkline(history.series.ack_p99_ms, SMALL_COLUMNS, self._blocks, max)
+        return f"   {line.text} p99 up to {_ms(line.most)}" if self._is_roomy else f"   {line.text}"
+
+    def _restarts(self, history: HistoryAnswer) -> Text:
+        """The newest marks, in local time."""
+        marks = history.marks[-MARKS_SHOWN:] if self._is_roomy else []
+        text = Text("\n" if marks else "")
+        for mark in marks:
+            at = time.strftime(
+                "%H:%M:%S" if mark.at > history.end - DAY_SEC else "%m-%d %H:%M", time.localtime(mark.at)
+            )
+            what = "server started" if mark.kind == "start" else f"{mark.count:,} senders restarted"
+            text.append(f"{at} {what}  ", "dim")
+        return text
 
     def _levels(self, stats: Stats) -> RenderableType:
         counts = stats.level_distribution
@@ -101,7 +155,7 @@ def _loss(cause: str, count: int | None) -> Text:
     return Text(f"{cause} {'unknown' if count is None else f'{count:,}'}", LOSS if count else "")
 
 
-def _figures(stats: Stats) -> Table:
+def _figures(stats: Stats, latency_chart: str) -> Table:
     acks, latency, disk, sync = stats.acks, stats.acks.latency_ms, stats.disk, stats.sync
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
@@ -110,7 +164,9 @@ def _figures(stats: Stats) -> Table:
     waiting = f"; {stats.chunks.waiting:,} messages wait for a chunk" if stats.chunks.waiting else ""
     table.add_row("formats", formats + waiting)
     table.add_row("ACKs", f"{acks.sent:,} sent, {acks.pending:,} pending, {acks.dropped:,} dropped")
-    table.add_row("ACK latency", f"p50 {_ms(latency.p50)}   p99 {_ms(latency.p99)}   max {_ms(latency.max)}")
+    table.add_row(
+        "ACK latency", f"p50 {_ms(latency.p50)}   p99 {_ms(latency.p99)}   max {_ms(latency.max)}{latency_chart}"
+    )
     under_way = "" if sync.under_way_ms is None else f", under way {_ms(sync.under_way_ms)}"
     table.add_row("sync", f"{visible(sync.mode)}, last {_ms(sync.last_ms)}{under_way}, {sync.failures:,} failed")
     table.add_row("buffered", f"{stats.buffered:,} entries, {stats.stored:,} stored, {stats.duplicates:,} duplicates")
@@ -146,15 +202,21 @@ def _shipping(ship: ShipStats) -> str:
     return (rest if ship.lag_bytes else "all is shipped") + (f"; {visible(ship.problem)}" if ship.problem else "")
 
 
-def _senders(stats: Stats) -> Table:
+def _senders(stats: Stats, selected: int | None) -> Table:
+    """Those from the selected one on, if it is beyond the first ones."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column(f"senders ({stats.senders:,})")
     for name in ("received", "gaps", "last seen"):
         table.add_column(name, justify="right")
-    for sender in stats.top_senders[:SENDERS_SHOWN]:
+    first = 0 if selected is None else max(0, selected - SELECTED_ROW)
+    for place, sender in enumerate(stats.top_senders[first : first + SENDERS_SHOWN], first):
         gaps = Text(f"{sender.lost:,}", LOSS if sender.lost else "")
         table.add_row(
-            visible(sender.address), f"{sender.received:,}", gaps, f"{duration(sender.seconds_since_last)} ago"
+            visible(sender.address),
+            f"{sender.received:,}",
+            gaps,
+            f"{duration(sender.seconds_since_last)} ago",
+            style="reverse" if place == selected else "",
         )
     return table
 

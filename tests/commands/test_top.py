@@ -6,8 +6,14 @@ import signal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from fastlog.commands.keyboard import names_of
+from fastlog.commands.sparkline import sparkline
+from fastlog.commands.terminal import ASCII_BLOCKS, BLOCKS
+from fastlog.commands.top_page import Page
 from fastlog.segments import identity_of
+from fastlog.stats_client import StatsClient
 from tests.helpers.entries import ERROR_7, INFO, entries
 from tests.helpers.running import FASTLOG, TOKEN, eventually, run_fastlog
 from tests.helpers.shipping import write_note
@@ -81,6 +87,11 @@ def red_parts(screen: str) -> list[str]:
     return [plain(part).strip() for part in re.findall(RED.pattern + r"([^\x1b]*)", screen) if part.strip()]
 
 
+def of_figures(parts: list[str]) -> list[str]:
+    """Without the chart of the losses."""
+    return [part for part in parts if set(part) - set(BLOCKS)]
+
+
 @needs_terminal
 def test_it_continues_when_the_server_goes_and_comes_back_and_only_loss_and_silence_are_red(start, tmp_path, closing):
     server = start()
@@ -101,7 +112,7 @@ def test_it_continues_when_the_server_goes_and_comes_back_and_only_loss_and_sile
         client.send(b'{"level":"INFO","message":"m","sequence":1}')
         client.send(b'{"level":"INFO","message":"m","sequence":5}')
     # the whole of the screen, which is drawn from top to bottom: the figure, and the same one in its sender's line
-    eventually(terminal.screen, lambda screen: red_parts(screen) == ["network (estimate) 3", "3"])
+    eventually(terminal.screen, lambda screen: of_figures(red_parts(screen)) == ["network (estimate) 3", "3"])
     terminal.type("C-c")
     terminal.wait()
     assert "fastlog" not in terminal.screen()  # the screen is as it was
@@ -175,6 +186,99 @@ def test_an_encoding_that_lacks_characters_does_no_harm(start, tmp_path, encodin
     )
     assert "/\\u6f22 (does not exist yet)" in done.stdout
     assert done.stderr == ""
+
+
+def typed(terminal, key: str, *shown: str) -> str:
+    """The screen once the key has brought these texts about."""
+    terminal.type(key)
+    return eventually(terminal.screen, lambda screen: all(text in plain(screen) for text in shown))
+
+
+@needs_terminal
+@pytest.mark.parametrize(
+    ("columns", "lines", "encoding"), [(80, 24, "utf-8"), (120, 50, "utf-8"), (60, 16, "latin-1"), (60, 16, "ascii")]
+)
+def test_keys_open_senders_errors_and_other_ranges(start, tmp_path, closing, columns, lines, encoding):
+    server = start()
+    with server.client() as client:
+        for sequence in (7, 9):
+            client.send(
+                b'{"level":"ERROR","message":"broken \xe2\x80\xae \xe6\xbc\xa2 %d","sequence":%d}'
+                % (sequence, sequence)
+            )
+            client.recv(100)
+        address = f"127.0.0.1:{client.getsockname()[1]}"
+    server.send([b"bad"])
+    blocks, foreign = (BLOCKS, "漢") if encoding == "utf-8" else (ASCII_BLOCKS, "\\u6f22")
+    terminal = closing(watching(tmp_path, server, columns=columns, lines=lines, PYTHONIOENCODING=encoding))
+    # the chart of the losses
+    screen = eventually(
+        terminal.screen, lambda screen: any(blocks[-1] in set(part) <= set(blocks) for part in red_parts(screen))
+    )
+    assert "last 5m" in screen
+    assert "|" in plain(screen)
+    for range_ in ("1h", "24h", "7d", "5m"):
+        typed(terminal, "r", f"last {range_}")
+    typed(terminal, "?", "PageUp, PageDown", "Enter", "quit")
+    screen = typed(terminal, "e", "the newest 2 of 2 priority entries", "broken \\u202e")
+    assert screen.index(f"broken \\u202e {foreign} 9") < screen.index(" 7 sequence=7")
+    typed(terminal, "Escape", "entries/s")
+    senders = [row["address"] for row in server.stats()["top_senders"]]
+    terminal.type(*["Down"] * (senders.index(address) + 1))
+    typed(terminal, "Enter", f"sender {address}", "received 2  gaps 1", "came again 0  restarts 0", "first heard 20")
+    screen = eventually(terminal.screen, lambda screen: "+1" in plain(screen))
+    assert sorted(red_parts(screen))[1] == "gaps 1"
+    typed(terminal, "r", f"sender {address}")
+    typed(terminal, "Escape", "entries/s")
+    terminal.type("q")
+    terminal.wait()
+
+
+@needs_terminal
+def test_recent_errors_are_scrolled(start, tmp_path, closing):
+    server = start()
+    with server.client() as client:
+        for number in range(60):
+            client.send(b'{"level":"ERROR","message":"error %d","sequence":%d}' % (number, number))
+            client.recv(100)
+    terminal = closing(watching(tmp_path, server, columns=80, lines=24))
+    assert "error 30 " not in typed(terminal, "e", "error 59 ", "error 40 ")
+    assert "error 59 " not in typed(terminal, "NPage", "error 30 ")
+    assert "error 59 " in typed(terminal, "PPage", "error 59 ")
+    terminal.type("Down")
+    assert "error 59 " not in typed(terminal, "Down", "error 58 ", "error 36 ")
+    typed(terminal, "Home", "the newest 60 of 60")
+    terminal.type("q")
+    terminal.wait()
+
+
+@needs_terminal
+def test_a_server_without_a_history_is_shown_all_the_same(start, tmp_path, closing, monkeypatch):
+    assert StatsClient("http://127.0.0.1:9", "").url
+    server = start()
+    client = StatsClient(f"http://127.0.0.1:{server.dashboard_port}", "")
+    assert client.sender("192.0.2.1:1") is None
+    assert client.history("1d") is None  # as an older server answers
+    page = Page(client.url, "utf-8")
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(page.draw(client.stats(), None, None))
+    assert "entries/s" in shown.get()
+
+
+def test_keys_have_names():
+    assert names_of(b"\x1b[A\x1bOBx\x1b[5~\x1b[6~\rQ\x1b") == [
+        "up", "down", "x", "pageup", "pagedown", "enter", "q", "escape"
+    ]  # fmt: skip
+    assert names_of(b"") == []
+    assert names_of(b"\xff\x1b[1;5A") == ["\ufffd", "\x1b[1;5a"]
+
+
+def test_a_chart_shows_every_figure_that_is_not_zero():
+    assert sparkline([0, 1, 1_000, None], 4, BLOCKS, max) == (" ▁█ ", 1_000)
+    assert sparkline([1, 2, 3, 4], 2, ASCII_BLOCKS, sum).most == 7
+    assert sparkline([None] * 4, 2, BLOCKS, sum) == ("  ", 0)
+    assert sparkline([], 2, BLOCKS, sum) == ("  ", 0)
 
 
 def test_only_top_imports_what_draws(tmp_path):

@@ -45,8 +45,9 @@ class Terminal:
         """Waits until the command has ended."""
         self._run("wait-for", "end")
 
-    def type(self, keys: str) -> None:
-        self._run("send-keys", keys)
+    def type(self, *keys: str) -> None:
+        """Each is a key by the name that tmux has for it, such as `Down`, or text."""
+        self._run("send-keys", *keys)
 
     def screen(self) -> str:
         """The text on the screen, with its escape sequences."""
