@@ -170,7 +170,7 @@ deb-check: $(VENV)/dev  ## install that package in clean systems, and use it the
 	FASTLOG_DEBS="$(wildcard build/deb/*.deb)" $(BIN)/pytest tests/packages -n 2 -p no:cacheprovider
 
 wheels: pythons  ## build the wheels for Linux in dist/, test those that run here; WHEELS="3.14 --target NAME" chooses
-	$(BIN)/python -m wheels.build $(WHEELS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m wheels.build $(WHEELS)
 
 macos: $(VENV)/wheels  ## compile the client's modules for macOS, to see that they can be; nothing here runs them
 	$(BIN)/python -m wheels.macos
@@ -226,6 +226,9 @@ bench-floods: $(VENV)/dev  ## measure what floods do to the ACKs of others; BENC
 bench-ship: $(VENV)/dev  ## measure `fastlog ship`, speed and beside a load; BENCH="long away --minutes 10" chooses
 	$(BIN)/python -m benchmarks.bench_ship $(BENCH)
 
+bench-view: $(VENV)/dev  ## measure what viewers of the log cost the server; BENCH="--viewers 20 --minutes 10" sets flags
+	$(BIN)/python -m benchmarks.bench_view $(BENCH)
+
 bench-archives: $(VENV)/dev  ## measure 10 GB in compressed archives; BENCH="level --gb 1 --keep DIRECTORY" chooses
 	$(BIN)/python -m benchmarks.bench_archives $(BENCH)
 
@@ -266,4 +269,4 @@ build/fuzz/fuzz-fastlog: $(SOURCES) $(wildcard tests/fuzz/*.* tests/fuzz/covered
 .PHONY: help run stop client loadtest logs build clean \
         docker-build docker-run docker-client docker-loadtest docker-ship docker-logs docker-stop docker-clean \
         docker-test test test-pure test-pythons lint format docs pythons wheels macos dist pages deb deb-in deb-check fuzz fuzz-native kill ship-kill archive-kill model client-model mutants \
-        bench bench-peers senders bench-start bench-floods bench-ship bench-archives performance
+        bench bench-peers senders bench-start bench-floods bench-ship bench-view bench-archives performance

@@ -19,7 +19,7 @@ from fastlog.flags import make_parser
 COMPLETIONS = {"bash": "fastlog.bash", "zsh": "_fastlog", "fish": "fastlog.fish"}
 DIRECTORIES = ("LOG_DIR",)
 SUMMARY = "structured logs over UDP: collected cheaply, the errors durable and acknowledged"
-FILES = ("env_file", "corpus", "UNIX_SOCKET", "SHIP_CREDENTIALS", "SHIP_CA")
+FILES = ("files", "env_file", "corpus", "UNIX_SOCKET", "SHIP_CREDENTIALS", "SHIP_CA")
 
 
 def commands(parser: argparse.ArgumentParser) -> dict[str, tuple[argparse.ArgumentParser, str]]:
@@ -61,7 +61,10 @@ def main() -> None:
             if action.dest in DIRECTORIES + FILES:
                 action.complete = shtab.DIRECTORY if action.dest in DIRECTORIES else shtab.FILE
     for shell, file_name in COMPLETIONS.items():
-        (target / file_name).write_text(shtab.complete(parser, shell))
+        text = shtab.complete(parser, shell)
+        if shell == "zsh":  # arguments that come any number of times; as shtab writes them, zsh offers no flags before
+            text = text.replace('"(*)::', '"*:')
+        (target / file_name).write_text(text)
     del known["help"]
     for name, (command, summary) in known.items():
         others = {"see also": "\\fBfastlog\\fR(1), " + pages_of(other for other in known if other != name)}

@@ -4,6 +4,7 @@ from argparse import ArgumentTypeError
 
 CLIENTS_MAX = 256  # the clients of a load test are a thread each; on any machine more of them only take turns
 MESSAGE_MAX_BYTES = 60_000  # a datagram of 65,507 bytes, less the entry's other fields
+TAP_LINES_MAX = 200  # as the server has it: a few screens
 COUNT_MAX = 10**12  # entries of a load test: more than a day at ten million a second
 RATE_MAX = 10**9  # entries a second: a nanosecond each
 DAY_SEC = 86_400  # the longest time a command waits or runs
@@ -31,6 +32,10 @@ def client_count(text: str) -> int:
 
 def top(text: str) -> int:
     return _whole(text, 1, COUNT_MAX)
+
+
+def tap_lines(text: str) -> int:
+    return _whole(text, 0, TAP_LINES_MAX)
 
 
 def message_bytes(text: str) -> int:

@@ -134,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
     if _looks_at_service(options, settings, origins):
         sources += service_sources()
         settings, origins = load(sources, uses)
-    if given.get("finds_service") and "LOG_DIR" in uses:
+    if given.get("finds_service") and "LOG_DIR" in uses and not given.get("files"):
         # `doctor` asks the server itself.
         settings = find_log(settings, origins, sources if set(uses) == set(LOG_USES) else None)
     return int(import_module(options.module).run(options, settings))
@@ -159,6 +159,8 @@ def _looks_at_service(options: argparse.Namespace, settings: Settings, origins: 
     """Whether the command takes what it is not told from the service of this machine."""
     given = vars(options)
     if not given.get("finds_service") or given.get("server") or given.get("env_file") or given.get("url"):
+        return False
+    if given.get("files"):
         return False
     needs_only_log = set(options.uses) == set(LOG_USES)
     return not needs_only_log or (origins["LOG_DIR"] == DEFAULT and not os.path.exists(log_of(settings)))

@@ -45,7 +45,17 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fastlog {__version__}")
     commands = parser.add_subparsers(prog="fastlog", metavar="COMMAND", title="commands")
-    for add in (_add_serve, _add_send, _add_loadtest, _add_tail, _add_count, _add_ship, _add_top, _add_doctor):
+    for add in (
+        _add_serve,
+        _add_send,
+        _add_loadtest,
+        _add_tail,
+        _add_tap,
+        _add_count,
+        _add_ship,
+        _add_top,
+        _add_doctor,
+    ):
         add(commands)
     _add_help(commands, parser)
     parser.set_defaults(module=None, show_help=lambda options: _show_help(parser, 2))
@@ -206,14 +216,21 @@ def _add_tail(commands: Commands) -> None:
         "tail",
         "show the entries of the log file",
         "Show the entries of the log file and its archives, oldest first, as\n"
-        "`time LEVEL app host message key=value…`. Control characters are escaped.",
+        "`time LEVEL app host message key=value…`. Control characters are escaped. The sequence is shown by\n"
+        "--fields and --json only.",
         "fastlog tail -f\n"
         "fastlog tail --since 1h --level ERROR\n"
         "fastlog tail --since 14:02 --until 14:05\n"
+        "fastlog tail --since yesterday --until today --local --level ERROR\n"
+        "fastlog tail --since 1h30m --fields time,level,message,order\n"
+        "fastlog tail --level ERROR --color always | less -R\n"
+        "fastlog tail -n all server.log.2.gz server.log.1.zst server.log\n"
+        "ssh web-1 cat /var/log/fastlog/server.log | fastlog tail --grep timeout -\n"
         "fastlog tail --app shop --grep 'order=4[0-9]+' --json | jq .message",
         f"An entry is shown if it meets every condition.\n\n{FINDS_LOG}\n\n"
         "Exit code 0: everything was read; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
+    _add_files(parser)
     add = parser.add_argument
     add("-f", "--follow", action="store_true", help="keep showing new entries, across rotations")
     add(
@@ -222,11 +239,64 @@ def _add_tail(commands: Commands) -> None:
         metavar="N",
         help="the last N entries that meet the conditions, or `all` (10; all with a condition and without -f)",
     )
-    _add_conditions(parser)
-    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
+    _add_conditions(
+        parser,
+        "show times in the time zone of this machine, and take those of --since and --until so",
+        "show times in UTC",
+    )
+    _add_look(parser)
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
     parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES, finds_service=True)
+
+
+def _add_tap(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "tap",
+        "show the entries of a running server as they come",
+        "Show the entries of a running server as they come, from whatever machine, or its rejected input. They are\n"
+        "printed as `fastlog tail` prints them. More than 50 a second are not shown, but counted: then a line on\n"
+        "standard error says how many are.",
+        "fastlog tap --level ERROR\n"
+        "fastlog tap --url http://logs.example.net:8080 --app shop --grep timeout\n"
+        "fastlog tap --sender 192.0.2.17\n"
+        "fastlog tap --rejected --json | jq .reason",
+        "An entry is shown if it meets every condition. The entries come from the server's dashboard; set\n"
+        "FASTLOG_DASHBOARD_TOKEN if it needs a token. When the server restarts, the view continues.\n\n"
+        f"{FINDS_SERVICE}\n\n"
+        "Exit code 0: it was ended; 1: the server cannot be reached, or refuses; 2: wrong usage.",
+    )
+    add = parser.add_argument
+    add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
+    add("--app", metavar="X", help="entries of this application")
+    add("--host", metavar="X", help="entries of this host")
+    add(
+        "--sender",
+        metavar="ADDRESS",
+        help="entries, or rejected input, of this sender, with or without its port, by the address that the server "
+        "recorded: with STAMP=missing only entries that name no host have one",
+    )
+    add("--grep", metavar="TEXT", help="entries with this text in the message, or in another field as key=value")
+    add("--rejected", action="store_true", help="rejected input in place of entries: why, of whom, its size and bytes")
+    add("--reason", metavar="R", help="with --rejected: what was rejected for this reason, such as syntax or utf8")
+    add("-n", "--lines", type=arguments.tap_lines, default=0, metavar="N", help="begin with the last N, up to 200 (0)")
+    _add_zone(parser, "show times in the time zone of this machine", "show times in UTC")
+    _add_look(parser)
+    add("--url", help="URL of the dashboard (http://DASHBOARD_HOST:DASHBOARD_PORT)")
+    _add_env_file(parser)
+    parser.set_defaults(
+        module="fastlog.commands.tap", uses=DASHBOARD_USES, finds_service=True, check=_check_tap, error=parser.error
+    )
+
+
+def _check_tap(options: argparse.Namespace) -> None:
+    if options.reason is not None and not options.rejected:
+        options.error("--reason needs --rejected")
+    if options.rejected and (options.level or options.app or options.host):
+        options.error("--level, --app and --host are for entries, not for --rejected")
+    if options.rejected and (options.fields or options.zone):
+        options.error("--fields, --local and --utc are for entries, not for --rejected")
 
 
 def _add_count(commands: Commands) -> None:
@@ -240,14 +310,16 @@ def _add_count(commands: Commands) -> None:
         "fastlog count --by level\n"
         "fastlog count --by minute --level ERROR --since 1d\n"
         "fastlog count --by host --since 1h --top 5\n"
+        "fastlog count --by minute --local --since today server.log.1.zst server.log\n"
         "fastlog count --by app --json | jq '.counts[] | [.app, .count]'",
         "An entry is counted if it meets every condition. `-` stands for entries that have no app, no host or\n"
-        "no time. Minutes are in UTC, by `received` where it is recorded, else by `timestamp`.\n\n"
+        "no time. Minutes are in UTC without --local, by `received` where it is recorded, else by `timestamp`.\n\n"
         f"{FINDS_LOG}\n\n"
         '--json prints one object: {"total": 5, "by": "app", "counts": [{"app": "shop", "count": 4},\n'
         '{"app": null, "count": 1}], "others": {"values": 0, "count": 0}}; without --by only `total`.\n\n'
         "Exit code 0: everything was counted; 1: there is no log; 2: wrong usage, or something could not be read.",
     )
+    _add_files(parser)
     add = parser.add_argument
     add("--by", choices=("level", "app", "host", "minute"), help="count each of these apart")
     add(
@@ -257,7 +329,11 @@ def _add_count(commands: Commands) -> None:
         help="with --by: only the N values of most entries, and the others together (20 apps or hosts in a terminal; "
         "otherwise all)",
     )
-    _add_conditions(parser)
+    _add_conditions(
+        parser,
+        "show minutes in the time zone of this machine, and take --since and --until so",
+        "show minutes in UTC, as without it",
+    )
     add("--json", action="store_true", help="print one JSON object")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
@@ -271,15 +347,48 @@ def _check_count(options: argparse.Namespace) -> None:
         options.error("--top needs --by")
 
 
-def _add_conditions(parser: argparse.ArgumentParser) -> None:
-    """Which entries of the log are wanted: for `tail` and `count`."""
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="files to read in this order, instead of the log; .zst and .gz are unpacked, - is standard input",
+    )
+
+
+def _add_look(parser: argparse.ArgumentParser) -> None:
+    """How entries are shown."""
+    add = parser.add_argument
+    add(
+        "--fields",
+        metavar="NAMES",
+        help="show only these fields, in this order, such as time,level,message,order; all but time, level, app, host "
+        "and message as key=value",
+    )
+    add(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours; auto: in a terminal, unless NO_COLOR is set, or FORCE_COLOR (auto)",
+    )
+    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
+
+
+def _add_zone(parser: argparse.ArgumentParser, local: str, utc: str) -> None:
+    zones = parser.add_mutually_exclusive_group()
+    zones.add_argument("--local", dest="zone", action="store_const", const="local", help=local)
+    zones.add_argument("--utc", dest="zone", action="store_const", const="utc", help=utc)
+
+
+def _add_conditions(parser: argparse.ArgumentParser, local: str, utc: str) -> None:
+    """Which entries of the log are wanted: for `tail` and `count`. `local`, `utc`: what these flags do."""
     add = parser.add_argument
     add(
         "--since",
         metavar="TIME",
         help="entries from this time on, by `received` where it is recorded, else by `timestamp`: a duration like 90s, "
-        "10m, 2h, 1d, 1w before now, or a time like 2026-11-24T07:00:00Z or 07:00, in UTC unless it has an offset; "
-        "entries without a time are in every window",
+        "10m, 1h30m, 1d, 1w before now, a time like 2026-11-24T07:00:00Z, '2026-11-24 07:00', 2026-11-24 or 07:00, in "
+        "UTC unless it has an offset, or today or yesterday; entries without a time are in every window",
     )
     add("--until", metavar="TIME", help="entries before this time, as for --since")
     add(
@@ -288,6 +397,7 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         help="widen the window of --since and --until by this duration, such as 5m, for entries whose receipt was not "
         "recorded: their senders' clocks may be wrong (0s)",
     )
+    _add_zone(parser, local, utc)
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")
     add("--host", metavar="X", help="entries of this host")

@@ -1,4 +1,4 @@
-"""Asks a running server for its stats: `/stats` over HTTP, as far as the commands need it."""
+"""Asks a running server for its stats, or for a view of its log, over HTTP, as far as the commands need it."""
 
 import http.client
 from time import monotonic, sleep
@@ -17,6 +17,7 @@ ASK_AGAIN_SEC = 0.15  # time between two requests for a new snapshot: each of th
 BODY_MAX_BYTES = 16 << 20  # largest answer: many times the largest /stats, and a bound to what a stranger sends
 
 REFUSALS = (401, 403, 503)  # the statuses with which a fastlog server refuses its stats
+VIEW_REFUSALS = (400, 401, 403, 404, 503)  # the same of a view of its log; 404: an older version has none
 
 T = TypeVar("T")
 
@@ -26,7 +27,12 @@ class UnreachableError(FastlogError):
 
 
 class RefusedError(UnreachableError):
-    """A fastlog server answers, but does not give its stats: it wants a token, for example."""
+    """A fastlog server answers, but does not give what it was asked for: it wants a token, for example. `status`: of
+    HTTP."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 class StrangerError(UnreachableError):
@@ -106,40 +112,67 @@ class StatsClient:
     def _ask(self, kind_of_answer: type[T]) -> T:
         status, body = self._request("/stats")
         if status != 200:
-            reason = _refusal(status, body)
+            reason = _refusal(status, body, REFUSALS)
             if reason is None:
-                raise self._stranger(f"status {status}")
-            raise RefusedError(f"{self.url}/stats answers {status}: {reason}")
+                raise self.stranger(f"status {status}")
+            raise RefusedError(f"{self.url}/stats answers {status}: {reason}", status)
         try:
             return msgspec.json.decode(body, type=kind_of_answer)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             try:
                 version = msgspec.json.decode(body, type=_Version).version
             except (msgspec.DecodeError, UnicodeDecodeError):
-                raise self._stranger("not stats") from error
+                raise self.stranger("not stats") from error
             raise RefusedError(
-                f"{self.url}/stats is that of fastlog {version}, which this version cannot read: {error}"
+                f"{self.url}/stats is that of fastlog {version}, which this version cannot read: {error}", status
             ) from error
 
     def _request(self, path: str) -> tuple[int, bytes]:
         """The status and the body of the answer. Raises UnreachableError."""
-        if not self.url:
-            raise UnreachableError("the server has no dashboard: DASHBOARD_PORT is off")
-        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
-        connection = kind(self._host, self._port, timeout=TIMEOUT_SEC)
+        connection = self._connection(TIMEOUT_SEC)
         try:
             connection.request("GET", self._path + path, headers=self._headers)
             response = connection.getresponse()
             return response.status, response.read(BODY_MAX_BYTES)
         except OSError as error:
-            reason = error.strerror or str(error) or type(error).__name__
-            raise UnreachableError(f"cannot ask {self.url}/stats: {reason}") from error
+            raise self._unreachable("/stats", error) from error
         except http.client.HTTPException as error:
-            raise self._stranger("not HTTP") from error
+            raise self.stranger("not HTTP") from error
         finally:
             connection.close()
 
-    def _stranger(self, what: str) -> StrangerError:
+    def stream(self, path: str, silent_sec: float, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """An answer whose body is read as it comes, each part of it within so many seconds. `path` has the query.
+        The caller closes it. Raises UnreachableError."""
+        connection = self._connection(silent_sec)
+        try:
+            connection.request("GET", self._path + path, headers={**self._headers, **headers})
+            response = connection.getresponse()
+            if response.status == 200:
+                return response
+            reason = _refusal(response.status, response.read(BODY_MAX_BYTES), VIEW_REFUSALS)
+        except OSError as error:
+            connection.close()
+            raise self._unreachable(path.partition("?")[0], error) from error
+        except http.client.HTTPException as error:
+            connection.close()
+            raise self.stranger("not HTTP") from error
+        connection.close()
+        if reason is None:
+            raise self.stranger(f"status {response.status}")
+        raise RefusedError(f"{self.url} answers {response.status}: {reason}", response.status)
+
+    def _connection(self, timeout_sec: float) -> http.client.HTTPConnection:
+        if not self.url:
+            raise UnreachableError("the server has no dashboard: DASHBOARD_PORT is off")
+        kind = http.client.HTTPSConnection if self._tls else http.client.HTTPConnection
+        return kind(self._host, self._port, timeout=timeout_sec)
+
+    def _unreachable(self, path: str, error: OSError) -> UnreachableError:
+        reason = error.strerror or str(error) or type(error).__name__
+        return UnreachableError(f"cannot ask {self.url}{path}: {reason}")
+
+    def stranger(self, what: str) -> StrangerError:
         return StrangerError(f"another program answers at {self.url}/stats ({what})")
 
     def fresh_figures(self) -> Figures:
@@ -162,9 +195,9 @@ def _decoded(body: bytes, kind_of_answer: type[T]) -> T | None:
         return None
 
 
-def _refusal(status: int, body: bytes) -> str | None:
-    """The reason that a fastlog server gives for refusing its stats; None if this is not how fastlog refuses."""
-    if status not in REFUSALS:
+def _refusal(status: int, body: bytes, refusals: tuple[int, ...]) -> str | None:
+    """The reason that a fastlog server gives for refusing; None if this is not how fastlog refuses."""
+    if status not in refusals:
         return None
     try:
         return msgspec.json.decode(body, type=_Refusal).error

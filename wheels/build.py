@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from wheels.pythons import NEWEST_MINOR, OLDEST_MINOR, ROOT, find_pythons
+from wheels.pythons import NEWEST_MINOR, OLDEST_MINOR, ROOT, emulated_arm64, find_pythons, for_musl
 
 DIST = ROOT / "dist"
 WORK = ROOT / "build" / "wheels"
@@ -160,6 +160,29 @@ def test(wheel: Path, path: str) -> None:
     run(sys.executable, "-m", "wheels.smoke", python)
 
 
+def test_elsewhere(wheel: Path, command: list[str], minor: int, platform: str) -> None:
+    """The same with a Python of another platform, which `command` runs. `platform`: as uv calls it."""
+    packages = WORK / "packages"
+    shutil.rmtree(packages, ignore_errors=True)
+    of_platform = ["--python-platform", platform, "--python-version", f"3.{minor}", "--only-binary", ":all:"]
+    run("uv", "pip", "install", "--quiet", "--no-config", "--target", packages, *of_platform, wheel)
+    run(sys.executable, "-m", "wheels.smoke", *command, environment={"PYTHONPATH": str(packages)})
+
+
+def test_as_far_as_it_runs(wheel: Path, path: str, minor: int, target: Target) -> str:
+    """What docs/platforms.md calls that: tested, emulated or compiled. `path`: that Python of this machine."""
+    if target.zig.startswith(f"{os.uname().machine}-linux-gnu"):
+        test(wheel, path)
+        return "tested"
+    if target.name.startswith("manylinux") and target.machine == "aarch64" and (command := emulated_arm64(minor)):
+        test_elsewhere(wheel, command, minor, "aarch64-unknown-linux-gnu")
+        return "emulated"
+    if target.name.startswith("musllinux") and target.machine == "x86_64" and (command := for_musl(minor)):
+        test_elsewhere(wheel, command, minor, "x86_64-unknown-linux-musl")
+        return "tested"
+    return "compiled"
+
+
 def build_all(minors: Iterable[int], targets: list[Target]) -> list[str]:
     """A line for each wheel."""
     source, headers = unpack_sdist(), WORK / "headers"
@@ -175,10 +198,7 @@ def build_all(minors: Iterable[int], targets: list[Target]) -> list[str]:
         for target in targets:
             wheel = build(source, python, minor, target, compilers[target])
             check(wheel, source, minor, target)
-            tested = target.zig.startswith(f"{os.uname().machine}-linux-gnu")
-            if tested:
-                test(wheel, pythons[minor])
-            state = "tested" if tested else "compiled"
+            state = test_as_far_as_it_runs(wheel, pythons[minor], minor, target)
             report.append(f"{wheel.name}: {wheel.stat().st_size:,} bytes, {state}")
             print(report[-1], flush=True)
     return report

@@ -1,6 +1,7 @@
 """The Pythons of this machine: on the PATH, installed by pyenv, or unpacked from Debian's packages.
 
-`python -m wheels.pythons` unpacks those from 3.11 to 3.15 that are missing.
+`python -m wheels.pythons` unpacks those from 3.11 to 3.15 that are missing. `make wheels` asks for those of other
+processors and for musl as well.
 """
 
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 UNPACKED = ROOT / "build" / "debian-pythons"
+ARM64 = ROOT / "build" / "debian-pythons-arm64"
+MUSL = ROOT / "build" / "musl-pythons"
 OLDEST_MINOR = 11
 NEWEST_MINOR = 15  # the newest that wheels are built for
 
@@ -35,6 +38,21 @@ def find_pythons() -> dict[int, str]:
         if answer.returncode == 0 and int(answer.stdout) in minors:
             found.setdefault(int(answer.stdout), path)
     return dict(sorted(found.items()))
+
+
+def emulated_arm64(minor: int) -> list[str]:
+    """The command that runs a Python for AArch64 in an emulator; empty if none can be had."""
+    subprocess.run([Path(__file__).with_name("unpack_python.sh"), "--arm64", f"3.{minor}"], check=False)
+    python = ARM64 / f"3.{minor}" / "usr" / "bin" / f"python3.{minor}"
+    return [str(ARM64 / "usr" / "bin" / "qemu-aarch64"), str(python)] if python.exists() else []
+
+
+def for_musl(minor: int) -> list[str]:
+    """The command that runs a Python for musl on x86-64; empty if none can be had."""
+    script = Path(__file__).with_name("make_musl_python.sh")
+    subprocess.run([script, f"{sys.executable} -m ziglang", f"3.{minor}"], check=False)
+    python = MUSL / f"3.{minor}" / "bin" / f"python3.{minor}"
+    return [str(python)] if python.exists() else []
 
 
 def main() -> int:

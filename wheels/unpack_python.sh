@@ -1,13 +1,23 @@
 #!/bin/sh
 # Unpacks CPython from the packages of Debian's releases into build/debian-pythons/3.MINOR, with every library that it
 # needs: the C library of that release, too. So it runs on an older Debian, nothing is installed, and no root is needed.
+# With --arm64 it is one for that processor, in build/debian-pythons-arm64, with the emulator that runs it.
 #
-#     unpack_python.sh 3.MINOR...
+#     unpack_python.sh [--arm64] 3.MINOR...
 set -eu
 cd "$(dirname "$0")/.."
 folder=$PWD/build/debian-pythons
+native=$(dpkg --print-architecture)
+architecture=$native
+if [ "${1:-}" = --arm64 ]; then
+  shift
+  architecture=arm64
+  folder=$folder-arm64
+fi
+emulator=
+[ "$architecture" = "$native" ] || emulator=$folder/usr/bin/qemu-aarch64
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-releases="stable testing unstable"
+releases="oldstable stable testing unstable"
 # Packages for compiling against that C library, and configuration: nothing here uses them.
 unused='^(libc6-dev|linux-libc-dev|libc-dev-bin|libexpat1-dev|debconf|libc-gconv-modules-extra)$'
 
@@ -27,11 +37,19 @@ Dir::State::status "$folder/apt/status";
 Dir::Cache "$folder/apt/cache";
 Dir::Etc::sourcelist "$folder/apt/sources.list";
 Dir::Etc::sourceparts "/dev/null";
+APT::Architecture "$architecture";
+APT::Architectures { "$architecture"; "$native"; };
 APT::Sandbox::User "root";
 Acquire::Languages "none";
 END
   export APT_CONFIG="$folder/apt/apt.conf"
   apt-get -qq update
+}
+
+# Debian's is one program without libraries.
+unpack_emulator() {
+  (cd "$folder/apt/cache" && apt-get -qq download "qemu-user:$native") || return 1
+  dpkg -x "$folder"/apt/cache/qemu-user_*.deb "$folder"
 }
 
 unpack() {
@@ -44,17 +62,19 @@ unpack() {
   (cd "$root/packages" && apt-get -qq download $names) || return 1
   for file in "$root"/packages/*.deb; do dpkg -x "$file" "$root"; done
   rm -rf "$root/packages"
-  multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2> /dev/null || echo "$(uname -m)-linux-gnu")
-  # The program names the C library and the folder of libraries by their places here.
-  loader=$(find "$root" -name 'ld-linux-*.so.*' | head -n 1)
-  patchelf --set-interpreter "$loader" --force-rpath --set-rpath "$root/usr/lib/$multiarch" "$root/usr/bin/python$1"
+  loader=$(find "$root" -name 'ld-linux-*.so.*' -path '*-linux-gnu/*' | head -n 1)
+  multiarch=$(basename "$(dirname "$loader")")
+  # The program names the C library and the folders of libraries by their places here.
+  patchelf --set-interpreter "$loader" --force-rpath --set-rpath "$root/usr/lib/$multiarch:$root/lib/$multiarch" \
+    "$root/usr/bin/python$1"
   # The header that chooses one for each processor looks for it below /usr/include.
   cp "$root/usr/include/$multiarch/python$1/pyconfig.h" "$root/usr/include/python$1/pyconfig.h"
-  "$root/usr/bin/python$1" -c "import ctypes, ssl, zlib" && touch "$root/complete"
+  $emulator "$root/usr/bin/python$1" -c "import ctypes, ssl, zlib" && touch "$root/complete"
 }
 
 for minor; do
   [ ! -e "$folder/$minor/complete" ] || continue
   [ -n "${APT_CONFIG:-}" ] || use_newer_releases || { echo "there is no Debian release to unpack Python from" >&2; exit 1; }
+  [ -z "$emulator" ] || [ -e "$emulator" ] || unpack_emulator || { echo "Debian's releases have no qemu-user" >&2; exit 1; }
   unpack "$minor" || { rm -rf "${folder:?}/$minor"; echo "Debian's releases have no Python $minor" >&2; exit 1; }
 done

@@ -6,6 +6,7 @@ module that is there and cannot be loaded is an error.
 """
 
 import os
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -77,3 +78,11 @@ else:
     )
     from fastlog.client.pure_plain import PlainCopy, scan
     from fastlog.client.pure_record import entry_of
+
+# Neither twin has a lock, so without the GIL entries of several threads would be lost, and not counted. A free-threaded
+# Python switches it on for a compiled module, but not for one in Python, nor against PYTHON_GIL=0.
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError(
+        "fastlog's client needs Python's GIL, and it is switched off; start Python with PYTHON_GIL=1 "
+        "in the environment, or with -X gil=1"
+    )

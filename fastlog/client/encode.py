@@ -12,9 +12,16 @@ OWN_SEQUENCE = "sequence_"  # where the field `sequence` of an application goes:
 # and the infinities become null, bytes base64 (msgspec's own rules).
 encode = msgspec.json.Encoder().encode
 
+FLAT_TYPES = frozenset((str, float, bool, type(None)))  # of values that nothing can change, and that hold no others
+
 type_name = type.__dict__["__name__"].__get__  # a metaclass can give its classes another one, which may fail
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _HALF = re.compile("[\ud800-\udfff]")
+
+
+def is_short_integer(value: object) -> bool:
+    """An integer that 64 bits hold. A longer one may have more digits than JSON gets."""
+    return type(value) is int and value.bit_length() < 64
 
 
 def text_of(value: object) -> str:

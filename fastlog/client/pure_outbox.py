@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from fastlog.client.encode import encode
+from fastlog.client.encode import FLAT_TYPES, encode, is_short_integer
 from fastlog.client.level_names import USUAL_SPELLINGS, level_index, warn_of_unknown_level
 from fastlog.client.pure_native import Wakeup, generation, getpid, pause, process
 from fastlog.client.pure_plain import ODD, PLAIN, PlainCopy, kind_of
-from fastlog.client.pure_record import second_text
+from fastlog.client.pure_record import FlatEntry, second_text
 from fastlog.client.shorten import shorten
 from fastlog.entry import LEVELS
 from fastlog.limits import DATAGRAM_MAX_BYTES
@@ -32,8 +32,6 @@ FAILED_SEC = 1.0
 
 OTHER = len(LEVELS) - 1
 NOT_TAKEN = -1  # the number of an item that no lane has
-# The types of a flat entry's values.
-_FLAT = frozenset((str, int, float, bool, type(None)))
 _decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -363,9 +361,11 @@ class Outbox(_Work):
     def _flat_item(self, entry: dict[str, object]) -> Item | None:
         """Most entries: what `_item_of` would make of one that holds strings and numbers only, and fits. None for any
         other, and one that is to be dropped."""
+        if type(entry) is FlatEntry:
+            return self._encoded_item(entry, USUAL_SPELLINGS[entry["level"]], HAS_TIMESTAMP)  # type: ignore[index]
         fields = entry.copy()
         for name, value in fields.items():
-            if type(name) is not str or type(value) not in _FLAT:
+            if type(name) is not str or (type(value) not in FLAT_TYPES and not is_short_integer(value)):
                 return None
         get = fields.get
         spelling = get("level")
@@ -381,12 +381,16 @@ class Outbox(_Work):
             present |= HAS_APP
         if present and not (type(get("timestamp", "")) is type(get("host", "")) is type(get("app", "")) is str):
             return None
+        return self._encoded_item(fields, level, present)
+
+    def _encoded_item(self, fields: dict[str, object], level: int, present: int) -> Item | None:
+        """None for an entry that is to be dropped, that has half a surrogate pair, or that is too long."""
         lane = self._lanes[self._is_priority[level]]
         if self._closed or lane.entries >= lane.entries_max or lane.bytes >= lane.bytes_max:
             return None
         try:
             body = encode(fields)
-        except ValueError:  # half a surrogate pair, or a large integer
+        except ValueError:
             return None
         if len(body) > self._body_max:
             return None

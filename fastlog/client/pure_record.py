@@ -4,6 +4,7 @@ from logging import LogRecord, makeLogRecord
 from time import gmtime, time
 from typing import Any
 
+from fastlog.client.encode import FLAT_TYPES, is_short_integer
 from fastlog.client.level_names import level_of_record
 from fastlog.client.record_fields import RESERVED, add_exceptions, add_fields, add_unformatted
 
@@ -15,6 +16,13 @@ _ATTRIBUTE_COUNT = len(_ATTRIBUTES)
 _LAST_ATTRIBUTE = _ATTRIBUTES[-1]
 _GONE = object()
 _NO_EXTRAS = frozenset((*_ATTRIBUTES, "message", "asctime"))
+
+
+class FlatEntry(dict[str, object]):
+    """An entry of strings and numbers, which nobody changes any more. Its level has the usual spelling, and it has a
+    timestamp and a message, but no `host`, `app` or `sequence`. So the outbox need not look at all of that."""
+
+    __slots__ = ()
 
 
 _last_second = [(-1, "")]  # written last, and its text: most timestamps have the second of the one before
@@ -40,34 +48,44 @@ def entry_of(record: LogRecord, fields: tuple[tuple[str, str], ...]) -> dict[str
     level = _LEVELS.get(number) if type(number) is int else None
     name = get("levelname", level)
     message, args = get("msg"), get("args")
-    entry: dict[str, object] = {
-        "timestamp": _timestamp(get("created")),
-        "level": level_of_record(number, name) if level is None else level,
-        "message": "",
-    }
+    entry = FlatEntry(
+        timestamp=_timestamp(get("created")),
+        level=level_of_record(number, name) if level is None else level,
+        message="",
+    )
+    is_flat = level is not None
     if name is not level and name != level:
         entry["level_name"] = name
+        is_flat = False
     try:
         if type(record) is not LogRecord or type(message) is not str:
             message = record.getMessage()
         elif args:
             message = message % args
         entry["message"] = message
+        if type(message) is not str:
+            is_flat = False
     except Exception as error:
         add_unformatted(entry, record, error)
+        is_flat = False
     for field, attribute in fields:
         value = get(attribute)
         if value is not None:
             entry[field] = value
+            if type(value) not in FLAT_TYPES and not is_short_integer(value):
+                is_flat = False
     if args is None or get("exc_info") or get("exc_text") or get("stack_info"):
         add_exceptions(entry, record)
-    if len(attributes) != _ATTRIBUTE_COUNT:
-        _add_extras(entry, attributes, type(record) is LogRecord)
-    return entry
+        is_flat = False
+    if len(attributes) != _ATTRIBUTE_COUNT and not _add_extras(entry, attributes, type(record) is LogRecord):
+        is_flat = False
+    return entry if is_flat else dict(entry)
 
 
-def _add_extras(entry: dict[str, object], attributes: dict[str, Any], is_usual: bool) -> None:
+def _add_extras(entry: dict[str, object], attributes: dict[str, Any], is_usual: bool) -> bool:
+    """Returns False if the entry is not flat any more."""
     rest: list[tuple[object, object]] = []
+    is_flat = True
     for key in _extra_keys(attributes) if is_usual else [*attributes]:
         if type(key) is str and key in _NO_EXTRAS:
             continue
@@ -76,10 +94,14 @@ def _add_extras(entry: dict[str, object], attributes: dict[str, Any], is_usual: 
             continue
         if type(key) is str and type(value) is not bytes and key not in entry and key not in RESERVED:
             entry[key] = value
+            if type(value) not in FLAT_TYPES and not is_short_integer(value):
+                is_flat = False
         else:
             rest.append((key, value))
     if rest:
         add_fields(entry, rest)
+        is_flat = False
+    return is_flat
 
 
 def _extra_keys(attributes: dict[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 - `send.py`, with `delivery.py` (waits for what moves) and `signals.py` (those that ask it to end)
 - `loadtest.py`, `ship.py`
 - `tail.py`, with `rendering.py` and `_rendering.pyx` (lines as text for people)
+- `tap.py`
 - `top.py`, with `top_page.py`, `top_views.py` and `sparkline.py` (what it draws) and `keyboard.py` (the keys typed
   meanwhile)
 - `count.py`, with `count_table.py` (rows, columns, JSON) and `histogram.py` (in a terminal)

@@ -35,11 +35,11 @@ ranges[:] = [
 ]
 
 cdef enum Known:
-    LEVEL, MESSAGE, APP, TIMESTAMP, RECEIVED, HOST, SOURCE
+    LEVEL, MESSAGE, APP, SEQUENCE, TIMESTAMP, RECEIVED, HOST, SOURCE
     KNOWN_COUNT
 
 cdef const char *names[KNOWN_COUNT]
-names[:] = [b"level", b"message", b"app", b"timestamp", b"received", b"host", b"source"]
+names[:] = [b"level", b"message", b"app", b"sequence", b"timestamp", b"received", b"host", b"source"]
 
 cdef struct Text:
     const uint8_t *start

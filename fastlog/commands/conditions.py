@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fastlog.commands.levels import parse_level
 from fastlog.errors import say
-from fastlog.logs.log_files import ReadError, open_log, unread_archives
+from fastlog.logs.log_files import ReadError, open_file, open_log, unread_archives
 from fastlog.logs.open_file import OpenFile
 from fastlog.logs.selection import Selection, parse_pattern, parse_window
 
@@ -22,15 +22,20 @@ def selection_from(options: argparse.Namespace, entries_only: bool) -> Selection
         level=parse_level(options.level) if options.level else None,
         app=options.app,
         host=options.host,
-        window=parse_window(options.since, options.until, options.clock_slack, datetime.now(UTC)),
+        window=parse_window(
+            options.since, options.until, options.clock_slack, datetime.now(UTC), is_local=options.zone == "local"
+        ),
         pattern=parse_pattern(options.grep) if options.grep else None,
         entries_only=entries_only,
     )
 
 
-def files_of(path: Path, *, may_be_missing: bool = False) -> list[OpenFile]:
-    """The files of a log, open, the oldest first. Raises ReadError."""
+def files_of(options: argparse.Namespace, path: Path, *, may_be_missing: bool = False) -> list[OpenFile]:
+    """The files that the command line names, in its order, or those of the log, the oldest first; open. Raises
+    ReadError."""
     _allow_many_files()
+    if options.files:
+        return [open_file(name) for name in options.files]
     files = open_log(path)
     if not files and not may_be_missing:
         raise ReadError(f"{path} does not exist: start the server, or use --log-dir if it writes elsewhere")

@@ -20,7 +20,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     by = options.by or TOTAL
     selection = selection_from(options, entries_only=True)
     counting = Counting(selection, by)
-    files = files_of(Path(settings.log_dir) / settings.log_filename)
+    files = files_of(options, Path(settings.log_dir) / settings.log_filename)
     files = without_old(files, selection.conditions.window)
     counting.add(files)
     if counting.others and selection.is_all:
@@ -34,7 +34,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if top is None and is_terminal and not options.json and by in ("app", "host"):
         top = TOP_IN_TERMINAL
     try:
-        _print(make_table(by, counting.counts, top), options.json, is_terminal)
+        table = make_table(by, counting.counts, top, is_local=options.zone == "local")
+        _print(table, options.json, is_terminal)
     except BrokenPipeError:
         discard_output()
     return exit_code_for(files)

@@ -1,5 +1,6 @@
 """What `fastlog count` shows: which values, in which order, as columns of text or as JSON."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,23 +15,33 @@ NO_VALUE = "-"  # as `fastlog tail` shows a field that is missing
 
 
 class Table(msgspec.Struct, frozen=True):
-    """`rows`: values with their counts, in order. `others`: how many values the rest has, and how many entries."""
+    """`rows`: values with their counts, in order. `others`: how many values the rest has, and how many entries.
+    `is_local`: minutes are shown in the time zone of this machine, and not in UTC."""
 
     by: str
     total: int
     rows: list[tuple[Value, int]]
     others: tuple[int, int] | None
+    is_local: bool = False
 
     def lines(self) -> list[tuple[str, int]]:
         """The rows and the rest, as people see them."""
-        lines = [(text_of(value), count) for value, count in self.rows]
+        lines = [(self.text_of(value), count) for value, count in self.rows]
         if self.others:
             values, count = self.others
             lines.append((f"{values:,} other{'s' * (values > 1)}" if values else "others", count))
         return lines
 
+    def text_of(self, value: Value) -> str:
+        """A value as people see it."""
+        if value is None:
+            return NO_VALUE
+        if isinstance(value, int):
+            return _begin_of(value, "minutes", self.is_local)
+        return visible(value) if value else '""'
 
-def make_table(by: str, counts: Counts, top: int | None) -> Table:
+
+def make_table(by: str, counts: Counts, top: int | None, *, is_local: bool = False) -> Table:
     """Levels by severity, minutes by time, apps and hosts by their counts. With `top`, only so many values, those of
     most entries."""
     ranked = sorted(counts.spread.items(), key=lambda row: (-row[1], row[0] is None, str(row[0])))
@@ -40,7 +51,7 @@ def make_table(by: str, counts: Counts, top: int | None) -> Table:
     elif by == "minute":
         rows.sort(key=lambda row: (row[0] is None, row[0]))
     others = sum(count for _, count in rest) + counts.beyond
-    return Table(by, counts.total, rows, (len(rest), others) if others else None)
+    return Table(by, counts.total, rows, (len(rest), others) if others else None, is_local)
 
 
 def as_text(table: Table) -> str:
@@ -59,7 +70,7 @@ def as_json(table: Table) -> str:
     if table.by != TOTAL:
         found["by"] = table.by
         found["counts"] = [
-            {table.by: _begin_of(value, "seconds") if isinstance(value, int) else value, "count": count}
+            {table.by: _begin_of(value, "seconds", table.is_local) if isinstance(value, int) else value, "count": count}
             for value, count in table.rows
         ]
         values, count = table.others or (0, 0)
@@ -67,18 +78,12 @@ def as_json(table: Table) -> str:
     return msgspec.json.encode(found).decode()
 
 
-def text_of(value: Value) -> str:
-    """A value as people see it."""
-    if value is None:
-        return NO_VALUE
-    if isinstance(value, int):
-        return _begin_of(value, "minutes")
-    return visible(value) if value else '""'
-
-
-def _begin_of(minute: int, timespec: str) -> str:
+def _begin_of(minute: int, timespec: str, is_local: bool) -> str:
     try:
         time = EPOCH + timedelta(minutes=minute)
     except OverflowError:  # with a zone, a time of the year 1 or 9999 may be in another one
         time = (datetime.min if minute < 0 else datetime.max).replace(tzinfo=UTC)
+    if is_local:
+        with contextlib.suppress(OverflowError, ValueError):  # the same the other way round
+            return time.astimezone().isoformat(timespec=timespec)
     return time.isoformat(timespec=timespec)[: -len("+00:00")] + "Z"

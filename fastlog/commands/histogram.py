@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from fastlog.commands.count_table import Table, text_of
+from fastlog.commands.count_table import Table
 from fastlog.commands.terminal import blocks_for
 from fastlog.logs.counting import TOTAL
 
@@ -45,6 +45,6 @@ def _lines(table: Table) -> Iterator[tuple[str, int]]:
         yield from table.lines()
         return
     for (value, count), (following, _) in pairwise([*table.rows, (None, 0)]):
-        yield text_of(value), count
+        yield table.text_of(value), count
         if isinstance(value, int) and isinstance(following, int) and following - value <= GAP_MINUTES:
-            yield from ((text_of(minute), 0) for minute in range(value + 1, following))
+            yield from ((table.text_of(minute), 0) for minute in range(value + 1, following))

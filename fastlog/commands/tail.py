@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from fastlog.commands.conditions import exit_code_for, files_of, selection_from
-from fastlog.commands.rendering import Runs, Shown, shown_as_text, shown_by
-from fastlog.commands.terminal import visible_json, wants_colours
+from fastlog.commands.rendering import Runs, Shown, form_of, shown_as_text, shown_by
+from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import ConfigError, discard_output, say
 from fastlog.logs.hidden import Hidden
@@ -26,17 +26,22 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     """Shows what the command line asks for; returns the exit code."""
     if options.follow and options.until:
         raise ConfigError("--until: does not go with --follow, which shows what is to come")
+    if options.follow and options.files:
+        raise ConfigError("--follow: does not go with FILE; it follows the log that --log-dir or a setting names")
+    if options.json and options.fields is not None:
+        raise ConfigError("--fields: does not go with --json, which shows the lines as they are stored; jq can choose")
     selection = selection_from(options, entries_only=options.json)
     count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
+    shown = _shown_as_json() if options.json else shown_as_text(form_of(options), sys.stdout.encoding)
     path = Path(settings.log_dir) / settings.log_filename
-    files = files_of(path, may_be_missing=options.follow)
+    files = files_of(options, path, may_be_missing=options.follow)
     if not files:
         say(f"waiting for {path}")
-    while len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
+    while not options.files and len(files) > 1 and not files[-1].size and not files[-2].is_compressed:
         files.pop().close()  # it is new, and the server may still write to the file before it
     files = without_old(files, selection.conditions.window)
     try:
-        return _show(files, path, selection, count, options)
+        return _show(files, path, selection, count, shown, options.follow)
     except BrokenPipeError:  # the reader has seen enough
         discard_output()
         return 0
@@ -54,11 +59,15 @@ def _count(text: str | None, default: int | None) -> int | None:
 
 
 def _show(
-    files: list[OpenFile], path: Path, selection: Selection, count: int | None, options: argparse.Namespace
+    files: list[OpenFile],
+    path: Path,
+    selection: Selection,
+    count: int | None,
+    shown: Shown,
+    is_followed: bool,
 ) -> int:
-    shown = _shown_as_json() if options.json else shown_as_text(wants_colours(), sys.stdout.encoding)
     follower = None
-    if options.follow:
+    if is_followed:
         follower = Follower(path, _reader_of_what_comes(files))
     first, offset = (0, 0) if count is None else beginning_of_last(files, selection, count)
     hidden = Hidden(selection, files[first:], offset) if selection.conditions.window else None

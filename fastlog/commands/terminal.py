@@ -30,9 +30,16 @@ def visible(text: str) -> str:
     return _ACTING.sub(_escape, text)
 
 
-def wants_colours() -> bool:
-    """Whether standard output is a terminal with colours, and its user does not refuse them (no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def wants_colours(when: str = "auto") -> bool:
+    """Whether to write colours: `always`, `never`, or `auto`. Then the user's environment decides (no-color.org,
+    force-color.org, bixense.com/clicolors), and otherwise whether standard output is a terminal that has them."""
+    if when != "auto":
+        return when == "always"
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def blocks_for(encoding: str) -> str:

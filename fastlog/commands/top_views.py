@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fastlog.answers import SenderAnswer
-from fastlog.commands.rendering import render
+from fastlog.commands.rendering import Form, render
 from fastlog.commands.terminal import visible
 from fastlog.commands.top_page import LOSS, duration
 from fastlog.stats import Stats
@@ -38,7 +38,7 @@ def error_lines(stats: Stats, encoding: str) -> list[Text]:
     """The newest first. What the terminal's encoding lacks is escaped here, since an escape takes more room."""
     lines = [Text(f"the newest {len(stats.recent_errors):,} of {stats.priority_entries:,} priority entries", "dim")]
     for raw in reversed(stats.recent_errors):
-        shown = render(bytes(raw).decode("utf-8", "replace"), False)
+        shown = render(bytes(raw).decode("utf-8", "replace"), Form())
         lines.append(Text(shown.encode(encoding, "backslashreplace").decode(encoding)))
     return lines
 
@@ -53,6 +53,7 @@ def sender_lines(address: str, sender: SenderAnswer | None) -> list[Text]:
         Text(f"came again {sender.repeated:,}  restarts {sender.restarts:,}"),
         Text(f"first heard {_ago(sender.first_heard)}"),
         Text(f"last heard {_ago(sender.last_heard)}"),
+        Text(f"its lines: fastlog tap --sender {sender.address}", "dim"),
         Text(),
     ]
     if sender.gaps is None:

@@ -9,7 +9,9 @@ import heapq
 import os
 import re
 import resource
+import shutil
 import stat
+import tempfile
 from operator import attrgetter
 from pathlib import Path
 
@@ -56,6 +58,35 @@ def open_log(path: Path) -> list[OpenFile]:
     else:
         files = _walk(path)
     return files
+
+
+def open_file(name: str) -> OpenFile:
+    """One file, compressed if its name ends so. `-` is standard input: that, and what cannot be read twice, is copied
+    to a temporary file first. Raises ReadError."""
+    if name == "-":
+        return _spooled("standard input", 0)
+    kind = next(kind for kind, ending in reversed(FORMS) if name.endswith(ending))
+    if file := _open(kind, name, is_kept=True):
+        return file
+    try:
+        with open(name, "rb") as stream:
+            return _spooled(name, stream.fileno())
+    except OSError as error:
+        raise ReadError(f"cannot read {name}: {error.strerror}") from error
+
+
+def _spooled(name: str, fd: int) -> OpenFile:
+    """A copy of what comes from the descriptor, plain text. It has no name, and is gone when it is closed. Raises
+    ReadError."""
+    try:
+        with open(fd, "rb", closefd=False) as stream, tempfile.TemporaryFile() as copy:
+            shutil.copyfileobj(stream, copy)
+            copy.flush()
+            status = os.fstat(copy.fileno())
+            inode = status.st_dev, status.st_ino
+            return OpenFile(name, os.dup(copy.fileno()), inode, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise ReadError(f"cannot read {name}: {error.strerror}") from error
 
 
 def unread_archives(path: Path) -> list[str]:

@@ -30,9 +30,11 @@ Field = tuple[str, str]  # a key, and its value as it is shown: a string's text,
 _AMBIGUOUS = re.compile(r'["\\/\x00-\x1f\ud800-\udfff]')
 # Without case, these ASCII letters equal others outside ASCII, as s equals the long s, which have rules of their own.
 _AMBIGUOUS_WITHOUT_CASE = re.compile(r'["\\/\x00-\x1fiks\x80-\U0010ffff]', re.IGNORECASE)
-_DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
+_DURATION = re.compile(r"([0-9]{1,9}[smhdw])+")
+_PART_OF_DURATION = re.compile(r"([0-9]+)([smhdw])")
 AFTER_ALL = b"9999-12-31T23:59:60"  # a second that no time has
 _TIME_OF_DAY = re.compile(r"[0-2][0-9]:[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?")
+_DAYS_BACK = {"today": 0, "yesterday": 1}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -187,14 +189,16 @@ def _from(level: str | None) -> tuple[str, ...]:
     return (level,) if level == "OTHER" else LEVELS[LEVELS.index(level) : LEVELS.index("OTHER")]
 
 
-def parse_window(since: str | None, until: str | None, slack: str | None, now: datetime) -> Window | None:
+def parse_window(
+    since: str | None, until: str | None, slack: str | None, now: datetime, *, is_local: bool = False
+) -> Window | None:
     """The window of `--since`, `--until` and `--clock-slack`; None if it has no end. Raises ConfigError."""
     wide = parse_duration("--clock-slack", slack) if slack else timedelta()
     if not since and not until:
         return None
     window = Window(
-        parse_time("--since", since, now) if since else EARLIEST,
-        parse_time("--until", until, now) if until else LATEST,
+        parse_time("--since", since, now, is_local=is_local) if since else EARLIEST,
+        parse_time("--until", until, now, is_local=is_local) if until else LATEST,
         wide,
     )
     if window.since >= window.until:
@@ -202,33 +206,45 @@ def parse_window(since: str | None, until: str | None, slack: str | None, now: d
     return window
 
 
-def parse_time(flag: str, text: str, now: datetime) -> datetime:
-    """A duration before `now`, a time, in UTC, or a time of day, the last one before `now`. Raises ConfigError."""
+def parse_time(flag: str, text: str, now: datetime, *, is_local: bool = False) -> datetime:
+    """A duration before `now`; a time; a time of day, the last one before `now`; or the beginning of a day by its name.
+    Without an offset it is in UTC, or in the time zone of this machine. Raises ConfigError."""
     text = text.strip()
     try:
         if _DURATION.fullmatch(text):
             return now - parse_duration(flag, text)
+        today = now.astimezone(None if is_local else UTC).date()
+        if text in _DAYS_BACK:
+            return _in_utc(datetime.combine(today - timedelta(days=_DAYS_BACK[text]), time_of_day()), is_local)
         if _TIME_OF_DAY.fullmatch(text):
-            time = datetime.combine(now.date(), time_of_day.fromisoformat(text), UTC)
-            return time if time <= now else time - timedelta(days=1)
-        time = datetime.fromisoformat(text)
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+            of_day = time_of_day.fromisoformat(text)
+            time = _in_utc(datetime.combine(today, of_day), is_local)
+            if time > now:
+                time = _in_utc(datetime.combine(today - timedelta(days=1), of_day), is_local)
+            return time
+        return _in_utc(datetime.fromisoformat(text), is_local)
     except (ValueError, OverflowError):
         raise ConfigError(
-            f"{flag} {text}: must be a duration like 90s, 10m, 2h, 1d or 1w, or a time like 2026-11-24T07:00:00Z or "
-            f"07:00"
+            f"{flag} {text}: must be a duration like 90s, 10m, 1h30m, 1d or 1w, a time like 2026-11-24T07:00:00Z, "
+            "'2026-11-24 07:00', 2026-11-24 or 07:00, or today or yesterday"
         ) from None
 
 
+def _in_utc(time: datetime, is_local: bool) -> datetime:
+    """`is_local`: whether a time without an offset is in the time zone of this machine, and not in UTC."""
+    return time.astimezone(UTC) if time.tzinfo or is_local else time.replace(tzinfo=UTC)
+
+
 def parse_duration(flag: str, text: str) -> timedelta:
-    """Raises ConfigError."""
-    duration = _DURATION.fullmatch(text.strip())
+    """One or several numbers with their units, such as 1h30m. Raises ConfigError."""
+    text = text.strip()
     try:
-        if duration:
-            return timedelta(seconds=int(duration[1]) * _UNITS[duration[2]])
+        if _DURATION.fullmatch(text):
+            parts = _PART_OF_DURATION.findall(text)
+            return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
     except OverflowError:
         pass
-    raise ConfigError(f"{flag} {text}: must be a duration like 90s, 10m, 2h, 1d or 1w")
+    raise ConfigError(f"{flag} {text}: must be a duration like 90s, 10m, 1h30m, 1d or 1w")
 
 
 def parse_pattern(text: str) -> re.Pattern[str]:

@@ -17,9 +17,10 @@ from fastlog.view.lines import Newest, count_lines, last_lines, position
 from fastlog.view.query import RATE_MAX
 from fastlog.view.wanted import Wanted
 
-READ_MAX_BYTES = 16 << 20  # of a log in one turn; there are four turns a second, so 64 MiB a second
+READ_MAX_BYTES_PER_SEC = 64 << 20  # of a log: more than 200,000 entries a second write
 NEWEST_MAX_BYTES = 256 << 10  # of the newest lines of a filter: room for the longest one
 AT_FIRST_SEC_PER_BYTE = 1e-9  # what a filter is taken to cost before it is measured: it is usually less
+MEASURED_FROM_BYTES = 256 << 10  # of a turn: less takes a few microseconds, most of which are not for the bytes
 NEW_WEIGHT = 0.3  # of the newest turn in the average of what a filter costs
 
 V = TypeVar("V")
@@ -59,7 +60,7 @@ class Group(Generic[V]):
 
     def finish(self, total: int, took_sec: float) -> None:
         """`total`: bytes that the log grew by."""
-        if self._looked_bytes:
+        if self._looked_bytes >= MEASURED_FROM_BYTES:
             self.sec_per_byte += NEW_WEIGHT * (took_sec / self._looked_bytes - self.sec_per_byte)
         self.is_estimated = self._looked_bytes < total
         if self.is_estimated and self._looked_bytes:
@@ -102,8 +103,8 @@ class Feed(Generic[V]):
         place = self._follower.place if self._follower else None
         return position(*place) if place else ""
 
-    def turn(self, budget_sec: float) -> None:
-        """Looks at what is new, for about so many seconds of processor time."""
+    def turn(self, since_sec: float, budget_sec: float) -> None:
+        """Looks at what is new, for about `budget_sec` of processor time. `since_sec`: since the last turn."""
         if self._follower is None:
             self._open()
         if self._follower is None:
@@ -111,14 +112,14 @@ class Feed(Generic[V]):
                 group.begin(0)
             return
         try:
-            self._read(self._follower, budget_sec)
+            self._read(self._follower, int(since_sec * READ_MAX_BYTES_PER_SEC), budget_sec)
             self.problem = "" if self._follower.place else self._missing()
         except (ReadError, OSError) as error:
             self._fail(error)
 
-    def _read(self, follower: Follower, budget_sec: float) -> None:
+    def _read(self, follower: Follower, most_bytes: int, budget_sec: float) -> None:
         waiting = follower.waiting_bytes()
-        passed = max(waiting - READ_MAX_BYTES, 0)
+        passed = max(waiting - most_bytes, 0)
         if passed:
             follower.pass_over(passed)
         self._plan(waiting - passed, budget_sec)
@@ -130,7 +131,7 @@ class Feed(Generic[V]):
                 began = thread_time()
                 group.look(lines, seen)
                 took[0] += thread_time() - began
-            if seen > READ_MAX_BYTES:  # it grows while it is read, or the next file is large: the rest is for later
+            if seen > most_bytes:  # it grows while it is read, or the next file is large: the rest is for later
                 break
         for group, took in groups:
             group.finish(passed + seen, took[0])

@@ -30,7 +30,7 @@ from fastlog.view.wanted import Wanted, wanted_by
 NICE = 10  # a nice value: the server and its senders go first
 TURN_SEC = 0.25  # time between two events of a viewer: four a second are as good as at once
 REST = 3  # times as long as it has worked, it rests
-BUDGET_SEC = TURN_SEC / (REST + 1)  # processor time of a turn
+LATE_MAX_SEC = 2.0  # a turn that is late, on a busy machine, makes up for so much at the most
 QUERY_MAX_BYTES = 64 << 10  # of a query as the server sends it: more than a request may have
 SEARCHES_MAX = 4  # under way, by turns: each has the log's files open. Others wait
 ENDED = b"."
@@ -49,6 +49,7 @@ class Views:
         self._searches: deque[tuple[Viewer, Search]] = deque()
         self._feeds: dict[Path, Feed[Tap]] = {}
         self._unsaid = 0  # viewers that have ended, and the server was not told
+        self._turned_at = 0.0
         self._turn_at = 0.0
         self._rested_at = 0.0
 
@@ -121,11 +122,12 @@ class Views:
         if now < self._rested_at:
             return
         if now >= self._turn_at:
-            self._turn_at = now + TURN_SEC
+            since_sec = min(max(now - self._turned_at, TURN_SEC), LATE_MAX_SEC)
+            self._turned_at, self._turn_at = now, now + TURN_SEC
             feeds = [feed for feed in self._feeds.values() if feed.groups]
-            budget_sec = BUDGET_SEC / 2 if self._searches else BUDGET_SEC
+            budget_sec = since_sec / (REST + 1) / (2 if self._searches else 1)
             for feed in feeds:
-                feed.turn(budget_sec / len(feeds))
+                feed.turn(since_sec, budget_sec / len(feeds))
                 for group in feed.groups.values():
                     for tap in group.viewers:
                         tap.take(group)

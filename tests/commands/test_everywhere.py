@@ -23,6 +23,7 @@ COMMANDS = {
     "send": (["send", "Grüße, 日本", "--level", "ERROR", "--port", "PORT"], 0),
     "loadtest": (["loadtest", "--logs", "20", "--rate", "0", "--port", "PORT", "--dashboard", "URL"], 0),
     "tail": (["tail", "--log-dir", "."], 0),
+    "tap": (["tap", "--url", "http://127.0.0.1:9"], 1),
     "count": (["count", "--log-dir", ".", "--by", "app"], 0),
     "ship": (["ship", "--log-dir", ".", "--to", "http://127.0.0.1:9/logs", "--check"], 1),
     "top": (["top", "--once", "--url", "URL"], 0),

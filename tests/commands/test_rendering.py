@@ -10,10 +10,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastlog.commands import rendering
-from fastlog.commands.rendering import render, shown_as_text, shown_by
+from fastlog.commands.rendering import Form, render, shown_as_text, shown_by
 from fastlog.commands.terminal import visible
 
-KEYS = ["timestamp", "received", "host", "source", "app", "k", "a b", "é", "k\n", "level", "message", "x\x7f"]
+KEYS = [
+    "timestamp",
+    "sequence",
+    "received",
+    "host",
+    "source",
+    "app",
+    "k",
+    "a b",
+    "é",
+    "k\n",
+    "level",
+    "message",
+    "x\x7f",
+]
 texts = st.one_of(
     st.sampled_from(
         ["", "-", "plain", "two words", "[x", "{x y", "C:\\x", 'say "x"', "a/b", "\\n", "a\nb\t\r", "é漢", "\xa0"]
@@ -61,9 +75,10 @@ def test_text_is_that_of_the_reference(colours, encoding, log, skipped):
     first = sum(len(line) + 1 for line in log[:skipped])
     between = first + block[first:].find(b"\n") + 1
     runs = [(start, end) for start, end in ((first, between), (between, len(block))) if start < end]
-    by_reference = shown_by(lambda line: render(line, colours), encoding)
-    assert shown_as_text(colours, encoding)(block, runs) == by_reference(block, runs)
-    assert shown_as_text(colours, encoding)(bytearray(block), runs) == by_reference(block, runs)
+    form = Form(colours)
+    by_reference = shown_by(lambda line: render(line, form), encoding)
+    assert shown_as_text(form, encoding)(block, runs) == by_reference(block, runs)
+    assert shown_as_text(form, encoding)(bytearray(block), runs) == by_reference(block, runs)
 
 
 ODD = [
@@ -97,14 +112,15 @@ def test_each_odd_text_in_each_place_is_that_of_the_reference(colours, encoding)
         both = entry | {"timestamp": "t", "received": "r", "host": "h", "source": "s", place: text}
         log += [json.dumps(fields, ensure_ascii=False).replace("/", "\\/").encode() + b"\n" for fields in (entry, both)]
     block = b"".join(log)
-    by_reference = shown_by(lambda line: render(line, colours), encoding)
-    assert shown_as_text(colours, encoding)(block, [(0, len(block))]) == by_reference(block, [(0, len(block))])
+    form = Form(colours)
+    by_reference = shown_by(lambda line: render(line, form), encoding)
+    assert shown_as_text(form, encoding)(block, [(0, len(block))]) == by_reference(block, [(0, len(block))])
 
 
 def in_c(line: bytes, encoding: str = "utf-8") -> str | None:
     """The text of a line; None: it was left to the reference."""
     with patch.object(rendering, "render", return_value="left"):
-        text = shown_as_text(False, encoding)(line + b"\n", [(0, len(line) + 1)]).decode()
+        text = shown_as_text(Form(), encoding)(line + b"\n", [(0, len(line) + 1)]).decode()
     return None if text == "left\n" else text
 
 
@@ -123,7 +139,7 @@ def test_characters_that_are_shown_as_they_are_need_no_escapes_and_no_quotes():
     for line in log:
         ends.append(ends[-1] + len(line))
     with patch.object(rendering, "render", return_value="left"):
-        shown = shown_as_text(False, "utf-8")(b"".join(log), [(0, ends[-1])]).decode().split("\n")
+        shown = shown_as_text(Form(), "utf-8")(b"".join(log), [(0, ends[-1])]).decode().split("\n")
     taken = {chr(code): text for code, text in zip(codes, shown, strict=False) if text != "left"}
     assert len(taken) > 44_000
     assert visible("".join(taken)) == "".join(taken)

@@ -402,7 +402,7 @@ def test_the_longest_line_that_is_stored_is_shown_wherever_it_is(tmp_path):
 
 def expected_text(line: bytes) -> str:
     entry = json.loads(line)
-    return f"{entry['timestamp']} {entry['level']:8} {entry['app']} {entry['host']} {entry['message']} sequence={entry['sequence']}"
+    return f"{entry['timestamp']} {entry['level']:8} {entry['app']} {entry['host']} {entry['message']}"
 
 
 def test_an_entry_is_shown_for_the_eye(tmp_path):
@@ -410,7 +410,7 @@ def test_an_entry_is_shown_for_the_eye(tmp_path):
         lines([FULL, b'{"level":"INFO","message":"a\\nb"}', STAMPED, b"no \x1b[31m entry \xff"])
     )
     assert show(tmp_path) == [
-        '2026-11-24T07:00:00Z warn     shop node-1 paid! late sequence=7 order={"id": 17} note="two words" empty="" ratio=1e400',
+        '2026-11-24T07:00:00Z warn     shop node-1 paid! late order={"id": 17} note="two words" empty="" ratio=1e400',
         "- INFO     - - a\\nb",
         "2026-11-24T07:00:02.000000Z DEBUG    - 192.0.2.17:40312 m",
         "no \\x1b[31m entry \\xff",

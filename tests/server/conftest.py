@@ -2,6 +2,9 @@ import sys
 
 import pytest
 
+from tests.helpers.browser import browser as browser
+from tests.helpers.browser import open_page as open_page
+from tests.helpers.browser import page as page
 from tests.helpers.running import Server
 
 

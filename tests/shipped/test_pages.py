@@ -116,7 +116,10 @@ def test_zsh_completes_commands_and_flags(pages):
             return line[1].decode()
 
         keyboard.write(ZSH_SETTINGS.format(pages=pages).replace("\n", "\r").encode())
-        assert completed_line("fastlog do") == "fastlog doctor "
-        assert completed_line("fastlog tail --log-d") == "fastlog tail --log-dir "
-        assert completed_line("fastlog count --by lev") == "fastlog count --by level "
-        zsh.kill()
+        try:
+            assert completed_line("fastlog do") == "fastlog doctor "
+            assert completed_line("fastlog tail --log-d") == "fastlog tail --log-dir "
+            assert completed_line("fastlog tail README.md CONTRIB") == "fastlog tail README.md CONTRIBUTING.md "
+            assert completed_line("fastlog count --by lev") == "fastlog count --by level "
+        finally:
+            zsh.kill()

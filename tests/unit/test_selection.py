@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -349,9 +350,38 @@ def test_since_is_a_duration_or_a_time():
     assert parse_time("--since", "2026-11-24 06:00", now) == datetime(2026, 11, 24, 6, 0, tzinfo=UTC)
     assert parse_time("--since", "06:30", now) == datetime(2026, 11, 24, 6, 30, tzinfo=UTC)
     assert parse_time("--until", "07:00:01", now) == datetime(2026, 11, 23, 7, 0, 1, tzinfo=UTC)
-    for wrong in ("", "10", "25:00", "m", "-1m", "1y", "999999999w", "0001-01-01T00:00:00+23:00", "tomorrow"):
+    assert parse_time("--since", "1h30m", now) == datetime(2026, 11, 24, 5, 30, tzinfo=UTC)
+    assert parse_time("--since", "1d12h0m5s", now) == datetime(2026, 11, 22, 18, 59, 55, tzinfo=UTC)
+    assert parse_time("--since", "today", now) == datetime(2026, 11, 24, tzinfo=UTC)
+    assert parse_time("--since", "yesterday", now) == datetime(2026, 11, 23, tzinfo=UTC)
+    assert parse_time("--since", "2026-11-20", now) == datetime(2026, 11, 20, tzinfo=UTC)
+    for wrong in ("", "10", "25:00", "m", "-1m", "1y", "999999999w", "0001-01-01T00:00:00+23:00", "tomorrow", "1h 30m"):
         with pytest.raises(ConfigError, match="--since"):
             parse_time("--since", wrong, now)
+
+
+@pytest.fixture
+def in_berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_times_without_an_offset_may_be_local(in_berlin):
+    now = datetime(2026, 7, 1, 22, 30, tzinfo=UTC)  # half an hour after midnight in Berlin
+
+    def local(text: str) -> datetime:
+        return parse_time("--since", text, now, is_local=True)
+
+    assert local("today") == datetime(2026, 7, 1, 22, 0, tzinfo=UTC)
+    assert local("yesterday") == datetime(2026, 6, 30, 22, 0, tzinfo=UTC)
+    assert local("00:10") == datetime(2026, 7, 1, 22, 10, tzinfo=UTC)
+    assert local("00:40") == datetime(2026, 6, 30, 22, 40, tzinfo=UTC)
+    assert local("2026-01-01 09:00") == datetime(2026, 1, 1, 8, 0, tzinfo=UTC)  # winter there
+    assert local("2026-01-01T09:00Z") == datetime(2026, 1, 1, 9, 0, tzinfo=UTC)
+    assert local("10m") == now - timedelta(minutes=10)
 
 
 def test_levels_have_the_names_that_entries_may_use():

@@ -239,7 +239,7 @@ records = st.fixed_dictionaries(
 def test_twins_convert_a_record_alike(attributes, more):
     fields = (("logger", "name"), ("file", "pathname"), ("line", "lineno"), ("task", "taskName"))
     found = []
-    for entry_of in (_record.entry_of, pure_record.entry_of):
+    for entry_of, outbox in zip((_record.entry_of, pure_record.entry_of), outboxes(app="shop"), strict=True):
         record = logging.makeLogRecord(attributes)
         record.__dict__.update(more)
         entry = entry_of(record, fields)
@@ -250,8 +250,28 @@ def test_twins_convert_a_record_alike(attributes, more):
             is_time = False
         if not is_time:
             entry.pop("timestamp")
-        found.append([(name, repr(value)) for name, value in entry.items()])
+        outbox.put(entry)
+        found.append((list(entry), account(outbox, fetched(outbox))))
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "user", ["anna", 7, None, 1 << 63, 1 << 14_000, "\ud800", "x" * 3_000, b"anna", ["anna"], {"name": "anna"}]
+)
+def test_twins_take_a_usual_record_alike(user):
+    found = []
+    for entry_of, outbox in zip(
+        (_record.entry_of, pure_record.entry_of),
+        outboxes(app="shop", fields={"env": "prod", "user": "nobody"}, datagram_bytes=1_200, queue_entries=2),
+        strict=True,
+    ):
+        for level in ("INFO", "ERROR", "INFO", "INFO"):  # the last one finds no room
+            record = logging.makeLogRecord({"levelname": level, "levelno": getattr(logging, level), "created": 1.5})
+            record.msg, record.args, record.user = "order %d", (1093,), user
+            outbox.put(entry_of(record, (("logger", "name"), ("line", "lineno"))))
+        found.append(account(outbox, fetched(outbox)))
+    assert found[0] == found[1]
+    assert found[0][3] == (2, 1)
 
 
 def test_twins_have_the_same_limits_and_numbers():

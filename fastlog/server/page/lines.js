@@ -158,9 +158,8 @@ class Lines {
     if (this.stream === null) return;
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     const atFoot = scrollHeight - scrollTop - clientHeight <= AT_FOOT_PX;
-    if (this.paused === atFoot) return;
-    if (atFoot) this.continue();
-    else this.pause();
+    if (atFoot && this.paused) this.continue();
+    else if (!atFoot && !this.paused) this.pause();
   }
 
   pause() {
