@@ -32,7 +32,7 @@ CHECK_INDEX = $(BIN)/pip download --quiet --disable-pip-version-check --retries 
 define DEB_TREE
 rm -rf build/deb/fastlog
 mkdir -p build/deb/fastlog/build
-cp -r CHANGELOG.md LICENSE README.md contrib debian dist docs build/deb/fastlog
+cp -r CHANGELOG.md LICENSE README.md SECURITY.md contrib debian dist docs build/deb/fastlog
 cp -r build/pages build/deb/fastlog/build
 endef
 
@@ -248,12 +248,14 @@ $(BIN)/pip:
 
 # pip downloads the libraries that are missing, and compiles only the C modules whose sources have changed.
 $(VENV)/built: $(SOURCES) | $(BIN)/pip
+	@$(CHECK_TOOLS)
 	@echo "installing fastlog into $(VENV) and compiling its C modules; about a minute the first time"
 	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/dev: $(SOURCES) | $(BIN)/pip
+	@$(CHECK_TOOLS)
 	@echo "installing fastlog and the tools of its developers into $(VENV); about two minutes the first time"
 	@$(CHECK_INDEX)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'

@@ -239,12 +239,9 @@ def _add_tail(commands: Commands) -> None:
         metavar="N",
         help="the last N entries that meet the conditions, or `all` (10; all with a condition and without -f)",
     )
-    _add_conditions(
-        parser,
-        "show times in the time zone of this machine, and take those of --since and --until so",
-        "show times in UTC",
-    )
-    _add_look(parser)
+    _add_conditions(parser)
+    _add_form(parser, "show times in the time zone of this machine, and take those of --since and --until so")
+    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
     _add_flags(parser, *LOG_USES)
     _add_env_file(parser)
     parser.set_defaults(module="fastlog.commands.tail", uses=LOG_USES, finds_service=True)
@@ -281,8 +278,8 @@ def _add_tap(commands: Commands) -> None:
     add("--rejected", action="store_true", help="rejected input in place of entries: why, of whom, its size and bytes")
     add("--reason", metavar="R", help="with --rejected: what was rejected for this reason, such as syntax or utf8")
     add("-n", "--lines", type=arguments.tap_lines, default=0, metavar="N", help="begin with the last N, up to 200 (0)")
-    _add_zone(parser, "show times in the time zone of this machine", "show times in UTC")
-    _add_look(parser)
+    _add_form(parser, "show times in the time zone of this machine")
+    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
     add("--url", help="URL of the dashboard (http://DASHBOARD_HOST:DASHBOARD_PORT)")
     _add_env_file(parser)
     parser.set_defaults(
@@ -295,8 +292,8 @@ def _check_tap(options: argparse.Namespace) -> None:
         options.error("--reason needs --rejected")
     if options.rejected and (options.level or options.app or options.host):
         options.error("--level, --app and --host are for entries, not for --rejected")
-    if options.rejected and (options.fields or options.zone):
-        options.error("--fields, --local and --utc are for entries, not for --rejected")
+    if options.fields is not None and (options.rejected or options.json):
+        options.error("--fields goes neither with --rejected nor with --json")
 
 
 def _add_count(commands: Commands) -> None:
@@ -329,7 +326,8 @@ def _add_count(commands: Commands) -> None:
         help="with --by: only the N values of most entries, and the others together (20 apps or hosts in a terminal; "
         "otherwise all)",
     )
-    _add_conditions(
+    _add_conditions(parser)
+    _add_zone(
         parser,
         "show minutes in the time zone of this machine, and take --since and --until so",
         "show minutes in UTC, as without it",
@@ -356,32 +354,32 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_look(parser: argparse.ArgumentParser) -> None:
-    """How entries are shown."""
-    add = parser.add_argument
-    add(
-        "--fields",
-        metavar="NAMES",
-        help="show only these fields, in this order, such as time,level,message,order; all but time, level, app, host "
-        "and message as key=value",
-    )
-    add(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="colours; auto: in a terminal, unless NO_COLOR is set, or FORCE_COLOR (auto)",
-    )
-    add("--json", action="store_true", help="print the lines as they are stored, for jq and other programs")
-
-
 def _add_zone(parser: argparse.ArgumentParser, local: str, utc: str) -> None:
+    """`local`, `utc`: what these flags do."""
     zones = parser.add_mutually_exclusive_group()
     zones.add_argument("--local", dest="zone", action="store_const", const="local", help=local)
     zones.add_argument("--utc", dest="zone", action="store_const", const="utc", help=utc)
 
 
-def _add_conditions(parser: argparse.ArgumentParser, local: str, utc: str) -> None:
-    """Which entries of the log are wanted: for `tail` and `count`. `local`, `utc`: what these flags do."""
+def _add_form(parser: argparse.ArgumentParser, local: str) -> None:
+    """How entries are shown: for `tail` and `tap`. `local`: what this flag does."""
+    _add_zone(parser, local, "show times in UTC")
+    parser.add_argument(
+        "--fields",
+        metavar="NAMES",
+        help="show only these fields, in this order, such as time,level,message,order; all but time, level, app, host "
+        "and message as key=value",
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours; auto: in a terminal, unless NO_COLOR is set, and anywhere if FORCE_COLOR is (auto)",
+    )
+
+
+def _add_conditions(parser: argparse.ArgumentParser) -> None:
+    """Which entries of the log are wanted: for `tail` and `count`."""
     add = parser.add_argument
     add(
         "--since",
@@ -397,7 +395,6 @@ def _add_conditions(parser: argparse.ArgumentParser, local: str, utc: str) -> No
         help="widen the window of --since and --until by this duration, such as 5m, for entries whose receipt was not "
         "recorded: their senders' clocks may be wrong (0s)",
     )
-    _add_zone(parser, local, utc)
     add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
     add("--app", metavar="X", help="entries of this application")
     add("--host", metavar="X", help="entries of this host")

@@ -31,6 +31,7 @@ _BARE = re.compile(r'[^\s"]+')  # a value whose end is plain without quotes
 PLACES = ("time", "level", "app", "host", "message")
 NOT_SHOWN = "sequence"  # unless it is asked for: nobody reads it, and it is long
 
+Zone = Literal["utc", "local"] | None
 Runs = list[tuple[int, int]]
 Shown = Callable[[bytes | bytearray, Runs], bytes]  # what is written of the lines in parts of a block; in any thread
 
@@ -40,8 +41,14 @@ class Form(msgspec.Struct, frozen=True):
     stored. `fields`: only these, in this order; empty: all but the sequence."""
 
     colours: bool = False
-    zone: Literal["utc", "local"] | None = None
+    zone: Zone = None
     fields: tuple[str, ...] = ()
+
+
+def form_from(options: argparse.Namespace) -> Form:
+    """By the flags that `tail` and `tap` share. Raises ConfigError."""
+    fields = parse_fields(options.fields) if options.fields is not None else ()
+    return Form(wants_colours(options.color), options.zone, fields)
 
 
 def parse_fields(text: str) -> tuple[str, ...]:
@@ -52,12 +59,6 @@ def parse_fields(text: str) -> tuple[str, ...]:
             f"--fields {text}: must be names of fields with commas between them, such as time,level,message"
         )
     return fields
-
-
-def form_of(options: argparse.Namespace) -> Form:
-    """Raises ConfigError."""
-    fields = parse_fields(options.fields) if options.fields is not None else ()
-    return Form(wants_colours(options.color), options.zone, fields)
 
 
 def shown_by(shown: Callable[[str], str], encoding: str) -> Shown:
@@ -110,9 +111,7 @@ def render(line: str, form: Form) -> str:
     rest = dict(fields)
     for name in ("level", "message", "app", NOT_SHOWN):
         rest.pop(name, None)
-    time, host = _first_of(rest, "timestamp", "received"), _first_of(rest, "host", "source")
-    if form.zone:
-        time = _in_zone(time, form.zone)
+    time, host = in_zone(_first_of(rest, "timestamp", "received"), form.zone), _first_of(rest, "host", "source")
     places = {
         "time": f"{DIM}{visible(time)}{PLAIN}" if form.colours else visible(time),
         "level": f"{COLOURS[level_of(level)]}{visible(level):8}{PLAIN}" if form.colours else visible(f"{level:8}"),
@@ -136,9 +135,9 @@ def _pair(key: str, value: str) -> str:
     return visible(f"{key}={_quoted(value)}")
 
 
-def _in_zone(text: str, zone: str) -> str:
+def in_zone(text: str, zone: Zone) -> str:
     """The time there, to the millisecond so that all have the same width; what is not a time stays as it is."""
-    time = time_of(text)
+    time = time_of(text) if zone else None
     if time is None:
         return text
     try:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fastlog.commands.conditions import exit_code_for, files_of, selection_from
-from fastlog.commands.rendering import Runs, Shown, form_of, shown_as_text, shown_by
+from fastlog.commands.rendering import Runs, Shown, form_from, shown_as_text, shown_by
 from fastlog.commands.terminal import visible_json
 from fastlog.config import Settings
 from fastlog.errors import ConfigError, discard_output, say
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         raise ConfigError("--fields: does not go with --json, which shows the lines as they are stored; jq can choose")
     selection = selection_from(options, entries_only=options.json)
     count = _count(options.lines, DEFAULT_COUNT if options.follow or selection.is_all else None)
-    shown = _shown_as_json() if options.json else shown_as_text(form_of(options), sys.stdout.encoding)
+    shown = _shown_as_json() if options.json else shown_as_text(form_from(options), sys.stdout.encoding)
     path = Path(settings.log_dir) / settings.log_filename
     files = files_of(options, path, may_be_missing=options.follow)
     if not files:

@@ -17,7 +17,7 @@ import msgspec
 
 from fastlog.addresses import dashboard_url
 from fastlog.commands.levels import parse_level
-from fastlog.commands.rendering import COLOURS, DIM, Shown, form_of, shown_as_text, shown_by
+from fastlog.commands.rendering import COLOURS, DIM, Form, Shown, form_from, in_zone, shown_as_text, shown_by
 from fastlog.commands.terminal import PLAIN, visible, visible_json
 from fastlog.config import Settings
 from fastlog.entry import LEVELS
@@ -107,13 +107,13 @@ def _shown(options: argparse.Namespace) -> Shown:
         if sys.stdout.isatty():
             return shown_by(visible_json, sys.stdout.encoding)
         return lambda block, runs: b"".join([bytes(block[start:end]) for start, end in runs])
-    form = form_of(options)
+    form = form_from(options)
     if options.rejected:
-        return shown_by(lambda line: render_note(line, form.colours), sys.stdout.encoding)
+        return shown_by(lambda line: render_note(line, form), sys.stdout.encoding)
     return shown_as_text(form, sys.stdout.encoding)
 
 
-def render_note(line: str, colours: bool) -> str:
+def render_note(line: str, form: Form) -> str:
     """A note of rejected input: when and from whom it came, why it was rejected, its size, and its bytes."""
     try:
         note = msgspec.json.decode(line, type=_Note)
@@ -124,9 +124,9 @@ def render_note(line: str, colours: bool) -> str:
         return visible(line)
     place = f" at byte {note.offset}" if note.offset else ""
     more = "" if note.piece_bytes is None else "…"
-    time, reason = visible(note.time), visible(note.reason)
+    time, reason = visible(in_zone(note.time, form.zone)), visible(note.reason)
     rest = visible(f"{note.source} {note.datagram_bytes} bytes{place}: {text}{more}")
-    if colours:
+    if form.colours:
         return f"{DIM}{time}{PLAIN} {COLOURS['ERROR']}{reason:10}{PLAIN} {rest}"
     return f"{time} {reason:10} {rest}"
 

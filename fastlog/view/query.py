@@ -1,6 +1,7 @@
 """What a viewer asks for: the query of `/tap` and `/lines`, read and checked. The server does that before it hands the
 connection over, so a wrong query is answered as any other wrong request is."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from urllib.parse import parse_qsl
@@ -18,6 +19,8 @@ LIMIT_MAX = 1_000
 FIELDS_MAX = 32  # parameters of a query: more than there are
 VALUE_MAX = 1_000  # characters of a value: names and texts that a person types are shorter
 UNIX_MAX = 253_402_300_799  # the last second of the year 9999
+
+_POSITION = re.compile("[0-9a-f]{1,20}:[0-9]{1,20}:[0-9]{1,18}")  # as lines.position writes it
 
 Kind = Literal["tap", "lines"]
 
@@ -106,7 +109,7 @@ def parse_query(kind: Kind, text: str, after: str = "") -> Query:
         _whole("last", given, 0, 0, LAST_MAX),
         _whole("limit", given, LIMIT_DEFAULT, 1, LIMIT_MAX),
         _is_on("download", given),
-        after[:VALUE_MAX],
+        after if _POSITION.fullmatch(after) else "",
     )
 
 

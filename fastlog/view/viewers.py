@@ -34,6 +34,8 @@ class Viewer:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STALLED_SEC * 1000))
 
     def write(self, data: bytes) -> None:
+        if not self.unsent:
+            self.moved_at = monotonic()
         self.unsent += data
         self.flush()
 

@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from fastlog.commands.rendering import Form
 from fastlog.commands.tap import render_note
 from tests.helpers.entries import entries
 from tests.helpers.running import BASE_ENVIRONMENT, FASTLOG, PATIENCE_SEC, TOKEN, Server, run_fastlog, until
@@ -109,9 +110,9 @@ def test_rejected_input_is_shown_with_its_sender_its_size_and_its_bytes(start, c
 
 def test_a_note_is_harmless_on_a_terminal():
     note = {"time": "T\x1b[2J", "source": "u\u202e", "reason": "utf8", "datagram_bytes": 9, "offset": 4, "text": "\x9b"}
-    shown = render_note(json.dumps({**note, "piece_bytes": 5}), colours=False)
+    shown = render_note(json.dumps({**note, "piece_bytes": 5}), Form())
     assert shown == r"T\x1b[2J utf8       u\u202e 9 bytes at byte 4: \x9b…"
-    assert render_note("no \x1b note", colours=True) == r"no \x1b note"
+    assert render_note("no \x1b note", Form(colours=True)) == r"no \x1b note"
 
 
 def test_it_continues_when_the_server_restarts(start, closing, tap, tmp_path):
@@ -173,3 +174,10 @@ def test_no_server_is_an_error(tmp_path):
     assert (done.returncode, done.stderr) == (
         1, "fastlog: cannot ask http://127.0.0.1:9/tap: Connection refused\n"
     )  # fmt: skip
+
+
+def test_entries_are_shown_in_the_form_that_is_asked_for(start, tap):
+    server = start()
+    shown = tap(server, "--utc", "--fields", "message,time,order", "--color", "always")
+    server.send([b'{"level":"ERROR","message":"late","timestamp":"2026-07-01T09:00:00+02:00","order":17,"sequence":5}'])
+    assert shown.line() == "late \x1b[2m2026-07-01T07:00:00.000Z\x1b[0m order=17"

@@ -3,6 +3,7 @@
 import grp
 import json
 import os
+import struct
 import subprocess
 
 import pytest
@@ -47,6 +48,15 @@ def joined(parts: list[list[bytes]]) -> list[bytes]:
 
 
 DENIED = "Permission denied (root may read it)"
+
+# The parts of an ACL (linux/posix_acl_xattr.h), and the number of whom it does not name.
+USER_OBJ, GROUP_OBJ, GROUP, MASK, OTHER, NOBODY = 0x01, 0x04, 0x08, 0x10, 0x20, 2**32 - 1
+
+
+def set_acl(path, rights: list[tuple[int, int, int]]) -> None:
+    """Sets the rights: of which part, which, and of whom."""
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *right) for right in rights)
+    os.setxattr(path, "system.posix_acl_access", acl)
 
 
 @pytest.mark.parametrize(
@@ -165,3 +175,23 @@ def test_a_window_that_is_read_is_not_larger_than_the_text(log, tmp_path):
     done = run_fastlog("tail", *ALL, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.encode() == lines(joined(log))
+
+
+def test_groups_that_may_read_by_an_acl_are_named(log, tmp_path):
+    """The directory's own group may only enter it. So it is with the log of the Debian package, which adm may read."""
+    names = [grp.getgrgid(number).gr_name for number in (1, 2)]
+    (tmp_path / "logs").mkdir()
+    rights = [(USER_OBJ, 0, NOBODY), (GROUP_OBJ, 0o1, NOBODY)]
+    rights += [(GROUP, 0o5, 1), (GROUP, 0o5, 2), (GROUP, 0o1, 3), (MASK, 0o7, NOBODY), (OTHER, 0, NOBODY)]
+    set_acl(tmp_path / "logs", rights)
+    _, _, said = run(tmp_path, "tail", "--log-dir", "logs", before=AS_USER)
+    may_read = f"root and the groups {names[0]}, {names[1]} may read it"
+    assert said == f"fastlog: cannot read logs: Permission denied ({may_read})\n"
+    # The mask limits all groups, and nobody else may read it where it names no group that may.
+    for without in (MASK, GROUP):
+        set_acl(
+            tmp_path / "logs",
+            [(kind, 0o1, whose) if kind == without else (kind, r, whose) for kind, r, whose in rights],
+        )
+        _, _, said = run(tmp_path, "tail", "--log-dir", "logs", before=AS_USER)
+        assert said == f"fastlog: cannot read logs: {DENIED}\n"

@@ -175,7 +175,7 @@ def test_members_of_adm_read_the_log_and_nobody_else_does(installed):
         installed.fails(command, "alice")
     for command in ("cat /var/log/fastlog/server.log", "ls /var/log/fastlog", "cat /etc/default/fastlog"):
         installed.fails(command, "stranger")
-    assert "ermission denied" in installed.fails("fastlog tail", "stranger")
+    assert re.search(r"ermission denied .* groups .*\badm\b", installed.fails("fastlog tail", "stranger"))
     # New files get the same rights: the server makes one in place of the log that was renamed.
     installed.run("mv /var/log/fastlog/server.log /var/log/fastlog/old && systemctl reload fastlog")
     installed.run("until test -e /var/log/fastlog/server.log; do sleep 0.05; done")
@@ -249,13 +249,13 @@ def test_the_wheel_needs_no_compiler(package, shared, system):
     shutil.which("lintian") is None and os.environ.get("CI") != "true",
     reason="no lintian; on Debian: apt install lintian",
 )
-def test_lintian_finds_no_error(package):
-    command = ["lintian", "--fail-on=error", "--allow-root", str(package)]
+def test_lintian_finds_nothing(package):
+    command = ["lintian", "--fail-on=error,warning", "--allow-root", str(package)]
     checked = subprocess.run(
         command, env=BASE_ENVIRONMENT, capture_output=True, text=True, timeout=LINTIAN_SEC, check=False
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert re.findall("^E: .*", checked.stdout, re.MULTILINE) == []
+    assert re.findall("^[EW]: .*", checked.stdout, re.MULTILINE) == []
 
 
 def test_the_package_has_what_a_command_of_debian_has(package):

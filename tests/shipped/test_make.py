@@ -189,6 +189,16 @@ def test_a_missing_interpreter_and_a_compiler_named_in_cc_are_said_in_one_line(m
     assert "there is no no-compiler;" in refused.stderr.splitlines()[0]
 
 
+def test_what_has_gone_since_the_environment_was_made_is_said_in_one_line(make, tmp_path):
+    pip = tmp_path / ".venv" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    pip.symlink_to("/bin/false")
+    for source in ("pyproject.toml", "setup.py"):
+        (tmp_path / source).touch()
+    refused = make("build", built=False, CC="no-compiler")
+    assert "there is no no-compiler;" in refused.stderr.splitlines()[0]
+
+
 def test_every_target_is_in_the_list_and_phony():
     text = MAKEFILE.read_text()
     phony = set(re.search(r"\.PHONY:((?:.*\\\n)*.*)", text)[1].replace("\\\n", " ").split())

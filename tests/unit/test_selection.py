@@ -291,6 +291,41 @@ def test_the_first_look_and_the_second_select_what_a_plain_decode_does(log, leve
     assert selected.splitlines() == [line for line in log if is_wanted(line, level, app, host, window, pattern)]
 
 
+ADDRESSES = ["192.0.2.1:7", "192.0.2.10:7", "192.0.2.1", "[2001:db8::1]:7", "[2001:db8::1]:70", "pid 7 of uid 0", "", 5]
+SOUGHT = {
+    "192.0.2.1": {"192.0.2.1:7", "192.0.2.1"},
+    "192.0.2.1:7": {"192.0.2.1:7"},
+    "2001:db8::1": {"[2001:db8::1]:7", "[2001:db8::1]:70"},
+    "[2001:db8::1]": {"[2001:db8::1]:7", "[2001:db8::1]:70"},
+    "[2001:db8::1]:7": {"[2001:db8::1]:7"},
+    "pid 7 of uid 0": {"pid 7 of uid 0"},
+    "192.0.2": set(),
+    "7": set(),
+}
+
+
+@given(
+    log=st.lists(st.tuples(levels, st.sampled_from([*ADDRESSES, None])), max_size=12),
+    wanted=st.none() | st.frozensets(st.sampled_from([*RANKS, "OTHER"]), min_size=1),
+    source=st.none() | st.sampled_from(list(SOUGHT)),
+    ascii_only=st.booleans(),
+)
+def test_several_levels_and_the_address_that_the_server_recorded(log, wanted, source, ascii_only):
+    entries = [
+        {"level": level, "message": "192.0.2.1:7", **({"source": address} if address is not None else {})}
+        for level, address in log
+    ]
+    block = bytearray("".join(json.dumps(entry, ensure_ascii=ascii_only) + "\n" for entry in entries).encode())
+    selection = Selection(levels=wanted, source=source, entries_only=True)
+    selected = b"".join(block[start:end] for start, end in selection.runs(block, 0, len(block)))
+    assert [json.loads(line) for line in selected.splitlines()] == [
+        entry
+        for entry in entries
+        if (wanted is None or level_of(entry["level"]) in wanted)
+        and (source is None or entry.get("source") in SOUGHT[source])
+    ]
+
+
 @given(st.lists(st.one_of(lines(), st.binary(max_size=40).filter(lambda line: b"\n" not in line)), max_size=8))
 def test_what_is_no_entry_is_shown_only_where_nothing_is_asked_for(log):
     block = bytearray(b"".join(line + b"\n" for line in log))
