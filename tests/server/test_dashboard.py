@@ -259,7 +259,20 @@ def test_health_reports_what_the_kernel_dropped(start):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/page.css", "/page.js", "/icon.svg", "/stats", "/metrics", "/health", "/live", "/nothing"]
+    "path",
+    [
+        "/history?range=7d",
+        "/sender?address=x",
+        "/",
+        "/page.css",
+        "/page.js",
+        "/icon.svg",
+        "/stats",
+        "/metrics",
+        "/health",
+        "/live",
+        "/nothing",
+    ],
 )
 def test_every_answer_has_the_headers_that_protect_the_page(start, path):
     response = get(start().dashboard_port, path)
