@@ -4,7 +4,9 @@ import errno
 import os
 import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 # What a lock, or the sync of a directory, fails with where the file system has no such thing.
 NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -13,6 +15,16 @@ NO_DIRECTORY_SYNC = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 ACL_VERSION_BYTES = 4
 ACL_PART = struct.Struct("<HHI")
 ACL_OWN_GROUP, ACL_NAMED_GROUP = 0x04, 0x08
+
+
+def _no_attributes(*_: object) -> NoReturn:
+    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+
+# Extended attributes. A Python before 3.13 for musl has none, as if no file system kept any.
+getxattr: Callable[..., bytes] = getattr(os, "getxattr", _no_attributes)
+setxattr: Callable[..., None] = getattr(os, "setxattr", _no_attributes)
+listxattr: Callable[..., list[str]] = getattr(os, "listxattr", _no_attributes)
 
 
 def open_to_read(path: str | Path) -> int:
@@ -43,7 +55,7 @@ def _admitted(path: Path, right: int) -> list[int]:
     if not status.st_mode >> 3 & right:  # with an ACL these bits are its mask, which limits every group
         return []
     try:
-        acl = os.getxattr(path, "system.posix_acl_access")
+        acl = getxattr(path, "system.posix_acl_access")
     except OSError:  # there is none, or the file system has no such thing
         return [status.st_gid]
     parts = [part for part in ACL_PART.iter_unpack(acl[ACL_VERSION_BYTES:]) if part[1] & right]

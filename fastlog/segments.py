@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from fastlog.file_systems import is_file, open_to_read
+from fastlog.file_systems import getxattr, is_file, open_to_read
 
 ATTRIBUTE = "user.fastlog"  # <log>:<segment>
 DURABLE_ATTRIBUTE = "user.fastlog.durable"  # of a file set aside: the bytes that the last good sync covered
@@ -166,7 +166,7 @@ def read_shipped(live: Path) -> Shipped | None:
 def attribute_of(file: int | str | os.PathLike[str], name: str) -> str:
     """The value of an extended attribute, empty if the file has none of that name. Raises OSError."""
     try:
-        return os.getxattr(file, name).decode("ascii", "replace")
+        return getxattr(file, name).decode("ascii", "replace")
     except OSError as error:
         if error.errno == errno.ENODATA:
             return ""

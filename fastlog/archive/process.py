@@ -14,6 +14,7 @@ import sys
 from fastlog.archive._background import use_idle_disk
 from fastlog.archive.background import stay_in_background
 from fastlog.archive.writer import compress
+from fastlog.file_systems import getxattr, listxattr, setxattr
 
 LOWEST_PRIORITY = 19  # a nice value: the processor goes to all others first
 ATTRIBUTES = "user.fastlog"  # what the names of extended attributes begin with that go along
@@ -47,13 +48,13 @@ def carry_over(source: int, target: int) -> None:
     os.fchmod(target, status.st_mode & 0o777)
     for name in attributes_of(source):
         if name.startswith(ATTRIBUTES):
-            os.setxattr(target, name, os.getxattr(source, name))
+            setxattr(target, name, getxattr(source, name))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def attributes_of(fd: int) -> list[str]:
     try:
-        return os.listxattr(fd)
+        return listxattr(fd)
     except OSError as error:
         if error.errno == errno.EOPNOTSUPP:
             return []

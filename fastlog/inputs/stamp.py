@@ -9,12 +9,15 @@ from fastlog.config import Stamp
 from fastlog.entry import renamed
 from fastlog.inputs.receipt import Receipt
 
+EMPTY = msgspec.Raw(b'""')
+
 
 class _Sender(msgspec.Struct):
-    """What a sender says about itself."""
+    """What a sender says about itself, as it is written: of a key that occurs twice, only the last value counts, and is
+    sure to be a string."""
 
-    timestamp: str = ""
-    host: str = ""
+    timestamp: msgspec.Raw = EMPTY
+    host: msgspec.Raw = EMPTY
 
 
 def stamped(line: bytes, stamp: Stamp, receipt: Receipt) -> bytes:
@@ -23,8 +26,8 @@ def stamped(line: bytes, stamp: Stamp, receipt: Receipt) -> bytes:
         return line
     says = msgspec.json.decode(line, type=_Sender)
     words = b""
-    if stamp == "always" or not says.timestamp:
+    if stamp == "always" or says.timestamp == EMPTY:
         words += f',"received":"{receipt.received}"'.encode()
-    if stamp == "always" or not says.host:
+    if stamp == "always" or says.host == EMPTY:
         words += f',"source":"{receipt.source}"'.encode()
     return renamed(line).removesuffix(b"}\n") + words + b"}\n"

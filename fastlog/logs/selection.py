@@ -196,11 +196,16 @@ def parse_window(
     wide = parse_duration("--clock-slack", slack) if slack else timedelta()
     if not since and not until:
         return None
-    window = Window(
-        parse_time("--since", since, now, is_local=is_local) if since else EARLIEST,
-        parse_time("--until", until, now, is_local=is_local) if until else LATEST,
-        wide,
-    )
+    begin = parse_time("--since", since, now, is_local=is_local) if since else EARLIEST
+    end = parse_time("--until", until, now, is_local=is_local) if until else LATEST
+    if until and end <= begin and _TIME_OF_DAY.fullmatch(until.strip()):
+        zone, later = (
+            (None if is_local else UTC),
+            parse_time("--until", until, now + timedelta(days=1), is_local=is_local),
+        )
+        if later.astimezone(zone).date() == now.astimezone(zone).date():  # it is still to come today
+            end = later
+    window = Window(begin, end, wide)
     if window.since >= window.until:
         raise ConfigError(f"--until {until}: must be later than --since {since}")
     return window

@@ -25,6 +25,7 @@ import msgspec
 from fastlog import __version__
 from fastlog.config import printable
 from fastlog.errors import say
+from fastlog.file_systems import getxattr, setxattr
 from fastlog.server.silence import with_silence
 from fastlog.stats import AlertStats, Health
 
@@ -215,7 +216,7 @@ def _reported_before(directory: Path) -> Status:
     """The status that the server reported last, before this start: whoever heard that it was degraded waits for the
     word that it is ok."""
     try:
-        return "degraded" if os.getxattr(directory, ATTRIBUTE) == b"degraded" else "ok"
+        return "degraded" if getxattr(directory, ATTRIBUTE) == b"degraded" else "ok"
     except OSError:
         return "ok"
 
@@ -224,4 +225,4 @@ def _note_reported(directory: Path, status: Status) -> None:
     """Not through the storage of the log: this thread may wait for a disk that does not answer; the loop may not."""
     with contextlib.suppress(OSError):  # the file system has no attributes
         if status == "degraded" or _reported_before(directory) != status:
-            os.setxattr(directory, ATTRIBUTE, status.encode())
+            setxattr(directory, ATTRIBUTE, status.encode())

@@ -191,7 +191,7 @@ class Dashboard:
         return msgspec.json.encode(health)
 
     def _answer_live(self) -> bytes:
-        """503 only for what a restart mends: a loop that hangs, whatever `/health` says of losses."""
+        """503 only for what a restart fixes: a loop that hangs, whatever `/health` says of losses."""
         if self._beat is None:
             raise _starting()
         silent = silence(self._silent_sec())

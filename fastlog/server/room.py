@@ -85,7 +85,8 @@ class Room:
 
 def rounded(room_bytes: int) -> str:
     """In MB, with some room left for what else is written on the file system."""
-    return f"{max(room_bytes * (1 - CLEAR_SHARE) / MB, 0.001):.3g}"
+    room_mb = max(room_bytes * (1 - CLEAR_SHARE) / MB, 0.001)
+    return f"{room_mb:.0f}" if room_mb >= 100 else f"{room_mb:.3g}"
 
 
 class Space:

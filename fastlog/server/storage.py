@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import monotonic
 
-from fastlog.file_systems import NO_DIRECTORY_SYNC, NO_LOCKS
+from fastlog.file_systems import NO_DIRECTORY_SYNC, NO_LOCKS, setxattr
 from fastlog.server._aio import MAX_UNDER_WAY, Aio
 
 FILE_MODE = 0o640  # log lines can hold personal data: not everybody may read them
@@ -107,7 +107,7 @@ class Storage:
 
     def set_attribute(self, fd: int, name: str, value: str) -> None:
         """Sets an extended attribute. Many file systems have none, or no room for another."""
-        os.setxattr(fd, name, value.encode())
+        setxattr(fd, name, value.encode())
         self._unsynced_attributes.add(fd)
 
     def truncate(self, fd: int, size: int) -> None:

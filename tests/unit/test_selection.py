@@ -18,7 +18,7 @@ from fastlog.commands.levels import parse_level
 from fastlog.entry import decode, level_of
 from fastlog.errors import ConfigError
 from fastlog.logs.conditions import EARLIEST, LATEST, Window
-from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_time
+from fastlog.logs.selection import Selection, fields_of, parse_pattern, parse_time, parse_window
 from fastlog.times import time_of
 
 FACTOR = int(os.environ.get("FASTLOG_FUZZ_FACTOR", "1"))
@@ -373,6 +373,18 @@ def test_without_the_parser_of_patterns_the_selection_is_the_same(monkeypatch):
     monkeypatch.delattr(re, "_parser")
     monkeypatch.setitem(sys.modules, "re._parser", None)
     assert Selection(pattern=pattern).runs(log, 0, len(log)) == [(0, log.index(b"\n") + 1)]
+
+
+def test_a_window_may_end_at_a_time_of_day_that_is_still_to_come():
+    now = datetime(2026, 11, 24, 14, 3, tzinfo=UTC)
+    window = parse_window("14:02", "14:05", None, now)
+    assert (window.since, window.until) == (now - timedelta(minutes=1), now + timedelta(minutes=2))
+    window = parse_window("23:00", "00:30", None, now)
+    assert (window.since, window.until) == (now.replace(day=23, hour=23, minute=0), now.replace(hour=0, minute=30))
+    with pytest.raises(ConfigError, match="later than"):
+        parse_window("14:02", "14:02", None, now)
+    with pytest.raises(ConfigError, match="later than"):
+        parse_window("14:02", "13:00", None, now)
 
 
 def test_since_is_a_duration_or_a_time():
