@@ -72,7 +72,7 @@ MUTANTS = [
             "what could not be written is forgotten",
             "inode, self._inode = self._inode, None",
             "inode = self._inode",
-            "",
+            "test_a_full_disk_costs_only_what_it_refuses",
         ),
     ),
     *_of(
