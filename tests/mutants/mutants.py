@@ -32,6 +32,50 @@ def _of(path: str, tests: str, *mutants: tuple[str, str, str, str]) -> list[Muta
 
 MUTANTS = [
     *_of(
+        "history.py",
+        "tests/unit/test_history.py tests/server/test_history.py",
+        (
+            "a step is added to what was counted in its place before",
+            "        if old[STEP] == step:",
+            "        if old[STEP] != NO_STEP:",
+            "test_seven_days_add_up_in_little_memory_and_on_little_disk",
+        ),
+        (
+            "a row of another time is shown",
+            "if rows[at] == step else None",
+            "if rows[at] != NO_STEP else None",
+            "test_a_clock_that_jumps_loses_no_count_and_shows_none_of_another_time",
+        ),
+        (
+            "a loop that was held up leaves a hole",
+            "passed = max(1, min(step - self.newest, math.ceil(ran_sec / self.step_sec)))",
+            "passed = 1",
+            "test_a_loop_that_was_held_up_leaves_no_hole_and_loses_no_count",
+        ),
+    ),
+    *_of(
+        "history_file.py",
+        "tests/unit/test_history.py tests/server/test_history.py",
+        (
+            "a damaged row is taken over",
+            "_packed(row) != slot",
+            "False",
+            "test_damaged_rows_are_left_out_and_said",
+        ),
+        (
+            "a file of somebody else is overwritten",
+            "        _check_ours(os.pread(fd, HEADER_BYTES, 0))\n",
+            "",
+            "test_what_else_has_the_name_is_left_alone_and_said_once",
+        ),
+        (
+            "what could not be written is forgotten",
+            "inode, self._inode = self._inode, None",
+            "inode = self._inode",
+            "test_a_full_disk_costs_only_what_it_refuses",
+        ),
+    ),
+    *_of(
         "_aio.pyx",
         "tests/unit/test_storage.py tests/server/test_faulty_disk.py",
         (
@@ -1674,7 +1718,7 @@ MUTANTS = [
         "tests/unit/test_ledger.py tests/server/test_gaps.py",
         (
             "a repetition counts as a gap filled",
-            "        if filled == NOTHING:\n            self.repeated += 1\n        elif filled == GAP:\n",
+            "        if filled == NOTHING:\n            self.repeat(record)\n        elif filled == GAP:\n",
             "        if True:\n",
             "test_literal_sequences",
         ),

@@ -331,6 +331,14 @@ def test_a_full_disk_costs_only_what_it_refuses(tmp_path, capfd, monkeypatch):
     run.tick()
     file.finish()
     assert history_answer(restored_at(tmp_path, run), "5m").series.received[-2:] == [7, 0]
+    monkeypatch.setattr(os, "pwrite", refuse)
+    run.info += 9
+    run.tick()
+    file.finish()
+    monkeypatch.undo()
+    run.tick()
+    file.finish()
+    assert history_answer(restored_at(tmp_path, run), "5m").series.received[-4:] == [7, 0, 9, 0]
 
 
 def test_a_file_that_is_removed_is_made_again_with_everything(filled, tmp_path):
