@@ -30,7 +30,8 @@ from fastlog.view.wanted import Wanted, wanted_by
 NICE = 10  # a nice value: the server and its senders go first
 TURN_SEC = 0.25  # time between two events of a viewer: four a second are as good as at once
 REST = 3  # times as long as it has worked, it rests
-LATE_MAX_SEC = 2.0  # a turn that is late, on a busy machine, makes up for so much at the most
+BUDGET_SEC = TURN_SEC / (REST + 1)  # processor time of a turn; one that is late, on a busy machine, has no more
+LATE_MAX_SEC = 2.0  # of a turn that is late: of so much time it still looks at all that came, as far as its time allows
 QUERY_MAX_BYTES = 64 << 10  # of a query as the server sends it: more than a request may have
 SEARCHES_MAX = 4  # under way, by turns: each has the log's files open. Others wait
 ENDED = b"."
@@ -125,7 +126,7 @@ class Views:
             since_sec = min(max(now - self._turned_at, TURN_SEC), LATE_MAX_SEC)
             self._turned_at, self._turn_at = now, now + TURN_SEC
             feeds = [feed for feed in self._feeds.values() if feed.groups]
-            budget_sec = since_sec / (REST + 1) / (2 if self._searches else 1)
+            budget_sec = BUDGET_SEC / 2 if self._searches else BUDGET_SEC
             for feed in feeds:
                 feed.turn(since_sec, budget_sec / len(feeds))
                 for group in feed.groups.values():

@@ -59,6 +59,7 @@ class Viewer:
     def _next(self) -> Event:
         name, data = "", ""
         for line in iter(lambda: self.response.readline().decode(), ""):
+            assert "\r" not in line  # which would end a line of an event, too
             field, _, value = line.rstrip("\n").partition(": ")
             if field == "id":
                 self.last_id = value

@@ -188,6 +188,11 @@ def test_hostile_text_stays_in_its_line(start, view):
     assert [json.loads(line) for line in get(server.dashboard_port, "/lines?download=1").text.splitlines()] == expected
 
 
+def test_a_carriage_return_of_another_program_ends_no_event(start, view, tmp_path):
+    (tmp_path / "server.log").write_bytes(b'{"level":"ERROR",\r"message":"between tokens"}\n')
+    assert view(start(), last=1).messages(1) == ["between tokens"]
+
+
 def test_lines_of_a_time_and_a_number(start):
     server = start(FLUSH_COUNT="1")
     server.send([entry(f"minute {n}", timestamp=f"2026-11-24T07:{n:02}:00Z") for n in range(60)])
