@@ -123,7 +123,9 @@ def take(browser: Browser, server: Server, directory: Path, scene: str, sizes: t
                 if (view == "lines" and scene != "idle") or (view == "rejected" and scene == "lossy"):
                     page.wait_for_selector(f"[data-view={view}] tbody tr")
                 name = view.partition("?")[0]
-                page.screenshot(path=directory / f"{scene}-{name}-{width}-{scheme}.png", full_page=name in ("overview", "sender"))
+                page.screenshot(
+                    path=directory / f"{scene}-{name}-{width}-{scheme}.png", full_page=name in ("overview", "sender")
+                )
                 page.close()
             context.close()
 
