@@ -120,10 +120,12 @@ def take(browser: Browser, server: Server, directory: Path, scene: str, sizes: t
                 page = context.new_page()
                 page.goto(f"http://127.0.0.1:{server.dashboard_port}/#{view}")
                 expect(page.locator("body.empty")).to_have_count(0)
-                if view == "lines" and scene != "idle":
-                    page.wait_for_selector("[data-view=lines] tbody tr")
+                if (view == "lines" and scene != "idle") or (view == "rejected" and scene == "lossy"):
+                    page.wait_for_selector(f"[data-view={view}] tbody tr")
                 name = view.partition("?")[0]
-                page.screenshot(path=directory / f"{scene}-{name}-{width}-{scheme}.png", full_page=name != "lines")
+                page.screenshot(
+                    path=directory / f"{scene}-{name}-{width}-{scheme}.png", full_page=name in ("overview", "sender")
+                )
                 page.close()
             context.close()
 
