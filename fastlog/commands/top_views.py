@@ -53,6 +53,7 @@ def sender_lines(address: str, sender: SenderAnswer | None) -> list[Text]:
         Text(f"came again {sender.repeated:,}  restarts {sender.restarts:,}"),
         Text(f"first heard {_ago(sender.first_heard)}"),
         Text(f"last heard {_ago(sender.last_heard)}"),
+        Text(f"its lines: fastlog tap --sender {sender.address}", "dim"),
         Text(),
     ]
     if sender.gaps is None:

@@ -1,4 +1,4 @@
-"""The seam between the server and the disk: every change of a file goes through a storage.
+"""The seam between the server and the disk: every change of a file of the log goes through a storage.
 
 `Storage` syncs with a blocking fdatasync; `AsyncStorage` syncs through the kernel's asynchronous I/O, so that the loop
 never waits for a disk. Tests replace them by a storage that records or fails. All calls raise OSError, except that a

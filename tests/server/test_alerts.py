@@ -1,6 +1,7 @@
 """ALERT_COMMAND, as the server runs it: what it gets, and that nothing it does reaches the server."""
 
 import json
+import re
 import signal
 import sys
 
@@ -132,3 +133,16 @@ def test_a_command_with_an_open_quote_is_refused_and_not_shown(tmp_path):
     assert check.stderr == (
         "fastlog: ALERT_COMMAND=(hidden) (environment): must be a program and its arguments, with quotes as in a shell\n"
     )
+
+
+def test_doctor_says_when_the_command_ran_last(alerting, tmp_path):
+    server = alerting("true")
+    url = f"http://127.0.0.1:{server.dashboard_port}"
+    before = run_fastlog("doctor", "--url", url, cwd=tmp_path).stdout
+    assert "ok      alert command   not run yet: the health has not changed" in before
+    lose_some(server)
+    eventually(server.stats, lambda stats: stats["alerts"]["runs"] == 1)
+    after = run_fastlog("doctor", "--url", url, cwd=tmp_path).stdout
+    assert re.search(r"ok      alert command   run 1 times, last at \S+Z for the status degraded\n", after)
+    without = run_fastlog("doctor", cwd=tmp_path, FASTLOG_DASHBOARD_PORT="off", FASTLOG_SERVER_PORT="0").stdout
+    assert "alert command" not in without

@@ -449,6 +449,20 @@ def test_no_line_is_lost_or_repeated_when_logrotate_rotates_under_load(start, tm
     assert all(read)
 
 
+@pytest.mark.parametrize("document", ["docs/operations.md", "debian/README.Debian"])
+def test_the_settings_beside_logrotate_bound_the_log_as_it_does(document):
+    """Without a bound the server would warn that the disk cannot hold files of MAX_LOG_SIZE_MB. Where archives that only
+    logrotate deletes take half of LOG_KEEP_MB, it warns as well."""
+    snippet = (CONTRIB / "logrotate" / "fastlog").read_text()
+    kept, gigabytes = (
+        int(re.search(rf"^    {word} (\d+)", snippet, re.MULTILINE)[1]) for word in ("rotate", "maxsize")
+    )
+    _, _, told = (ROOT / document).read_text().partition("MAX_LOG_SIZE_MB=1000000")
+    settings = {name: int(value) for name, value in re.findall(r"(LOG_[A-Z_]+)=(\d+)", told[:250])}
+    assert settings["LOG_BACKUPS"] >= kept
+    assert settings["LOG_KEEP_MB"] > 2 * kept * gigabytes * 2**30 / 10**6
+
+
 # Other tools
 
 

@@ -1,6 +1,6 @@
 """Meters: when a loss was."""
 
-from fastlog.server.meters import LossMeter
+from fastlog.server.meters import LossMeter, RecentRate
 
 
 def test_a_loss_has_the_age_of_its_last_growth():
@@ -41,3 +41,13 @@ def test_an_unknown_count_is_neither_growth_nor_its_end():
     for second, count in enumerate((2, None, 2)):
         meter.tick(float(second), count)
     assert meter.seconds_since(2.0) == 2.0
+
+
+def test_a_recent_rate_is_that_of_the_last_seconds():
+    cpu = RecentRate(10.0, 2.5)
+    assert cpu.now == 0.0
+    cpu.tick(11.0, 3.0)
+    assert cpu.now == 0.5
+    for second in range(12, 20):
+        cpu.tick(float(second), 3.0)
+    assert cpu.now == 0.0
