@@ -1,0 +1,48 @@
+"""The view process as the server sees it: its end when nobody needs it, and why there is none."""
+
+import sys
+
+import pytest
+
+from fastlog.config import Settings
+from fastlog.server import viewing
+from fastlog.server.viewing import NoViewsError, Viewing
+from tests.helpers.running import until
+
+
+def wait_for_end(views: Viewing) -> None:
+    def has_ended() -> bool:
+        views.look_after()
+        return not views.is_running
+
+    until(has_ended, "the end of the process")
+
+
+def test_the_process_ends_when_nobody_has_viewed_for_a_while(tmp_path, monkeypatch, capfd):
+    views = Viewing(Settings(log_dir=str(tmp_path)))
+    assert not views.is_running
+    views.may_view()
+    views.look_after()
+    assert views.is_running
+    monkeypatch.setattr(viewing, "IDLE_SEC", -1.0)
+    wait_for_end(views)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_process_that_cannot_be_started_is_a_reason(tmp_path, monkeypatch):
+    views = Viewing(Settings(log_dir=str(tmp_path)))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    with pytest.raises(NoViewsError, match="cannot be started: No such file or directory"):
+        views.may_view()
+    assert not views.is_running
+
+
+def test_what_a_process_said_when_it_failed_is_printed(tmp_path, monkeypatch, capfd):
+    views = Viewing(Settings(log_dir=str(tmp_path)))
+    failing = tmp_path / "python"
+    failing.write_text("#!/bin/sh\necho no module of this name >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(failing))
+    views.may_view()
+    wait_for_end(views)
+    assert "fastlog: the view process ended: no module of this name; it is started again" in capfd.readouterr().err
