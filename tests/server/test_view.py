@@ -188,6 +188,14 @@ def test_hostile_text_stays_in_its_line(start, view):
     assert [json.loads(line) for line in get(server.dashboard_port, "/lines?download=1").text.splitlines()] == expected
 
 
+@pytest.mark.parametrize("query", ["", "&text=HERE"])
+def test_a_damaged_note_is_left_out(start, tmp_path, query):
+    server = start()
+    note = b'{"time":"2026-11-24T07:00:00Z","source":"127.0.0.1:5","reason":"utf8","text":"here %s"}\n'
+    (tmp_path / "rejects.jsonl").write_bytes(note % b"\xff" + note % b"it is")
+    assert [line["text"] for line in lines_of(server, f"rejected=1{query}")["lines"]] == ["here it is"]
+
+
 def test_a_carriage_return_of_another_program_ends_no_event(start, view, tmp_path):
     (tmp_path / "server.log").write_bytes(b'{"level":"ERROR",\r"message":"between tokens"}\n')
     assert view(start(), last=1).messages(1) == ["between tokens"]
@@ -248,6 +256,8 @@ def test_lines_can_be_downloaded(start):
         ("/lines?since=yesterday", "since=yesterday: must be a time"),
         ("/lines?since=1e99", "since=1e99: must be a time"),
         ("/lines?until=nan", "until=nan: must be a time"),
+        ("/lines?since=0001-01-01T00:00:00%2B14:00", "must be a time"),
+        ("/lines?until=9999-12-31T23:59:59.999999", "must be a time"),
         ("/lines?since=7&until=7", "until: must be later than since"),
     ],
 )
