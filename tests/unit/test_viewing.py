@@ -44,7 +44,9 @@ def test_a_process_that_cannot_be_started_is_a_reason(tmp_path, monkeypatch):
 def test_what_a_process_said_when_it_failed_is_printed(tmp_path, monkeypatch, capfd):
     views = Viewing(Settings(log_dir=str(tmp_path)))
     failing = tmp_path / "python"
-    failing.write_text("#!/bin/sh\necho no module of this name >&2\nexit 1\n")
+    before = "a message of a process that ran for long" * 30
+    script = f"for i in 1 2 3 4 5; do echo {before} >&2; done\necho no module of this name >&2\nexit 1\n"
+    failing.write_text(f"#!/bin/sh\n{script}")
     failing.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(failing))
     views.may_view()
