@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 
 import pytest
@@ -292,6 +293,18 @@ def test_one_viewer_too_many_is_refused_until_another_one_leaves(start, view):
     assert {viewer.messages(1)[0] for viewer in viewers} == {"for all"}
     viewers[0].close()
     eventually(lambda: get(server.dashboard_port, "/lines").status, lambda status: status == 200)
+
+
+def test_viewers_that_the_process_has_no_descriptor_for_do_not_count_on(start):
+    server = start()
+    assert lines_of(server)["lines"] == []
+    (pid,) = view_processes(server)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    for _ in range(64):
+        assert get(server.dashboard_port, "/lines").text == ""
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert get(server.dashboard_port, "/lines").status == 200
 
 
 def test_viewers_come_again_when_the_process_is_killed(start, view):
