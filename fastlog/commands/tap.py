@@ -205,6 +205,9 @@ class _Tap:
                 self._take(event)
             sys.stdout.buffer.flush()
             self._say_share()
+            if response.chunked:  # by a proxy: the next chunk may have been received already, which `poll` cannot see
+                self._check_reader(0)
+                continue
             waiting = ready.poll(SILENT_SEC * 1000)
             if any(fd == 1 for fd, _ in waiting):
                 raise BrokenPipeError
