@@ -216,7 +216,9 @@ class _Tap:
 
     def _take(self, event: bytes) -> None:
         fields = dict(line.partition(b": ")[::2] for line in event.split(b"\n"))
-        self._position = fields.get(b"id", self._position.encode()).decode(errors="replace")
+        position = fields.get(b"id", b"").decode(errors="replace")
+        if position.isascii() and position.isprintable():  # as a header may be
+            self._position = position or self._position
         data = fields.get(b"data", b"")
         try:
             if fields.get(b"event") == b"entries":

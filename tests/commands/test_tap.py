@@ -155,6 +155,19 @@ def test_events_that_a_proxy_sends_together_are_shown_at_once(closing):
     assert tapped.process.wait(PATIENCE_SEC) == 0
 
 
+def test_a_position_that_is_none_is_not_sent_back(closing):
+    listener = closing(socket.create_server(("127.0.0.1", 0)))
+    listener.settimeout(PATIENCE_SEC)
+    tapped = closing(Tap(None, port=listener.getsockname()[1]))
+    proxy = closing(listener.accept()[0])
+    assert proxy.recv(65_536).startswith(b"GET /tap?")
+    proxy.sendall(b"HTTP/1.0 200 OK\r\n\r\nid: 1\r2\n\nid: \xff\n\n")
+    proxy.close()
+    assert "trying again every 1 s" in tapped.message()
+    again = closing(listener.accept()[0])
+    assert b"Last-Event-ID" not in again.recv(65_536)
+
+
 def test_a_reader_that_has_seen_enough_ends_it(start, tap):
     server = start()
     tapped = tap(server)
