@@ -134,6 +134,16 @@ def test_a_position_that_the_log_does_not_have_hides_nothing(start, view, last_i
     assert "seen" in viewer.messages(1)
 
 
+def test_a_viewer_is_given_no_position_before_the_lines_up_to_it(start, view):
+    server = start(FLUSH_COUNT="1")
+    server.send([entry("first")])
+    eventually(lambda: messages_of(server), lambda messages: messages == ["first"])
+    viewer = view(server, last=1)
+    assert viewer.last_id == ""
+    assert viewer.messages(1) == ["first"]
+    assert viewer.last_id
+
+
 def test_a_view_goes_on_across_rotations(start, view):
     server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="100")
     viewer = view(server)
