@@ -107,6 +107,8 @@ class StatsClient:
     def sender(self, address: str) -> SenderAnswer | None:
         """One sender; None: the server does not know it, or no longer. Raises UnreachableError."""
         status, body = self._request(f"/sender?address={quote(address)}")
+        if reason := _refusal(status, body, REFUSALS):  # which says nothing of the sender
+            raise RefusedError(f"{self.url}/sender answers {status}: {reason}", status)
         return _decoded(body, SenderAnswer) if status == 200 else None
 
     def _ask(self, kind_of_answer: type[T]) -> T:

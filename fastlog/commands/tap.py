@@ -205,6 +205,9 @@ class _Tap:
                 self._take(event)
             sys.stdout.buffer.flush()
             self._say_share()
+            if response.chunked:  # by a proxy: the next chunk may have been received already, which `poll` cannot see
+                self._check_reader(0)
+                continue
             waiting = ready.poll(SILENT_SEC * 1000)
             if any(fd == 1 for fd, _ in waiting):
                 raise BrokenPipeError
@@ -213,7 +216,9 @@ class _Tap:
 
     def _take(self, event: bytes) -> None:
         fields = dict(line.partition(b": ")[::2] for line in event.split(b"\n"))
-        self._position = fields.get(b"id", self._position.encode()).decode(errors="replace")
+        position = fields.get(b"id", b"").decode(errors="replace")
+        if position.isascii() and position.isprintable():  # as a header may be
+            self._position = position or self._position
         data = fields.get(b"data", b"")
         try:
             if fields.get(b"event") == b"entries":

@@ -96,6 +96,11 @@ class Changes:
         self._looked_at = now
         return due
 
+    @property
+    def is_over(self) -> bool:
+        """Whether health has been for a while as it was reported."""
+        return self._present == self._reported and not self._apart_sec
+
     def lasted(self, now: float) -> float:
         """How long the present reasons have been so."""
         return now - self._since
@@ -168,7 +173,10 @@ class Alerts:
             return
         health, losses, at = self._beat
         health = with_silence(health, now - at)
-        if not self._changes.look(now, health) or now < self._run_at + APART_SEC:
+        is_due = self._changes.look(now, health)
+        if self._changes.is_over:
+            self._tries = 0  # those were for a change that nobody needs to hear of any more
+        if not is_due or now < self._run_at + APART_SEC:
             return
         self._run_at = now
         alert = self._alert(health, losses, self._changes.lasted(now))

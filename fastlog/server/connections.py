@@ -184,8 +184,8 @@ class _Task(waitress.task.WSGITask):
         return VIEW not in self.get_environment() and cast(bool, super().has_body)
 
     def finish(self) -> None:
+        self.channel.query = self.get_environment().get(VIEW)  # before the head can be sent
         super().finish()
-        self.channel.query = self.get_environment().get(VIEW)
 
 
 class _Channel(waitress.channel.HTTPChannel):
@@ -227,7 +227,9 @@ class _Channel(waitress.channel.HTTPChannel):
         return cast(int, super().write_soon(data))
 
     def handle_write(self) -> None:
-        if self.query and self.close_when_flushed and self.connected:
+        if self.query and self.connected and not self.will_close:
+            if not self.close_when_flushed:  # the thread that makes the answer sets it soon, as its last word
+                return
             self._flush_exception(self._flush_some)
             if not (self.total_outbufs_len or self.will_close):
                 self.server.viewing.hand_over(self.socket, self.query)

@@ -120,14 +120,14 @@ class Ring:
 
 
 class History:
-    """`wall` is the time of day in seconds of Unix time, `now` that of time.monotonic. `revision` grows with each
-    change."""
+    """`wall` is the time of day in seconds of Unix time, `now` that of time.monotonic, `cpu_sec` the processor time so
+    far, which is not of the time that is recorded. `revision` grows with each change."""
 
-    def __init__(self, wall: float, now: float) -> None:
+    def __init__(self, wall: float, now: float, cpu_sec: float = 0.0) -> None:
         self.rings = {name: Ring(*length, wall) for name, length in RANGES.items()}
         self.revision = 0
         self._now = now
-        self._before: Sequence[float] = (0.0,) * (WIDTH - CPU_SEC)
+        self._before: Sequence[float] = (cpu_sec, *(0.0,) * (WIDTH - CPU_SEC - 1))
 
     def add(self, wall: float, now: float, counters: Counters, resident: int | None) -> None:
         """To be called once a second."""

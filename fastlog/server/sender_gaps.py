@@ -64,15 +64,22 @@ class SenderGaps:
 
     def __init__(self) -> None:
         self._noted: dict[str, _Noted] = {}  # by address, the one that was noted last at the end
+        self._before: dict[str, int] = {}  # gaps of those that the last look was at
 
     def look(self, wall: float, worst: Iterable[tuple[str, int, int, float]]) -> None:
         """`worst`: as the ledger returns it. To be called every LOOK_SEC."""
+        worst = list(worst)
+        # A sender that the last look was not at had no more gaps then than each of those.
+        most = min(self._before.values()) if len(self._before) >= WORST else 0
         for address, received, lost, _ in worst:
             noted = self._noted.get(address)
-            if noted is None or received < noted.received:  # another program has its address now
-                noted = self._noted[address] = _Noted()
+            if noted is None:
+                noted = self._noted[address] = _Noted(min(self._before.get(address, most), lost))
+            elif received < noted.received:  # another program has its address now
+                noted = self._noted[address] = _Noted(0)
             if noted.note(wall, received, lost):
                 self._noted[address] = self._noted.pop(address)
+        self._before = {address: lost for address, _, lost, _ in worst}
         while len(self._noted) > SENDERS_MAX:
             del self._noted[next(iter(self._noted))]
 
@@ -83,10 +90,12 @@ class SenderGaps:
 
 
 class _Noted:
-    def __init__(self) -> None:
+    """`before`: gaps that it may have had before."""
+
+    def __init__(self, before: int) -> None:
         self.gaps: deque[Growth] = deque(maxlen=MOMENTS_MAX)
         self.received = 0
-        self._most = 0  # entries that come late fill gaps: only a new maximum is growth
+        self._most = before  # entries that come late fill gaps: only a new maximum is growth
 
     def note(self, wall: float, received: int, lost: int) -> bool:
         """Whether there are more gaps than ever."""

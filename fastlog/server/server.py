@@ -75,7 +75,7 @@ class Server:
         with _start_errors(log.path):
             self._pipeline = Pipeline(settings, log, self._listeners, self._loop)
         now = time.monotonic()
-        self._history = History(time.time(), now)
+        self._history = History(time.time(), now, time.process_time())
         self._history_file = HistoryFile(log.path, self._history)
         self._history_file.load()
         self._history_due = self._loop.deadline(self._on_history_due)
@@ -83,6 +83,7 @@ class Server:
         self._dashboard = self._make_dashboard()
         self._alerts = self._make_alerts(log.path)
         self._reporter = Reporter(settings, self._listeners, self._pipeline, self._sync_mode(), now, self._alerts)
+        now = time.monotonic()
         self._on_tick_due(now)
         self._on_snapshot_asked(now)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import fastlog
 
-SAID_MAX_BYTES = 4096  # of what the process prints: it prints one line, and a traceback if the program is wrong
+SAID_MAX_BYTES = 4096  # of the end of what the process has printed: room for its last line
 LINE_MAX = 300  # characters of it that are shown
 RESET = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD}
 
@@ -42,10 +42,12 @@ def spawn(module: str, arguments: list[str], descriptors: list[int]) -> int:
 
 def last_line(fd: int) -> str:
     """What it printed last, without what a terminal would obey. `fd`: a non-blocking pipe from its standard error."""
-    with contextlib.suppress(OSError):
-        text = os.read(fd, SAID_MAX_BYTES).decode("utf-8", "replace").strip()
-        return "".join(filter(str.isprintable, text.rpartition("\n")[2]))[:LINE_MAX]
-    return ""
+    said = b""
+    with contextlib.suppress(OSError):  # there is no more
+        while piece := os.read(fd, SAID_MAX_BYTES):
+            said = (said + piece)[-SAID_MAX_BYTES:]
+    text = said.decode("utf-8", "replace").strip()
+    return "".join(filter(str.isprintable, text.rpartition("\n")[2]))[:LINE_MAX]
 
 
 def why_failed(status: int, said: str) -> str | None:

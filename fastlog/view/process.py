@@ -95,6 +95,8 @@ class Views:
                 return False
             if descriptors:
                 self._add(socket.socket(fileno=descriptors[0]), msgspec.json.decode(data, type=Query))
+            else:  # there was none left for it
+                self._unsaid += 1
 
     def _add(self, sock: socket.socket, query: Query) -> None:
         wanted = wanted_by(query, self._log)

@@ -1,6 +1,7 @@
 """What a viewer asks for: the query of `/tap` and `/lines`, read and checked. The server does that before it hands the
 connection over, so a wrong query is answered as any other wrong request is."""
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -151,7 +152,10 @@ def _time(name: str, given: dict[str, str]) -> float | None:
             return seconds
     except ValueError:
         if time := time_of(text):
-            return (time - EPOCH).total_seconds()
+            seconds = (time - EPOCH).total_seconds()
+            with contextlib.suppress(OverflowError):  # its offset leads out of the years 1 to 9999
+                moment(seconds)
+                return seconds
     raise QueryError(
         f"{name}={text}: must be a time such as 2026-11-24T07:00:00Z, or seconds since 1970; write + as %2B"
     )

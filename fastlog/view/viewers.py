@@ -124,7 +124,8 @@ class Tap(Viewer):
             state["reason"] = problem
         if state != self._state and not self.unsent:
             self._state = state
-            self._send(b"state", msgspec.json.encode(state), position)
+            # Who comes again with a position has seen what is before it: the lines that are sought, too.
+            self._send(b"state", msgspec.json.encode(state), "" if self.search else position)
 
     def take(self, group: Group["Tap"]) -> None:
         """What a turn found for its filter."""

@@ -97,14 +97,15 @@ class Rejects:
     def _is_wanted(self, line: bytes) -> bool:
         query = self._query
         try:
-            note = self._decode(line)
+            text = line.decode()  # a damaged line: the decoder passes over what it does not need
+            note = self._decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
         if query.reason is not None and note.reason != query.reason:
             return False
         if query.source is not None and not is_address(note.source, query.source):
             return False
-        if self._text and self._text not in line.decode().casefold():
+        if self._text and self._text not in text.casefold():
             return False
         time = time_of(note.time) or EPOCH
         return self._window is None or self._window.has(time, True)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -17,7 +18,7 @@ from tests.helpers.viewing import view_processes
 class Tap:
     """`fastlog tap` of a server, which watches already: the newest line that was there before is read."""
 
-    def __init__(self, server: Server, *flags: str, port: int | None = None, **environment: str) -> None:
+    def __init__(self, server: Server | None, *flags: str, port: int | None = None, **environment: str) -> None:
         url = f"http://127.0.0.1:{port or server.dashboard_port}"
         self.process = subprocess.Popen(
             [*FASTLOG, "tap", "--url", url, *flags],
@@ -134,6 +135,37 @@ def test_it_continues_when_the_view_process_is_killed(start, tap):
     os.kill(view_processes(server)[0], signal.SIGKILL)
     server.send([b'{"level":"ERROR","message":"meanwhile"}'])
     assert tapped.line().endswith("meanwhile")
+
+
+def test_events_that_a_proxy_sends_together_are_shown_at_once(closing):
+    """A proxy may send the answer in chunks, some of which arrive at once."""
+    listener = closing(socket.create_server(("127.0.0.1", 0)))
+    tapped = closing(Tap(None, port=listener.getsockname()[1]))
+    proxy = closing(listener.accept()[0])
+    assert proxy.recv(65_536).startswith(b"GET /tap?")
+    events = [
+        b'event: entries\ndata: {"lines":[{"level":"ERROR","message":"%s"}],"shown":1,"matching":1}\n\n' % word
+        for word in (b"first", b"second")
+    ]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(event), event) for event in events)
+    proxy.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+    assert [tapped.line().split()[-1] for _ in events] == ["first", "second"]
+    tapped.process.stdout.close()
+    proxy.sendall(b"3\r\n:\n\n\r\n")
+    assert tapped.process.wait(PATIENCE_SEC) == 0
+
+
+def test_a_position_that_is_none_is_not_sent_back(closing):
+    listener = closing(socket.create_server(("127.0.0.1", 0)))
+    listener.settimeout(PATIENCE_SEC)
+    tapped = closing(Tap(None, port=listener.getsockname()[1]))
+    proxy = closing(listener.accept()[0])
+    assert proxy.recv(65_536).startswith(b"GET /tap?")
+    proxy.sendall(b"HTTP/1.0 200 OK\r\n\r\nid: 1\r2\n\nid: \xff\n\n")
+    proxy.close()
+    assert "trying again every 1 s" in tapped.message()
+    again = closing(listener.accept()[0])
+    assert b"Last-Event-ID" not in again.recv(65_536)
 
 
 def test_a_reader_that_has_seen_enough_ends_it(start, tap):

@@ -14,6 +14,7 @@ from fastlog.server.dashboard import Asks, Dashboard
 from fastlog.server.history import History, history_answer
 from fastlog.server.history_file import HistoryFile
 from fastlog.stats import Stats
+from fastlog.stats_client import RefusedError, StatsClient
 from tests.helpers.entries import ERROR_7, INFO
 from tests.helpers.running import eventually, get, until
 
@@ -164,3 +165,5 @@ def test_a_loop_that_is_held_up_is_waited_for_once(start, monkeypatch):
         monkeypatch.setattr(dashboard, "ANSWER_SEC", answer_sec)
         answer = get(port, "/sender?address=192.0.2.1:514")
         assert (answer.status, json.loads(answer.text)) == (503, {"error": "the server's loop is held up; try again"})
+    with pytest.raises(RefusedError, match="/sender answers 503: the server's loop is held up"):
+        StatsClient(page.url, "").sender("192.0.2.1:514")

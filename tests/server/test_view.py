@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 
 import pytest
@@ -133,6 +134,16 @@ def test_a_position_that_the_log_does_not_have_hides_nothing(start, view, last_i
     assert "seen" in viewer.messages(1)
 
 
+def test_a_viewer_is_given_no_position_before_the_lines_up_to_it(start, view):
+    server = start(FLUSH_COUNT="1")
+    server.send([entry("first")])
+    eventually(lambda: messages_of(server), lambda messages: messages == ["first"])
+    viewer = view(server, last=1)
+    assert viewer.last_id == ""
+    assert viewer.messages(1) == ["first"]
+    assert viewer.last_id
+
+
 def test_a_view_goes_on_across_rotations(start, view):
     server = start(MAX_LOG_SIZE_MB="0.001", LOG_BACKUPS="100")
     viewer = view(server)
@@ -186,6 +197,14 @@ def test_hostile_text_stays_in_its_line(start, view):
     assert viewer.lines(len(HOSTILE)) == expected
     assert lines_of(server)["lines"] == expected
     assert [json.loads(line) for line in get(server.dashboard_port, "/lines?download=1").text.splitlines()] == expected
+
+
+@pytest.mark.parametrize("query", ["", "&text=HERE"])
+def test_a_damaged_note_is_left_out(start, tmp_path, query):
+    server = start()
+    note = b'{"time":"2026-11-24T07:00:00Z","source":"127.0.0.1:5","reason":"utf8","text":"here %s"}\n'
+    (tmp_path / "rejects.jsonl").write_bytes(note % b"\xff" + note % b"it is")
+    assert [line["text"] for line in lines_of(server, f"rejected=1{query}")["lines"]] == ["here it is"]
 
 
 def test_a_carriage_return_of_another_program_ends_no_event(start, view, tmp_path):
@@ -248,6 +267,8 @@ def test_lines_can_be_downloaded(start):
         ("/lines?since=yesterday", "since=yesterday: must be a time"),
         ("/lines?since=1e99", "since=1e99: must be a time"),
         ("/lines?until=nan", "until=nan: must be a time"),
+        ("/lines?since=0001-01-01T00:00:00%2B14:00", "must be a time"),
+        ("/lines?until=9999-12-31T23:59:59.999999", "must be a time"),
         ("/lines?since=7&until=7", "until: must be later than since"),
     ],
 )
@@ -282,6 +303,18 @@ def test_one_viewer_too_many_is_refused_until_another_one_leaves(start, view):
     assert {viewer.messages(1)[0] for viewer in viewers} == {"for all"}
     viewers[0].close()
     eventually(lambda: get(server.dashboard_port, "/lines").status, lambda status: status == 200)
+
+
+def test_viewers_that_the_process_has_no_descriptor_for_do_not_count_on(start):
+    server = start()
+    assert lines_of(server)["lines"] == []
+    (pid,) = view_processes(server)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    for _ in range(64):
+        assert get(server.dashboard_port, "/lines").text == ""
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+    assert get(server.dashboard_port, "/lines").status == 200
 
 
 def test_viewers_come_again_when_the_process_is_killed(start, view):

@@ -128,6 +128,15 @@ def test_a_failing_command_is_tried_again_and_not_for_ever(live, capfd):
     assert len(messages) == TRIES_MAX
 
 
+def test_each_change_is_tried_as_often(live):
+    life = live(*["exit code 1: no route"] * 100)
+    life.live(FULL, int(LASTED_SEC + APART_SEC * (TRIES_MAX - 2)) + 1)
+    assert len(life.ran) == TRIES_MAX - 1
+    life.live(OK, int(CALM_SEC) + 5)
+    life.live(FULL, 3000)
+    assert len(life.ran) == TRIES_MAX - 1 + TRIES_MAX
+
+
 def test_a_run_that_goes_well_clears_the_failure(live):
     life = live("exit code 1")
     life.live(FULL, 100)

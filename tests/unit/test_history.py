@@ -382,6 +382,14 @@ def test_a_disk_that_hangs_holds_up_nobody_and_has_one_thread(tmp_path, monkeypa
         os.close(fd)
 
 
+def test_the_processor_time_before_the_start_is_not_counted():
+    history = History(BEGAN, 50.0, cpu_sec=0.4)
+    run = Run(history=history)
+    counters = Counters(0.41, 0, [0] * len(LEVELS), [0.0] * len(LOSSES), run.acks.counts)
+    history.add(BEGAN, 50.1, counters, None)
+    assert history_answer(history, "5m").series.cpu_percent[-1] == 10.0
+
+
 def test_an_empty_row_is_of_no_step():
     history = History(BEGAN, 0.0)
     assert all(array("d", ring.row(0))[STEP] == NO_STEP for ring in history.rings.values())

@@ -4,7 +4,7 @@ import pytest
 
 from fastlog.answers import Growth
 from fastlog.server._ledger import Ledger
-from fastlog.server.sender_gaps import MOMENTS_MAX, SENDERS_MAX, SenderGaps, sender_key
+from fastlog.server.sender_gaps import MOMENTS_MAX, SENDERS_MAX, WORST, SenderGaps, sender_key
 from tests.helpers._hooks import saw
 
 
@@ -64,6 +64,18 @@ def test_another_program_with_the_address_begins_anew():
     gaps.look(10.0, [("a", 500, 20, 0.0)])
     gaps.look(20.0, [("a", 5, 1, 0.0)])
     assert gaps.of("a") == [Growth(20.0, 1)]
+
+
+def test_gaps_from_before_a_sender_was_looked_at_are_not_noted_as_new():
+    gaps = SenderGaps()
+    worst = [(f"{number}", 100, 50 + number, 0.0) for number in range(WORST)]
+    gaps.look(10.0, worst)
+    gaps.look(15.0, [*worst[1:], ("a", 100, 49, 0.0)])  # one was forgotten: another one takes its place
+    assert gaps.of("a") == []
+    gaps.look(20.0, [*worst[1:], ("a", 110, 52, 0.0)])
+    assert gaps.of("a") == [Growth(20.0, 3)]
+    gaps.look(25.0, [*worst[2:], ("a", 110, 52, 0.0), ("b", 90, 60, 0.0)])
+    assert gaps.of("b") == [Growth(25.0, 9)]  # so many are new: it had no more than the last of the others
 
 
 def test_the_notes_have_bounds():
