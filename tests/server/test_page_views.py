@@ -268,6 +268,48 @@ def test_a_view_that_the_server_refuses_says_why(start, open_view):
     page.complaints.clear()  # the browser complains of the answer
 
 
+@pytest.mark.parametrize("view", ["toString", "__proto__?a=b", "lines?since=99999999999999999999", "lines?text=a%0Ab"])
+def test_a_strange_link_opens_a_page_that_works(start, open_view, view):
+    page = open_view(start(), view)
+    expect(page.locator("[data-view]:visible")).to_have_count(1)
+    page.keyboard.press("o")
+    expect(page.locator("#flow-title")).to_be_visible()
+    page.complaints = [complaint for complaint in page.complaints if "400" not in complaint]  # to a time without sense
+
+
+def test_a_form_keeps_what_the_link_has_and_it_cannot_show(start, open_view):
+    given = "level=ERROR%2CINFO&since=2026-11-24T07%3A00%3A00.250Z&until=2026-11-24T07%3A00%3A01.750Z"
+    page = open_view(start(), f"lines?{given}")
+    page.locator("[data-view=lines] [name=app]").fill("shop")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("app=shop"))
+    asked = parse_qs(page.url.partition("?")[2])
+    assert asked == parse_qs(given) | {"app": ["shop"]}
+
+
+def test_who_types_while_there_is_no_answer_is_not_disturbed(start, page, open_view):
+    page.clock.install()
+    open_view(start(), "lines?level=ERORR")
+    expect(mode(page)).to_contain_text("ERORR")
+    page.locator("[data-view=lines] [name=text]").fill("half a wo")
+    with page.expect_request("**/tap?**"):
+        page.clock.fast_forward(3_000)
+    assert page.locator("[data-view=lines] [name=text]").input_value() == "half a wo"
+    page.complaints.clear()  # the browser complains of the answer
+
+
+def test_the_share_is_told_no_more_once_nothing_comes(start, page, open_view):
+    page.clock.install()
+    server = start(FLUSH_COUNT="1000")
+    open_view(server, "lines")
+    server.send([entry(f"line {number}") for number in range(5_000)])
+    expect(mode(page)).to_contain_text("shown")
+    eventually(server.stats, lambda stats: stats["stored"] == 5_000)
+    expect(texts(page).last).to_have_text("line 4999")
+    page.clock.fast_forward(10_000)
+    expect(mode(page)).to_have_text("live")
+
+
 @pytest.fixture
 def busy(start):
     """A server with something in each view; and the name of the sender."""
