@@ -310,6 +310,72 @@ def test_the_share_is_told_no_more_once_nothing_comes(start, page, open_view):
     expect(mode(page)).to_have_text("live")
 
 
+def test_copying_says_what_it_did_and_keeps_the_focus(start, page, open_view):
+    page.clock.install()
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as without https
+    server = start(FLUSH_COUNT="1")
+    server.send([entry("m")])
+    open_view(server, "lines")
+    page.locator("[data-view=lines] .more").click()
+    copy = page.locator("[data-view=lines] .copy")
+    for _ in range(2):
+        copy.click()
+        expect(copy).to_have_text("copied")
+    expect(copy).to_be_focused()
+    page.clock.fast_forward(3_000)
+    expect(copy).to_have_text("Copy as JSON")
+
+
+def test_a_sender_that_was_left_and_opened_again_is_asked_for_once(start, page, open_view):
+    page.clock.install()
+    server = start()
+    server.send([INFO])
+    address = eventually(lambda: server.stats()["top_senders"], len)[0]["address"]
+    held = []
+
+    def hold(request):
+        held.append(request)
+
+    page.route("**/sender?**", hold)
+    open_view(server, f"sender?address={address}")
+    page.keyboard.press("o")
+    page.go_back()
+    expect(page.locator("#sender-title")).to_be_visible()
+    eventually(lambda: page.evaluate("0") or held, lambda held: len(held) == 2)
+    for request in held[:2]:
+        request.continue_()
+    expect(page.locator("#sender-facts")).to_contain_text("Entries received")
+    page.evaluate("fetch('stats').then((answer) => answer.text())")  # both answers have come before this one
+    page.clock.fast_forward(5_000)
+    eventually(lambda: page.evaluate("0") or held, lambda held: len(held) > 2)
+    page.evaluate("fetch('stats').then((answer) => answer.text())")
+    assert len(held) == 3
+
+
+def test_a_log_that_was_not_searched_is_not_said_to_have_no_lines(start, page, open_view):
+    server = start()
+    server.send([INFO])
+    address = eventually(lambda: server.stats()["top_senders"], len)[0]["address"]
+    page.route("**/lines?**", lambda route: route.abort())
+    open_view(server, f"sender?address={address}")
+    expect(page.locator("#sender-looked-at")).to_have_text("The log was not searched: no answer.")
+    expect(page.locator("#sender-no-lines")).to_be_hidden()
+    page.complaints.clear()  # the browser complains of the request
+
+
+def test_what_a_sender_says_it_is_is_kept_short_and_left_alone(start, open_view):
+    server = start(STAMP="always")
+    with server.client() as client:
+        client.send(entry("m", level="ERROR", app="x" * 10_000))
+        page = open_view(server, "overview")
+        said = page.locator("#senders .said")
+        expect(said).to_have_text(re.compile("^x{200}…$"))
+        page.evaluate("window.before = document.querySelector('#senders .said').firstChild")
+        client.send(INFO)
+        expect(page.locator("#senders .received")).to_have_text("2")
+        assert page.evaluate("window.before.isConnected")
+
+
 @pytest.fixture
 def busy(start):
     """A server with something in each view; and the name of the sender."""
