@@ -70,6 +70,11 @@ def unpacked(file: Path | int) -> bytes:
             os.close(fd)
 
 
+def names_in(directory: Path) -> set[str]:
+    """The names in the directory of a log, except that of the history, which comes some seconds after the start."""
+    return {name for name in os.listdir(directory) if not name.startswith(".fastlog-history-")}
+
+
 def in_force(live: Path) -> list[Path]:
     """The archives and the live file, the oldest first. A plain archive is in force before a compressed one of its
     number."""

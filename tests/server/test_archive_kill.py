@@ -18,7 +18,7 @@ from time import monotonic, sleep
 import pytest
 
 from fastlog.segments import identity_of
-from tests.helpers.archives import in_force, whole_text
+from tests.helpers.archives import in_force, names_in, whole_text
 from tests.helpers.randomness import Random
 from tests.helpers.resending import ResendingClient
 from tests.helpers.running import PATIENCE_SEC, Server, eventually, until
@@ -47,7 +47,7 @@ class Log:
 
     @property
     def names(self) -> set[str]:
-        return set(os.listdir(self.live.parent))
+        return names_in(self.live.parent)
 
     def has_both(self) -> bool:
         """Whether an archive has both names."""

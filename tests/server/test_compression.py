@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fastlog.segments import identity_of
-from tests.helpers.archives import in_force, text_of
+from tests.helpers.archives import in_force, names_in, text_of
 from tests.helpers.running import eventually, until
 
 LIVE = "server.log"
@@ -64,7 +64,7 @@ def test_archives_are_compressed(start, tmp_path):
     assert stats["archives"]["failure"] is None
     assert [identity_of(path).segment for path in found.values()] == list(range(len(found), 0, -1))
     assert server.stop() == 0
-    assert sorted(os.listdir(tmp_path)) == sorted(["server.log", "rejects.jsonl", *(p.name for p in found.values())])
+    assert names_in(tmp_path) == {"server.log", "rejects.jsonl", *(path.name for path in found.values())}
 
 
 def process_of(server):

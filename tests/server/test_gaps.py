@@ -88,8 +88,9 @@ def test_what_the_network_lost_is_not_charged_to_the_kernel(start):
     server = start()
     server.send([entry(1), entry(5), entry(6), entry(10)])
     stats = eventually(server.stats, lambda stats: stats["total_received"] == 4)
-    assert stats["losses"] | {"seconds_since": None} == {
-        "kernel_drops": 0, "filtered": 0, "sequence_gaps": 6, "network": 6, "disk": 0, "unshipped": 0, "seconds_since": None
+    counts = {name: count for name, count in stats["losses"].items() if not isinstance(count, dict)}
+    assert counts == {
+        "kernel_drops": 0, "filtered": 0, "sequence_gaps": 6, "network": 6, "disk": 0, "unshipped": 0
     }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import { setAttribute } from "./dom.js";
 const FIRST = "overview";
 const views = {}; // by name: {open(parameters), close()}
 let shown = null;
+let address = null; // what is behind the # of the view that is shown
 
 export function addView(name, view) {
   views[name] = view;
@@ -17,8 +18,10 @@ export function link(name, parameters = {}) {
   return `#${name}${query ? `?${query}` : ""}`;
 }
 
+// At once, not with the event of the address, so that the next key is one of the new view.
 export function go(name, parameters) {
   location.hash = link(name, parameters);
+  showIfMoved();
 }
 
 export function currentView() {
@@ -26,11 +29,16 @@ export function currentView() {
 }
 
 export function startViews() {
-  addEventListener("hashchange", () => show(true));
+  addEventListener("hashchange", showIfMoved);
   show(false);
 }
 
+function showIfMoved() {
+  if (location.hash !== address) show(true);
+}
+
 function show(moved) {
+  address = location.hash;
   const [asked, query = ""] = location.hash.slice(1).split(/\?(.*)/s);
   const name = Object.hasOwn(views, asked) ? asked : FIRST;
   const other = name !== shown;
