@@ -244,8 +244,10 @@ def test_keys_are_listed_and_work(start, open_view):
     page = open_view(start(), "overview")
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("l")  # not for the page beneath
     page.keyboard.press("Escape")
     expect(page.locator("#help")).to_be_hidden()
+    expect(page.locator("#flow-title")).to_be_visible()
     for key, title in (("l", "#lines-title"), ("r", "#rejected-title"), ("o", "#flow-title")):
         page.keyboard.press(key)
         expect(page.locator(title)).to_be_visible()
