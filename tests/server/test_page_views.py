@@ -244,8 +244,10 @@ def test_keys_are_listed_and_work(start, open_view):
     page = open_view(start(), "overview")
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("l")  # not for the page beneath
     page.keyboard.press("Escape")
     expect(page.locator("#help")).to_be_hidden()
+    expect(page.locator("#flow-title")).to_be_visible()
     for key, title in (("l", "#lines-title"), ("r", "#rejected-title"), ("o", "#flow-title")):
         page.keyboard.press(key)
         expect(page.locator(title)).to_be_visible()
@@ -266,6 +268,114 @@ def test_a_view_that_the_server_refuses_says_why(start, open_view):
     expect(mode(page)).to_contain_text("level")
     expect(mode(page)).to_contain_text("trying again")
     page.complaints.clear()  # the browser complains of the answer
+
+
+@pytest.mark.parametrize("view", ["toString", "__proto__?a=b", "lines?since=99999999999999999999", "lines?text=a%0Ab"])
+def test_a_strange_link_opens_a_page_that_works(start, open_view, view):
+    page = open_view(start(), view)
+    expect(page.locator("[data-view]:visible")).to_have_count(1)
+    page.keyboard.press("o")
+    expect(page.locator("#flow-title")).to_be_visible()
+    page.complaints = [complaint for complaint in page.complaints if "400" not in complaint]  # to a time without sense
+
+
+def test_a_form_keeps_what_the_link_has_and_it_cannot_show(start, open_view):
+    given = "level=ERROR%2CINFO&since=2026-11-24T07%3A00%3A00.250Z&until=2026-11-24T07%3A00%3A01.750Z"
+    page = open_view(start(), f"lines?{given}")
+    page.locator("[data-view=lines] [name=app]").fill("shop")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("app=shop"))
+    asked = parse_qs(page.url.partition("?")[2])
+    assert asked == parse_qs(given) | {"app": ["shop"]}
+
+
+def test_who_types_while_there_is_no_answer_is_not_disturbed(start, page, open_view):
+    page.clock.install()
+    open_view(start(), "lines?level=ERORR")
+    expect(mode(page)).to_contain_text("ERORR")
+    page.locator("[data-view=lines] [name=text]").fill("half a wo")
+    with page.expect_request("**/tap?**"):
+        page.clock.fast_forward(3_000)
+    assert page.locator("[data-view=lines] [name=text]").input_value() == "half a wo"
+    page.complaints.clear()  # the browser complains of the answer
+
+
+def test_the_share_is_told_no_more_once_nothing_comes(start, page, open_view):
+    page.clock.install()
+    server = start(FLUSH_COUNT="1000")
+    open_view(server, "lines")
+    server.send([entry(f"line {number}") for number in range(5_000)])
+    expect(mode(page)).to_contain_text("shown")
+    eventually(server.stats, lambda stats: stats["stored"] == 5_000)
+    expect(texts(page).last).to_have_text("line 4999")
+    page.clock.fast_forward(10_000)
+    expect(mode(page)).to_have_text("live")
+
+
+def test_copying_says_what_it_did_and_keeps_the_focus(start, page, open_view):
+    page.clock.install()
+    page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")  # as without https
+    server = start(FLUSH_COUNT="1")
+    server.send([entry("m")])
+    open_view(server, "lines")
+    page.locator("[data-view=lines] .more").click()
+    copy = page.locator("[data-view=lines] .copy")
+    for _ in range(2):
+        copy.click()
+        expect(copy).to_have_text("copied")
+    expect(copy).to_be_focused()
+    page.clock.fast_forward(3_000)
+    expect(copy).to_have_text("Copy as JSON")
+
+
+def test_a_sender_that_was_left_and_opened_again_is_asked_for_once(start, page, open_view):
+    page.clock.install()
+    server = start()
+    server.send([INFO])
+    address = eventually(lambda: server.stats()["top_senders"], len)[0]["address"]
+    held = []
+
+    def hold(request):
+        held.append(request)
+
+    page.route("**/sender?**", hold)
+    open_view(server, f"sender?address={address}")
+    page.keyboard.press("o")
+    page.go_back()
+    expect(page.locator("#sender-title")).to_be_visible()
+    eventually(lambda: page.evaluate("0") or held, lambda held: len(held) == 2)
+    for request in held[:2]:
+        request.continue_()
+    expect(page.locator("#sender-facts")).to_contain_text("Entries received")
+    page.evaluate("fetch('stats').then((answer) => answer.text())")  # both answers have come before this one
+    page.clock.fast_forward(5_000)
+    eventually(lambda: page.evaluate("0") or held, lambda held: len(held) > 2)
+    page.evaluate("fetch('stats').then((answer) => answer.text())")
+    assert len(held) == 3
+
+
+def test_a_log_that_was_not_searched_is_not_said_to_have_no_lines(start, page, open_view):
+    server = start()
+    server.send([INFO])
+    address = eventually(lambda: server.stats()["top_senders"], len)[0]["address"]
+    page.route("**/lines?**", lambda route: route.abort())
+    open_view(server, f"sender?address={address}")
+    expect(page.locator("#sender-looked-at")).to_have_text("The log was not searched: no answer.")
+    expect(page.locator("#sender-no-lines")).to_be_hidden()
+    page.complaints.clear()  # the browser complains of the request
+
+
+def test_what_a_sender_says_it_is_is_kept_short_and_left_alone(start, open_view):
+    server = start(STAMP="always")
+    with server.client() as client:
+        client.send(entry("m", level="ERROR", app="x" * 10_000))
+        page = open_view(server, "overview")
+        said = page.locator("#senders .said")
+        expect(said).to_have_text(re.compile("^x{200}…$"))
+        page.evaluate("window.before = document.querySelector('#senders .said').firstChild")
+        client.send(INFO)
+        expect(page.locator("#senders .received")).to_have_text("2")
+        assert page.evaluate("window.before.isConnected")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ const TRACEBACK = /^Traceback \(most recent call last\):$/m; // the first line o
 const COLUMNS = ["timestamp", "level", "app", "host", "message"];
 const RECORDED = { timestamp: "received", host: "source" }; // by the server, shown where the sender says nothing
 const SENDERS_KNOWN_MAX = 1000; // senders whose host and app are kept: the ledger shows twenty at a time
+const SAID_CHARS = 200; // kept of them: names are shorter, and an entry may have 60 kB of one
 const COPIED_MS = 1500; // how long a button says that it has copied
 
 const saidBySender = new Map(); // by address: what its entries say of their host and app
@@ -71,8 +72,9 @@ function isEmpty(value) {
 function learn({ source, host, app }) {
   const said = [host, app].filter((value) => !isEmpty(value)).map(asText).join(" · ");
   if (isEmpty(source) || said === "") return;
+  saidBySender.delete(asText(source)); // so that it is the newest
   if (saidBySender.size >= SENDERS_KNOWN_MAX) saidBySender.delete(saidBySender.keys().next().value);
-  saidBySender.set(asText(source), said);
+  saidBySender.set(asText(source), cutAt(said, SAID_CHARS));
 }
 
 function showTimeCell(cell, text) {
@@ -116,15 +118,16 @@ function makeField([name, value]) {
 }
 
 async function copy(button, text) {
-  const label = button.textContent;
+  let copied = true;
   try {
     await navigator.clipboard.writeText(text);
-    button.textContent = "copied";
   } catch {
-    copyBySelection(text); // the clipboard is only for https and localhost
-    button.textContent = "copied";
+    copied = copyBySelection(text); // the clipboard is only for https and localhost
+    button.focus(); // the selection has taken it
   }
-  setTimeout(() => (button.textContent = label), COPIED_MS);
+  button.dataset.label ??= button.textContent; // of a second click, it is "copied"
+  button.textContent = copied ? "copied" : "not copied: the browser does not allow it";
+  setTimeout(() => (button.textContent = button.dataset.label), COPIED_MS);
 }
 
 function copyBySelection(text) {
@@ -133,8 +136,9 @@ function copyBySelection(text) {
   area.className = "unseen";
   document.body.append(area);
   area.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
+  return copied;
 }
 
 // The last line of a traceback says what happened; the lines before it are much the same in every row. So a closed row

@@ -108,7 +108,8 @@ function showSenders(senders) {
     setText(row.querySelector(".gaps-here"), count(sender.lost));
     setText(row.querySelector(".heard"), `${largestUnit(sender.seconds_since_last)} ago`);
     const said = knownAs(asText(sender.address));
-    if (said !== "") setForeignText(row.querySelector(".said"), said);
+    const place = row.querySelector(".said");
+    if (said !== "" && place.textContent !== visible(said)) setForeignText(place, said);
   });
 }
 

@@ -2,7 +2,7 @@
 // and then each one as it comes (/tap). With a range they are what the log has of it (/lines).
 
 import { fetchJson, pathWith, Unusable } from "./ask.js";
-import { setText } from "./dom.js";
+import { setText, visible } from "./dom.js";
 import { makeEntry, makeReject } from "./entry.js";
 import { count } from "./format.js";
 import { asText, parseExactly } from "./json.js";
@@ -29,7 +29,8 @@ class Lines {
     this.waiting = []; // came while the view was paused
     this.dropped = 0; // of these, for want of room
     this.stream = null;
-    this.timer = 0;
+    this.timer = 0; // until the next try
+    this.shareTimer = 0; // until the share of the lines shown is told no more
     this.asked = 0; // the number of the newest question to /lines: an answer to an older one comes too late
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.addEventListener("change", (event) => this.ask(event.target.name === "last"));
@@ -49,7 +50,7 @@ class Lines {
 
   open(parameters) {
     this.parameters = parameters;
-    for (const name of this.fields) this.form.elements[name].value = parameters.get(name) ?? "";
+    for (const name of this.fields) this.fill(this.form.elements[name], parameters.get(name) ?? "");
     this.showRange();
     this.clear();
     if (this.isLive()) this.follow();
@@ -57,10 +58,19 @@ class Lines {
     this.showMode();
   }
 
+  // A link may hold what is no choice of the form, such as two levels. Then it becomes one, so that it is seen and kept.
+  fill(field, value) {
+    field.value = value;
+    if (field.value === value || !(field instanceof HTMLSelectElement)) return;
+    field.add(new Option(visible(value), value));
+    field.value = value;
+  }
+
   close() {
     this.stream?.close();
     this.stream = null;
     clearTimeout(this.timer);
+    clearTimeout(this.shareTimer);
     this.asked += 1;
   }
 
@@ -72,10 +82,18 @@ class Lines {
     if (lastChosen) {
       asked.since = seconds > 0 ? new Date(Date.now() - seconds * 1000).toISOString() : "";
     } else {
-      asked.since = fromInput(elements.since.value)?.toISOString() ?? "";
-      asked.until = fromInput(elements.until.value)?.toISOString() ?? "";
+      asked.since = this.timeIn("since");
+      asked.until = this.timeIn("until");
     }
     go(this.name, asked);
+  }
+
+  // The field has whole seconds only: where nobody has changed it, the time stays what it was.
+  timeIn(name) {
+    const given = this.parameters.get(name) ?? "";
+    const time = fromInput(this.form.elements[name].value);
+    if (time === null) return "";
+    return time.getTime() === fromInput(inputOf(given))?.getTime() ? given : time.toISOString();
   }
 
   filters() {
@@ -88,21 +106,18 @@ class Lines {
 
   showRange() {
     const { elements } = this.form;
-    for (const name of ["since", "until"]) {
-      const time = momentOf(this.parameters?.get(name) ?? "");
-      elements[name].value = time === null ? "" : toInput(time);
-    }
+    for (const name of ["since", "until"]) elements[name].value = inputOf(this.parameters?.get(name) ?? "");
     elements.last.value = this.parameters && this.isLive() ? "live" : "";
   }
 
   // ---- Live --------------------------------------------------------------------------------------------------------
 
   follow() {
-    this.paused = false;
     this.shares = []; // [time, shown, matching, estimated] of the newest events
     this.problem = "connecting";
     const path = pathWith("tap", { ...this.filters(), rejected: this.rejected, last: String(NEWEST) });
     this.stream = new EventSource(path);
+    this.stream.addEventListener("open", () => this.empty(), { once: true }); // it begins with the newest lines
     this.stream.addEventListener("open", () => this.say(""));
     this.stream.addEventListener("entries", ({ data }) => this.take(parseExactly(data)));
     this.stream.addEventListener("state", ({ data }) => this.takeState(parseExactly(data)));
@@ -114,7 +129,7 @@ class Lines {
     this.say("no answer, trying again");
     const { stream } = this;
     if (stream?.readyState !== EventSource.CLOSED) return;
-    this.timer = setTimeout(() => this.open(this.parameters), RETRY_MS);
+    this.timer = setTimeout(() => this.followAgain(), RETRY_MS);
     try {
       const abort = new AbortController();
       const response = await fetch(path, { cache: "no-store", signal: abort.signal });
@@ -126,6 +141,13 @@ class Lines {
     }
   }
 
+  // The form and the lines stay: somebody may be typing, or reading.
+  followAgain() {
+    this.close();
+    this.follow();
+    this.say("no answer, trying again");
+  }
+
   takeState(state) {
     const reason = state.reason ?? state.error;
     this.say(reason ? asText(reason) : state.waiting ? "the log cannot be read at the moment, waiting for it" : "");
@@ -135,6 +157,8 @@ class Lines {
     const now = performance.now();
     this.shares = this.shares.filter(([time]) => now - time < SHARE_MS);
     this.shares.push([now, Number(asText(shown)), Number(asText(matching)), estimated === true]);
+    clearTimeout(this.shareTimer);
+    this.shareTimer = setTimeout(() => this.forgetShares(), SHARE_MS); // no event says that nothing comes any more
     this.problem = "";
     if (this.paused) {
       this.waiting.push(...lines);
@@ -143,6 +167,11 @@ class Lines {
       this.append(lines);
       this.scroller.scrollTop = this.scroller.scrollHeight;
     }
+    this.showMode();
+  }
+
+  forgetShares() {
+    this.shares = [];
     this.showMode();
   }
 
@@ -207,11 +236,15 @@ class Lines {
 
   clear() {
     this.close();
+    this.answer = null;
+    this.empty();
+  }
+
+  empty() {
     this.lines = [];
     this.waiting = [];
     this.dropped = 0;
     this.paused = false;
-    this.answer = null;
     this.body.replaceChildren();
   }
 
@@ -254,7 +287,7 @@ class Lines {
     const older = document.createElement("button");
     older.type = "button";
     older.textContent = "search before that";
-    older.addEventListener("click", () => go(this.name, { ...this.filters(), since: this.parameters.get("since"), until: time.toISOString() }));
+    older.addEventListener("click", () => go(this.name, { ...this.filters(), since: this.parameters.get("since"), until: oldest }));
     return [`the newest ${amount}; not searched before `, timeElement(time, "near"), " ", older];
   }
 
@@ -268,10 +301,17 @@ class Lines {
   }
 }
 
-// The address may have a time as RFC 3339, or in seconds since 1970.
+// The address may have a time as RFC 3339, or in seconds since 1970; null: neither, or too late for a date.
 function momentOf(text) {
-  if (/^\d+(\.\d+)?$/.test(text)) return new Date(Number(text) * 1000);
-  return moment(text);
+  if (!/^\d+(\.\d+)?$/.test(text)) return moment(text);
+  const time = new Date(Number(text) * 1000);
+  return Number.isNaN(time.getTime()) ? null : time;
+}
+
+// What a field for a time shows of it.
+function inputOf(text) {
+  const time = momentOf(text);
+  return time === null ? "" : toInput(time);
 }
 
 const entries = new Lines("lines", makeEntry, ["level", "app", "host", "source", "text"]);

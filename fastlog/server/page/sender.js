@@ -14,6 +14,7 @@ const LOOKED_AT = 1000; // of its newest lines, the levels are counted: as many 
 const SHOWN = 20; // of these are on the page; the rest is a click away
 
 let address = "";
+let visit = null; // this opening of the view: an answer to an older one comes too late, even for the same sender
 let timer = 0;
 
 addView("sender", {
@@ -22,14 +23,16 @@ addView("sender", {
     setForeignText(byId("sender-address"), address);
     byId("sender-lines").href = link("lines", { source: address });
     for (const id of ["sender-facts", "sender-gaps", "sender-entries", "sender-levels"]) byId(id).replaceChildren();
-    setText(byId("sender-note"), "");
+    for (const id of ["sender-note", "sender-looked-at"]) setText(byId(id), "");
+    byId("sender-no-lines").hidden = true;
     showSaid();
-    ask(address);
-    askLines(address);
+    visit = {};
+    ask(visit);
+    askLines(visit);
   },
   close() {
     clearTimeout(timer);
-    address = "";
+    visit = null;
   },
 });
 
@@ -37,14 +40,14 @@ function showSaid() {
   setForeignText(byId("sender-said"), knownAs(address) || "not known");
 }
 
-async function ask(asked) {
+async function ask(asking) {
   try {
-    const sender = await fetchJson(pathWith("sender", { address: asked }));
-    if (asked === address) show(sender);
+    const sender = await fetchJson(pathWith("sender", { address }));
+    if (asking === visit) show(sender);
   } catch (error) {
-    if (asked === address && error instanceof Unusable) setText(byId("sender-note"), error.message);
+    if (asking === visit && error instanceof Unusable) setText(byId("sender-note"), error.message);
   }
-  if (asked === address) timer = setTimeout(() => ask(asked), POLL_MS);
+  if (asking === visit) timer = setTimeout(() => ask(asking), POLL_MS);
 }
 
 function show(sender) {
@@ -75,16 +78,19 @@ function makePair(name, value) {
   return pair;
 }
 
-async function askLines(asked) {
+async function askLines(asking) {
   try {
-    const { lines } = await fetchJson(pathWith("lines", { source: asked, limit: String(LOOKED_AT) }));
-    if (asked !== address) return;
+    const { lines, complete } = await fetchJson(pathWith("lines", { source: address, limit: String(LOOKED_AT) }));
+    if (asking !== visit) return;
     showLevels(lines);
     byId("sender-entries").replaceChildren(...lines.slice(-SHOWN).toReversed().map((line) => makeEntry(line).row));
-    byId("sender-no-lines").hidden = lines.length > 0;
+    byId("sender-no-lines").hidden = lines.length > 0 || !complete;
+    if (lines.length === 0 && !complete) setText(byId("sender-looked-at"), "None in the newest part of the log; older lines were not looked at.");
     showSaid();
-  } catch {
-    byId("sender-no-lines").hidden = false;
+  } catch (error) {
+    if (asking !== visit) return;
+    const why = error instanceof Unusable ? error.message : "no answer";
+    setText(byId("sender-looked-at"), `The log was not searched: ${why}.`);
   }
 }
 

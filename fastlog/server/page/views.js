@@ -40,7 +40,7 @@ function showIfMoved() {
 function show(moved) {
   address = location.hash;
   const [asked, query = ""] = location.hash.slice(1).split(/\?(.*)/s);
-  const name = asked in views ? asked : FIRST;
+  const name = Object.hasOwn(views, asked) ? asked : FIRST;
   const other = name !== shown;
   if (shown !== null) views[shown].close?.();
   for (const section of document.querySelectorAll("[data-view]")) section.hidden = section.dataset.view !== name;
