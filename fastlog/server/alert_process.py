@@ -112,7 +112,8 @@ def kill_children() -> None:
         while monotonic() < until:
             with open(f"/proc/self/task/{os.getpid()}/children") as file:
                 for pid in file.read().split():
-                    os.kill(int(pid), signal.SIGKILL)
+                    with contextlib.suppress(PermissionError, ProcessLookupError):  # a program of another user
+                        os.kill(int(pid), signal.SIGKILL)
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
             select.select([], [], [], KILL_LOOK_SEC)

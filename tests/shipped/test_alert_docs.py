@@ -114,7 +114,7 @@ def test_push(closing, changes, priority):
     assert run(SCRIPTS / "push", webhook.url, **changes) is None
     [(headers, body)] = webhook.posts
     assert headers["Priority"] == priority
-    assert body.decode() == ALERT.summary + "\n"
+    assert body.decode() == ALERT.summary
 
 
 def test_a_webhook_that_refuses_is_a_failure(closing, tmp_path):
