@@ -170,7 +170,7 @@ def test_elsewhere(wheel: Path, command: list[str], minor: int, platform: str) -
 
 
 def test_as_far_as_it_runs(wheel: Path, path: str, minor: int, target: Target) -> str:
-    """What docs/platforms.md calls that: tested, emulated or compiled. `path`: that Python of this machine."""
+    """What docs/platforms.md calls that: tested, used, emulated or compiled. `path`: that Python of this machine."""
     if target.zig.startswith(f"{os.uname().machine}-linux-gnu"):
         test(wheel, path)
         return "tested"
@@ -179,7 +179,7 @@ def test_as_far_as_it_runs(wheel: Path, path: str, minor: int, target: Target) -
         return "emulated"
     if target.name.startswith("musllinux") and target.machine == "x86_64" and (command := for_musl(minor)):
         test_elsewhere(wheel, command, minor, "x86_64-unknown-linux-musl")
-        return "tested"
+        return "used"
     return "compiled"
 
 
