@@ -1,5 +1,6 @@
 """LOG_BACKUPS, LOG_KEEP_MB and LOG_KEEP_DAYS of a real server: what it deletes, and what it says of that."""
 
+import contextlib
 import os
 import re
 import sys
@@ -20,7 +21,11 @@ def files(directory):
 
 
 def size(directory):
-    return sum(path.stat().st_size for path in files(directory))
+    total = 0
+    for path in files(directory):
+        with contextlib.suppress(FileNotFoundError):  # the server has deleted it meanwhile
+            total += path.stat().st_size
+    return total
 
 
 def settled(server, directory, stored=0):
