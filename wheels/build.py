@@ -13,7 +13,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,8 +73,8 @@ def unpack_sdist() -> Path:
     shutil.rmtree(DIST, ignore_errors=True)
     run(sys.executable, "-m", "build", "--sdist", "--outdir", DIST)
     (sdist,) = DIST.glob("*.tar.gz")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(WORK / "sdist", filter="data")
+    (WORK / "sdist").mkdir(parents=True)
+    run("tar", "-xf", sdist, "-C", WORK / "sdist")
     (source,) = (WORK / "sdist").iterdir()
     return source
 

@@ -20,7 +20,10 @@ MACH_O = b"\xcf\xfa\xed\xfe"  # what a 64-bit file of macOS begins with
 def compile_for(target: str, source: Path) -> Path:
     """As an extension module: what it needs of Python is found when it is loaded."""
     module = WORK / f"{source.stem}.{target}.so"
-    headers = [f"-I{path}" for path in (sysconfig.get_path("include"), ROOT / "fastlog", ROOT / "fastlog" / "client")]
+    include = Path(sysconfig.get_path("include"))
+    # Debian has the pyconfig.h of a processor there; the one beside the other headers chooses it, and knows no macOS.
+    of_debian = include.parent / (sysconfig.get_config_var("MULTIARCH") or "") / include.name
+    headers = [f"-I{path}" for path in (of_debian, include, ROOT / "fastlog", ROOT / "fastlog" / "client")]
     options = ["-O0", "-w", "-shared", "-undefined", "dynamic_lookup"]
     run(sys.executable, "-m", "ziglang", "cc", "-target", target, *options, *headers, source, "-o", module)
     if not module.read_bytes().startswith(MACH_O):
