@@ -264,10 +264,8 @@ def _add_tap(commands: Commands) -> None:
         f"{FINDS_SERVICE}\n\n"
         "Exit code 0: it was ended; 1: the server cannot be reached, or refuses; 2: wrong usage.",
     )
+    _add_names(parser)
     add = parser.add_argument
-    add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
-    add("--app", metavar="X", help="entries of this application")
-    add("--host", metavar="X", help="entries of this host")
     add(
         "--sender",
         metavar="ADDRESS",
@@ -378,6 +376,14 @@ def _add_form(parser: argparse.ArgumentParser, local: str) -> None:
     )
 
 
+def _add_names(parser: argparse.ArgumentParser) -> None:
+    """Whose entries are wanted, and of which level: for `tail`, `count` and `tap`."""
+    add = parser.add_argument
+    add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
+    add("--app", metavar="X", help="entries of this application")
+    add("--host", metavar="X", help="entries of this host")
+
+
 def _add_conditions(parser: argparse.ArgumentParser) -> None:
     """Which entries of the log are wanted: for `tail` and `count`."""
     add = parser.add_argument
@@ -395,9 +401,7 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
         help="widen the window of --since and --until by this duration, such as 5m, for entries whose receipt was not "
         "recorded: their senders' clocks may be wrong (0s)",
     )
-    add("--level", metavar="L", help="entries of this level and above; OTHER: entries whose level is not a known one")
-    add("--app", metavar="X", help="entries of this application")
-    add("--host", metavar="X", help="entries of this host")
+    _add_names(parser)
     add(
         "--grep",
         metavar="RE",
