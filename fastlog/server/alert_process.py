@@ -124,7 +124,7 @@ def how_ended(code: int) -> str:
 
 
 def last_line(output: bytes) -> str:
-    """What it printed last, without what a terminal would obey."""
+    """As `side_process.last_line_of`, which cannot be imported here."""
     line = output.decode("utf-8", "replace").strip().rpartition("\n")[2]
     return "".join(filter(str.isprintable, line))[-LINE_MAX:]
 

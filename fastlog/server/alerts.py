@@ -26,6 +26,7 @@ from fastlog import __version__
 from fastlog.config import printable
 from fastlog.errors import say
 from fastlog.file_systems import getxattr, setxattr
+from fastlog.server.side_process import last_line_of
 from fastlog.server.silence import with_silence
 from fastlog.stats import AlertStats, Health
 
@@ -129,8 +130,7 @@ def run_command(command: list[str], alert: bytes) -> str | None:
         return f"cannot start a process: {error.strerror}"
     if done.returncode == 0:
         return None
-    said = "".join(filter(str.isprintable, done.stdout.decode(errors="replace").strip().rpartition("\n")[2]))
-    return said or f"the process that runs it ended with exit code {done.returncode}"
+    return last_line_of(done.stdout) or f"the process that runs it ended with exit code {done.returncode}"
 
 
 class Alerts:

@@ -46,8 +46,12 @@ def last_line(fd: int) -> str:
     with contextlib.suppress(OSError):  # there is no more
         while piece := os.read(fd, SAID_MAX_BYTES):
             said = (said + piece)[-SAID_MAX_BYTES:]
-    text = said.decode("utf-8", "replace").strip()
-    return "".join(filter(str.isprintable, text.rpartition("\n")[2]))[:LINE_MAX]
+    return last_line_of(said)[:LINE_MAX]
+
+
+def last_line_of(said: bytes) -> str:
+    """The last line of what a process printed, without what a terminal would obey."""
+    return "".join(filter(str.isprintable, said.decode("utf-8", "replace").strip().rpartition("\n")[2]))
 
 
 def why_failed(status: int, said: str) -> str | None:
